@@ -1,0 +1,213 @@
+"""VGG networks as perceptual encoders: VGG-16, VGG-19 and the compact VGG, one class with a width table.
+
+Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015. The convolutions keep
+torchvision's places in `features`, so its state dicts load as they are. Layers are asked for by their names in the
+literature: `conv4_2` is the convolution's output, `relu4_2` the same after the ReLU.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import OptionError
+from .padding import reflection_pad
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+"""Gatys' five style layers."""
+CONTENT_LAYER = "relu4_2"
+"""Gatys' content layer."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Pooling = Literal["max", "average"]
+
+
+@dataclass(frozen=True)
+class VGGConfig:
+    """The shape of one VGG.
+
+    Parameters
+    ----------
+    widths, depths : tuple of int
+        Channels, and number of 3x3 convolutions, of each block; a 2x2 pooling stands between two blocks.
+    heads : dict of str to int
+        Layer name to the width of the 1x1 map that belongs to it (only the compact encoder has these).
+    padding : "zeros" or "reflect"
+        What the convolutions see beyond the border.
+    batch_norm : bool
+        Batch norm after every convolution; for training, `VGG.fold_batch_norm` takes it out.
+    mean, std : tuple of float
+        The picture's normalisation, per channel, for pictures in [0, 1].
+    """
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    heads: dict[str, int]
+    padding: Literal["zeros", "reflect"] = "zeros"
+    batch_norm: bool = False
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for a model file's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "VGGConfig":
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+VGG16 = VGGConfig((64, 128, 256, 512, 512), (2, 2, 3, 3, 3), {})
+VGG19 = VGGConfig((64, 128, 256, 512, 512), (2, 2, 4, 4, 4), {})
+COMPACT = VGGConfig(
+    (16, 32, 80, 144, 128),
+    (2, 2, 4, 4, 1),
+    {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512, "relu4_2": 128},
+    padding="reflect",
+)
+
+
+class VGG(nn.Module):
+    """A frozen VGG that gives the features of the layers asked for.
+
+    Parameters
+    ----------
+    config : VGGConfig
+        Its shape.
+    name : str
+        What messages and style files call it.
+    pooling : "max" or "average"
+        The pooling between blocks. Average pooling, as Gatys et al. propose, is scaled so that the features keep
+        about the size that max pooling gives them.
+    """
+
+    AVERAGE_POOLING_GAIN = (
+        1.6  # mean over the poolings of (mean max-pooled / mean average-pooled) on photographs: keeps the scale
+    )
+
+    def __init__(self, config: VGGConfig, name: str = "vgg", pooling: Pooling = "max"):
+        super().__init__()
+        self.config, self.name, self.pooling = config, name, pooling
+        modules: list[nn.Module] = []
+        self.layers: dict[str, int] = {}
+        """Layer name -> index in `features`, in the order of the network."""
+        channels = 3
+        for block, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True), start=1):
+            for i in range(1, depth + 1):
+                modules.append(nn.Conv2d(channels, width, 3, padding=1 if config.padding == "zeros" else 0))
+                if config.batch_norm:
+                    modules.append(nn.BatchNorm2d(width))
+                self.layers[f"conv{block}_{i}"] = len(modules) - 1
+                modules.append(nn.ReLU())
+                self.layers[f"relu{block}_{i}"] = len(modules) - 1
+                channels = width
+            modules.append(nn.MaxPool2d(2))
+            self.layers[f"pool{block}"] = len(modules) - 1
+        self.features = nn.Sequential(*modules)
+        self.heads = nn.ModuleDict({k: nn.Conv2d(self.width(k), v, 1) for k, v in config.heads.items()})
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def width(self, layer: str) -> int:
+        """Number of channels that `layer` gives."""
+        return self.config.widths[int(layer[4]) - 1]
+
+    @staticmethod
+    def stride(layer: str) -> int:
+        """Picture pixels per feature pixel at `layer`, along one side."""
+        return 2 ** (int(layer[4]) - (0 if layer.startswith("pool") else 1))
+
+    def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """The layers as a tuple; OptionError with the nearest names if one is not there."""
+        from difflib import get_close_matches
+
+        layers = tuple(layers)
+        for layer in layers:
+            if layer not in self.layers:
+                near = get_close_matches(layer, self.layers, 3) or list(self.layers)
+                raise OptionError(f"{self.name} has no layer {layer!r}; did you mean {' or '.join(near)}?")
+        return layers
+
+    def forward(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """The features of `layers`, computed up to the deepest of them.
+
+        Parameters
+        ----------
+        image : Tensor
+            (N, 3, H, W), sRGB in [0, 1]; values outside are allowed while a picture is being optimised.
+        layers : iterable of str
+            `conv1_1`, `relu1_1` ... `pool5`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Layer name -> (N, C, H / stride, W / stride), in the type that autocast gives.
+
+        Raises
+        ------
+        OptionError
+            If a layer is unknown, or the picture too small for the deepest one.
+        """
+        wanted = {self.layers[layer]: layer for layer in self.check_layers(layers)}
+        deepest = max(wanted, default=-1)
+        least = (2 if self.config.padding == "reflect" else 1) * self.stride(wanted[deepest]) if wanted else 1
+        if min(image.shape[-2:]) < least:
+            size = f"{image.shape[-1]}x{image.shape[-2]}"
+            raise OptionError(
+                f"a {size} picture is too small for {self.name}'s {wanted[deepest]}, which needs {least} pixels a side"
+            )
+        x = (image - self.mean) / self.std
+        found: dict[str, Tensor] = {}
+        for i, module in enumerate(self.features[: deepest + 1]):
+            if isinstance(module, nn.Conv2d):
+                x = module(x if module.padding != (0, 0) else reflection_pad(x))
+            elif isinstance(module, nn.ReLU):
+                x = F.relu(x, inplace=i - 1 not in wanted)
+            elif isinstance(module, nn.MaxPool2d):
+                x = F.max_pool2d(x, 2) if self.pooling == "max" else self.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, 2)
+            else:
+                x = module(x)
+            if i in wanted:
+                found[wanted[i]] = x
+        return found
+
+    def convolutions(self) -> list[tuple[str, nn.Conv2d]]:
+        """(name, module) of the 3x3 convolutions in order."""
+        modules = [m for m in self.features if isinstance(m, nn.Conv2d)]
+        return list(zip((n for n in self.layers if n.startswith("conv")), modules, strict=True))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He's initialisation of every convolution and head, drawn from `generator`."""
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                fan_in = m.in_channels * math.prod(m.kernel_size)
+                m.weight.data.normal_(0, math.sqrt(2 / fan_in), generator=generator)
+                if m.bias is not None:
+                    m.bias.data.zero_()
+
+    def fold_batch_norm(self) -> "VGG":
+        """The same network for inference, each batch norm folded into its convolution."""
+        folded = VGG(replace(self.config, batch_norm=False), self.name, self.pooling)
+        folded.heads.load_state_dict(self.heads.state_dict())
+        norms = [m for m in self.features if isinstance(m, nn.BatchNorm2d)]
+        for (_, new), (_, old), norm in zip(folded.convolutions(), self.convolutions(), norms, strict=True):
+            assert (
+                norm.running_mean is not None
+                and norm.running_var is not None
+                and old.bias is not None
+                and new.bias is not None
+            )
+            gain = norm.weight.data / torch.sqrt(norm.running_var + norm.eps)
+            new.weight.data = old.weight.data * gain[:, None, None, None]
+            new.bias.data = (old.bias.data - norm.running_mean) * gain + norm.bias.data
+        return folded

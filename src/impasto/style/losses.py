@@ -1,0 +1,57 @@
+"""Losses of the literature, one function each, and their weighted sum.
+
+Unless a docstring says otherwise the functions are differentiable, take float32 and give one value a picture, (N,).
+"""
+
+from torch import Tensor
+
+
+def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> Tensor:
+    """Gatys' style loss of one layer, made free of scale: ||G - G_s||^2 / ||G_s||^2.
+
+    Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, equation 4, has
+    ||G - G_s||^2 / (4 C^2 (H W)^2); dividing by the size of the style's own Gram matrix instead gives every layer
+    and every style about the same weight.
+
+    Parameters
+    ----------
+    moments, target : Tensor
+        Raw moments (N, C + 1, C + 1) of the picture and the style (`statistics.raw_moments`).
+    metric : Tensor, optional
+        (C + 1, C + 1), from `statistics.head_metric`: distances are then those behind the encoder's head.
+    """
+    difference = moments - target
+    if metric is not None:
+        difference, target = metric @ difference @ metric, metric @ target @ metric
+    else:
+        difference, target = difference[:, :-1, :-1], target[:, :-1, :-1]
+    return difference.square().sum((1, 2)) / target.square().sum((1, 2))
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Gatys' content loss (2016, equation 1), made free of scale: ||F - F_c||^2 / ||F_c - mean F_c||^2.
+
+    Parameters
+    ----------
+    features, target : Tensor
+        (N, C, H, W) of the picture and the content; the mean is each channel's over its pixels.
+    """
+    target = target.float()
+    spread = (target - target.mean((2, 3), keepdim=True)).square().sum((1, 2, 3))
+    return (features.float() - target).square().sum((1, 2, 3)) / spread.clamp(min=1e-12)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels, the anisotropic L2 total variation.
+
+    Mahendran, Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015, equation 4 with beta = 2,
+    as Johnson et al. use it; here the mean over channels and pairs of pixels, so that it does not depend on the size.
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, C, H, W).
+    """
+    down = (image[:, :, 1:] - image[:, :, :-1]).square().mean((1, 2, 3))
+    right = (image[:, :, :, 1:] - image[:, :, :, :-1]).square().mean((1, 2, 3))
+    return down + right
