@@ -1,3 +1,75 @@
-"""Impasto paints a photograph in the style of another picture."""
+"""Impasto paints a photograph in the style of another picture.
+
+    picture = impasto.read_image("photo.jpg")
+    painting = impasto.stylize(picture.tensor, "starry-night")
+
+Every name here is loaded on first use: importing the package loads neither torch nor anything else that is heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    DivergedError,
+    ImpastoError,
+    MemoryNeedError,
+    OptionError,
+    PictureError,
+    StyleError,
+    TrainingError,
+    WeightsError,
+)
+
+if TYPE_CHECKING:
+    from .image.io import read_image, write_image
+    from .image.picture import Picture
+    from .models.weights import load_encoder
+    from .options import OptimizeOptions
+    from .style.target import StyleTarget
+    from .stylize.api import stylize
+    from .stylize.choose import load_stylizer
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DivergedError",
+    "ImpastoError",
+    "MemoryNeedError",
+    "OptimizeOptions",
+    "OptionError",
+    "Picture",
+    "PictureError",
+    "StyleError",
+    "StyleTarget",
+    "TrainingError",
+    "WeightsError",
+    "__version__",
+    "load_encoder",
+    "load_stylizer",
+    "read_image",
+    "stylize",
+    "write_image",
+]
+
+_HOMES = {
+    "OptimizeOptions": ".options",
+    "Picture": ".image.picture",
+    "StyleTarget": ".style.target",
+    "load_encoder": ".models.weights",
+    "load_stylizer": ".stylize.choose",
+    "read_image": ".image.io",
+    "write_image": ".image.io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "stylize":
+        return import_module(".stylize", __name__)  # the sub-package is itself the call, see there
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,7 +19,7 @@ class ImpastoError(Exception):
     exit_code = 1
 
 
-class OptionError(ImpastoError, ValueError):
+class OptionError(ImpastoError):
     """An option or argument is wrong."""
 
     exit_code = 2

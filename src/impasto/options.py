@@ -6,9 +6,9 @@ file's metadata all derive from here. Nothing in this module imports torch.
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import tyro
+from typing_extensions import Doc
 
 from .errors import OptionError
 
@@ -44,40 +44,145 @@ def check_ranges(options: Any) -> None:
                     raise OptionError(f"--{field.name.replace('_', '-')} is {v:g}; it must be {limits}")
 
 
-def doc(text: str, group: str = "") -> Any:
-    """A field's help text, and the group of controls that a page shows it in."""
-    return tyro.conf.arg(help=text) if not group else tyro.conf.arg(help=text)
+@dataclass(frozen=True)
+class Group:
+    """The group of controls that a field is shown in."""
+
+    name: str
+
+
+Method = Literal["optimize"]
+Quality = Literal["draft", "good", "best"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
+
+LONG_SIDE: dict[Quality, int] = {"draft": 512, "good": 1024, "best": 2048}
+"""Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
+
+
+@dataclass(frozen=True)
+class OptimizeOptions:
+    """How `optimize` paints: Gatys' method from coarse to fine, or his recipe to the letter with the preset `gatys`."""
+
+    quality: Annotated[Quality, Doc("How much time to spend: it sets the size and the iterations."), LOOK] = "good"
+    preset: Annotated[
+        Literal["impasto", "gatys"],
+        Doc(
+            "`impasto`: coarse to fine with scale-free losses. `gatys`: the classic recipe to the letter (one scale, "
+            "raw Gram matrices, Adam at 0.0003 for 5,000 steps, short side 400)."
+        ),
+        OPTIMISER,
+    ] = "impasto"
+    size: Annotated[
+        int | None, Doc("Long side of the painting; the photo is enlarged if need be."), Range(32, 65536, "px"), SIZE
+    ] = None
+    scale: Annotated[float | None, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE] = (
+        None
+    )
+    content_weight: Annotated[
+        float | None, Doc("Weight of the content loss: higher keeps more of the photo."), Range(0, 1e9), LOOK
+    ] = None
+    style_weight: Annotated[float | None, Doc("Weight of the style loss."), Range(0, 1e12), LOOK] = None
+    tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 0.0
+    style_weights: Annotated[
+        tuple[float, ...], Doc("Shares of several styles, in their order; equal if not given."), Range(0, 1e6), LOOK
+    ] = ()
+    style_scale: Annotated[
+        float, Doc("Size of the brush strokes: the style's size as a multiple of the painting's."), Range(0.1, 8), LOOK
+    ] = 1.0
+    iterations: Annotated[
+        int | None,
+        Doc("Iterations in all scales together; the quality sets them if not given."),
+        Range(1, 1_000_000),
+        OPTIMISER,
+    ] = None
+    coarsest: Annotated[int, Doc("Long side of the coarsest scale."), Range(32, 65536, "px"), OPTIMISER] = 128
+    optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the pixels."), OPTIMISER] = "adam"
+    rate: Annotated[float | None, Doc("Learning rate of the optimiser."), Range(0, 10), OPTIMISER] = None
+    start: Annotated[
+        str, Doc("What the painting starts from: `content`, `noise`, `grey`, or a picture's path."), OPTIMISER
+    ] = "content"
+    seed: Annotated[int, Doc("Seed of every random choice."), Range(0, 2**63 - 1), OPTIMISER] = 0
+    encoder: Annotated[
+        str,
+        Doc(
+            "Perceptual encoder: `compact` (bundled), `vgg16`, `vgg19` (fetched), or a model file. `auto`: `compact`, "
+            "but for the preset `gatys` `vgg19` where its file is there."
+        ),
+        NETWORK,
+    ] = "auto"
+    pooling: Annotated[Literal["max", "average"], Doc("Pooling inside the encoder."), NETWORK] = "max"
+    device: Annotated[str, Doc("`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."), NETWORK] = "auto"
+    precision: Annotated[
+        Precision, Doc("Precision inside the networks; `auto` takes bfloat16 where the hardware has it."), NETWORK
+    ] = "auto"
+    offline: Annotated[bool, Doc("Never fetch anything."), NETWORK] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.size is not None and self.scale is not None:
+            raise OptionError("--size and --scale exclude each other; give one")
+        if self.content_weight == 0 and self.style_weight == 0:
+            raise OptionError("--content-weight and --style-weight are both 0; one must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the run record."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "OptimizeOptions":
+        """The inverse of `to_dict`, also after a trip through JSON; OptionError for a field of another version."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise OptionError(f"this version has no option {', '.join(sorted(unknown))}")
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How a picture is read and written."""
+
+    bits: Annotated[Literal[8, 16] | None, Doc("Bits a channel of the output; the photo's own if not given.")] = None
+    jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
+    keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False
+    max_megapixels: Annotated[float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001)] = 200.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class TrainEncoderOptions:
     """How the compact encoder is trained: by distillation from a teacher network."""
 
-    teacher: Annotated[Path, doc("The teacher's weights (.safetensors).")]
-    pictures: Annotated[tuple[Path, ...], doc("Folders with training pictures, searched to any depth.")]
-    out: Annotated[Path, doc("Where the trained encoder is written; its checkpoint stands beside it.")]
-    exclude: Annotated[Path | None, doc("A text file of picture paths, one a line, that training never reads.")] = None
-    steps: Annotated[int, doc("Steps in all."), Range(1)] = 30_000
-    batch_norm_steps: Annotated[int, doc("Of these, steps with batch norm, which is then folded away."), Range(0)] = (
+    teacher: Annotated[Path, Doc("The teacher's weights (.safetensors).")]
+    photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth.")]
+    paintings: Annotated[tuple[Path, ...], Doc("Folders with paintings, searched to any depth.")]
+    out: Annotated[Path, Doc("Where the trained encoder is written; its checkpoint stands beside it.")]
+    exclude: Annotated[Path | None, Doc("A text file of picture paths, one a line, that training never reads.")] = None
+    steps: Annotated[int, Doc("Steps in all."), Range(1)] = 30_000
+    batch_norm_steps: Annotated[int, Doc("Of these, steps with batch norm, which is then folded away."), Range(0)] = (
         12_000
     )
-    batch: Annotated[int, doc("Crops a step."), Range(1)] = 8
-    crop: Annotated[int, doc("Side of a crop."), Range(32, unit="px")] = 160
-    rate: Annotated[float, doc("Learning rate of the convolutions (Muon)."), Range(0)] = 1e-2
-    head_rate: Annotated[float, doc("Learning rate of heads, norms and biases (Adam)."), Range(0)] = 3e-3
-    fold_rate: Annotated[float, doc("Both rates' factor after the batch norm is folded."), Range(0)] = 0.2
+    batch: Annotated[int, Doc("Crops a step."), Range(1)] = 8
+    crop: Annotated[int, Doc("Side of a crop."), Range(32, unit="px")] = 160
+    rate: Annotated[float, Doc("Learning rate of the convolutions (Muon)."), Range(0)] = 1e-2
+    head_rate: Annotated[float, Doc("Learning rate of heads, norms and biases (Adam)."), Range(0)] = 3e-3
+    fold_rate: Annotated[float, Doc("Both rates' factor after the batch norm is folded."), Range(0)] = 0.2
     painted: Annotated[
-        float, doc("Share of crops taken from pictures optimised on the network itself."), Range(0, 1)
+        float, Doc("Share of crops taken from pictures optimised on the network itself."), Range(0, 1)
     ] = 0.4
-    paint_every: Annotated[int, doc("Steps between two fresh batches of such pictures."), Range(1)] = 60
-    paint_from: Annotated[int, doc("First step at which such pictures are made."), Range(0)] = 2_000
-    pool: Annotated[int, doc("How many of them are kept."), Range(1)] = 400
-    checkpoint_every: Annotated[int, doc("Steps between checkpoints."), Range(1)] = 500
+    paint_every: Annotated[int, Doc("Steps between two fresh batches of such pictures."), Range(1)] = 60
+    paint_from: Annotated[int, Doc("First step at which such pictures are made."), Range(0)] = 2_000
+    pool: Annotated[int, Doc("How many of them are kept."), Range(1)] = 400
+    checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1)] = 500
     validate_every: Annotated[
-        int, doc("Steps between validations: pictures optimised here, judged by the teacher."), Range(1)
+        int, Doc("Steps between validations: pictures optimised here, judged by the teacher."), Range(1)
     ] = 2_000
-    resume: Annotated[bool, doc("Go on from the checkpoint beside the output.")] = False
-    seed: Annotated[int, doc("Seed of every random choice."), Range(0)] = 0
+    resume: Annotated[bool, Doc("Go on from the checkpoint beside the output.")] = False
+    seed: Annotated[int, Doc("Seed of every random choice."), Range(0)] = 0
 
     def __post_init__(self) -> None:
         check_ranges(self)

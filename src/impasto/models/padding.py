@@ -1,8 +1,8 @@
 """Reflection padding whose backward is fast on the CPU.
 
-PyTorch's own reflection padding has a very slow backward for channels_last tensors on the CPU, which would be most of the time of an
-encoder that pads before every convolution. Here the forward copies the picture into a larger one and fills the border
-with slices; the backward folds the border's gradient back with the same slices.
+PyTorch's own reflection padding has a very slow backward for channels_last tensors on the CPU, which would be most of
+the time of an encoder that pads before every convolution. Here the forward copies the picture into a larger one and
+fills the border with slices; the backward folds the border's gradient back with the same slices.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ class _ReflectionPad(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
         ctx.pad = pad
         n, c, h, w = x.shape
-        # Of a one-channel or one-pixel tensor both layouts are true; channels_last is the one that the convolutions want.
+        # Of a one-channel or one-pixel tensor both layouts are true; channels_last is what the convolutions want.
         layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         y = torch.empty((n, c, h + 2 * pad, w + 2 * pad), dtype=x.dtype, device=x.device, memory_format=layout)
         y[:, :, pad : pad + h, pad : pad + w] = x

@@ -1,7 +1,7 @@
 """VGG networks as perceptual encoders: VGG-16, VGG-19 and the compact VGG, one class with a width table.
 
-Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015. The convolutions keep
-torchvision's places in `features`, so its state dicts load as they are. Layers are asked for by their names in the
+Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015. The convolutions
+keep torchvision's places in `features`, so its state dicts load as they are. Layers are asked for by their names in the
 literature: `conv4_2` is the convolution's output, `relu4_2` the same after the ReLU.
 """
 
@@ -54,6 +54,10 @@ class VGGConfig:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
+    def __post_init__(self) -> None:
+        if self.padding not in ("zeros", "reflect"):
+            raise ValueError(f"padding is {self.padding!r}, neither 'zeros' nor 'reflect'")
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a model file's metadata."""
         return asdict(self)
@@ -61,7 +65,8 @@ class VGGConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VGGConfig":
         """The inverse of `to_dict`, also after a trip through JSON."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 VGG16 = VGGConfig((64, 128, 256, 512, 512), (2, 2, 3, 3, 3), {})
@@ -88,13 +93,18 @@ class VGG(nn.Module):
         about the size that max pooling gives them.
     """
 
-    AVERAGE_POOLING_GAIN = (
-        1.6  # mean over the poolings of (mean max-pooled / mean average-pooled) on photographs: keeps the scale
-    )
+    AVERAGE_POOLING_GAIN = 1.25
+    """Mean of max-pooled over mean of average-pooled features: 1.2 to 1.3 at the first three poolings of a pruned
+    VGG-19 and of networks with He's random weights, on four photographs; 1.5 at the former's fourth. With it
+    the size of the features (root mean square) at the style layers stays within a factor of 1.4 of max pooling's;
+    without, it falls to 0.4 at relu5_1."""
 
     def __init__(self, config: VGGConfig, name: str = "vgg", pooling: Pooling = "max"):
         super().__init__()
-        self.config, self.name, self.pooling = config, name, pooling
+        self.config, self.name = config, name
+        self.pooling: Pooling = pooling
+        self.digest = ""
+        """The first digits of its weights file's sha256, where it was loaded from one (`weights.load_encoder`)."""
         modules: list[nn.Module] = []
         self.layers: dict[str, int] = {}
         """Layer name -> index in `features`, in the order of the network."""
@@ -126,6 +136,11 @@ class VGG(nn.Module):
     def stride(layer: str) -> int:
         """Picture pixels per feature pixel at `layer`, along one side."""
         return 2 ** (int(layer[4]) - (0 if layer.startswith("pool") else 1))
+
+    def least_side(self, layer: str) -> int:
+        """The shorter side, in pixels, that a picture needs for `layer`; a convolution that reflects needs two."""
+        doubled = self.config.padding == "reflect" and not layer.startswith("pool")
+        return self.stride(layer) * (2 if doubled else 1)
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """The layers as a tuple; OptionError with the nearest names if one is not there."""
@@ -160,7 +175,7 @@ class VGG(nn.Module):
         """
         wanted = {self.layers[layer]: layer for layer in self.check_layers(layers)}
         deepest = max(wanted, default=-1)
-        least = (2 if self.config.padding == "reflect" else 1) * self.stride(wanted[deepest]) if wanted else 1
+        least = self.least_side(wanted[deepest]) if wanted else 1
         if min(image.shape[-2:]) < least:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
             raise OptionError(
@@ -168,7 +183,7 @@ class VGG(nn.Module):
             )
         x = (image - self.mean) / self.std
         found: dict[str, Tensor] = {}
-        for i, module in enumerate(self.features[: deepest + 1]):
+        for i, module in enumerate(list(self.features)[: deepest + 1]):
             if isinstance(module, nn.Conv2d):
                 x = module(x if module.padding != (0, 0) else reflection_pad(x))
             elif isinstance(module, nn.ReLU):
@@ -201,12 +216,10 @@ class VGG(nn.Module):
         folded.heads.load_state_dict(self.heads.state_dict())
         norms = [m for m in self.features if isinstance(m, nn.BatchNorm2d)]
         for (_, new), (_, old), norm in zip(folded.convolutions(), self.convolutions(), norms, strict=True):
-            assert (
-                norm.running_mean is not None
-                and norm.running_var is not None
-                and old.bias is not None
-                and new.bias is not None
-            )
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert old.bias is not None
+            assert new.bias is not None
             gain = norm.weight.data / torch.sqrt(norm.running_var + norm.eps)
             new.weight.data = old.weight.data * gain[:, None, None, None]
             new.bias.data = (old.bias.data - norm.running_mean) * gain + norm.bias.data

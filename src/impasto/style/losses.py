@@ -3,7 +3,14 @@
 Unless a docstring says otherwise the functions are differentiable, take float32 and give one value a picture, (N,).
 """
 
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
+
+from ..device import Compute
+from ..models.vgg import CONTENT_LAYER, VGG
+from .statistics import at_least_float32, head_metric, raw_moments
 
 
 def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> Tensor:
@@ -25,7 +32,7 @@ def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> 
         difference, target = metric @ difference @ metric, metric @ target @ metric
     else:
         difference, target = difference[:, :-1, :-1], target[:, :-1, :-1]
-    return difference.square().sum((1, 2)) / target.square().sum((1, 2))
+    return difference.square().sum((1, 2)) / target.square().sum((1, 2)).clamp(min=1e-12)
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -36,15 +43,15 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     features, target : Tensor
         (N, C, H, W) of the picture and the content; the mean is each channel's over its pixels.
     """
-    target = target.float()
+    target = at_least_float32(target)
     spread = (target - target.mean((2, 3), keepdim=True)).square().sum((1, 2, 3))
-    return (features.float() - target).square().sum((1, 2, 3)) / spread.clamp(min=1e-12)
+    return (at_least_float32(features) - target).square().sum((1, 2, 3)) / spread.clamp(min=1e-12)
 
 
 def total_variation(image: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels, the anisotropic L2 total variation.
 
-    Mahendran, Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015, equation 4 with beta = 2,
+    Mahendran, Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015, equation 4, beta = 2,
     as Johnson et al. use it; here the mean over channels and pairs of pixels, so that it does not depend on the size.
 
     Parameters
@@ -55,3 +62,87 @@ def total_variation(image: Tensor) -> Tensor:
     down = (image[:, :, 1:] - image[:, :, :-1]).square().mean((1, 2, 3))
     right = (image[:, :, :, 1:] - image[:, :, :, :-1]).square().mean((1, 2, 3))
     return down + right
+
+
+class PerceptualLoss:
+    """Weighted sum of content, style and total-variation loss of a picture, through one encoder.
+
+    Parameters
+    ----------
+    encoder : VGG
+        Its heads, where a layer has one, define the space that distances are measured in.
+    compute : Compute
+        Precision of the encoder; the losses are float32.
+    content : Tensor or None
+        (1, 3, H, W), the picture whose features are kept; None leaves the content loss out.
+    style : dict of str to Tensor
+        Layer -> raw moments (1, C + 1, C + 1) to be matched.
+    content_weight, style_weight, tv_weight : float
+        Weights of the terms; a term of weight 0 is not computed.
+    layer_weights : dict of str to float, optional
+        Weight of each style layer; equal if not given. They are normalised to sum to one.
+    """
+
+    def __init__(
+        self,
+        encoder: VGG,
+        compute: Compute,
+        content: Tensor | None,
+        style: Mapping[str, Tensor],
+        *,
+        content_weight: float,
+        style_weight: float,
+        tv_weight: float = 0.0,
+        layer_weights: Mapping[str, float] | None = None,
+        content_layer: str = CONTENT_LAYER,
+    ):
+        self.encoder, self.compute = encoder, compute
+        self.weights = {
+            "content": content_weight if content is not None else 0.0,
+            "style": style_weight,
+            "tv": tv_weight,
+        }
+        shares = layer_weights or dict.fromkeys(style, 1.0)
+        total = sum(shares.values())
+        self.shares = {k: shares[k] / total for k in style if shares.get(k)} if style_weight else {}
+        device = compute.device
+        self.style = {k: style[k].to(device) for k in self.shares}
+        self.metrics = {k: m.to(device) if (m := head_metric(encoder, k)) is not None else None for k in self.shares}
+        self.content_layer = content_layer
+        self.content = None
+        if self.weights["content"] and content is not None:
+            with torch.no_grad():
+                self.content = self._content_features(self._features(content, (content_layer,)))
+
+    def _features(self, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        with self.compute.autocast():
+            return self.encoder(image, layers)
+
+    def _content_features(self, features: Mapping[str, Tensor]) -> Tensor:
+        f = features[self.content_layer].float()
+        return self.encoder.heads[self.content_layer](f) if self.content_layer in self.encoder.heads else f
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """The weighted terms `content`, `style`, `tv` (those that are on) and their sum `total`, each a scalar.
+
+        Parameters
+        ----------
+        image : Tensor
+            (1, 3, H, W), sRGB; [0, 1] where it matters, but not checked.
+        """
+        layers = (*self.shares, *((self.content_layer,) if self.content is not None else ()))
+        features = self._features(image, tuple(dict.fromkeys(layers)))
+        terms: dict[str, Tensor] = {}
+        if self.content is not None:
+            terms["content"] = (
+                self.weights["content"] * content_loss(self._content_features(features), self.content).sum()
+            )
+        if self.shares:
+            parts = [
+                share * gram_loss(raw_moments(features[k]), self.style[k], self.metrics[k]).sum()
+                for k, share in self.shares.items()
+            ]
+            terms["style"] = self.weights["style"] * torch.stack(parts).sum()
+        if self.weights["tv"]:
+            terms["tv"] = self.weights["tv"] * total_variation(image).sum()
+        return {"total": torch.stack(list(terms.values())).sum(), **terms}

@@ -1,12 +1,12 @@
 """Statistics of features: what a style is, apart from any picture.
 
-All of Gatys' Gram matrix, the channel means and the covariance follow from one symmetric matrix a layer, the raw moments of the
-features with a constant 1 appended, M = mean over pixels of [f; 1] [f; 1]^T. It is (C + 1, C + 1): the Gram matrix per
-pixel, bordered by the means. Raw moments add up over pictures, tiles and styles; covariances do not.
+Gatys' Gram matrix, the channel means and the covariance all follow from one symmetric matrix a layer, the raw moments
+of the features with a constant 1 appended, M = mean over pixels of [f; 1] [f; 1]^T. It is (C + 1, C + 1): the Gram
+matrix per pixel, bordered by the means. Raw moments add up over pictures, tiles and styles; covariances do not.
 
-The compact encoder's features f are narrow; its heads map them to VGG-19's channels, W f + b. With V = [W b] the wide Gram matrix is
-V M V^T, and distances between wide Gram matrices are distances between A M A with A = (V^T V)^(1/2): the wide
-features are never computed.
+The compact encoder's features f are narrow; its heads map them to VGG-19's channels, W f + b. With V = [W b] the wide
+Gram matrix is V M V^T, and distances between wide Gram matrices are distances between A M A with A = (V^T V)^(1/2):
+the wide features are never computed.
 """
 
 import torch
@@ -15,20 +15,25 @@ from torch import Tensor
 from ..models.vgg import VGG
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, all else as it is: what statistics and losses compute in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def raw_moments(features: Tensor) -> Tensor:
     """Raw first and second moments of features over their pixels.
 
     Parameters
     ----------
     features : Tensor
-        (N, C, H, W), any floating type; the sums are done in float32.
+        (N, C, H, W), any floating type; the sums are done in float32, of float64 in float64.
 
     Returns
     -------
     Tensor
-        (N, C + 1, C + 1), float32, symmetric: [[G, m], [m^T, 1]] with G = F F^T / (H W) and m the channel means.
+        (N, C + 1, C + 1), symmetric: [[G, m], [m^T, 1]] with G = F F^T / (H W) and m the channel means.
     """
-    f = features.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H W, C), a view if channels_last
+    f = at_least_float32(features).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view if channels_last
     gram = f.transpose(1, 2) @ f / f.shape[1]
     mean = f.mean(1, keepdim=True)  # (N, 1, C)
     top = torch.cat([gram, mean.transpose(1, 2)], 2)
@@ -49,9 +54,9 @@ def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
     Returns
     -------
     Tensor
-        (N, C, C), float32.
+        (N, C, C), float32, or float64 if the features are.
     """
-    f = features.flatten(2).float()
+    f = at_least_float32(features).flatten(2)
     gram = f @ f.transpose(1, 2)
     return gram / f.shape[2] if normalise else gram
 
@@ -74,7 +79,8 @@ def head_metric(encoder: VGG, layer: str) -> Tensor | None:
     if layer not in encoder.heads:
         return None
     head = encoder.heads[layer]
-    assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
+    assert isinstance(head, torch.nn.Conv2d)
+    assert head.bias is not None
     v = torch.cat([head.weight.flatten(1), head.bias[:, None]], 1).double()
     return matrix_sqrt(v.t() @ v).float()
 

@@ -1,0 +1,54 @@
+# Every target sets up what it needs, in .venv: a machine with Python 3.10 or newer, pip and make is enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check -c constraints.txt
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow check bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(READY) ## paint a sample photograph as Starry Night
+	mkdir -p out
+	$(BIN)/impasto stylize examples/photo.jpg starry-night -o out/demo.png
+	@echo "The painting is out/demo.png; the photograph is examples/photo.jpg."
+
+test: $(READY_DEV) ## run the tests, without the slow ones
+	$(BIN)/pytest
+
+test-slow: $(READY_DEV) ## run all tests, the slow ones too
+	$(BIN)/pytest -m "slow or not slow"
+
+check: $(READY_DEV) ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+bench: $(READY_DEV) ## run every benchmark; each prints its table
+	@set -e; for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
+		echo "== $$script"; $(BIN)/python "$$script"; \
+	done
+
+clean: ## remove what make made: .venv, caches, builds and the demo's painting
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis out/demo.png
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The package alone.
+$(READY): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) -e .
+	touch $@
+
+# With all extras and the tools; so the package alone is ready too.
+$(READY_DEV): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) -e '.[dev]'
+	touch $(READY) $@
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Impasto needs Python 3.10 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)

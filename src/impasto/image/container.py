@@ -1,0 +1,54 @@
+"""What Pillow can tell of a file before its pixels are decoded: format, size, EXIF, XMP."""
+
+from typing import BinaryIO
+
+from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM", "QOI", "PSD")
+"""What Pillow may read for us, by its names; not those that run another program (EPS) or have no signature (TGA)."""
+
+
+def identify(file: BinaryIO, head: bytes) -> Image.Image | None:
+    """Open a picture as `Image.open` does, but for our formats only and without its fixed limit on pixels.
+
+    Returns
+    -------
+    PIL.Image.Image or None
+        The image with its header read; None where Pillow knows no such format.
+    """
+    if not set(FORMATS) <= Image.OPEN.keys():
+        Image.init()
+    for name in FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        # `accept` may also give a text that says why the format is not supported here.
+        if factory is None or accept is None or accept(head[:16]) is not True:
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except SyntaxError:
+            if name not in ("TIFF", "BMP"):
+                raise
+    return None
+
+
+def exif_of(image: Image.Image, file: BinaryIO | None) -> bytes | BinaryIO:
+    """An image's EXIF block; of a TIFF the file itself, whose first directory is that block."""
+    if image.format == "TIFF":
+        return file or b""
+    block = image.info.get("exif")
+    profile = image.info.get("Raw profile type exif")  # as ImageMagick writes it into a PNG: a line count, then hex
+    if not block and isinstance(profile, str):
+        try:
+            block = bytes.fromhex("".join(profile.split("\n")[3:]))
+        except ValueError:
+            return b""
+    return block if isinstance(block, bytes) else b""
+
+
+def xmp_of(image: Image.Image) -> bytes:
+    """An image's XMP packet, or b""."""
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "surrogatepass")
+    return packet if isinstance(packet, bytes) else b""

@@ -1,0 +1,208 @@
+"""EXIF blocks, entry by entry: what a painting keeps of its photograph's.
+
+An EXIF block is a small TIFF file: directories of entries (tag, type, count, value). The bytes of a value are carried
+over untouched, so that no text or number changes on the way.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import BinaryIO
+
+ORIENTATION, EXIF_IFD, GPS_IFD = 274, 34665, 34853
+SHORT, LONG = 3, 4
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+DESCRIPTIVE = frozenset(
+    (
+        *(
+            269,
+            270,
+            271,
+            272,
+            285,
+            305,
+            306,
+            315,
+            316,
+            33432,
+        ),  # document, description, camera, software, people, rights
+        *(282, 283, 296),  # resolution
+        *(
+            18246,
+            18249,
+            40091,
+            40092,
+            40093,
+            40094,
+            40095,
+        ),  # rating, and Windows' title, comment, author, keywords, subject
+    )
+)
+"""The entries of the first directory that say something about the photograph, not about how its file is laid out."""
+
+MAKER_NOTE, INTEROPERABILITY, COLOUR_SPACE, PIXEL_WIDTH, PIXEL_HEIGHT = 37500, 40965, 40961, 40962, 40963
+# A maker note counts on its place in the file, which changes, and may hold a preview or a position. Interoperability
+# would claim the colour space of the original.
+LEFT_OUT = frozenset((MAKER_NOTE, INTEROPERABILITY))
+
+MAX_VALUE = 2**20
+"""Bytes of a value beyond which an entry is taken for damage."""
+
+Entry = tuple[int, int, bytes]
+"""(type, count, the value's bytes)."""
+
+
+@dataclass
+class Exif:
+    """An EXIF block's three directories, tag to entry, and its byte order (`<` or `>`)."""
+
+    order: str = "<"
+    main: dict[int, Entry] = field(default_factory=dict)
+    photo: dict[int, Entry] = field(default_factory=dict)
+    gps: dict[int, Entry] = field(default_factory=dict)
+
+    @property
+    def orientation(self) -> int:
+        """EXIF's 1 to 8; 1 where none is given or it makes no sense."""
+        kind, count, value = self.main.get(ORIENTATION, (SHORT, 1, b""))
+        if kind != SHORT or count != 1 or len(value) != 2:
+            return 1
+        (orientation,) = struct.unpack(self.order + "H", value)
+        return orientation if 1 <= orientation <= 8 else 1
+
+    def short(self, tag: int, value: int) -> None:
+        """Set a 16-bit number in the first directory."""
+        self.main[tag] = (SHORT, 1, struct.pack(self.order + "H", value))
+
+
+def parse(data: bytes | BinaryIO) -> Exif | None:
+    """Read an EXIF block, or the first directory of a TIFF file, as far as it makes sense.
+
+    Parameters
+    ----------
+    data : bytes or binary file
+        The block, with or without the `Exif` that JPEG sets before it; or a whole TIFF file, seekable.
+
+    Returns
+    -------
+    Exif or None
+        The orientation and the entries worth keeping; None where it is no such block.
+    """
+    if isinstance(data, bytes):
+        while data.startswith(b"Exif\0\0"):
+            data = data[6:]
+        data = BytesIO(data)
+    data.seek(0)
+    head = data.read(8)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
+    if order is None or len(head) < 8:
+        return None
+    exif = Exif(order)
+    wanted = DESCRIPTIVE | {ORIENTATION, EXIF_IFD, GPS_IFD}
+    exif.main = _directory(data, struct.unpack(order + "I", head[4:])[0], order, wanted)
+    for tag, directory in ((EXIF_IFD, exif.photo), (GPS_IFD, exif.gps)):
+        _, _, value = exif.main.pop(tag, (0, 0, b""))
+        if len(value) == 4:
+            directory.update(_directory(data, struct.unpack(order + "I", value)[0], order, None))
+    for tag in LEFT_OUT:
+        exif.photo.pop(tag, None)
+    return exif
+
+
+def _directory(file: BinaryIO, offset: int, order: str, wanted: frozenset[int] | None) -> dict[int, Entry]:
+    file.seek(offset)
+    head = file.read(2)
+    if len(head) < 2:
+        return {}
+    table = file.read(12 * struct.unpack(order + "H", head)[0])
+    entries: dict[int, Entry] = {}
+    for i in range(0, len(table) - 11, 12):
+        tag, kind, count, inline = struct.unpack(order + "HHI4s", table[i : i + 12])
+        size = TYPE_SIZES.get(kind, 0) * count
+        if not 0 < size <= MAX_VALUE or (wanted is not None and tag not in wanted):
+            continue
+        value = inline[:size]
+        if size > 4:
+            file.seek(struct.unpack(order + "I", inline)[0])
+            value = file.read(size)
+        if len(value) == size:
+            entries[tag] = (kind, count, value)
+    return entries
+
+
+def adapted(block: bytes, size: tuple[int, int], *, keep_gps: bool) -> Exif | None:
+    """The EXIF block of a painting, from its photograph's.
+
+    Parameters
+    ----------
+    block : bytes
+        The photograph's block.
+    size : tuple of int
+        (H, W) of the painting in pixels.
+    keep_gps : bool
+        Whether the place stays in it.
+
+    Returns
+    -------
+    Exif or None
+        Orientation 1, sRGB, the new size; None where the photograph has none.
+    """
+    exif = parse(block) if block else None
+    if exif is None or not (exif.main or exif.photo or exif.gps):
+        return None
+    exif.short(ORIENTATION, 1)
+    if not keep_gps:
+        exif.gps.clear()
+    for tag, value in ((PIXEL_WIDTH, size[1]), (PIXEL_HEIGHT, size[0])):
+        if tag in exif.photo:
+            exif.photo[tag] = (LONG, 1, struct.pack(exif.order + "I", value))
+    if COLOUR_SPACE in exif.photo:
+        exif.photo[COLOUR_SPACE] = (SHORT, 1, struct.pack(exif.order + "H", 1))
+    return exif
+
+
+def kept(block: bytes | BinaryIO) -> bytes:
+    """What is kept of a block (see `parse`) when a photograph is read: everything but orientation and GPS untouched."""
+    exif = parse(block)
+    if exif is None:
+        return b""
+    exif.main.pop(ORIENTATION, None)
+    return pack(exif) if exif.main or exif.photo or exif.gps else b""
+
+
+def pack(exif: Exif) -> bytes:
+    """The block as bytes, without the `Exif` that JPEG sets before it."""
+    return header(exif.order, 8) + directories(exif, 8)
+
+
+def header(order: str, first: int) -> bytes:
+    """A TIFF structure's first 8 bytes; `first` is where its first directory starts."""
+    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", first)
+
+
+def directories(exif: Exif, start: int) -> bytes:
+    """The directories and their values as bytes, made to stand at byte `start` of the file."""
+    order, main, behind = exif.order, dict(exif.main), b""
+    nested = [(tag, entries) for tag, entries in ((EXIF_IFD, exif.photo), (GPS_IFD, exif.gps)) if entries]
+    main.update((tag, (LONG, 1, bytes(4))) for tag, _ in nested)
+    after_main = start + len(_packed_directory(main, start, order))
+    for tag, entries in nested:
+        place = after_main + len(behind)
+        main[tag] = (LONG, 1, struct.pack(order + "I", place))
+        behind += _packed_directory(entries, place, order)
+    return _packed_directory(main, start, order) + behind
+
+
+def _packed_directory(entries: dict[int, Entry], start: int, order: str) -> bytes:
+    table = struct.pack(order + "H", len(entries))
+    behind = b""
+    values = start + 2 + 12 * len(entries) + 4
+    for tag, (kind, count, value) in sorted(entries.items()):
+        if len(value) <= 4:
+            place = value.ljust(4, b"\0")
+        else:
+            place = struct.pack(order + "I", values + len(behind))
+            behind += value + b"\0" * (len(value) % 2)
+        table += struct.pack(order + "HHI", tag, kind, count) + place
+    return table + struct.pack(order + "I", 0) + behind

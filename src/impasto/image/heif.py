@@ -1,0 +1,52 @@
+"""Reading HEIC, what iPhones write, with pillow-heif from the extra `heif`."""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import PictureError
+from . import deep
+from .decode import Samples, from_pillow, unit
+from .profiles import is_srgb
+from .source import check_size
+
+BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file's first bytes are those of HEIC; AVIF, which shares the container, is not."""
+    if head[4:8] != b"ftyp" or head[8:12] not in BRANDS:
+        return False
+    length = int.from_bytes(head[:4], "big")
+    return b"avif" not in head[8:length]
+
+
+def read_heif(file: BinaryIO, name: str, max_megapixels: float) -> tuple[Samples, dict[str, Any]]:
+    """A HEIC file's primary picture, turned upright already, and its metadata (`exif`, `xmp`).
+
+    Raises
+    ------
+    PictureError
+        If the extra is not installed, or the picture has more pixels than allowed.
+    """
+    try:
+        import pillow_heif
+    except ImportError:
+        raise PictureError(f'{name} is a HEIC picture; to read it, pip install "impasto[heif]"') from None
+    file.seek(0)
+    image = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+    width, height = image.size
+    check_size(width, height, name, max_megapixels)
+    icc = image.info.get("icc_profile") or None
+    if image.mode not in ("RGB;16", "RGBA;16"):
+        eight = image.to_pillow()
+        return from_pillow(eight, name), image.info
+    levels = np.asarray(image)
+    alpha = unit(levels[:, :, 3], 65535) if levels.shape[2] == 4 else None
+    if icc is None or is_srgb(icc):
+        return Samples(unit(levels[:, :, :3], 65535), alpha, 16), image.info
+    if deep.available():
+        return Samples(deep.convert(np.ascontiguousarray(levels[:, :, :3]), icc, name), alpha, 16), image.info
+    file.seek(0)
+    eight = pillow_heif.open_heif(file, convert_hdr_to_8bit=True).to_pillow()
+    return from_pillow(eight, name), image.info

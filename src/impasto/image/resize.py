@@ -1,0 +1,162 @@
+"""Sizes and resizing: antialiased, and nowhere else in the package."""
+
+from itertools import count
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import OptionError
+
+LEAST_FACTOR = 1.01
+"""Between two levels of a pyramid."""
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize by antialiased bicubic interpolation, clamped to [0, 1].
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, C, H, W), float32, range [0, 1]: pictures (C = 3, sRGB) or masks (C = 1).
+    size : tuple of int
+        The new (height, width) in pixels.
+
+    Returns
+    -------
+    Tensor
+        (N, C, height, width), float32, range [0, 1]; `image` itself where it has that size already.
+
+    Raises
+    ------
+    OptionError
+        If a side would have no pixel.
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise OptionError(f"a picture cannot be resized to {width}x{height}; each side needs at least 1 pixel")
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    return F.interpolate(image, (height, width), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def fit_size(
+    size: tuple[int, int],
+    *,
+    long_side: int | None = None,
+    short_side: int | None = None,
+    scale: float | None = None,
+    enlarge: bool = False,
+) -> tuple[int, int]:
+    """The size of a picture made to fit, its proportions kept.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (H, W) in pixels.
+    long_side, short_side : int, optional
+        What the longer or the shorter side shall measure, in pixels.
+    scale : float, optional
+        New side over old side.
+    enlarge : bool
+        Whether the result may be larger than `size`; without it, a smaller picture keeps its size.
+
+    Returns
+    -------
+    tuple of int
+        (H, W) in pixels, each at least 1. With none of the three given it is `size`.
+
+    Raises
+    ------
+    OptionError
+        If more than one of the three is given, or one is not positive, or `size` has no pixels.
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise OptionError(f"a {width}x{height} picture has no pixels")
+    given = {"long side": long_side, "short side": short_side, "scale": scale}
+    asked = {k: v for k, v in given.items() if v is not None}
+    if len(asked) > 1:
+        raise OptionError(f"a size is given twice, as {' and as '.join(asked)}; keep one of them")
+    for what, value in asked.items():
+        if not 0 < value < float("inf"):
+            raise OptionError(f"the {what} is {value:g}; it must be greater than 0")
+    if long_side is not None:
+        ratio = long_side / max(size)
+    elif short_side is not None:
+        ratio = short_side / min(size)
+    else:
+        ratio = 1.0 if scale is None else scale
+    if not enlarge:
+        ratio = min(ratio, 1.0)
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+
+def fit(image: Tensor, long_side: int, *, enlarge: bool = False) -> Tensor:
+    """Resize so that the longer side measures `long_side`, the proportions kept.
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, C, H, W), float32, range [0, 1].
+    long_side : int
+        Pixels of the longer side; a smaller picture keeps its size unless `enlarge`.
+    enlarge : bool
+        Whether a smaller picture is enlarged.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H', W'), float32, range [0, 1].
+
+    Raises
+    ------
+    OptionError
+        If `long_side` is not positive.
+    """
+    height, width = image.shape[-2:]
+    return resize(image, fit_size((height, width), long_side=long_side, enlarge=enlarge))
+
+
+def pyramid_sizes(
+    size: tuple[int, int], coarsest: int, factor: float = 2.0, *, minimum: int = 32
+) -> list[tuple[int, int]]:
+    """The sizes of a pyramid from coarse to fine.
+
+    Two neighbours differ by `factor`, counted down from `size`, so the first long side lies between `coarsest` and
+    `factor` times it.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (H, W) of the finest level, in pixels.
+    coarsest : int
+        The long side that no coarser level goes below, in pixels.
+    factor : float
+        Side of a level over the side of the one before, 1.01 or more.
+    minimum : int
+        The short side that no coarser level goes below, in pixels.
+
+    Returns
+    -------
+    list of tuple of int
+        (H, W) of each level, growing; the last is exactly `size`, also where that is smaller than `coarsest` or
+        `minimum`.
+
+    Raises
+    ------
+    OptionError
+        If `factor` is less than 1.01, or `coarsest` or `minimum` not positive, or `size` has no pixels.
+    """
+    if not LEAST_FACTOR <= factor < float("inf"):
+        raise OptionError(f"a pyramid's factor is {factor:g}; it must be {LEAST_FACTOR:g} or more")
+    if coarsest < 1 or minimum < 1:
+        raise OptionError(f"a pyramid's coarsest sides are {coarsest} and {minimum}; each must be 1 or more")
+    sizes = [fit_size(size)]
+    for level in (fit_size(size, scale=factor**-k) for k in count(1)):
+        if max(level) < coarsest or min(level) < minimum:
+            break
+        if level != sizes[-1]:
+            sizes.append(level)
+        if max(level) == 1:
+            break
+    return sizes[::-1]

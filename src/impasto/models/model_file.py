@@ -1,0 +1,115 @@
+"""Model files: safetensors with JSON metadata, each enough by itself to build its network.
+
+The metadata is `format` ("impasto"), `kind` (which sort of network), `config` (JSON, its shape), `licence`, and
+`training` (JSON, how it was made). Reading one never runs code from it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import WeightsError
+from .download import replacing
+
+FORMAT = "impasto"
+
+
+def write_model_file(
+    path: Path,
+    kind: str,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor],
+    *,
+    licence: str,
+    training: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a model file beside its target and move it into place.
+
+    Parameters
+    ----------
+    path : Path
+        The file, `.safetensors`.
+    kind : str
+        The sort of network, "encoder" for one.
+    config : dict
+        The network's shape, in what JSON can hold.
+    tensors : dict of str to Tensor
+        The state dict; integers are stored as they are.
+    licence : str
+        Under which the weights may be used.
+    training : dict, optional
+        How it was made, in what JSON can hold.
+    dtype : torch.dtype
+        How floating tensors are stored.
+
+    Raises
+    ------
+    WeightsError
+        If a value does not fit into `dtype`, or the file cannot be written.
+    """
+    stored = {}
+    for name, tensor in tensors.items():
+        t = tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.detach().cpu()
+        if not t.isfinite().all():
+            raise WeightsError(f"cannot write {path}: {name} has values that are not finite as {dtype}")
+        stored[name] = t.contiguous()
+    metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config), "licence": licence}
+    data = safetensors.torch.save(stored, metadata | {"training": json.dumps(training or {})})
+    with replacing(path) as file:
+        file.write(data)
+
+
+def read_model_file(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        The sort of network expected.
+
+    Returns
+    -------
+    config : dict
+        The network's shape.
+    tensors : dict of str to Tensor
+        The state dict, floating tensors as float32.
+    metadata : dict of str to str
+        All the metadata, as it stands in the file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or not a model file of that kind.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such model file")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            config = _check_metadata(path, metadata, kind)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or not a model file: {error}") from error
+    return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
+
+
+def _check_metadata(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path} is not a model file of ours: its metadata has no format {FORMAT!r}")
+    if metadata.get("kind") != kind:
+        raise WeightsError(f"{path} holds the kind {metadata.get('kind')!r} of network, not {kind!r}")
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: the network's config is missing or not JSON") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: the network's config is not a JSON object")
+    return config

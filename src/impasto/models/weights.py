@@ -1,0 +1,295 @@
+"""The registry of weights, bundled and downloadable: where they come from, fetching them and loading them.
+
+Downloads go to torch's own hub cache, so that a file which torchvision already fetched is used as it is. Every file
+with a known hash is verified each time before it is used.
+"""
+
+import os
+import pickle
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OptionError, WeightsError
+from .download import Progress, fetch_file, file_digest
+from .model_file import read_model_file, write_model_file
+from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
+
+DIGEST_DIGITS = 16
+"""Hex digits of the weights file's sha256 that `VGG.digest` and style files keep."""
+
+
+def model_dir() -> Path:
+    """The folder of downloaded weights: torch's hub cache, which TORCH_HOME moves."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One entry of the registry.
+
+    Parameters
+    ----------
+    name, kind : str
+        What the user calls it; which sort of network it is ("encoder").
+    file : str
+        The file's name, in the package if there is no `url`, else in `model_dir()`.
+    licence, description : str
+        For people.
+    url : str, optional
+        Where it is downloaded from; None for a bundled file.
+    sha256 : str
+        Its hash or the first digits of it; empty for a bundled file, which the package manager has verified.
+    size : int, optional
+        Bytes.
+    config : VGGConfig, optional
+        The network's shape, for files that do not hold it themselves: torchvision's state dicts.
+    """
+
+    name: str
+    kind: str
+    file: str
+    licence: str
+    description: str
+    url: str | None = None
+    sha256: str = ""
+    size: int | None = None
+    config: VGGConfig | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or would be."""
+        return (Path(__file__).parents[1] / "weights" if self.url is None else model_dir()) / self.file
+
+    @property
+    def present(self) -> bool:
+        """Whether the file is there, in its right size; its hash is checked when it is used."""
+        return self.path.is_file() and self.size in (None, self.path.stat().st_size)
+
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_TORCHVISION_LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for non-commercial research"
+
+MODELS = {
+    m.name: m
+    for m in (
+        ModelInfo("compact", "encoder", "compact.safetensors", "MIT", "small VGG distilled from VGG-19; bundled"),
+        ModelInfo(
+            "vgg16",
+            "encoder",
+            "vgg16-397923af.pth",
+            _TORCHVISION_LICENCE,
+            "torchvision's VGG-16, ImageNet classification",
+            _TORCHVISION + "vgg16-397923af.pth",
+            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            553_433_881,
+            VGG16,
+        ),
+        ModelInfo(
+            "vgg19",
+            "encoder",
+            "vgg19-dcbb9e9d.pth",
+            _TORCHVISION_LICENCE,
+            "torchvision's VGG-19, ImageNet classification: the network of Gatys et al.",
+            _TORCHVISION + "vgg19-dcbb9e9d.pth",
+            "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+            574_673_361,
+            VGG19,
+        ),
+    )
+}
+"""Name -> entry."""
+
+
+def list_models() -> list[ModelInfo]:
+    """All the entries of the registry; each knows whether its file is `present`, and its `path`."""
+    return list(MODELS.values())
+
+
+def find_model(name: str) -> ModelInfo:
+    """The entry called `name`; WeightsError with the nearest names if there is none."""
+    if name not in MODELS:
+        near = get_close_matches(name, MODELS, 3, 0.5) or list(MODELS)
+        raise WeightsError(
+            f"there is no model {name!r}; did you mean {' or '.join(near)}, or the path of a model file?"
+        )
+    return MODELS[name]
+
+
+def fetch(
+    name: str | ModelInfo, *, offline: bool = False, progress: Progress | None = None, url: str | None = None
+) -> Path:
+    """The path of a model's verified file, downloaded if it is not there.
+
+    Parameters
+    ----------
+    name : str or ModelInfo
+        A name of the registry, or an entry.
+    offline : bool
+        Never use the network; the environment variable IMPASTO_OFFLINE=1 asks for the same.
+    progress : callable, optional
+        Called with (bytes done, total or None) while downloading.
+    url : str, optional
+        Another address of the same file.
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown, or the file is missing or damaged and cannot be fetched.
+    """
+    return _fetch(find_model(name) if isinstance(name, str) else name, offline, progress, url)[0]
+
+
+def _fetch(model: ModelInfo, offline: bool, progress: Progress | None, url: str | None = None) -> tuple[Path, str]:
+    """(path, whole sha256) of the model's verified file."""
+    return model.path, fetch_file(model.path, url or model.url, model.sha256, offline, progress)
+
+
+def load_encoder(
+    name: str | os.PathLike[str] = "compact",
+    *,
+    pooling: Pooling = "max",
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> VGG:
+    """An encoder, ready for use: frozen, in eval mode, channels_last, float32, on the CPU.
+
+    Parameters
+    ----------
+    name : str or path
+        A name of the registry, or the path of a model file (`.safetensors`).
+    pooling : "max" or "average"
+        The pooling between its blocks.
+    offline, progress
+        As for `fetch`.
+
+    Returns
+    -------
+    VGG
+        Its `digest` names the weights file: the first 16 hex digits of its sha256.
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown, or the file is missing, damaged, or not an encoder's.
+    """
+    if isinstance(name, str) and name in MODELS:
+        model = MODELS[name]
+        if model.kind != "encoder":
+            raise WeightsError(f"{name} is a {model.kind}, not an encoder")
+        path, digest = _fetch(model, offline, progress)
+        config, tensors = _read_state_dict(path, model.config) if model.config else _read_encoder(path)
+    else:
+        path = Path(name)
+        if path.suffix != ".safetensors" and not path.exists():
+            find_model(str(name))
+        config, tensors = _read_encoder(path)
+        digest, name = file_digest(path), path.stem
+    net = _build(path, config, tensors, str(name), pooling)
+    net.digest = digest[:DIGEST_DIGITS]
+    return net
+
+
+def save_encoder(
+    net: VGG,
+    path: str | os.PathLike[str],
+    *,
+    training: dict[str, Any],
+    licence: str,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write an encoder as a model file that `load_encoder` reads; atomic.
+
+    Parameters
+    ----------
+    training : dict
+        How it was made, in what JSON can hold.
+    licence : str
+        Of the weights.
+    dtype : torch.dtype
+        How the weights are stored.
+
+    Raises
+    ------
+    WeightsError
+        If a weight does not fit into `dtype`, or the file cannot be written.
+    """
+    tensors = net.state_dict()
+    write_model_file(
+        Path(path), "encoder", net.config.to_dict(), tensors, licence=licence, training=training, dtype=dtype
+    )
+
+
+def _read_encoder(path: Path) -> tuple[VGGConfig, dict[str, Tensor]]:
+    values, tensors, _ = read_model_file(path, "encoder")
+    try:
+        return VGGConfig.from_dict(values), tensors
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its config is not that of a VGG: {error}") from error
+
+
+def _read_state_dict(path: Path, config: VGGConfig) -> tuple[VGGConfig, dict[str, Tensor]]:
+    """The encoder's part of torchvision's file, without the classifier."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return config, {k: v.float() for k, v in state.items() if k.startswith("features.")}
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path} is not a state dict that torch can read") from error
+
+
+def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str, pooling: Pooling) -> VGG:
+    try:
+        with torch.device("meta"):
+            expected = VGG(config).state_dict()
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise WeightsError(f"{path}: its config is not that of a VGG: {error}") from error
+    for key in expected.keys() | tensors.keys():
+        shapes = [list(d[key].shape) if key in d else "nothing" for d in (tensors, expected)]
+        if shapes[0] != shapes[1]:
+            raise WeightsError(f"{path} does not fit its network: {key} is {shapes[0]} and should be {shapes[1]}")
+    with torch.random.fork_rng(devices=[]):  # the layers draw initial weights, which the caller's seed must not notice
+        net = VGG(config, name, pooling)
+    net.load_state_dict(tensors)
+    return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One row of `layer_table`: a layer's name, output (C, H, W) and number of parameters."""
+
+    layer: str
+    shape: tuple[int, int, int]
+    parameters: int
+
+
+def layer_table(net: VGG, size: tuple[int, int]) -> list[LayerRow]:
+    """The layers of an encoder in order, for a picture of `size` = (H, W) pixels.
+
+    Each head follows its layer as `heads.relu1_1`. The parameters of all the rows are those of the network.
+
+    Raises
+    ------
+    OptionError
+        If the picture is too small for the last layer.
+    """
+    last = list(net.layers)[-1]
+    if min(size) < net.least_side(last):
+        raise OptionError(f"{net.name} needs pictures of at least {net.least_side(last)} pixels a side")
+    modules = list(net.features)
+    rows, before = [], -1
+    for layer, i in net.layers.items():
+        shape = (net.width(layer), size[0] // net.stride(layer), size[1] // net.stride(layer))
+        rows.append(LayerRow(layer, shape, sum(_count(m) for m in modules[before + 1 : i + 1])))
+        if layer in net.heads:
+            width = net.config.heads[layer]
+            rows.append(LayerRow(f"heads.{layer}", (width, *shape[1:]), _count(net.heads[layer])))
+        before = i
+    return rows
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

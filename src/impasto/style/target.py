@@ -1,0 +1,185 @@
+"""StyleTarget: what a style is, apart from any picture to be painted.
+
+A style is the raw moments of an encoder's features, per style size and layer. Moments of several styles blend by
+weight; a target is small, so it can be saved, shipped and used without the painting.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import OptionError, StyleError
+from ..image.resize import fit_size, resize
+from ..models.vgg import STYLE_LAYERS, VGG
+from ..models.weights import read_model_file, write_model_file
+from .statistics import pack, raw_moments, unpack
+
+STYLE_SIZES = (128, 256, 512, 1024)
+"""Long sides, in pixels, at which a style file holds its painting's moments: one an octave, interpolated between."""
+
+
+@dataclass(frozen=True)
+class StyleTarget:
+    """A style for one encoder.
+
+    Parameters
+    ----------
+    encoder, digest, pooling : str
+        The encoder's name, the hash of its weights, and its pooling.
+    moments : dict of int to dict of str to Tensor
+        Style size (long side of the painting in pixels) -> layer -> raw moments (1, C + 1, C + 1), float32.
+    pixels : dict of int to dict of str to int
+        The number of feature pixels that each of them was taken over.
+    about : dict of str to str
+        Title, artist, date, licence, source: what is known of the painting.
+    """
+
+    encoder: str
+    digest: str
+    pooling: str
+    moments: Mapping[int, Mapping[str, Tensor]]
+    pixels: Mapping[int, Mapping[str, int]]
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that it describes."""
+        return tuple(next(iter(self.moments.values())))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The style sizes that it holds, smallest first."""
+        return tuple(sorted(self.moments))
+
+    def at(self, size: float) -> dict[str, Tensor]:
+        """The moments at a style size: between two stored sizes interpolated by the logarithm, beyond them the nearest.
+
+        Parameters
+        ----------
+        size : float
+            Long side of the painting, in pixels.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Layer -> raw moments (1, C + 1, C + 1).
+        """
+        sizes = self.sizes
+        above = next((s for s in sizes if s >= size), sizes[-1])
+        below = next((s for s in reversed(sizes) if s <= size), sizes[0])
+        if above == below or size <= sizes[0] or size >= sizes[-1]:
+            return dict(self.moments[below if size >= sizes[-1] else above])
+        t = math.log(size / below) / math.log(above / below)
+        return {k: torch.lerp(m, self.moments[above][k], t) for k, m in self.moments[below].items()}
+
+    def check(self, encoder: VGG) -> None:
+        """StyleError if it was made for another encoder than this."""
+        if (self.digest, self.pooling) != (encoder.digest, encoder.pooling):
+            raise StyleError(
+                f"the style was made for the encoder {self.encoder} ({self.digest}, {self.pooling} pooling), not for "
+                f"{encoder.name} ({encoder.digest}, {encoder.pooling} pooling); give the painting itself instead"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write a `.style.safetensors` file: the moments' upper triangles, as float16 where they fit.
+
+        Raises
+        ------
+        WeightsError
+            If it cannot be written.
+        """
+        tensors = {f"{s}/{k}": pack(m)[0] for s, layers in self.moments.items() for k, m in layers.items()}
+        largest = max(float(t.abs().max()) for t in tensors.values())
+        dtype = torch.float16 if largest < torch.finfo(torch.float16).max else torch.float32
+        config = {
+            "encoder": self.encoder,
+            "digest": self.digest,
+            "pooling": self.pooling,
+            "pixels": {str(s): dict(p) for s, p in self.pixels.items()},
+            "about": dict(self.about),
+        }
+        write_model_file(path, "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
+
+    @classmethod
+    def load(cls, path: Path) -> "StyleTarget":
+        """Read a style file.
+
+        Raises
+        ------
+        WeightsError
+            If the file is missing or is not a style file.
+        StyleError
+            If its contents do not fit together.
+        """
+        config, tensors, _ = read_model_file(path, "style")
+        moments: dict[int, dict[str, Tensor]] = {}
+        try:
+            for key, triangle in tensors.items():
+                size, layer = key.split("/")
+                moments.setdefault(int(size), {})[layer] = unpack(triangle.float())[None]
+            pixels = {int(s): dict(p) for s, p in config["pixels"].items()}
+            return cls(config["encoder"], config["digest"], config["pooling"], moments, pixels, config["about"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise StyleError(f"{path} is not a whole style file: {error}") from error
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        picture: Tensor,
+        encoder: VGG,
+        compute: Compute,
+        sizes: Sequence[int] = STYLE_SIZES,
+        layers: Sequence[str] = STYLE_LAYERS,
+        about: Mapping[str, str] | None = None,
+    ) -> "StyleTarget":
+        """Measure a painting.
+
+        Parameters
+        ----------
+        picture : Tensor
+            (1, 3, H, W), float32, sRGB, [0, 1].
+        encoder : VGG
+            Whose features; its layers must hold `layers`.
+        compute : Compute
+            Device and precision.
+        sizes : sequence of int
+            Long sides at which to measure, in pixels; sizes beyond the picture's own measure it as it is.
+        """
+        moments, pixels = {}, {}
+        for size in sizes:
+            h, w = fit_size((picture.shape[-2], picture.shape[-1]), long_side=size)
+            with compute.autocast():
+                features = encoder(compute.picture(resize(picture, (h, w))), layers)
+            moments[size] = {k: raw_moments(f) for k, f in features.items()}
+            pixels[size] = {k: f.shape[-2] * f.shape[-1] for k, f in features.items()}
+        return cls(encoder.name, encoder.digest, encoder.pooling, moments, pixels, about or {})
+
+
+def blend(moments: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """The weighted mean of several styles' raw moments; the weights need not sum to one.
+
+    Raises
+    ------
+    OptionError
+        If the weights do not fit the styles, are negative or are all zero.
+    """
+    if len(moments) != len(weights):
+        raise OptionError(f"{len(weights)} --style-weights for {len(moments)} styles; give one for each")
+    total = sum(weights)
+    if total <= 0 or min(weights) < 0:
+        raise OptionError("--style-weights must not be negative, and one must be positive")
+    return {
+        k: torch.stack([w / total * m[k] for m, w in zip(moments, weights, strict=True)]).sum(0) for k in moments[0]
+    }
+
+
+def describe(target: StyleTarget) -> str:
+    """One line for lists: title, artist, date."""
+    about = target.about
+    return ", ".join(v for v in (about.get("title"), about.get("artist"), about.get("date")) if v)

@@ -1,0 +1,129 @@
+"""From what the user gives to what paints: a style's source, the encoder, the stylizer."""
+
+import logging
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..device import Compute, choose_compute
+from ..errors import OptionError, StyleError
+from ..image.convert import to_picture
+from ..models.weights import find_model, load_encoder
+from ..options import OptimizeOptions
+from ..style.builtin import builtin_names, load_builtin
+from ..style.target import StyleTarget
+from .gatys import GatysStylizer
+from .optimize import OptimizeStylizer
+from .protocol import Stylizer
+
+log = logging.getLogger(__name__)
+
+StyleSource = Any
+"""A built-in style's name, a picture's or style file's path, a StyleTarget, or a picture (PIL image, array, tensor)."""
+
+STYLE_FILE_SUFFIX = ".safetensors"
+
+
+def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor | StyleTarget:
+    """What a style's source stands for: a painting (1, 3, H, W) or its measurements.
+
+    Text is a path if there is such a file, else the name of a built-in style.
+
+    Raises
+    ------
+    StyleError
+        If there is neither such a file nor such a style.
+    PictureError, WeightsError
+        If the file cannot be read.
+    """
+    if isinstance(source, StyleTarget):
+        return source
+    if isinstance(source, str | Path) and str(source) != "-":
+        path = Path(source)
+        if not path.exists():
+            if str(source) in builtin_names():
+                return load_builtin(str(source))
+            near = get_close_matches(str(source), builtin_names(), 3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`impasto styles` lists the built-in ones"
+            raise StyleError(f"style {str(source)!r} is neither a file nor a built-in style; {hint}")
+        if path.suffix.lower() == STYLE_FILE_SUFFIX:
+            return StyleTarget.load(path)
+    return to_picture(source, max_megapixels=max_megapixels).tensor
+
+
+def choose_encoder_name(options: OptimizeOptions) -> str:
+    """`auto` resolved: compact, but for the preset gatys vgg19 where its file is there."""
+    if options.encoder != "auto":
+        return options.encoder
+    if options.preset != "gatys":
+        return "compact"
+    if find_model("vgg19").present:
+        return "vgg19"
+    log.warning("the preset gatys runs on the compact encoder; `impasto models fetch vgg19` gets the original network")
+    return "compact"
+
+
+def choose_stylizer(
+    styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, start: Tensor | None = None
+) -> Stylizer:
+    """The stylizer that the options ask for, with the styles bound.
+
+    Raises
+    ------
+    ImpastoError
+        If options, styles, encoder and machine do not fit together.
+    """
+    # The recipe's numbers are float32; lower precision only when asked for by name.
+    precision = "float32" if (options.preset, options.precision) == ("gatys", "auto") else options.precision
+    compute: Compute = choose_compute(options.device, precision)
+    encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+    if options.preset == "gatys":
+        return GatysStylizer(styles, options, encoder, compute)
+    if options.quality == "draft":
+        log.info("no one-pass method is there yet: draft optimises with fewer steps")
+    return OptimizeStylizer(styles, options, encoder, compute, start)
+
+
+def load_stylizer(
+    style: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
+) -> Stylizer:
+    """A stylizer with its style bound, to paint many pictures with.
+
+    Parameters
+    ----------
+    style : str, Path, StyleTarget, picture, or a list of them
+        A built-in name, a picture or a style file; several blend by `style_weights`.
+    options : OptimizeOptions, optional
+        The defaults if not given.
+    **changes
+        Fields of OptimizeOptions that differ.
+
+    Returns
+    -------
+    Stylizer
+        Takes and gives (1, 3, H, W), float32, sRGB, [0, 1].
+
+    Examples
+    --------
+    >>> stylizer = impasto.load_stylizer("starry-night", size=512)  # doctest: +SKIP
+    >>> painting = stylizer(impasto.read_image("photo.jpg").tensor)  # doctest: +SKIP
+    """
+    options = with_changes(options, changes)
+    styles = style if isinstance(style, list | tuple) else [style]
+    start = None
+    if options.start not in ("content", "noise", "grey"):
+        start = to_picture(options.start).tensor
+    return choose_stylizer([resolve_style(s) for s in styles], options, start)
+
+
+def with_changes(options: OptimizeOptions | None, changes: dict[str, Any]) -> OptimizeOptions:
+    """The options (or the defaults) with some fields changed; OptionError with the nearest names for an unknown one."""
+    values = (options or OptimizeOptions()).to_dict()
+    for key in changes:
+        if key not in values:
+            near = get_close_matches(key, values, 3) or ["see impasto.OptimizeOptions"]
+            raise OptionError(f"there is no option {key!r}; did you mean {' or '.join(near)}?")
+    return OptimizeOptions.from_dict({**values, **changes})

@@ -1,0 +1,159 @@
+"""The preset `gatys`: the recipe that most tutorials teach, to the letter.
+
+Gatys, Ecker, Bethge 2016 in the form that went around as a notebook: VGG features after the ReLU, one content layer,
+raw Gram matrices, the normalised content picture itself as the variable, one scale, plain Adam. It is here as the
+reference that others are measured against; for good pictures in little time there is the default.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import DivergedError, OptionError
+from ..image.resize import fit_size, resize
+from ..models.vgg import CONTENT_LAYER, VGG
+from ..options import OptimizeOptions
+from ..style.statistics import head_metric, raw_moments
+from ..style.target import StyleTarget
+from .protocol import Step, last_image
+
+log = logging.getLogger(__name__)
+
+LAYER_WEIGHTS = {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
+CONTENT_WEIGHT, STYLE_WEIGHT = 1.0, 1e6
+ITERATIONS, RATE, SHORT_SIDE = 5000, 0.0003, 400
+COMPACT_FEATURE_SCALE = 1.0
+"""Factor on the compact encoder's features; with it the first total loss of the benchmark pair is the classic 1.4e8."""
+
+
+class GatysLoss:
+    """The recipe's objective for pictures of one size.
+
+    Parameters
+    ----------
+    encoder : VGG
+        Its features, behind its heads where it has them, times `feature_scale`.
+    content, style : Tensor
+        (1, 3, H, W) in [0, 1], both of the same size.
+    content_weight, style_weight : float
+        The recipe's alpha and beta.
+    feature_scale : float
+        1 for VGG-19.
+    """
+
+    def __init__(
+        self,
+        encoder: VGG,
+        compute: Compute,
+        content: Tensor,
+        style: Tensor,
+        *,
+        content_weight: float = CONTENT_WEIGHT,
+        style_weight: float = STYLE_WEIGHT,
+        feature_scale: float = 1.0,
+    ):
+        self.encoder, self.compute, self.feature_scale = encoder, compute, feature_scale
+        self.content_weight, self.style_weight = content_weight, style_weight
+        metrics = {k: head_metric(encoder, k) for k in LAYER_WEIGHTS}
+        self.metrics = {k: m if m is None else m.to(compute.device) for k, m in metrics.items()}
+        with torch.no_grad():
+            self.content = self._features(content)[CONTENT_LAYER]
+            features = self._features(style)
+            self.grams = {k: self._gram(features[k], k) for k in LAYER_WEIGHTS}
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        with self.compute.autocast():
+            features = self.encoder(image, (*LAYER_WEIGHTS, CONTENT_LAYER))
+        if CONTENT_LAYER in self.encoder.heads:
+            features[CONTENT_LAYER] = self.encoder.heads[CONTENT_LAYER](features[CONTENT_LAYER].float())
+        return {k: f.float() * (self.feature_scale if k == CONTENT_LAYER else 1.0) for k, f in features.items()}
+
+    def _gram(self, features: Tensor, layer: str) -> Tensor:
+        """The raw Gram matrix F F^T, or a matrix at the same distances from others."""
+        moments = raw_moments(features) * (self.feature_scale**2 * features.shape[2] * features.shape[3])
+        metric = self.metrics[layer]
+        return moments[:, :-1, :-1] if metric is None else metric @ moments @ metric
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """The weighted terms `content` and `style` and their sum `total`, each a scalar, of (1, 3, H, W)."""
+        features = self._features(image)
+        content = (features[CONTENT_LAYER] - self.content).square().mean()
+        style = torch.zeros((), device=image.device)
+        for layer, weight in LAYER_WEIGHTS.items():
+            f = features[layer]
+            width = self.encoder.config.heads.get(layer, f.shape[1])
+            difference = self._gram(f, layer) - self.grams[layer]
+            mean_square = difference.square().sum() / width**2
+            style = style + weight * mean_square / (width * f.shape[2] * f.shape[3])
+        content, style = self.content_weight * content, self.style_weight * style
+        return {"total": content + style, "content": content, "style": style}
+
+
+class GatysStylizer:
+    """The recipe as a stylizer, its one style bound.
+
+    Parameters
+    ----------
+    styles : sequence of Tensor or StyleTarget
+        One painting (1, 3, H, W) in [0, 1]; it is resized to the content's shape, so a measured style will not do.
+    options : OptimizeOptions
+        Of which it takes the weights, the rate, the iterations and the size where they are given.
+    """
+
+    def __init__(
+        self, styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, encoder: VGG, compute: Compute
+    ):
+        if len(styles) != 1 or isinstance(styles[0], StyleTarget):
+            raise OptionError("the preset gatys takes exactly one style, as a picture")
+        self.style, self.options, self.encoder, self.compute = styles[0], options, encoder, compute
+        compute.network(encoder)
+
+    def __call__(self, content: Tensor) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
+        return last_image(self.steps(content))
+
+    def size(self, content: Tensor) -> tuple[int, int]:
+        """The recipe's size: the short side becomes 400, or the long side's length where that is less."""
+        h, w = content.shape[-2:]
+        if self.options.size is not None or self.options.scale is not None:
+            return fit_size((h, w), long_side=self.options.size, scale=self.options.scale, enlarge=True)
+        return fit_size((h, w), short_side=min(SHORT_SIDE, max(h, w)), enlarge=True)
+
+    def steps(self, content: Tensor) -> Iterator[Step]:
+        """Every iteration of the recipe; the variable is never clamped, only what is shown.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is no longer finite.
+        """
+        o = self.options
+        size = self.size(content)
+        content = self.compute.picture(resize(content, size))
+        loss = GatysLoss(
+            self.encoder,
+            self.compute,
+            content,
+            self.compute.picture(resize(self.style, size)),
+            content_weight=CONTENT_WEIGHT if o.content_weight is None else o.content_weight,
+            style_weight=STYLE_WEIGHT if o.style_weight is None else o.style_weight,
+            feature_scale=COMPACT_FEATURE_SCALE if self.encoder.heads else 1.0,
+        )
+        mean, std = self.encoder.mean, self.encoder.std
+        x = ((content - mean) / std).clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([x], lr=o.rate or RATE)
+        total = o.iterations or ITERATIONS
+        for i in range(1, total + 1):
+            terms = loss(x * std + mean)
+            losses = {k: float(v.detach()) for k, v in terms.items()}
+            if not torch.isfinite(terms["total"]):
+                raise DivergedError(
+                    f"the loss is no longer finite at iteration {i}; lower --rate (now {o.rate or RATE:g})"
+                )
+            optimiser.zero_grad()
+            terms["total"].backward()
+            optimiser.step()
+            yield Step(size, 1, 1, i, total, losses, (x.detach() * std + mean).clamp(0, 1))

@@ -1,0 +1,208 @@
+"""`optimize`: the picture itself is optimised until its features are the content's and its statistics the style's.
+
+Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, painted from coarse to fine
+(Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017, section 6): a coarse scale sets the
+large shapes in few cheap iterations, each finer one adds the strokes of its size.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import DivergedError, OptionError
+from ..image.resize import fit_size, resize
+from ..models.vgg import STYLE_LAYERS, VGG
+from ..options import LONG_SIDE, OptimizeOptions, Quality
+from ..style.losses import PerceptualLoss
+from ..style.target import StyleTarget, blend
+from .protocol import Step, last_image
+
+log = logging.getLogger(__name__)
+
+ITERATIONS: dict[Quality, int] = {"draft": 100, "good": 300, "best": 800}
+CONTENT_WEIGHT, STYLE_WEIGHT = 0.05, 1.0
+ADAM_RATE, LBFGS_RATE = 0.04, 1.0
+LAYER_WEIGHTS: dict[str, float] = dict.fromkeys(STYLE_LAYERS, 1.0)
+SCALE_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale of the schedule: height and width in pixels, iterations, and the learning rate at its start."""
+
+    size: tuple[int, int]
+    iterations: int
+    rate: float
+
+
+def painting_size(content: tuple[int, int], options: OptimizeOptions) -> tuple[int, int]:
+    """Height and width of the painting of a photo of that height and width, in pixels."""
+    if options.scale is not None:
+        return fit_size(content, scale=options.scale, enlarge=True)
+    if options.size is not None:
+        return fit_size(content, long_side=options.size, enlarge=True)
+    return fit_size(content, long_side=LONG_SIDE[options.quality])
+
+
+def schedule(size: tuple[int, int], options: OptimizeOptions) -> list[Scale]:
+    """The scales from coarse to fine, the last of them at the painting's own size."""
+    long, short = max(size), min(size)
+    count = max(0, math.ceil(math.log(long / options.coarsest, SCALE_FACTOR) - 1e-9)) if long > options.coarsest else 0
+    sizes = [
+        fit_size(size, long_side=max(round(long / SCALE_FACTOR**i), math.ceil(32 * long / short)))
+        for i in range(count, 0, -1)
+    ]
+    sizes = [*dict.fromkeys(s for s in sizes if s < size), size]
+    total = options.iterations or ITERATIONS[options.quality]
+    rate = options.rate or (ADAM_RATE if options.optimizer == "adam" else LBFGS_RATE)
+    shares = [1.0] * len(sizes)
+    counts = [max(1, round(total * s / sum(shares))) for s in shares]
+    return [Scale(s, n, rate) for s, n in zip(sizes, counts, strict=True)]
+
+
+class OptimizeStylizer:
+    """Paints by optimisation, with the styles bound.
+
+    Parameters
+    ----------
+    styles : sequence of Tensor or StyleTarget
+        Paintings (1, 3, H, W) in [0, 1], or what was measured of them before.
+    options : OptimizeOptions
+        All else.
+    encoder : VGG
+        Whose features are matched.
+    compute : Compute
+        Device and precision.
+    start : Tensor, optional
+        A picture (1, 3, H, W) to start from, where `options.start` names one.
+    """
+
+    def __init__(
+        self,
+        styles: Sequence[Tensor | StyleTarget],
+        options: OptimizeOptions,
+        encoder: VGG,
+        compute: Compute,
+        start: Tensor | None = None,
+    ):
+        if not styles:
+            raise OptionError("no style given; name a picture, a style file or a built-in style")
+        for style in styles:
+            if isinstance(style, StyleTarget):
+                style.check(encoder)
+        self.options, self.compute, self.start = options, compute, start
+        self.styles = list(styles)
+        self.weights = options.style_weights or (1.0,) * len(self.styles)
+        self.encoder = encoder
+        compute.network(encoder)
+
+    def __call__(self, content: Tensor) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
+        return last_image(self.steps(content))
+
+    def style_at(self, long_side: int) -> dict[str, Tensor]:
+        """The blended moments for a painting of that long side, in pixels."""
+        size = long_side * self.options.style_scale
+        found = []
+        for style in self.styles:
+            if not isinstance(style, StyleTarget):
+                style = StyleTarget.of(style, self.encoder, self.compute, (round(size),), STYLE_LAYERS)
+            found.append(style.at(size))
+        return blend(found, self.weights)
+
+    def steps(self, content: Tensor) -> Iterator[Step]:
+        """Paint step by step; each step's image is the painting so far, the last one's the best of the last scale.
+
+        Raises
+        ------
+        DivergedError
+            If a loss is no longer finite.
+        """
+        o = self.options
+        size = painting_size((content.shape[-2], content.shape[-1]), o)
+        scales = schedule(size, o)
+        total = sum(s.iterations for s in scales)
+        done = 0
+        x = self.first(content, scales[0].size)
+        for index, scale in enumerate(scales, start=1):
+            x = resize(x, scale.size)
+            loss = PerceptualLoss(
+                self.encoder,
+                self.compute,
+                self.compute.picture(resize(content, scale.size)),
+                self.style_at(max(scale.size)),
+                content_weight=CONTENT_WEIGHT if o.content_weight is None else o.content_weight,
+                style_weight=STYLE_WEIGHT if o.style_weight is None else o.style_weight,
+                tv_weight=o.tv_weight,
+                layer_weights=LAYER_WEIGHTS,
+            )
+            minimise = minimise_adam if o.optimizer == "adam" else minimise_lbfgs
+            for image, losses in minimise(loss, self.compute.picture(x), scale):
+                x, done = image, done + 1
+                yield Step(scale.size, index, len(scales), done, total, losses, x)
+
+    def first(self, content: Tensor, size: tuple[int, int]) -> Tensor:
+        """The picture that the coarsest scale starts from."""
+        if self.options.start == "content":
+            return resize(content, size)
+        if self.options.start == "grey":
+            return torch.full((1, 3, *size), 0.5)
+        if self.options.start == "noise":
+            noise = torch.randn((1, 3, *size), generator=torch.Generator().manual_seed(self.options.seed))
+            return (0.5 + 0.15 * noise).clamp(0, 1)
+        if self.start is None:
+            raise OptionError(f"--start {self.options.start} is none of content, noise, grey, and no picture")
+        return resize(self.start, size)
+
+
+def minimise_adam(loss: PerceptualLoss, x: Tensor, scale: Scale) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    """Adam on the pixels, kept within [0, 1], the rate falling by a cosine to a tenth."""
+    x = x.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([x], lr=scale.rate, betas=(0.9, 0.99))
+    for i in range(scale.iterations):
+        optimiser.param_groups[0]["lr"] = scale.rate * (
+            0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / scale.iterations))
+        )
+        terms = loss(x)
+        losses = finite(terms, i, scale)
+        optimiser.zero_grad()
+        terms["total"].backward()
+        optimiser.step()
+        with torch.no_grad():
+            x.clamp_(0, 1)
+        yield x.detach().clone(), losses
+
+
+def minimise_lbfgs(loss: PerceptualLoss, x: Tensor, scale: Scale) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    """L-BFGS with a strong Wolfe line search, one of its iterations a step; only what is shown is clamped."""
+    x = x.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS([x], lr=scale.rate, max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+    for i in range(scale.iterations):
+        seen: list[dict[str, float]] = []
+
+        def closure(i: int = i, seen: list[dict[str, float]] = seen) -> float:
+            terms = loss(x)
+            seen.append(finite(terms, i, scale))
+            optimiser.zero_grad()
+            terms["total"].backward()
+            return float(terms["total"].detach())
+
+        optimiser.step(closure)
+        yield x.detach().clamp(0, 1), seen[0]
+
+
+def finite(terms: dict[str, Tensor], iteration: int, scale: Scale) -> dict[str, float]:
+    """The terms as numbers; DivergedError if one is not finite."""
+    losses = {k: float(v.detach()) for k, v in terms.items()}
+    if not math.isfinite(losses["total"]):
+        h, w = scale.size
+        raise DivergedError(
+            f"the loss is no longer finite at iteration {iteration + 1} of the {w}x{h} scale; "
+            f"lower --rate (now {scale.rate:g})"
+        )
+    return losses

@@ -1,0 +1,56 @@
+"""What every method is, seen from outside: a stylizer with its style bound, and the steps that it takes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a stylizer; progress bars, previews, loss curves, snapshots and cancelling are its consumers.
+
+    Parameters
+    ----------
+    scale : (int, int)
+        Height and width, in pixels, that is being painted at.
+    scale_index, scales : int
+        Which scale that is, counted from 1, and how many there are.
+    iteration, total : int
+        The iteration, counted from 1 over all scales, and how many there will be.
+    losses : dict of str to float
+        `total` and its weighted terms, before the iteration's change.
+    image : Tensor
+        The painting so far: (1, 3, H, W), float32, sRGB, [0, 1], on the CPU or the stylizer's device, never changed
+        afterwards.
+    """
+
+    scale: tuple[int, int]
+    scale_index: int
+    scales: int
+    iteration: int
+    total: int
+    losses: Mapping[str, float]
+    image: Tensor
+
+
+class Stylizer(Protocol):
+    """A style, bound to a way of painting: a picture goes in and a picture comes out."""
+
+    def __call__(self, content: Tensor) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for."""
+        ...
+
+    def steps(self, content: Tensor) -> Iterator[Step]:
+        """The same, step by step; the last step's image is the painting."""
+        ...
+
+
+def last_image(steps: Iterator[Step]) -> Tensor:
+    """The image of the last step, (1, 3, H, W)."""
+    image = None
+    for step in steps:
+        image = step.image
+    assert image is not None, "a stylizer yields at least one step"
+    return image

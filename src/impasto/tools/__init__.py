@@ -1,0 +1,1 @@
+"""Tools around the stylizers; each is a leaf that only the command line imports."""

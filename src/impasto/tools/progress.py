@@ -1,0 +1,72 @@
+"""Progress on the terminal: a bar on standard error with scale, iteration, losses and time left; silent when piped."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..stylize.protocol import Step
+
+console = Console(stderr=True)
+
+
+def start_logging() -> None:
+    """The library's messages, a line each, on standard error."""
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("impasto: %(message)s"))
+    logger = logging.getLogger("impasto")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def bar(*columns: str) -> Progress:
+    """A progress bar whose tasks have fields of these names."""
+    texts = [TextColumn("{task.fields[" + c + "]}") for c in columns]
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *texts,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def follow_steps(steps: Iterator[Step], title: str) -> Iterator[Step]:
+    """Pass steps on while a bar shows them."""
+    with bar("scale", "losses") as progress:
+        task = progress.add_task(title, total=None, scale="", losses="")
+        for step in steps:
+            h, w = step.scale
+            losses = " ".join(f"{k} {v:.4g}" for k, v in step.losses.items())
+            progress.update(
+                task,
+                total=step.total,
+                completed=step.iteration,
+                scale=f"{w}x{h} ({step.scale_index}/{step.scales})",
+                losses=losses,
+            )
+            yield step
+
+
+@contextmanager
+def download_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A callback (bytes done, total or None) that a bar shows."""
+    with bar() as progress:
+        task = progress.add_task(title, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            progress.update(task, completed=done >> 20, total=None if total is None else total >> 20)
+
+        yield show

@@ -1,0 +1,50 @@
+"""Style files of paintings: how the built-in styles are made, and anyone's own."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..device import choose_compute
+from ..errors import PictureError
+from ..image.io import read_image
+from ..models.weights import load_encoder
+from ..style.builtin import SUFFIX
+from ..style.target import StyleTarget
+
+ABOUT = ("title", "artist", "date", "licence", "source")
+
+
+def read_attribution(path: Path) -> dict[str, dict[str, str]]:
+    """File name -> title, artist, date, licence and source, from a CSV file.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read, or has no column `file`.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {Path(r["file"]).name: {k: r.get(k) or "" for k in ABOUT} for r in csv.DictReader(file)}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise PictureError(f"{path} is no attribution table (columns file, {', '.join(ABOUT)}): {error}") from error
+
+
+def make_style_files(
+    paintings: Sequence[Path], folder: Path, attribution: Path | None, encoder: str = "compact"
+) -> Iterator[Path]:
+    """Measure each painting in float32 and save it as FOLDER/NAME.style.safetensors; yields the paths.
+
+    Raises
+    ------
+    ImpastoError
+        If a painting cannot be read or a file cannot be written.
+    """
+    known = read_attribution(attribution) if attribution else {}
+    compute = choose_compute(precision="float32")
+    net = load_encoder(encoder)
+    compute.network(net)
+    for path in paintings:
+        target = StyleTarget.of(read_image(path).tensor, net, compute, about=known.get(path.name))
+        out = folder / (path.stem + SUFFIX)
+        target.save(out)
+        yield out

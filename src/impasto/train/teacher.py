@@ -1,0 +1,99 @@
+"""The teacher of the compact encoder: a pruned VGG-19, and its features as standardised targets.
+
+The network is that of "Collaborative Distillation for Ultra-Resolution Universal Style Transfer" (Wang, Li, Wang, Hu,
+Yang, CVPR 2020): a VGG-19 of a quarter of the width with 1x1 heads to the original's channels.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..device import channels_last
+from ..errors import TrainingError
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
+
+TARGETS = (*STYLE_LAYERS, CONTENT_LAYER)
+"""What the student's heads give: the teacher's head outputs at the style layers, its own features at relu4_2."""
+
+HINTS = ("relu1_2", "relu2_2", "relu3_2", "relu3_3", "relu3_4", "relu4_3", "relu4_4")
+"""Layers between, compared through learned 1x1 maps that are thrown away afterwards."""
+
+SAMPLING = {1: 8, 2: 4, 3: 2, 4: 1, 5: 1}
+"""Block -> one feature pixel in so many, along each side, enters the loss."""
+
+
+def load_teacher(path: Path) -> VGG:
+    """The pruned VGG-19 as a VGG of ours: its 1x1 input map is folded into the first convolution, exactly.
+
+    Raises
+    ------
+    TrainingError
+        If the file is missing or is not that network.
+    """
+    try:
+        state = load_file(path)
+        widths = tuple(state[f"conv{b}1.weight"].shape[0] for b in range(1, 6))
+        heads = {k: state[f"conv{k[4]}1_aux.weight"].shape[0] for k in STYLE_LAYERS}
+        config = VGGConfig(widths, (2, 2, 4, 4, 1), heads, padding="reflect", mean=(0, 0, 0), std=(1, 1, 1))
+        net = VGG(config, "teacher")
+        for name, conv in net.convolutions():
+            key = f"conv{name[4]}{name[6]}"
+            weight, bias = state[f"{key}.weight"], state[f"{key}.bias"]
+            if name == "conv1_1":
+                colours, shift = state["conv0.weight"].flatten(1), state["conv0.bias"]
+                bias = bias + torch.einsum("oihw,i->o", weight, shift)
+                weight = torch.einsum("oihw,ij->ojhw", weight, colours)
+            conv.load_state_dict({"weight": weight, "bias": bias})
+        for layer, head in net.heads.items():
+            head.load_state_dict(
+                {"weight": state[f"conv{layer[4]}1_aux.weight"], "bias": state[f"conv{layer[4]}1_aux.bias"]}
+            )
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise TrainingError(f"{path} is not the pruned VGG-19 teacher: {error}") from error
+    return channels_last(net)
+
+
+class Teacher:
+    """The teacher's features at sampled pixels, each channel standardised over the training pictures."""
+
+    def __init__(self, net: VGG):
+        self.net = net
+        self.mean: dict[str, Tensor] = {}
+        self.std: dict[str, Tensor] = {}
+        self.live: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def targets(self, x: Tensor, offset: tuple[int, int]) -> dict[str, Tensor]:
+        """Layer -> (N, C, h, w): head outputs at the style layers, the network's own features elsewhere."""
+        with torch.autocast("cpu", torch.bfloat16):
+            features = self.net(x, (*TARGETS, *HINTS))
+        out = {}
+        for layer, f in features.items():
+            f = sample(f, layer, offset).float()
+            out[layer] = self.net.heads[layer](f) if layer in self.net.heads else f
+        if not self.mean:
+            return out
+        return {k: (v - self.mean[k]) / self.std[k] * self.live[k] for k, v in out.items()}
+
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Measure each channel's mean and deviation; channels that never fire are marked as not alive."""
+        sums: dict[str, list[Tensor]] = {}
+        for x in batches:
+            for k, v in self.targets(x, (0, 0)).items():
+                sums.setdefault(k, []).append(torch.stack([v.mean((0, 2, 3)), v.square().mean((0, 2, 3))]))
+        for k, values in sums.items():
+            mean, square = torch.stack(values).mean(0)
+            variance = square - mean.square()
+            live = variance > 1e-4 * variance.mean()
+            self.live[k] = live.float()[:, None, None]
+            self.mean[k] = mean[:, None, None]
+            self.std[k] = torch.where(live, variance, torch.ones(())).sqrt()[:, None, None]
+
+
+def sample(features: Tensor, layer: str, offset: tuple[int, int]) -> Tensor:
+    """Every s-th pixel of a feature map along each side, from a shifting start."""
+    s = SAMPLING[int(layer[4])]
+    return features[:, :, offset[0] % s :: s, offset[1] % s :: s]

@@ -1,0 +1,73 @@
+"""What every test stands on: no network, nothing that was downloaded before, and the photographs."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import skimage
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# How long an example takes is never a test; the examples are the same in every run, so that a result is a commit's own.
+settings.register_profile("impasto", deadline=None, derandomize=True)
+settings.load_profile("impasto")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Connections beyond this machine fail, so that no test passes only because something could be fetched."""
+
+    def guard(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(self: socket.socket, address: Any) -> Any:
+            if self.family != socket.AF_INET and self.family != socket.AF_INET6:
+                return connect(self, address)
+            if address[0] not in ("127.0.0.1", "::1", "localhost"):
+                raise OSError(f"tests have no network: connection to {address} refused")
+            return connect(self, address)
+
+        return guarded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guard(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _empty_weights_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Torch's hub cache starts empty: what the machine downloaded earlier changes no result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch-home")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def photo_file() -> Callable[[str], Path]:
+    """`photo_file("coffee")`: a real photograph's file, public domain or CC0: astronaut, chelsea, coffee, rocket."""
+
+    def find(name: str) -> Path:
+        (path,) = Path(skimage.data_dir).glob(f"{name}.*")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def photo(photo_file: Callable[[str], Path]) -> "Callable[[str, int], Tensor]":
+    """`photo("coffee", 128)`: the same as (1, 3, H, W), float32, sRGB, [0, 1], its long side as given in pixels."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    def load(name: str, side: int) -> "Tensor":
+        with Image.open(photo_file(name)) as image:
+            image = image.convert("RGB")
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
+            pixels = np.asarray(image, dtype=np.float32) / 255
+        return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+    return load

@@ -1,0 +1,118 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.errors import OptionError
+from impasto.image.resize import fit, fit_size, pyramid_sizes, resize
+
+sides = st.integers(1, 5000)
+
+
+def test_a_constant_picture_stays_constant() -> None:
+    image = torch.full((1, 3, 40, 60), 0.3)
+    for size in ((7, 9), (80, 61), (1, 1)):
+        assert torch.allclose(resize(image, size), torch.full((1, 3, *size), 0.3), atol=1e-6)
+
+
+def test_it_is_antialiased() -> None:
+    stripes = torch.zeros(1, 3, 64, 64)
+    stripes[..., ::2] = 1
+    small = resize(stripes, (64, 8))
+    assert torch.allclose(small[..., 1:-1], torch.full((1, 3, 64, 6), 0.5), atol=0.02)
+
+
+def test_overshoot_is_clamped() -> None:
+    edge = torch.zeros(1, 1, 8, 8)
+    edge[..., 4:] = 1
+    large = resize(edge, (32, 32))
+    assert large.min() == 0
+    assert large.max() == 1
+
+
+def test_the_same_size_is_the_same_tensor() -> None:
+    image = torch.rand(1, 3, 5, 6)
+    assert resize(image, (5, 6)) is image
+    assert fit(image, 10) is image
+
+
+def test_fit() -> None:
+    assert fit(torch.rand(1, 3, 30, 60), 20).shape == (1, 3, 10, 20)
+    assert fit(torch.rand(1, 3, 30, 60), 120, enlarge=True).shape == (1, 3, 60, 120)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, (300, 400)),
+        ({"long_side": 200}, (150, 200)),
+        ({"short_side": 150}, (150, 200)),
+        ({"scale": 0.5}, (150, 200)),
+        ({"long_side": 800}, (300, 400)),
+        ({"long_side": 800, "enlarge": True}, (600, 800)),
+        ({"short_side": 600, "enlarge": True}, (600, 800)),
+        ({"scale": 2.0, "enlarge": True}, (600, 800)),
+        ({"long_side": 1}, (1, 1)),
+    ],
+)
+def test_fit_size(asked: dict[str, float], expected: tuple[int, int]) -> None:
+    assert fit_size((300, 400), **asked) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"long_side": 5, "scale": 1.0}, "given twice, as long side and as scale"),
+        ({"long_side": 0}, "long side is 0"),
+        ({"short_side": -3}, "short side is -3"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"scale": float("inf")}, "scale is inf"),
+    ],
+)
+def test_fit_size_refuses(asked: dict[str, float], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        fit_size((300, 400), **asked)  # type: ignore[arg-type]
+
+
+def test_no_size_without_pixels() -> None:
+    with pytest.raises(OptionError, match="no pixels"):
+        fit_size((0, 4))
+    with pytest.raises(OptionError, match="at least 1 pixel"):
+        resize(torch.rand(1, 3, 4, 4), (0, 4))
+
+
+@given(height=sides, width=sides, long_side=sides, enlarge=st.booleans())
+def test_the_long_side_fits_exactly(height: int, width: int, long_side: int, enlarge: bool) -> None:
+    fitted = fit_size((height, width), long_side=long_side, enlarge=enlarge)
+    assert max(fitted) == (long_side if enlarge else min(long_side, max(height, width)))
+    assert min(fitted) >= 1
+    assert (fitted[0] >= fitted[1]) if height > width else (fitted[0] <= fitted[1]) or height == width
+
+
+def test_pyramid() -> None:
+    assert pyramid_sizes((768, 1024), 256) == [(192, 256), (384, 512), (768, 1024)]
+    assert pyramid_sizes((768, 1024), 257) == [(384, 512), (768, 1024)]
+    assert pyramid_sizes((40, 1024), 128) == [(40, 1024)]
+    assert pyramid_sizes((40, 1024), 128, minimum=10) == [(10, 256), (20, 512), (40, 1024)]
+    assert pyramid_sizes((10, 12), 64) == [(10, 12)]
+
+
+@pytest.mark.parametrize(("coarsest", "factor"), [(0, 2.0), (64, 1.0), (64, 0.5), (64, float("nan"))])
+def test_pyramid_refuses(coarsest: int, factor: float) -> None:
+    with pytest.raises(OptionError):
+        pyramid_sizes((100, 100), coarsest, factor)
+
+
+@given(
+    height=sides, width=sides, coarsest=sides, factor=st.floats(1.01, 4, allow_nan=False), minimum=st.integers(1, 64)
+)
+def test_a_pyramid_grows_to_the_size(height: int, width: int, coarsest: int, factor: float, minimum: int) -> None:
+    sizes = pyramid_sizes((height, width), coarsest, factor, minimum=minimum)
+    assert sizes[-1] == (height, width)
+    for small, large in zip(sizes, sizes[1:], strict=False):
+        assert small != large
+        assert small[0] <= large[0]
+        assert small[1] <= large[1]
+    for level in sizes[:-1]:
+        assert max(level) >= coarsest
+        assert min(level) >= minimum

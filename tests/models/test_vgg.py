@@ -1,0 +1,220 @@
+"""The VGG encoders: names, early stop, gradients, pooling, normalisation, batch norm folded away."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.errors import OptionError
+from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGG16, VGG19, VGGConfig
+
+TINY = VGGConfig((4, 6, 8, 8, 8), (2, 2, 4, 4, 4), {"relu2_1": 5})
+REFLECT = replace(TINY, padding="reflect")
+
+Photo = Callable[[str, int], Tensor]
+
+
+def tiny(config: VGGConfig = TINY, **options: str) -> VGG:
+    net = VGG(config, "tiny", **options)  # type: ignore[arg-type]
+    net.initialise(torch.Generator().manual_seed(0))
+    return net.eval()
+
+
+def picture(height: int = 40, width: int = 52, n: int = 1) -> Tensor:
+    return torch.rand(n, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_layer_has_its_shape() -> None:
+    net = tiny()
+    features = net(picture(n=2), net.layers)
+    assert list(features) == list(net.layers)
+    assert len(features) == 2 * 16 + 5
+    for layer, f in features.items():
+        s = net.stride(layer)
+        assert f.shape == (2, net.width(layer), 40 // s, 52 // s), layer
+
+
+def test_names_of_the_literature() -> None:
+    for config, last in ((VGG16, "conv5_3"), (VGG19, "conv5_4"), (COMPACT, "conv5_1")):
+        with torch.device("meta"):
+            net = VGG(config)
+        assert {*STYLE_LAYERS, CONTENT_LAYER} <= set(net.layers)
+        assert [n for n, _ in net.convolutions()][-1] == last
+        assert all(isinstance(net.features[net.layers[n]], nn.Conv2d) for n, _ in net.convolutions())
+
+
+def test_stops_at_the_deepest_layer() -> None:
+    net = tiny()
+    expected = net(picture(), ["relu2_1"])["relu2_1"]
+    called = []
+    for name, conv in net.convolutions():
+        conv.register_forward_hook(lambda *_, name=name: called.append(name))
+        if name > "conv2_1":
+            conv.weight.data.fill_(float("nan"))
+    found = net(picture(), ["relu2_1", "conv1_1"])
+    assert called == ["conv1_1", "conv1_2", "conv2_1"]
+    assert torch.equal(found["relu2_1"], expected)
+    assert net(picture(), []) == {}
+
+
+def test_order_asked_for_does_not_matter() -> None:
+    net = tiny()
+    one, other = net(picture(), ["relu3_1", "conv1_2"]), net(picture(), ["conv1_2", "relu3_1", "conv1_2"])
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("config", [TINY, replace(TINY, batch_norm=True)])
+def test_relu_in_place_spares_what_was_asked_for(config: VGGConfig) -> None:
+    net = tiny(config)
+    both = net(picture(), ["conv1_1", "relu1_1", "conv2_2", "relu2_2"])
+    assert (both["conv1_1"] < 0).any()
+    for name in ("1_1", "2_2"):
+        assert torch.equal(both[f"relu{name}"], both[f"conv{name}"].clamp(min=0))
+        assert torch.equal(both[f"conv{name}"], net(picture(), [f"conv{name}"])[f"conv{name}"])
+        assert torch.equal(both[f"relu{name}"], net(picture(), [f"relu{name}"])[f"relu{name}"])
+
+
+@pytest.mark.parametrize("config", [TINY, REFLECT])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_gradient_reaches_the_picture_only(config: VGGConfig, pooling: str) -> None:
+    net = tiny(config, pooling=pooling)
+    x = picture().requires_grad_(True)
+    sum(f.square().mean() for f in net(x, ["conv2_1", "relu2_1", "relu5_1"]).values()).backward()  # type: ignore[union-attr]
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert (x.grad != 0).float().mean() > 0.9
+    assert all(p.grad is None and not p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("config", [TINY, REFLECT])
+def test_gradcheck(config: VGGConfig) -> None:
+    net = tiny(replace(config, widths=(2, 2, 2, 2, 2), heads={})).double()
+    x = picture(5, 6).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: tuple(net(x, ["conv1_2", "relu2_1"]).values()), (x,))
+
+
+def test_normalises_inside() -> None:
+    plain = tiny(replace(TINY, mean=(0, 0, 0), std=(1, 1, 1)))
+    normalised = (picture() - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+        :, None, None
+    ]
+    assert torch.allclose(
+        tiny()(picture(), ["relu3_1"])["relu3_1"], plain(normalised, ["relu3_1"])["relu3_1"], atol=1e-5
+    )
+
+
+def test_layouts_agree() -> None:
+    for config in (TINY, REFLECT):
+        net = tiny(config)
+        expected = net(picture(), STYLE_LAYERS)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found = net(picture().contiguous(memory_format=torch.channels_last), STYLE_LAYERS)
+        assert all(torch.allclose(found[k], expected[k], atol=1e-5) for k in expected)
+
+
+def test_reflection_is_that_of_torch() -> None:
+    net = tiny(REFLECT)
+    x = (picture() - net.mean) / net.std
+    for name, conv in net.convolutions()[:3]:
+        x = F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), conv.weight, conv.bias).relu()
+        x = F.max_pool2d(x, 2) if name == "conv1_2" else x
+    assert torch.allclose(net(picture(), ["relu2_1"])["relu2_1"], x, atol=1e-5)
+
+
+def test_poolings() -> None:
+    for pooling, pool in (
+        ("max", F.max_pool2d),
+        ("average", lambda x, s: VGG.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, s)),
+    ):
+        net = tiny(pooling=pooling)
+        features = net(picture(), ["relu1_2", "pool1"])
+        assert torch.equal(features["pool1"], pool(features["relu1_2"], 2))
+
+
+def test_average_pooling_keeps_the_features_size(photo: Photo) -> None:
+    net = tiny(VGGConfig((16, 32, 64, 64, 64), (2, 2, 4, 4, 4), {}))
+    ratios = []
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        size = {}
+        for net.pooling in ("max", "average"):
+            size[net.pooling] = torch.stack(
+                [f.square().mean().sqrt() for f in net(photo(name, 160), STYLE_LAYERS).values()]
+            )
+        ratios.append(size["average"] / size["max"])
+    ratio = torch.stack(ratios).log().mean(0).exp()
+    assert (ratio > 1 / 1.4).all(), ratio
+    assert (ratio < 1.4).all(), ratio
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "side"),
+    [
+        (TINY, "relu1_1", 1),
+        (TINY, "relu3_1", 4),
+        (TINY, "pool5", 32),
+        (REFLECT, "relu1_1", 2),
+        (REFLECT, "relu3_1", 8),
+        (REFLECT, "relu5_1", 32),
+        (REFLECT, "pool4", 16),
+        (REFLECT, "pool5", 32),
+    ],
+)
+def test_smallest_picture(config: VGGConfig, layer: str, side: int) -> None:
+    net = tiny(config)
+    assert min(net(picture(side, side + 3), [layer])[layer].shape) >= 1
+    if side > 1:
+        with pytest.raises(OptionError, match=rf"a 70x{side - 1} picture is too small for tiny's {layer}.* {side} pix"):
+            net(picture(side - 1, 70), [layer])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("relu4-1", "relu4_1"), ("Relu1_1", "relu1_1"), ("conv9_1", "conv5_1"), ("?", "conv1_1")]
+)
+def test_unknown_layer(wrong: str, near: str) -> None:
+    with pytest.raises(OptionError, match=f"tiny has no layer .* did you mean .*{near}"):
+        tiny()(picture(), ["relu1_1", wrong])
+
+
+@pytest.mark.parametrize("config", [VGG16, VGG19, COMPACT, replace(TINY, batch_norm=True, mean=(0.0, 0.5, 1.0))])
+def test_config_survives_json(config: VGGConfig) -> None:
+    assert VGGConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_config_with_a_padding_of_the_future() -> None:
+    with pytest.raises(ValueError, match="padding is 'circular'"):
+        VGGConfig.from_dict({**TINY.to_dict(), "padding": "circular"})
+
+
+@pytest.mark.parametrize("config", [TINY, REFLECT])
+def test_fold_batch_norm(config: VGGConfig) -> None:
+    net = tiny(replace(config, batch_norm=True))
+    g = torch.Generator().manual_seed(2)
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            for t, low, high in (
+                (m.weight.data, 0.5, 2),
+                (m.bias.data, -1, 1),
+                (m.running_mean, -1, 1),
+                (m.running_var, 0.2, 3),
+            ):
+                assert t is not None
+                t.uniform_(low, high, generator=g)
+    folded = net.fold_batch_norm()
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert not any(p.requires_grad for p in folded.parameters())
+    layers = ["conv1_1", "relu2_1", "conv3_4", "relu5_1"]
+    expected, found = net(picture(), layers), folded(picture(), layers)
+    for layer in layers:
+        assert torch.allclose(found[layer], expected[layer], atol=1e-4, rtol=1e-4), layer
+    head = folded.heads["relu2_1"], net.heads["relu2_1"]
+    assert torch.equal(head[0](found["relu2_1"]), head[1](found["relu2_1"]))
+
+
+def test_initialise_depends_on_the_generator_alone() -> None:
+    one, other = tiny().state_dict(), tiny().state_dict()
+    assert all(torch.equal(one[k], other[k]) for k in one)

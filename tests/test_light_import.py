@@ -1,0 +1,77 @@
+"""What answers at once loads little: importing the package, `--help` and `--version`."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import impasto
+
+HEAVY = {
+    "av",
+    "gradio",
+    "lightning",
+    "lightning_fabric",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pyvips",
+    "ray",
+    "scipy",
+    "skimage",
+    "torch",
+    "torchvision",
+}
+NOT_EVEN = {"PIL", "numpy", "rich", "tyro"}
+
+CALL = """
+from impasto.cli import main
+try:
+    code = main({arguments!r})
+except SystemExit as end:
+    code = end.code
+assert not code, code
+"""
+MODULE = """
+import runpy
+sys.argv[1:] = {arguments!r}
+try:
+    runpy.run_module("impasto", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+def run_and_list(code: str) -> tuple[str, set[str]]:
+    """What the code prints in a fresh process, and the top-level modules that are loaded at its end."""
+    code = f"import json, sys\n{code}\nprint()\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    output, _, loaded = done.stdout.rstrip("\n").rpartition("\n")
+    return output, set(json.loads(loaded))
+
+
+def test_import() -> None:
+    _, loaded = run_and_list("import impasto; impasto.ImpastoError; dir(impasto)")
+    assert not loaded & (HEAVY | NOT_EVEN)
+
+
+def test_naming_the_call_loads_nothing() -> None:
+    _, loaded = run_and_list("import impasto; impasto.stylize")
+    assert not loaded & (HEAVY | NOT_EVEN)
+
+
+@pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
+def test_version(way: str) -> None:
+    output, loaded = run_and_list(way.format(arguments=["--version"]))
+    assert impasto.__version__ in output
+    assert not loaded & (HEAVY | NOT_EVEN)
+
+
+@pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
+@pytest.mark.parametrize("verb", [[], ["stylize"]], ids=["impasto", "stylize"])
+def test_help(way: str, verb: list[str]) -> None:
+    output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))
+    assert "stylize" in output
+    assert not loaded & HEAVY
