@@ -4,11 +4,15 @@ Nothing heavy is loaded for `--version` and `--help`.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any
 
 from . import __version__
-from .errors import ImpastoError
+from .errors import ImpastoError, OptionError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -34,10 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
     try:
-        from .verbs import parse
-
-        parse(args)()
+        _parse(args)()
+        sys.stdout.flush()
         return 0
+    except SystemExit as end:  # after --help
+        return end.code if isinstance(end.code, int) else 0
     except ImpastoError as error:
         if debug:
             raise
@@ -57,6 +62,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or "alloc" not in str(error).lower():
             raise
         return _fail("out of memory; try a smaller --size", 1)
+
+
+def _parse(args: Sequence[str]) -> Any:
+    """The verb that is asked for; OptionError, on one line like all others, where tyro would draw a box."""
+    from .verbs import parse
+
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            return parse(args)
+    except SystemExit as end:
+        if end.code in (None, 0):
+            raise
+        raise OptionError(_without_box(said.getvalue())) from None
+
+
+def _without_box(box: str) -> str:
+    rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if row[:1] not in ("╭", "╰")]
+    what, *more = re.split(r"\n─+\n", "\n".join(rows).strip())
+    parts = [what.partition("\n\n")[0].rstrip(".")]
+    for block in more:
+        if block.startswith("Perhaps you meant"):
+            near = dict.fromkeys(re.findall(r"^--[\w-]+", block, re.MULTILINE))
+            parts.append(f"did you mean {' or '.join(near)}?")
+        elif block.startswith("Available"):
+            parts.append(block)
+        elif help_call := re.search(r"impasto\b.*--help", block):
+            parts.append(f"see `{help_call[0]}`")
+    return "; ".join(" ".join(p.split()) for p in parts)
 
 
 def _fail(message: str, code: int) -> int:

@@ -77,8 +77,8 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError) as error:  # NotImplementedError too: `meta` and the like hold no values
         raise OptionError(f"--device {device} is not to be had here; try cpu") from error
     able = has_bfloat16() if chosen.type == "cpu" else chosen.type == "cuda" and torch.cuda.is_bf16_supported()
     low = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and able) else None

@@ -5,8 +5,10 @@ file's metadata all derive from here. Nothing in this module imports torch.
 """
 
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import Doc
 
@@ -30,18 +32,51 @@ class Range:
         return f"{self.low:g} to {self.high:g}" if self.low is not None else f"at most {self.high:g}"
 
 
+TYPES: dict[Any, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "text"),
+    Path: (Path, "a Path"),
+    NoneType: (NoneType, "None"),
+}
+"""Annotation -> what a value must be an instance of, NumPy's numbers included, and what messages call that."""
+
+
 def check_ranges(options: Any) -> None:
-    """OptionError for the first field of a dataclass whose value lies outside the `Range` of its annotation."""
+    """OptionError for the first field of a dataclass whose value does not fit its annotation's type or `Range`."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         hint = hints[field.name]
-        ranges = [m for m in get_args(hint)[1:] if isinstance(m, Range)] if get_origin(hint) is Annotated else []
-        value = getattr(options, field.name)
+        hint, *notes = get_args(hint) if get_origin(hint) is Annotated else [hint]
+        name, value = "--" + field.name.replace("_", "-"), getattr(options, field.name)
+        if not _fits(value, hint):
+            raise OptionError(f"{name} is {value!r}; it must be {_wanted(hint)}")
         values = value if isinstance(value, tuple) else (value,)
-        for limits in ranges:
+        for limits in (n for n in notes if isinstance(n, Range)):
             for v in values:
-                if isinstance(v, int | float) and (v != v or v not in limits):
-                    raise OptionError(f"--{field.name.replace('_', '-')} is {v:g}; it must be {limits}")
+                if isinstance(v, Real) and (v != v or v not in limits):
+                    raise OptionError(f"{name} is {v:g}; it must be {limits}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, UnionType):
+        return any(_fits(value, a) for a in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(v, arguments[0]) for v in value)
+    return isinstance(value, TYPES[hint][0]) and (hint is bool or not isinstance(value, bool))
+
+
+def _wanted(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_wanted, arguments))
+    return f"a tuple, each {_wanted(arguments[0])}" if origin is tuple else TYPES[hint][1]
 
 
 @dataclass(frozen=True)
@@ -56,6 +91,12 @@ Quality = Literal["draft", "good", "best"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
+
+LONGEST_SIDE = 65536
+"""The most that may be asked for as a picture's long side, in pixels."""
+
+STARTS = ("content", "noise", "grey")
+"""What a painting can start from, besides a picture."""
 
 LONG_SIDE: dict[Quality, int] = {"draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
@@ -75,7 +116,10 @@ class OptimizeOptions:
         OPTIMISER,
     ] = "impasto"
     size: Annotated[
-        int | None, Doc("Long side of the painting; the photo is enlarged if need be."), Range(32, 65536, "px"), SIZE
+        int | None,
+        Doc("Long side of the painting; the photo is enlarged if need be."),
+        Range(32, LONGEST_SIDE, "px"),
+        SIZE,
     ] = None
     scale: Annotated[float | None, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE] = (
         None
@@ -84,7 +128,7 @@ class OptimizeOptions:
         float | None, Doc("Weight of the content loss: higher keeps more of the photo."), Range(0, 1e9), LOOK
     ] = None
     style_weight: Annotated[float | None, Doc("Weight of the style loss."), Range(0, 1e12), LOOK] = None
-    tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 0.0
+    tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 1.0
     style_weights: Annotated[
         tuple[float, ...], Doc("Shares of several styles, in their order; equal if not given."), Range(0, 1e6), LOOK
     ] = ()
@@ -97,9 +141,9 @@ class OptimizeOptions:
         Range(1, 1_000_000),
         OPTIMISER,
     ] = None
-    coarsest: Annotated[int, Doc("Long side of the coarsest scale."), Range(32, 65536, "px"), OPTIMISER] = 128
+    coarsest: Annotated[int, Doc("Long side of the coarsest scale."), Range(32, LONGEST_SIDE, "px"), OPTIMISER] = 128
     optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the pixels."), OPTIMISER] = "adam"
-    rate: Annotated[float | None, Doc("Learning rate of the optimiser."), Range(0, 10), OPTIMISER] = None
+    rate: Annotated[float | None, Doc("Learning rate of the optimiser."), Range(1e-6, 10), OPTIMISER] = None
     start: Annotated[
         str, Doc("What the painting starts from: `content`, `noise`, `grey`, or a picture's path."), OPTIMISER
     ] = "content"
@@ -147,7 +191,7 @@ class OutputOptions:
     bits: Annotated[Literal[8, 16] | None, Doc("Bits a channel of the output; the photo's own if not given.")] = None
     jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
     keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False
-    max_megapixels: Annotated[float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001)] = 200.0
+    max_megapixels: Annotated[float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001, 1e6)] = 200.0
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -181,6 +225,9 @@ class TrainEncoderOptions:
     validate_every: Annotated[
         int, Doc("Steps between validations: pictures optimised here, judged by the teacher."), Range(1)
     ] = 2_000
+    fit_batches: Annotated[
+        int, Doc("Batches that the heads are fitted on, by least squares, whenever the encoder is written."), Range(1)
+    ] = 100
     resume: Annotated[bool, Doc("Go on from the checkpoint beside the output.")] = False
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0)] = 0
 

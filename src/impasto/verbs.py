@@ -6,7 +6,7 @@ The dataclasses are what tyro makes the parser and the help from; the options th
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -227,14 +227,16 @@ class Rerun:
 
         record = load_record(self.source)
         near = self.source if self.source.is_dir() else self.source.parent
-        paths: dict[str, Any] = record.get("paths", {})
         try:
+            paths: dict[str, Any] = record.get("paths", {})
             content = self.content or find_source(record["content"], paths.get("content"), near)
             entries = record["styles"]
             places = paths.get("styles") or [None] * len(entries)
             styles = self.styles or tuple(find_source(e, p, near) for e, p in zip(entries, places, strict=True))
             options = OptimizeOptions.from_dict(record["options"])
-        except (KeyError, TypeError, ValueError) as error:
+            if "start" in record:
+                options = replace(options, start=find_source(record["start"], paths.get("start"), near))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise PictureError(f"the record of {self.source} is damaged: {error}") from error
         out = self.out or Path(f"{self.source.stem}-rerun.png")
         paint(PaintJob(content, styles, out, None, 100, options, self.output))
@@ -253,7 +255,7 @@ DESCRIPTION = "Paint a photograph in the style of another picture. `impasto VERB
 
 
 def parse(args: Sequence[str]) -> Any:
-    """The verb that the arguments ask for, ready to be called; exits with code 2 on wrong usage."""
+    """The verb that the arguments ask for, ready to be called; SystemExit, after a box on stderr, for wrong usage."""
     return tyro.cli(
         Verb,
         prog="impasto",

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -109,7 +111,7 @@ def test_pyramid_refuses(coarsest: int, factor: float) -> None:
 def test_a_pyramid_grows_to_the_size(height: int, width: int, coarsest: int, factor: float, minimum: int) -> None:
     sizes = pyramid_sizes((height, width), coarsest, factor, minimum=minimum)
     assert sizes[-1] == (height, width)
-    for small, large in zip(sizes, sizes[1:], strict=False):
+    for small, large in pairwise(sizes):
         assert small != large
         assert small[0] <= large[0]
         assert small[1] <= large[1]

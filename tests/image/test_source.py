@@ -118,7 +118,9 @@ def test_nothing_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Stdin(b""))
     with pytest.raises(PictureError, match="standard input is empty"):
         read_image("-")
-    for stdin in (None, Stdin(b"", terminal=True)):
+    closed = Stdin(b"")
+    closed.buffer.close()
+    for stdin in (None, closed, Stdin(b"", terminal=True)):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(PictureError, match="standard input brings no picture"):
             read_image("-")
@@ -166,6 +168,10 @@ def test_a_bomb_costs_nothing(encoded: Any) -> None:
 def test_pillows_own_limit_is_not_ours(monkeypatch: pytest.MonkeyPatch, png: bytes) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert read_image(io.BytesIO(png)).size == (40, 56)
+
+
+def test_no_limit(png: bytes) -> None:
+    assert read_image(io.BytesIO(png), max_megapixels=float("inf")).size == (40, 56)
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])

@@ -8,6 +8,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM
 """What Pillow may read for us, by its names; not those that run another program (EPS) or have no signature (TGA)."""
 
 
+def is_tiff(head: bytes) -> bool:
+    """Whether a file's first bytes are those of a TIFF, of the 64-bit kind too."""
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 def identify(file: BinaryIO, head: bytes) -> Image.Image | None:
     """Open a picture as `Image.open` does, but for our formats only and without its fixed limit on pixels.
 

@@ -15,7 +15,7 @@ from .container import exif_of, xmp_of
 from .decode import from_pillow
 from .picture import Metadata, Picture
 from .read import picture_of, read_image
-from .source import decoding
+from .source import decoding, printable
 from .write import quantised
 
 INTEGER_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
@@ -101,7 +101,7 @@ def like(picture: Picture, obj: Any) -> Any:
 
 
 def _from_pil(image: Image.Image) -> Picture:
-    name = str(getattr(image, "filename", "") or "the picture")
+    name = printable(str(getattr(image, "filename", "") or "the picture"))
     if 0 in image.size:
         raise OptionError(f"{name} has no pixels ({image.size[0]}x{image.size[1]})")
     with decoding(name):

@@ -40,7 +40,7 @@ def read_png(data: bytes, name: str, max_megapixels: float) -> Samples:
     return _samples(pyvips.Image.pngload_buffer(data, fail_on="error"), name, max_megapixels)
 
 
-def read_tiff(data: bytes, name: str, max_megapixels: float, *, premultiplied: bool = False) -> Samples:
+def read_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
     """A TIFF's first page at 16 bits, floats included; its turn is not undone.
 
     Parameters
@@ -51,8 +51,6 @@ def read_tiff(data: bytes, name: str, max_megapixels: float, *, premultiplied: b
         What messages call it.
     max_megapixels : float
         The most pixels allowed, in millions.
-    premultiplied : bool
-        Whether its colours are multiplied by its alpha.
 
     Raises
     ------
@@ -65,12 +63,7 @@ def read_tiff(data: bytes, name: str, max_megapixels: float, *, premultiplied: b
         image = pyvips.Image.tiffload_buffer(data, fail_on="error")
     except pyvips.Error:  # also for the sample types that it does not know
         return _read_rare_tiff(data, name, max_megapixels)
-    samples = _samples(image, name, max_megapixels)
-    if premultiplied and samples.alpha is not None:
-        alpha = samples.alpha[:, :, None]
-        colour = np.divide(samples.colour, alpha, out=np.zeros_like(samples.colour), where=alpha > 0).clip(0, 1)
-        return Samples(colour, samples.alpha, samples.bits)
-    return samples
+    return _samples(image, name, max_megapixels)
 
 
 def _read_rare_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
@@ -107,8 +100,7 @@ def convert(array: NDArray[np.uint16], icc: bytes | None, name: str) -> Floats:
     array
         (H, W, 3), float32, sRGB, range [0, 1].
     """
-    icc = usable(icc, 3, name)
-    return unit(array, 65535) if icc is None else _to_srgb(array, icc, name)
+    return _to_srgb(unit(array, 65535), icc, name)
 
 
 def _samples(image: Any, name: str, max_megapixels: float) -> Samples:
@@ -117,20 +109,12 @@ def _samples(image: Any, name: str, max_megapixels: float) -> Samples:
     bands = _colour_bands(image)
     alpha = None
     if image.bands > bands:
-        alpha = _numbers(image.extract_band(bands).numpy(), name)
+        alpha = _numbers(_pixels(image.extract_band(bands)), name)[:, :, 0]
     colour = image.extract_band(0, n=bands)
     if image.interpretation in ("lab", "labs", "labq", "xyz"):
-        return Samples(_array(colour.colourspace("rgb16")), alpha, 16)
-    raw = colour.numpy()
-    numbers = _numbers(raw.reshape(*raw.shape[:2], bands), name)
-    icc = usable(icc, bands, name)
-    if bands == 1 and (icc is None or icc[COLOUR_SPACE] == b"RGB "):
-        numbers, bands = np.repeat(numbers, 3, axis=2), 3
-    if icc is None:
-        if bands == 4:  # without a profile, as Pillow does it for 8 bits
-            numbers = (1 - numbers[:, :, :3]) * (1 - numbers[:, :, 3:])
-        return Samples(numbers, alpha, 8 if image.format == "uchar" else 16)
-    return Samples(_to_srgb(np.rint(numbers * 65535).astype(np.uint16), icc, name), alpha, 16)
+        return Samples(unit(_pixels(colour.colourspace("rgb16")), 65535), alpha, 16)
+    numbers = _numbers(_pixels(colour), name)
+    return Samples(_to_srgb(numbers, icc, name), alpha, 8 if image.format == "uchar" else 16)
 
 
 def _colour_bands(image: Any) -> int:
@@ -147,20 +131,32 @@ def _numbers(raw: NDArray[Any], name: str) -> Floats:
     return unit(raw, np.iinfo(raw.dtype).max).clip(0, 1)
 
 
-def _to_srgb(levels: NDArray[np.uint16], icc: bytes, name: str) -> Floats:
-    """(H, W, C) samples of C = 1, 3 or 4 colours through a usable profile."""
+def _to_srgb(numbers: Floats, icc: bytes | None, name: str) -> Floats:
+    """(H, W, C) numbers of C = 1, 3 or 4 colours as (H, W, 3), through the profile where it can be used."""
     import pyvips
 
-    kind = {1: "grey16", 3: "rgb16", 4: "cmyk"}[levels.shape[2]]
-    image = pyvips.Image.new_from_array(levels).copy(interpretation=kind)
+    icc = usable(icc, numbers.shape[2], name)
+    if icc is None:
+        return _without_profile(numbers)
+    if icc[COLOUR_SPACE] == b"RGB ":
+        numbers = _without_profile(numbers)
+    kind = {1: "grey16", 3: "rgb16", 4: "cmyk"}[numbers.shape[2]]
+    image = pyvips.Image.new_from_array(np.rint(numbers * 65535).astype(np.uint16)).copy(interpretation=kind)
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)  # pyright: ignore[reportArgumentType]: takes bytes
     options = {"embedded": True, "depth": 16, "intent": "relative", "black_point_compensation": True}
     try:
-        return _array(image.icc_transform("srgb", **options))
+        return unit(_pixels(image.icc_transform("srgb", **options)), 65535)
     except pyvips.Error as error:
         warn_of_profile(name, one_line(error))
-        return _array(image.colourspace("rgb16"))
+        return _without_profile(numbers)
 
 
-def _array(image: Any) -> Floats:
-    return unit(image.numpy(), 65535)
+def _without_profile(numbers: Floats) -> Floats:
+    if numbers.shape[2] == 4:  # as Pillow does it for 8 bits
+        return (1 - numbers[:, :, :3]) * (1 - numbers[:, :, 3:])
+    return numbers if numbers.shape[2] == 3 else np.repeat(numbers, 3, axis=2)
+
+
+def _pixels(image: Any) -> NDArray[Any]:
+    """(H, W, C) samples; pyvips itself leaves sides of 1 out."""
+    return image.numpy().reshape(image.height, image.width, image.bands)

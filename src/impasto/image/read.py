@@ -9,14 +9,14 @@ from PIL import Image
 
 from ..errors import OptionError, PictureError
 from . import deep, exif, heif, xmp
-from .container import exif_of, identify, xmp_of
+from .container import exif_of, identify, is_tiff, xmp_of
 from .decode import DEEP_MODES, Samples, from_pillow, turned
 from .picture import Metadata, Picture
 from .source import Source, check_size, decoding, one_line, opened
 
 log = logging.getLogger(__name__)
 
-DNG_VERSION, BITS_PER_SAMPLE, SAMPLE_FORMAT, EXTRA_SAMPLES = 50706, 258, 339, 338
+DNG_VERSION, BITS_PER_SAMPLE, SAMPLE_FORMAT = 50706, 258, 339
 
 
 def read_image(source: Source, *, max_megapixels: float = 200.0) -> Picture:
@@ -54,21 +54,20 @@ def read_image(source: Source, *, max_megapixels: float = 200.0) -> Picture:
             samples, info = heif.read_heif(file, name, max_megapixels)
             return picture_of(samples, 1, name, "HEIF", info.get("exif") or b"", info.get("xmp") or b"")
         image = identify(file, head)
-        is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-        if image is None and not (is_tiff and deep.available()):
-            raise PictureError(_unknown(name, head, is_tiff))
+        if image is None and not (is_tiff(head) and deep.available()):
+            raise PictureError(_unknown(name, head))
         if image is not None:
             check_size(*image.size, name, max_megapixels)
             if DNG_VERSION in getattr(image, "tag_v2", {}):
                 raise PictureError(f"{name} is a camera's raw file; develop it to TIFF or JPEG first")
-        if is_tiff and (image is None or _is_deep_tiff(image)):
+        if is_tiff(head) and (image is None or _is_deep_tiff(image)):
             return _read_deep_tiff(file, image, name, max_megapixels)
         assert image is not None  # what Pillow does not know was dealt with above
         return _read_with_pillow(file, image, head, name, max_megapixels)
 
 
-def _unknown(name: str, head: bytes, is_tiff: bool) -> str:
-    if is_tiff:
+def _unknown(name: str, head: bytes) -> str:
+    if is_tiff(head):
         return f"{name} is a TIFF of a rare kind; to read it, {deep.INSTALL}"
     if head.lstrip()[:5].lower() in (b"<?xml", b"<svg ") or head.startswith((b"%PDF", b"%!PS")):
         return f"{name} is a drawing or document, not a picture of pixels; export it as PNG"
@@ -105,8 +104,7 @@ def _read_deep_tiff(file: BinaryIO, image: Image.Image | None, name: str, max_me
         assert image is not None
         return _read_with_pillow(file, image, b"", name, max_megapixels)
     file.seek(0)
-    premultiplied = getattr(image, "tag_v2", {}).get(EXTRA_SAMPLES, ())[:1] == (1,)
-    samples = deep.read_tiff(file.read(), name, max_megapixels, premultiplied=premultiplied)
+    samples = deep.read_tiff(file.read(), name, max_megapixels)
     block = exif.parse(file)
     packet = xmp_of(image) if image is not None else b""
     return picture_of(samples, block.orientation if block else 1, name, "TIFF", file, packet)

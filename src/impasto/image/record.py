@@ -4,7 +4,8 @@ from typing import Any
 
 from ..errors import PictureError
 from . import xmp
-from .container import identify, xmp_of
+from .container import identify, is_tiff, xmp_of
+from .heif import is_heif
 from .source import Source, decoding, opened
 
 HEADER_MEGAPIXELS = 1e4
@@ -30,7 +31,12 @@ def read_record(source: Source) -> dict[str, Any] | None:
         If the file cannot be read, is no picture, or its record is damaged.
     """
     with opened(source, HEADER_MEGAPIXELS) as (file, name), decoding(name):
-        image = identify(file, file.read(64))
+        head = file.read(64)
+        if is_heif(head):
+            return None
+        image = identify(file, head)
+        if image is None and is_tiff(head):  # a kind that we do not write
+            return None
         if image is None:
             raise PictureError(f"{name} is not a picture of a known format, so it holds no record")
         try:

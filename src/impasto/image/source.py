@@ -23,6 +23,10 @@ Source = str | os.PathLike[str] | BinaryIO
 
 BYTES_PER_PIXEL = 32
 """More than any uncompressed picture needs (RGBA in 64-bit floats): a longer file is no picture of the size allowed."""
+NO_PIXELS = "not identified by this driver"
+"""What Pillow says of a header whose width or height is 0."""
+MOST_MEGAPIXELS = 1e6
+"""A stand-in for "no limit"."""
 HEADER_ALLOWANCE = 256 * 2**20
 """Bytes that a file may be longer for its metadata."""
 
@@ -76,12 +80,12 @@ def opened(source: Source, max_megapixels: float) -> Iterator[tuple[BinaryIO, st
         If `source` is none of the three kinds.
     """
     name = source_name(source)
-    limit = int(max_megapixels * 1e6 * BYTES_PER_PIXEL) + HEADER_ALLOWANCE
+    limit = int(min(max_megapixels, MOST_MEGAPIXELS) * 1e6 * BYTES_PER_PIXEL) + HEADER_ALLOWANCE
     if not isinstance(source, str | os.PathLike):
         yield _in_memory(_read(source, name, limit), name, limit), name
     elif os.fspath(source) == "-":
         stream = getattr(sys.stdin, "buffer", None)
-        if stream is None or stream.isatty():
+        if stream is None or stream.closed or stream.isatty():
             raise PictureError("standard input brings no picture; pipe one in, or give a path instead of -")
         yield _in_memory(_read(stream, name, limit), name, limit), name
     else:
@@ -174,6 +178,8 @@ def decoding(name: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         reason = one_line(error)
+        if reason == NO_PIXELS:
+            raise PictureError(f"{name} has no pixels, or none of a known kind; save it again") from error
         cut = isinstance(error, EOFError) or any(
             sign in reason.lower() for sign in ("truncat", "end of", "incomplete", "not enough", "too short")
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..device import Compute
+from ..models.padding import reflection_pad
 from ..models.vgg import CONTENT_LAYER, VGG
 from .statistics import at_least_float32, head_metric, raw_moments
 
@@ -81,6 +82,12 @@ class PerceptualLoss:
         Weights of the terms; a term of weight 0 is not computed.
     layer_weights : dict of str to float, optional
         Weight of each style layer; equal if not given. They are normalised to sum to one.
+    content_layer : str
+        Where the content loss is taken.
+    margin : int
+        Pixels by which the picture is continued by reflection before the encoder sees it. A network sees the pixels at
+        a border in fewer receptive fields than others, so that an optimiser can hide colours there almost for free;
+        with a margin the border is as expensive as the inside.
     """
 
     def __init__(
@@ -95,8 +102,9 @@ class PerceptualLoss:
         tv_weight: float = 0.0,
         layer_weights: Mapping[str, float] | None = None,
         content_layer: str = CONTENT_LAYER,
+        margin: int = 0,
     ):
-        self.encoder, self.compute = encoder, compute
+        self.encoder, self.compute, self.margin = encoder, compute, margin
         self.weights = {
             "content": content_weight if content is not None else 0.0,
             "style": style_weight,
@@ -115,8 +123,9 @@ class PerceptualLoss:
                 self.content = self._content_features(self._features(content, (content_layer,)))
 
     def _features(self, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        margin = min(self.margin, min(image.shape[-2:]) - 1)
         with self.compute.autocast():
-            return self.encoder(image, layers)
+            return self.encoder(reflection_pad(image, margin) if margin > 0 else image, layers)
 
     def _content_features(self, features: Mapping[str, Tensor]) -> Tensor:
         f = features[self.content_layer].float()

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import OptionError, StyleError
 from ..image.resize import fit_size, resize
+from ..models.model_file import read_model_file, write_model_file
 from ..models.vgg import STYLE_LAYERS, VGG
-from ..models.weights import read_model_file, write_model_file
+from ..options import LONGEST_SIDE
 from .statistics import pack, raw_moments, unpack
 
 STYLE_SIZES = (128, 256, 512, 1024)
@@ -78,11 +79,18 @@ class StyleTarget:
         return {k: torch.lerp(m, self.moments[above][k], t) for k, m in self.moments[below].items()}
 
     def check(self, encoder: VGG) -> None:
-        """StyleError if it was made for another encoder than this."""
+        """StyleError if it was made for another encoder than this, or does not describe the style layers of it."""
         if (self.digest, self.pooling) != (encoder.digest, encoder.pooling):
             raise StyleError(
                 f"the style was made for the encoder {self.encoder} ({self.digest}, {self.pooling} pooling), not for "
                 f"{encoder.name} ({encoder.digest}, {encoder.pooling} pooling); give the painting itself instead"
+            )
+        widths = {k: encoder.width(k) + 1 for k in STYLE_LAYERS}
+        if any(k not in self.layers for k in widths) or any(
+            layers[k].shape != (1, c, c) for layers in self.moments.values() for k, c in widths.items()
+        ):
+            raise StyleError(
+                f"the style does not describe {', '.join(STYLE_LAYERS)} of {encoder.name}; measure it again"
             )
 
     def save(self, path: Path) -> None:
@@ -123,9 +131,14 @@ class StyleTarget:
                 size, layer = key.split("/")
                 moments.setdefault(int(size), {})[layer] = unpack(triangle.float())[None]
             pixels = {int(s): dict(p) for s, p in config["pixels"].items()}
-            return cls(config["encoder"], config["digest"], config["pooling"], moments, pixels, config["about"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise StyleError(f"{path} is not a whole style file: {error}") from error
+            names = [str(config[k]) for k in ("encoder", "digest", "pooling")]
+            target = cls(*names, moments, pixels, {k: str(v) for k, v in config["about"].items()})
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise StyleError(f"{path} is not a whole style file ({error}); make it again from its painting") from error
+        layers = [set(m) for m in moments.values()]
+        if not layers or any(k != layers[0] for k in layers) or not all(t.isfinite().all() for t in tensors.values()):
+            raise StyleError(f"{path} is not a whole style file; make it again from its painting")
+        return target
 
     @classmethod
     @torch.no_grad()
@@ -149,11 +162,23 @@ class StyleTarget:
         compute : Compute
             Device and precision.
         sizes : sequence of int
-            Long sides at which to measure, in pixels; sizes beyond the picture's own measure it as it is.
+            Long sides at which to measure, in pixels; sizes beyond the picture's own measure it as it is, and it is
+            enlarged where the encoder would find it too small.
+
+        Raises
+        ------
+        StyleError
+            If it is far too elongated.
         """
+        height, width = picture.shape[-2:]
+        least = max(encoder.least_side(k) for k in layers)
+        if least * max(height, width) > LONGEST_SIDE * min(height, width):
+            raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
         moments, pixels = {}, {}
         for size in sizes:
-            h, w = fit_size((picture.shape[-2], picture.shape[-1]), long_side=size)
+            h, w = fit_size((height, width), long_side=size)
+            if min(h, w) < least:
+                h, w = fit_size((height, width), short_side=least, enlarge=True)
             with compute.autocast():
                 features = encoder(compute.picture(resize(picture, (h, w))), layers)
             moments[size] = {k: raw_moments(f) for k, f in features.items()}
@@ -169,14 +194,18 @@ def blend(moments: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> 
     OptionError
         If the weights do not fit the styles, are negative or are all zero.
     """
-    if len(moments) != len(weights):
-        raise OptionError(f"{len(weights)} --style-weights for {len(moments)} styles; give one for each")
+    shares = shares_of(weights, len(moments))
+    return {k: torch.stack([w * m[k] for m, w in zip(moments, shares, strict=True)]).sum(0) for k in moments[0]}
+
+
+def shares_of(weights: Sequence[float], styles: int) -> tuple[float, ...]:
+    """The weights of so many styles, made to sum to one; errors as for `blend`."""
+    if len(weights) != styles:
+        raise OptionError(f"{len(weights)} --style-weights for {styles} styles; give one for each")
     total = sum(weights)
     if total <= 0 or min(weights) < 0:
         raise OptionError("--style-weights must not be negative, and one must be positive")
-    return {
-        k: torch.stack([w / total * m[k] for m, w in zip(moments, weights, strict=True)]).sum(0) for k in moments[0]
-    }
+    return tuple(w / total for w in weights)
 
 
 def describe(target: StyleTarget) -> str:

@@ -1,6 +1,7 @@
 """From what the user gives to what paints: a style's source, the encoder, the stylizer."""
 
 import logging
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..device import Compute, choose_compute
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
 from ..models.weights import find_model, load_encoder
-from ..options import OptimizeOptions
+from ..options import STARTS, OptimizeOptions
 from ..style.builtin import builtin_names, load_builtin
 from ..style.target import StyleTarget
 from .gatys import GatysStylizer
@@ -43,9 +44,9 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor 
         return source
     if isinstance(source, str | Path) and str(source) != "-":
         path = Path(source)
-        if not path.exists():
-            if str(source) in builtin_names():
-                return load_builtin(str(source))
+        if str(source) in builtin_names() and not os.path.isfile(path):
+            return load_builtin(str(source))
+        if not os.path.exists(path):  # unlike Path.exists, which fails for a name that is too long
             near = get_close_matches(str(source), builtin_names(), 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "`impasto styles` lists the built-in ones"
             raise StyleError(f"style {str(source)!r} is neither a file nor a built-in style; {hint}")
@@ -114,7 +115,7 @@ def load_stylizer(
     options = with_changes(options, changes)
     styles = style if isinstance(style, list | tuple) else [style]
     start = None
-    if options.start not in ("content", "noise", "grey"):
+    if options.start not in STARTS:
         start = to_picture(options.start).tensor
     return choose_stylizer([resolve_style(s) for s in styles], options, start)
 
@@ -124,6 +125,7 @@ def with_changes(options: OptimizeOptions | None, changes: dict[str, Any]) -> Op
     values = (options or OptimizeOptions()).to_dict()
     for key in changes:
         if key not in values:
-            near = get_close_matches(key, values, 3) or ["see impasto.OptimizeOptions"]
-            raise OptionError(f"there is no option {key!r}; did you mean {' or '.join(near)}?")
+            near = get_close_matches(key, values, 3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "impasto.OptimizeOptions lists them"
+            raise OptionError(f"there is no option {key!r}; {hint}")
     return OptimizeOptions.from_dict({**values, **changes})

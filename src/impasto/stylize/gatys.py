@@ -18,6 +18,7 @@ from ..models.vgg import CONTENT_LAYER, VGG
 from ..options import OptimizeOptions
 from ..style.statistics import head_metric, raw_moments
 from ..style.target import StyleTarget
+from .optimize import check_size
 from .protocol import Step, last_image
 
 log = logging.getLogger(__name__)
@@ -127,11 +128,17 @@ class GatysStylizer:
 
         Raises
         ------
+        OptionError
+            At once, if the painting would be too small for the encoder.
         DivergedError
             If the loss is no longer finite.
         """
-        o = self.options
         size = self.size(content)
+        check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
+        return self._paint(content, size)
+
+    def _paint(self, content: Tensor, size: tuple[int, int]) -> Iterator[Step]:
+        o = self.options
         content = self.compute.picture(resize(content, size))
         loss = GatysLoss(
             self.encoder,

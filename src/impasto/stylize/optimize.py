@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,19 +17,24 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import DivergedError, OptionError
 from ..image.resize import fit_size, resize
-from ..models.vgg import STYLE_LAYERS, VGG
-from ..options import LONG_SIDE, OptimizeOptions, Quality
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
+from ..options import LONG_SIDE, LONGEST_SIDE, OptimizeOptions, Quality
 from ..style.losses import PerceptualLoss
-from ..style.target import StyleTarget, blend
+from ..style.target import StyleTarget, blend, shares_of
 from .protocol import Step, last_image
 
 log = logging.getLogger(__name__)
 
 ITERATIONS: dict[Quality, int] = {"draft": 100, "good": 300, "best": 800}
-CONTENT_WEIGHT, STYLE_WEIGHT = 0.05, 1.0
-ADAM_RATE, LBFGS_RATE = 0.04, 1.0
+CONTENT_WEIGHT, STYLE_WEIGHT = 0.04, 1.0
+ADAM_RATE, LBFGS_RATE = 0.03, 1.0
 LAYER_WEIGHTS: dict[str, float] = dict.fromkeys(STYLE_LAYERS, 1.0)
 SCALE_FACTOR = 2.0
+MARGIN = 8
+"""Pixels by which the encoder sees the painting continued, so that nothing is hidden at its border."""
+WARM_UP, LAST_RATE = 0.3, 0.02
+"""Share of a scale's iterations in which the rate rises, and its last value over its highest. Adam's first steps change
+every pixel by the full rate, whatever its gradient: without a warm-up that leaves colour noise."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,19 @@ def painting_size(content: tuple[int, int], options: OptimizeOptions) -> tuple[i
     return fit_size(content, long_side=LONG_SIDE[options.quality])
 
 
+def check_size(size: tuple[int, int], content: tuple[int, int], encoder: VGG) -> None:
+    """OptionError, with what to do, if a painting of `size` is too small for the encoder; (H, W) each, in pixels."""
+    least = max(encoder.least_side(k) for k in (*STYLE_LAYERS, CONTENT_LAYER))
+    if min(size) >= least:
+        return
+    needed = math.ceil(least * max(content) / min(content))
+    advice = f"give --size {needed} or more" if needed <= LONGEST_SIDE else "it is too elongated: crop it"
+    raise OptionError(
+        f"a {size[1]}x{size[0]} painting of a {content[1]}x{content[0]} photo is too small for the encoder "
+        f"{encoder.name}, which needs {least} pixels a side; {advice}"
+    )
+
+
 def schedule(size: tuple[int, int], options: OptimizeOptions) -> list[Scale]:
     """The scales from coarse to fine, the last of them at the painting's own size."""
     long, short = max(size), min(size)
@@ -57,11 +76,13 @@ def schedule(size: tuple[int, int], options: OptimizeOptions) -> list[Scale]:
         fit_size(size, long_side=max(round(long / SCALE_FACTOR**i), math.ceil(32 * long / short)))
         for i in range(count, 0, -1)
     ]
-    sizes = [*dict.fromkeys(s for s in sizes if s < size), size]
     total = options.iterations or ITERATIONS[options.quality]
+    sizes = [*dict.fromkeys(s for s in sizes if s < size), size][-total:]
     rate = options.rate or (ADAM_RATE if options.optimizer == "adam" else LBFGS_RATE)
     shares = [1.0] * len(sizes)
-    counts = [max(1, round(total * s / sum(shares))) for s in shares]
+    spare = total - len(sizes)  # each scale has one iteration at least, and all of them the total
+    ends = [round(spare * sum(shares[:i]) / sum(shares)) for i in range(len(sizes) + 1)]
+    counts = [1 + b - a for a, b in pairwise(ends)]
     return [Scale(s, n, rate) for s, n in zip(sizes, counts, strict=True)]
 
 
@@ -97,7 +118,7 @@ class OptimizeStylizer:
                 style.check(encoder)
         self.options, self.compute, self.start = options, compute, start
         self.styles = list(styles)
-        self.weights = options.style_weights or (1.0,) * len(self.styles)
+        self.weights = shares_of(options.style_weights or (1.0,) * len(self.styles), len(self.styles))
         self.encoder = encoder
         compute.network(encoder)
 
@@ -116,16 +137,22 @@ class OptimizeStylizer:
         return blend(found, self.weights)
 
     def steps(self, content: Tensor) -> Iterator[Step]:
-        """Paint step by step; each step's image is the painting so far, the last one's the best of the last scale.
+        """Paint step by step; a step's image is the best so far of its scale, by the total loss.
 
         Raises
         ------
+        OptionError
+            At once, if the painting would be too small for the encoder.
         DivergedError
             If a loss is no longer finite.
         """
+        height, width = content.shape[-2:]
+        size = painting_size((height, width), self.options)
+        check_size(size, (height, width), self.encoder)
+        return self._paint(content, schedule(size, self.options))
+
+    def _paint(self, content: Tensor, scales: Sequence[Scale]) -> Iterator[Step]:
         o = self.options
-        size = painting_size((content.shape[-2], content.shape[-1]), o)
-        scales = schedule(size, o)
         total = sum(s.iterations for s in scales)
         done = 0
         x = self.first(content, scales[0].size)
@@ -140,10 +167,14 @@ class OptimizeStylizer:
                 style_weight=STYLE_WEIGHT if o.style_weight is None else o.style_weight,
                 tv_weight=o.tv_weight,
                 layer_weights=LAYER_WEIGHTS,
+                margin=MARGIN,
             )
             minimise = minimise_adam if o.optimizer == "adam" else minimise_lbfgs
+            least = math.inf
             for image, losses in minimise(loss, self.compute.picture(x), scale):
-                x, done = image, done + 1
+                if losses["total"] < least:
+                    x, least = image, losses["total"]
+                done += 1
                 yield Step(scale.size, index, len(scales), done, total, losses, x)
 
     def first(self, content: Tensor, size: tuple[int, int]) -> Tensor:
@@ -161,39 +192,46 @@ class OptimizeStylizer:
 
 
 def minimise_adam(loss: PerceptualLoss, x: Tensor, scale: Scale) -> Iterator[tuple[Tensor, dict[str, float]]]:
-    """Adam on the pixels, kept within [0, 1], the rate falling by a cosine to a tenth."""
+    """Adam on the pixels, kept within [0, 1], the rate rising, then falling by a cosine."""
     x = x.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([x], lr=scale.rate, betas=(0.9, 0.99))
+    terms = loss(x)
     for i in range(scale.iterations):
-        optimiser.param_groups[0]["lr"] = scale.rate * (
-            0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / scale.iterations))
-        )
-        terms = loss(x)
-        losses = finite(terms, i, scale)
+        optimiser.param_groups[0]["lr"] = scale.rate * rate_factor((i + 1) / scale.iterations)
         optimiser.zero_grad()
         terms["total"].backward()
         optimiser.step()
         with torch.no_grad():
             x.clamp_(0, 1)
-        yield x.detach().clone(), losses
+        terms = loss(x)  # of the picture as it is now, and for the next iteration's gradient
+        yield x.detach().clone(), finite(terms, i, scale)
+
+
+def rate_factor(u: float) -> float:
+    """The rate's factor at the share `u` of a scale's iterations: up by a line, down by a cosine."""
+    fall = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * u))
+    return min(1.0, u / WARM_UP) * fall
 
 
 def minimise_lbfgs(loss: PerceptualLoss, x: Tensor, scale: Scale) -> Iterator[tuple[Tensor, dict[str, float]]]:
-    """L-BFGS with a strong Wolfe line search, one of its iterations a step; only what is shown is clamped."""
+    """L-BFGS with a strong Wolfe line search, one of its iterations a step; yields the best point of each line search.
+
+    Only what is yielded is clamped, the losses belong to the picture before that.
+    """
     x = x.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS([x], lr=scale.rate, max_iter=1, history_size=20, line_search_fn="strong_wolfe")
     for i in range(scale.iterations):
-        seen: list[dict[str, float]] = []
+        seen: list[tuple[Tensor, dict[str, float]]] = []
 
-        def closure(i: int = i, seen: list[dict[str, float]] = seen) -> float:
+        def closure(i: int = i, seen: list[tuple[Tensor, dict[str, float]]] = seen) -> float:
             terms = loss(x)
-            seen.append(finite(terms, i, scale))
+            seen.append((x.detach().clamp(0, 1), finite(terms, i, scale)))
             optimiser.zero_grad()
             terms["total"].backward()
             return float(terms["total"].detach())
 
         optimiser.step(closure)
-        yield x.detach().clamp(0, 1), seen[0]
+        yield min(seen, key=lambda s: s[1]["total"])
 
 
 def finite(terms: dict[str, Tensor], iteration: int, scale: Scale) -> dict[str, float]:

@@ -20,10 +20,11 @@ class Step:
     iteration, total : int
         The iteration, counted from 1 over all scales, and how many there will be.
     losses : dict of str to float
-        `total` and its weighted terms, before the iteration's change.
+        `total` and its weighted terms, of the picture that the iteration made; for the preset `gatys`, as in its
+        recipe, of the one that it began with.
     image : Tensor
-        The painting so far: (1, 3, H, W), float32, sRGB, [0, 1], on the CPU or the stylizer's device, never changed
-        afterwards.
+        The painting so far, the best of its scale where the method looks for that: (1, 3, H, W), float32, sRGB,
+        [0, 1], on the CPU or the stylizer's device, never changed afterwards.
     """
 
     scale: tuple[int, int]

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from ..image.convert import to_picture
 from ..image.io import write_image
 from ..image.place import check_target
 from ..image.resize import resize
-from ..options import OptimizeOptions, OutputOptions
+from ..options import STARTS, OptimizeOptions, OutputOptions
 from ..style.target import StyleTarget
 from ..stylize.choose import choose_stylizer, resolve_style
 from ..stylize.protocol import Step
@@ -73,53 +75,58 @@ def paint(job: PaintJob) -> None:
     photo = to_picture(job.content, max_megapixels=limit)
     styles = [resolve_style(s, limit) for s in job.styles]
     start = None
-    if job.options.start not in ("content", "noise", "grey"):
+    if job.options.start not in STARTS:
         start = to_picture(job.options.start, max_megapixels=limit).tensor
-    stylizer = choose_stylizer(styles, job.options, start)
-    run = RunFolder(job.run, job.snapshot_every) if job.run else None
+    steps = choose_stylizer(styles, job.options, start).steps(photo.tensor)
+    with RunFolder(job.run, job.snapshot_every) if job.run else nullcontext() as run:
+        begun = time.monotonic()
+        steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")
+        if run is not None:
+            steps = run.follow(steps, lambda: time.monotonic() - begun)
+        last, ended = until_it_ends(steps)
+        seconds = time.monotonic() - begun
+        record = make_record(job.content, job.styles, job.options, seconds, last)
+        painting = photo.with_tensor(last.image.cpu())
+        write_image(
+            painting,
+            target,
+            bits=job.output.bits,
+            quality=job.output.jpeg_quality,
+            keep_gps=job.output.keep_gps,
+            record=record,
+            format=file_format,
+        )
+        if run is not None:
+            shown = [("content", resize(photo.tensor, painting.size))]
+            shown += [(n, s) for n, s in zip(job.styles, styles, strict=True) if not isinstance(s, StyleTarget)]
+            paths = {
+                "content": absolute(job.content),
+                "styles": [absolute(s) for s in job.styles],
+                "start": absolute(job.options.start),
+                "out": target,
+            }
+            problem = run.finish(record, paths, [*shown, ("painting", painting.tensor)])
+            if problem:
+                log.warning("%s", problem)
+    h, w = painting.size
+    if ended is not None:
+        log.warning("stopped at iteration %d of %d; the painting so far is in %s", last.iteration, last.total, target)
+        raise ended
+    log.info("%s: %dx%d, %d iterations in %.1f s", target, w, h, last.iteration, seconds)
 
-    begun = time.monotonic()
-    steps = follow_steps(stylizer.steps(photo.tensor), f"{Path(job.content).name} in {', '.join(job.styles)}")
-    if run is not None:
-        steps = run.follow(steps, lambda: time.monotonic() - begun)
+
+def until_it_ends(steps: Iterator[Step]) -> tuple[Step, BaseException | None]:
+    """The last step, and what ended the steps early, if anything did; what comes before the first step is raised."""
     last: Step | None = None
-    ended: BaseException | None = None
     try:
         for step in steps:
             last = step
     except (KeyboardInterrupt, DivergedError) as error:
         if last is None:
             raise
-        ended = error
-    assert last is not None
-    seconds = time.monotonic() - begun
-    record = make_record(job.content, job.styles, job.options, seconds, last)
-    painting = photo.with_tensor(last.image.cpu())
-    write_image(
-        painting,
-        target,
-        bits=job.output.bits,
-        quality=job.output.jpeg_quality,
-        keep_gps=job.output.keep_gps,
-        record=record,
-        format=file_format,
-    )
-    if run is not None:
-        shown = [("content", resize(photo.tensor, painting.size))]
-        shown += [(n, s) for n, s in zip(job.styles, styles, strict=True) if not isinstance(s, StyleTarget)]
-        paths = {
-            "content": str(Path(job.content).absolute()),
-            "styles": [absolute(s) for s in job.styles],
-            "out": target,
-        }
-        problem = run.finish(record, paths, [*shown, ("painting", painting.tensor)])
-        if problem:
-            log.warning("%s", problem)
-    h, w = painting.size
-    if ended is not None:
-        log.warning("stopped at iteration %d of %d; the painting so far is in %s", last.iteration, last.total, target)
-        raise ended
-    log.info("%s: %dx%d, %d iterations in %.1f s", target, w, h, last.iteration, seconds)
+        return last, error
+    assert last is not None, "a stylizer yields at least one step"
+    return last, None
 
 
 def absolute(source: str) -> str:

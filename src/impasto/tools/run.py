@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,7 +20,7 @@ from .. import __version__
 from ..errors import ImpastoError, PictureError
 from ..image.io import read_record, write_image
 from ..image.picture import Picture
-from ..options import OptimizeOptions
+from ..options import STARTS, OptimizeOptions
 from ..plots import plot_losses, plot_pictures
 from ..stylize.protocol import Step
 
@@ -39,13 +39,18 @@ def make_record(
     content: str, styles: Sequence[str], options: OptimizeOptions, seconds: float, last: Step
 ) -> dict[str, Any]:
     """The record that an output file carries: no paths of the machine, but names, hashes and all options."""
+    values = options.to_dict()
+    start = {} if options.start in STARTS else {"start": source_entry(options.start)}
+    if start:
+        values["start"] = Path(options.start).name
     return {
         "impasto": __version__,
         "torch": torch.__version__,
         "method": "optimize",
         "content": source_entry(content),
         "styles": [source_entry(s) for s in styles],
-        "options": options.to_dict(),
+        **start,
+        "options": values,
         "size": [last.image.shape[-1], last.image.shape[-2]],
         "iterations": last.iteration,
         "losses": {k: round(v, 6) for k, v in last.losses.items()},
@@ -75,7 +80,8 @@ class RunFolder:
         try:
             (folder / "snapshots").mkdir(parents=True, exist_ok=True)
             for old in (folder / "snapshots").glob("*.png"):
-                old.unlink()
+                if old.stem.isdigit():  # one of ours, from an earlier run
+                    old.unlink()
             self._file: TextIO = (folder / "losses.csv").open("w", newline="")
         except OSError as error:
             raise PictureError(
@@ -83,8 +89,14 @@ class RunFolder:
             ) from error
         self._writer: Any = None
 
-    def follow(self, steps: Iterator[Step], clock: Any) -> Iterator[Step]:
-        """Pass the steps on; write their losses and snapshots."""
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def follow(self, steps: Iterator[Step], clock: Callable[[], float]) -> Iterator[Step]:
+        """Pass the steps on; write their losses, with the seconds that the clock shows, and snapshots."""
         for step in steps:
             row = {"iteration": step.iteration, "scale": max(step.scale), **step.losses, "seconds": round(clock(), 3)}
             if self._writer is None:
@@ -161,12 +173,16 @@ def find_source(entry: dict[str, str], path: str | None, near: Path) -> str:
     PictureError
         If it is not found, or is another file by now.
     """
+    name = str(entry["name"])
+    if name == "-":
+        raise PictureError("the painting was made of what came through standard input; give that with --content")
     if "sha256" not in entry:
-        return entry["name"]
-    candidates = [Path(p) for p in (path, entry["name"], near / entry["name"]) if p]
-    for candidate in candidates:
-        if candidate.is_file():
-            if source_entry(str(candidate))["sha256"] == entry["sha256"]:
-                return str(candidate)
-            raise PictureError(f"{candidate} has changed since the painting was made; give the original file")
-    raise PictureError(f"{entry['name']} is not found here; give it with --content or --styles, or run where it lies")
+        return name
+    found = [p for p in (Path(path) if path else None, Path(name), near / name) if p is not None and p.is_file()]
+    for candidate in found:
+        if source_entry(str(candidate))["sha256"] == entry["sha256"]:
+            return str(candidate)
+    advice = "give the file with --content or --styles, or run where it lies"
+    if found:
+        raise PictureError(f"{found[0]} has changed since the painting was made; {advice}")
+    raise PictureError(f"{name} is not found here; {advice}")

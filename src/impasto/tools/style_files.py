@@ -25,7 +25,7 @@ def read_attribution(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return {Path(r["file"]).name: {k: r.get(k) or "" for k in ABOUT} for r in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise PictureError(f"{path} is no attribution table (columns file, {', '.join(ABOUT)}): {error}") from error
 
 

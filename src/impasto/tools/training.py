@@ -18,11 +18,12 @@ def follow_encoder(options: TrainEncoderOptions) -> None:
     start_logging()
     smooth: dict[str, float] = {}
     path = options.out.with_suffix(".csv")
+    steps = train_encoder(options)
     begun = time.monotonic()
     with bar("figures") as progress, path.open("a" if options.resume else "w", newline="") as file:
         rows = csv.writer(file)
         task = progress.add_task("encoder", total=options.steps, figures="")
-        for step in train_encoder(options):
+        for step in steps:
             for k, v in step.errors.items():
                 smooth[k] = SMOOTHING * smooth.get(k, v) + (1 - SMOOTHING) * v
             figures = " ".join(f"{k.removeprefix('relu')} {v:.3f}" for k, v in sorted(smooth.items()))

@@ -20,7 +20,7 @@ def find_pictures(roots: Iterable[Path], exclude: Iterable[str] = ()) -> list[Pa
     """All picture files below `roots`, sorted, without those whose path ends with a line of `exclude`."""
     excluded = tuple("/" + e.strip().lstrip("/") for e in exclude if e.strip())
     found = [p for root in roots for p in sorted(root.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES]
-    return [p for p in found if not excluded or not p.as_posix().endswith(excluded)]
+    return [p for p in found if not excluded or not f"/{p.as_posix()}".endswith(excluded)]
 
 
 class PictureBank:
@@ -50,7 +50,7 @@ class PictureBank:
                         k = short_side / min(rgb.size)
                         rgb = rgb.resize((round(rgb.width * k), round(rgb.height * k)), Image.Resampling.LANCZOS)
                     self.pictures.append(torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous())
-            except (OSError, ValueError, SyntaxError) as error:
+            except Exception as error:  # Pillow meets damaged files with nearly any exception
                 self.skipped += 1
                 log.warning("skipped %s: %s", path, error)
         if not self.pictures:

@@ -13,6 +13,7 @@ with Adam; last, the heads are fitted once more by least squares.
 import logging
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -37,6 +38,10 @@ log = logging.getLogger(__name__)
 HINT_WEIGHT = 0.3
 CALIBRATION_STEP, FIT_STEP = 10**9, 2 * 10**9  # crops for the targets' units and for the last fit: no training step's
 LICENCE = "MIT"
+VALIDATION = (8, 256)
+"""Number and side of the pictures that are painted at a validation."""
+PAINTED = ((4, 192), (2, 256))
+"""Number and side of the pictures that are painted at once for the training; each time one of these."""
 
 
 def rate_factor(step: int, o: TrainEncoderOptions) -> float:
@@ -77,13 +82,13 @@ class Distillation:
 
     def __init__(self, o: TrainEncoderOptions):
         self.options = o
-        exclude = o.exclude.read_text().splitlines() if o.exclude else []
+        self.teacher = Teacher(load_teacher(o.teacher))
+        exclude = read_exclude(o.exclude) if o.exclude else []
         self.photos = PictureBank(find_pictures(o.photos, exclude), 400)
         self.paintings = PictureBank(find_pictures(o.paintings, exclude), 768)
-        self.teacher = Teacher(load_teacher(o.teacher))
         self.pool: list[Tensor] = []
         self.teacher.calibrate(self.crops(CALIBRATION_STEP + i) for i in range(40))
-        self.validation = self.pictures(np.random.default_rng((o.seed, 2)), 8, 256)
+        self.validation = self.pictures(np.random.default_rng((o.seed, 2)), *VALIDATION)
         self.step = 0
         self._start(replace(COMPACT, batch_norm=o.batch_norm_steps > 0))
 
@@ -119,8 +124,8 @@ class Distillation:
         """Add pictures optimised on the student as it is to the pool; the oldest go."""
         o = self.options
         rng = np.random.default_rng((o.seed, 3, self.step))
-        size = max(o.crop, int(rng.choice([192, 256])))
-        painted = paint(self.encoder(), *self.pictures(rng, 4 if size <= 192 else 2, size), rng)
+        n, size = PAINTED[rng.integers(len(PAINTED))]
+        painted = paint(self.encoder(), *self.pictures(rng, n, max(o.crop, size)), rng)
         self.pool.extend(x for batch in painted for x in batch if x.isfinite().all())
         del self.pool[: -o.pool]
 
@@ -153,9 +158,9 @@ class Distillation:
         self.optimisers = Optimisers(self.student, self.options)
 
     @torch.no_grad()
-    def fitted_encoder(self, batches: int = 100) -> VGG:
+    def fitted_encoder(self) -> VGG:
         """The encoder with its heads fitted by least squares, the optimum for its features on training crops."""
-        net = self.encoder()
+        net, batches = self.encoder(), self.options.fit_batches
         sums: dict[str, tuple[Tensor, Tensor]] = {}
         for i in range(batches):
             x, offset = self.crops(FIT_STEP + i), (i % 8, i // 8 % 8)
@@ -193,7 +198,8 @@ class Distillation:
             "paintings": len(self.paintings),
             "teacher": "VGG-19 16x pruned, Collaborative Distillation (Wang et al., CVPR 2020), MIT",
         }
-        save_encoder(self.fitted_encoder(), o.out, training=training, licence=LICENCE)
+        net = self.fitted_encoder() if self.step == o.steps else self.encoder()
+        save_encoder(net, o.out, training=training, licence=LICENCE)
 
     def restore(self) -> None:
         """Go on from the checkpoint.
@@ -203,17 +209,22 @@ class Distillation:
         TrainingError
             If it is missing or damaged.
         """
-        state = load_checkpoint(checkpoint_path(self.options))
-        self.step = state["step"]
-        if not any("features.1.running_mean" in k for k in state["student"]):
-            self._start(replace(COMPACT, batch_norm=False))
-        self.student.load_state_dict(state["student"])
-        self.optimisers = Optimisers(self.student, self.options)
-        self.optimisers.load_state_dict(state["optimisers"])
+        path = checkpoint_path(self.options)
+        state = load_checkpoint(path)
+        try:
+            self.step = state["step"]
+            self._start(replace(COMPACT, batch_norm="vgg.features.1.running_mean" in state["student"]))
+            self.student.load_state_dict(state["student"])
+            self.optimisers = Optimisers(self.student, self.options)
+            self.optimisers.load_state_dict(state["optimisers"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise TrainingError(f"cannot resume from {path}: it is no checkpoint of this training ({error})") from error
 
 
 def train_encoder(o: TrainEncoderOptions) -> Iterator[TrainStep]:
     """Train the compact encoder; yields after every step, writes checkpoints and, with each, the encoder so far.
+
+    What can fail does so at the call; the training itself begins with the first step that is asked for.
 
     Random choices depend on (seed, step) alone, so that a resumed run goes on as the uninterrupted one would, but for
     the pool of painted pictures, which is painted anew.
@@ -223,10 +234,18 @@ def train_encoder(o: TrainEncoderOptions) -> Iterator[TrainStep]:
     TrainingError
         If the teacher, the pictures or the checkpoint cannot be used, or the loss leaves the finite numbers.
     """
+    try:
+        o.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
     run = Distillation(o)
     if o.resume:
         run.restore()
-    begun = time.monotonic()
+    return _train(run)
+
+
+def _train(run: Distillation) -> Iterator[TrainStep]:
+    o, begun = run.options, time.monotonic()
     while run.step < o.steps:
         errors = run.advance()
         last = run.step == o.steps
@@ -247,8 +266,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's tensors and numbers; nothing else in it is unpickled."""
     try:
         return torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise TrainingError(f"cannot resume from {path}: {error}") from error
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"cannot resume from {path}, which is missing or damaged: {error}") from error
+
+
+def read_exclude(path: Path) -> list[str]:
+    """The lines of the file of pictures that training never reads; TrainingError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"cannot read --exclude {path}: {error}") from error
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

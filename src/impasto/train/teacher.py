@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -51,7 +52,7 @@ def load_teacher(path: Path) -> VGG:
             head.load_state_dict(
                 {"weight": state[f"conv{layer[4]}1_aux.weight"], "bias": state[f"conv{layer[4]}1_aux.bias"]}
             )
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
         raise TrainingError(f"{path} is not the pruned VGG-19 teacher: {error}") from error
     return channels_last(net)
 
