@@ -66,8 +66,8 @@ class Quality:
         if self.teacher is not None:
             encoders["teacher"] = load_teacher(self.teacher)
         judge = load_judge(self.judge)
-        contents = [self.upright(find_photo(name)) for name in self.contents]
-        styles = [self.upright(find_painting(self.paintings, name)) for name in self.styles]
+        contents = [self.upright(find_photo(name), "contents") for name in self.contents]
+        styles = [self.upright(find_painting(self.paintings, name), "styles") for name in self.styles]
         print(f"`{shlex.join(['python', *sys.argv])}`, judged by {judge.encoder.name}\n")
         rows, means, recoloured = [], [], []
         for name, encoder in encoders.items():
@@ -84,10 +84,10 @@ class Quality:
             recoloured = recoloured_row(judged)
         print(markdown_table(HEADER, [*rows, *means, recoloured]))
 
-    def upright(self, source: Path) -> Path:
+    def upright(self, source: Path, folder: str) -> Path:
         """A copy of a picture as we read it, in sRGB and turned: so any judge compares what was painted from."""
-        path = self.out / f"{source.stem}.png"
-        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / folder / f"{source.stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_image(Picture(read_image(source).tensor), path)
         return path
 
@@ -102,10 +102,10 @@ class Quality:
                 for style in styles:
                     painting = read_image(style).tensor
                     begun = time.perf_counter()
-                    image = OptimizeStylizer([painting], options, encoder, compute)(photo)
+                    image = OptimizeStylizer([painting], options, encoder, compute)(photo).cpu()
                     seconds = time.perf_counter() - begun
                     path = self.out / f"{content.stem}-{style.stem}{label}.png"
-                    write_image(Picture(image.cpu()), path)
+                    write_image(Picture(image), path)
                     pairs.write("\t".join(str(p.resolve()) for p in (content, style, path)) + "\n")
                     pairs.flush()
                     yield Result(content, style, path, seconds)

@@ -26,6 +26,7 @@ LAYERS = (
     ("train",),
     ("video",),
     ("tools",),
+    ("verbs",),
     ("cli",),
     ("__main__",),
 )

@@ -55,7 +55,7 @@ def check_ranges(options: Any) -> None:
         values = value if isinstance(value, tuple) else (value,)
         for limits in (n for n in notes if isinstance(n, Range)):
             for v in values:
-                if isinstance(v, Real) and (v != v or v not in limits):
+                if isinstance(v, Real) and (v != v or float(v) not in limits):
                     raise OptionError(f"{name} is {v:g}; it must be {limits}")
 
 
@@ -92,8 +92,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
 
-LONGEST_SIDE = 65536
-"""The most that may be asked for as a picture's long side, in pixels."""
+LEAST_SIZE, LARGEST_SIZE = 32, 65536
+"""What may be asked for as a picture's long side, in pixels."""
 
 STARTS = ("content", "noise", "grey")
 """What a painting can start from, besides a picture."""
@@ -118,7 +118,7 @@ class OptimizeOptions:
     size: Annotated[
         int | None,
         Doc("Long side of the painting; the photo is enlarged if need be."),
-        Range(32, LONGEST_SIDE, "px"),
+        Range(LEAST_SIZE, LARGEST_SIZE, "px"),
         SIZE,
     ] = None
     scale: Annotated[float | None, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE] = (
@@ -141,7 +141,9 @@ class OptimizeOptions:
         Range(1, 1_000_000),
         OPTIMISER,
     ] = None
-    coarsest: Annotated[int, Doc("Long side of the coarsest scale."), Range(32, LONGEST_SIDE, "px"), OPTIMISER] = 128
+    coarsest: Annotated[
+        int, Doc("Long side of the coarsest scale."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
+    ] = 128
     optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the pixels."), OPTIMISER] = "adam"
     rate: Annotated[float | None, Doc("Learning rate of the optimiser."), Range(1e-6, 10), OPTIMISER] = None
     start: Annotated[

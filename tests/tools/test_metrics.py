@@ -156,7 +156,7 @@ def test_spearman() -> None:
     assert metrics.spearman([1, 2, 3, 4], [1, 10, 100, 1000]) == pytest.approx(1)
     assert metrics.spearman([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
     assert math.isnan(metrics.spearman([1, 2], [3, 3]))
-    # By hand, with the tie sharing its ranks: ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4; covariance 4.5, squares 4.5 and 5.
+    # By hand, the tie sharing its ranks: 1, 2.5, 2.5, 4 against 1, 2, 3, 4; covariance 4.5, squares 4.5 and 5.
     assert metrics.spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
 
 

@@ -183,13 +183,17 @@ class VGG(nn.Module):
             )
         x = (image - self.mean) / self.std
         found: dict[str, Tensor] = {}
-        for i, module in enumerate(list(self.features)[: deepest + 1]):
+        modules = list(self.features)[: deepest + 1]
+        for i, module in enumerate(modules):
             if isinstance(module, nn.Conv2d):
                 x = module(x if module.padding != (0, 0) else reflection_pad(x))
             elif isinstance(module, nn.ReLU):
-                x = F.relu(x, inplace=i - 1 not in wanted)
+                if i in wanted or self.pooling != "max" or not isinstance(modules[i + 1], nn.MaxPool2d):
+                    x = F.relu(x, inplace=i - 1 not in wanted)
             elif isinstance(module, nn.MaxPool2d):
-                x = F.max_pool2d(x, 2) if self.pooling == "max" else self.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, 2)
+                # Max pooling and a ReLU may change places: after the pooling the ReLU has a quarter of the work.
+                pooled = F.relu_(F.max_pool2d(x, 2)) if self.pooling == "max" else F.avg_pool2d(x, 2)
+                x = pooled if self.pooling == "max" else self.AVERAGE_POOLING_GAIN * pooled
             else:
                 x = module(x)
             if i in wanted:

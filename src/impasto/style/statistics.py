@@ -9,6 +9,8 @@ Gram matrix is V M V^T, and distances between wide Gram matrices are distances b
 the wide features are never computed.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,12 +35,32 @@ def raw_moments(features: Tensor) -> Tensor:
     Tensor
         (N, C + 1, C + 1), symmetric: [[G, m], [m^T, 1]] with G = F F^T / (H W) and m the channel means.
     """
-    f = at_least_float32(features).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view if channels_last
-    gram = f.transpose(1, 2) @ f / f.shape[1]
-    mean = f.mean(1, keepdim=True)  # (N, 1, C)
-    top = torch.cat([gram, mean.transpose(1, 2)], 2)
-    bottom = torch.cat([mean, mean.new_ones(len(mean), 1, 1)], 2)
-    return torch.cat([top, bottom], 1)
+    return _RawMoments.apply(features)  # type: ignore[no-any-return]
+
+
+class _RawMoments(torch.autograd.Function):
+    """F F^T with one matrix product backward, where autograd would take two, and no float32 copy of F kept between."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        f = at_least_float32(features).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view if channels_last
+        n, pixels, c = f.shape
+        moments = f.new_ones(n, c + 1, c + 1)
+        moments[:, :-1, :-1] = (f.transpose(1, 2) @ f).div_(pixels)
+        moments[:, :-1, -1] = moments[:, -1, :-1] = f.mean(1)
+        return moments
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        n, c, h, w = features.shape
+        g = (grads[0] + grads[0].transpose(1, 2)) / (h * w)
+        # In the features' own precision: that is what this gradient is rounded to before it enters the network.
+        g = g.to(features.dtype)
+        f = features.permute(0, 2, 3, 1).flatten(1, 2)
+        gradient = torch.baddbmm(g[:, :-1, -1:].transpose(1, 2), f, g[:, :-1, :-1])  # (N, H W, C)
+        return gradient.view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:

@@ -17,7 +17,7 @@ from ..errors import OptionError, StyleError
 from ..image.resize import fit_size, resize
 from ..models.model_file import read_model_file, write_model_file
 from ..models.vgg import STYLE_LAYERS, VGG
-from ..options import LONGEST_SIDE
+from ..options import LARGEST_SIZE
 from .statistics import pack, raw_moments, unpack
 
 STYLE_SIZES = (128, 256, 512, 1024)
@@ -89,9 +89,7 @@ class StyleTarget:
         if any(k not in self.layers for k in widths) or any(
             layers[k].shape != (1, c, c) for layers in self.moments.values() for k, c in widths.items()
         ):
-            raise StyleError(
-                f"the style does not describe {', '.join(STYLE_LAYERS)} of {encoder.name}; measure it again"
-            )
+            raise StyleError(f"the style does not describe {', '.join(widths)} of {encoder.name}; measure it again")
 
     def save(self, path: Path) -> None:
         """Write a `.style.safetensors` file: the moments' upper triangles, as float16 where they fit.
@@ -131,9 +129,9 @@ class StyleTarget:
                 size, layer = key.split("/")
                 moments.setdefault(int(size), {})[layer] = unpack(triangle.float())[None]
             pixels = {int(s): dict(p) for s, p in config["pixels"].items()}
-            names = [str(config[k]) for k in ("encoder", "digest", "pooling")]
-            target = cls(*names, moments, pixels, {k: str(v) for k, v in config["about"].items()})
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            about = {k: str(v) for k, v in config["about"].items()}
+            target = cls(config["encoder"], config["digest"], config["pooling"], moments, pixels, about)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise StyleError(f"{path} is not a whole style file ({error}); make it again from its painting") from error
         layers = [set(m) for m in moments.values()]
         if not layers or any(k != layers[0] for k in layers) or not all(t.isfinite().all() for t in tensors.values()):
@@ -172,7 +170,7 @@ class StyleTarget:
         """
         height, width = picture.shape[-2:]
         least = max(encoder.least_side(k) for k in layers)
-        if least * max(height, width) > LONGEST_SIDE * min(height, width):
+        if least * max(height, width) > LARGEST_SIZE * min(height, width):
             raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
         moments, pixels = {}, {}
         for size in sizes:

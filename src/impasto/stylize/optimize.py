@@ -18,7 +18,7 @@ from ..device import Compute
 from ..errors import DivergedError, OptionError
 from ..image.resize import fit_size, resize
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..options import LONG_SIDE, LONGEST_SIDE, OptimizeOptions, Quality
+from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions, Quality
 from ..style.losses import PerceptualLoss
 from ..style.target import StyleTarget, blend, shares_of
 from .protocol import Step, last_image
@@ -60,8 +60,8 @@ def check_size(size: tuple[int, int], content: tuple[int, int], encoder: VGG) ->
     least = max(encoder.least_side(k) for k in (*STYLE_LAYERS, CONTENT_LAYER))
     if min(size) >= least:
         return
-    needed = math.ceil(least * max(content) / min(content))
-    advice = f"give --size {needed} or more" if needed <= LONGEST_SIDE else "it is too elongated: crop it"
+    needed = max(LEAST_SIZE, math.ceil(least * max(content) / min(content)))
+    advice = f"give --size {needed} or more" if needed <= LARGEST_SIZE else "it is too elongated: crop it"
     raise OptionError(
         f"a {size[1]}x{size[0]} painting of a {content[1]}x{content[0]} photo is too small for the encoder "
         f"{encoder.name}, which needs {least} pixels a side; {advice}"
@@ -197,7 +197,7 @@ def minimise_adam(loss: PerceptualLoss, x: Tensor, scale: Scale) -> Iterator[tup
     optimiser = torch.optim.Adam([x], lr=scale.rate, betas=(0.9, 0.99))
     terms = loss(x)
     for i in range(scale.iterations):
-        optimiser.param_groups[0]["lr"] = scale.rate * rate_factor((i + 1) / scale.iterations)
+        optimiser.param_groups[0]["lr"] = scale.rate * rate_factor((i + 0.5) / scale.iterations)
         optimiser.zero_grad()
         terms["total"].backward()
         optimiser.step()
@@ -218,7 +218,7 @@ def minimise_lbfgs(loss: PerceptualLoss, x: Tensor, scale: Scale) -> Iterator[tu
 
     Only what is yielded is clamped, the losses belong to the picture before that.
     """
-    x = x.clone().requires_grad_(True)
+    x = x.clone(memory_format=torch.contiguous_format).requires_grad_(True)  # torch's L-BFGS takes no other layout
     optimiser = torch.optim.LBFGS([x], lr=scale.rate, max_iter=1, history_size=20, line_search_fn="strong_wolfe")
     for i in range(scale.iterations):
         seen: list[tuple[Tensor, dict[str, float]]] = []

@@ -266,7 +266,7 @@ def over_photo(rows: Sequence[Judgement], of: Literal["result", "recoloured"] = 
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation; values that are equal share the mean of their ranks. NaN if one side has only those."""
+    """Spearman's rank correlation; values that are equal share the mean of their ranks. NaN if all of a side are."""
     if min(len(set(x)), len(set(y))) < 2:
         return math.nan
     return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])

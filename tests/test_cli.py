@@ -1,0 +1,587 @@
+"""The command line, from end to end: every verb on real photographs, every way out, and nothing left behind by failures."""
+
+import csv
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import impasto
+from impasto.cli import main
+from impasto.device import Compute
+from impasto.errors import DivergedError, OptionError
+from impasto.image.io import read_image, read_record
+from impasto.models.vgg import STYLE_LAYERS
+from impasto.models.weights import load_encoder
+from impasto.style import builtin
+from impasto.style.losses import PerceptualLoss, gram_loss
+from impasto.style.statistics import head_metric
+from impasto.style.target import StyleTarget
+from impasto.tools import progress
+
+QUICK = ["--size", "96", "--iterations", "15"]
+BRIEF = ["--size", "40", "--iterations", "2", "--coarsest", "40"]
+PROGRAM = [sys.executable, "-m", "impasto"]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
+    """A folder to work in, with photo.png (a cup, 120 px), style.jpg (a cat) and other.png."""
+    monkeypatch.chdir(tmp_path)
+    for name, source, size in (
+        ("photo.png", "coffee", 120),
+        ("style.jpg", "chelsea", 160),
+        ("other.png", "rocket", 90),
+    ):
+        with Image.open(photo_file(source)) as image:
+            image.thumbnail((size, size))
+            image.convert("RGB").save(name, quality=95)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """`run("stylize", ...)`: exit code, standard output, standard error."""
+
+    def call(*args: Any) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([str(a) for a in args])
+        sys.stdout.flush()
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def distance(picture: Path, style: Path, size: int) -> float:
+    """The style distance on the compact encoder, mean over the layers of ||G - G_s|| / ||G_s||."""
+    encoder, compute = load_encoder("compact"), Compute(torch.device("cpu"), None)
+    found, wanted = (StyleTarget.of(read_image(p).tensor, encoder, compute, (size,)).at(size) for p in (picture, style))
+    terms = [gram_loss(found[k], wanted[k], head_metric(encoder, k)).sqrt().item() for k in STYLE_LAYERS]
+    return sum(terms) / len(terms)
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# -- stylize ----------------------------------------------------------------------------------------------------------
+
+
+def test_stylize(here: Path, run: Run) -> None:
+    code, out, err = run("stylize", "photo.png", "style.jpg", "-o", "painting.png", *QUICK)
+    assert (code, out) == (0, "")
+    assert err.startswith("impasto: painting.png: 96x64, 15 iterations in ")  # quiet when piped: this one line
+    assert err.count("\n") == 1
+    assert pixels("painting.png").shape == (64, 96, 3)
+    assert distance(here / "painting.png", here / "style.jpg", 96) < 0.6 * distance(
+        here / "photo.png", here / "style.jpg", 96
+    )
+    assert sorted(p.name for p in here.iterdir()) == ["other.png", "painting.png", "photo.png", "style.jpg"]
+
+
+def test_without_a_name_the_painting_is_named_after_both(here: Path, run: Run) -> None:
+    assert run("stylize", "photo.png", here / "style.jpg", *BRIEF)[0] == 0
+    assert pixels("photo-style.png").shape == (27, 40, 3) or pixels("photo-style.png").shape[1] == 48
+
+
+def test_several_styles_and_formats(here: Path, run: Run) -> None:
+    weights = ["--style-weights", "2", "1"]
+    for suffix in ("jpg", "webp", "tiff", "png"):
+        out = f"out.{suffix}"
+        assert run("stylize", "photo.png", "style.jpg", "other.png", "-o", out, *weights, *BRIEF[2:])[0] == 0
+        record = read_record(out)
+        assert record is not None
+        assert [s["name"] for s in record["styles"]] == ["style.jpg", "other.png"]
+        assert record["options"]["style_weights"] == [2, 1]
+
+
+def test_alpha_and_16_bits(here: Path, run: Run) -> None:
+    rgba = np.concatenate([pixels("photo.png"), np.full((80, 120, 1), 77, np.uint8)], 2)
+    Image.fromarray(rgba).save("alpha.png")
+    assert run("stylize", "alpha.png", "style.jpg", "-o", "out.png", "--bits", 16, *BRIEF[2:])[0] == 0
+    picture = read_image("out.png")
+    assert picture.alpha is not None
+    assert torch.allclose(picture.alpha, torch.tensor(77 / 255), atol=1e-4)
+    assert picture.metadata.bits == 16
+
+
+def test_the_run_folder(here: Path, run: Run) -> None:
+    (here / "run" / "snapshots").mkdir(parents=True)
+    (here / "run" / "snapshots" / "000099.png").write_bytes(b"from an earlier run")
+    (here / "run" / "snapshots" / "mine.png").write_bytes(b"not ours")
+    arguments = ["--run", "run", "--snapshot-every", "4", "--size", "96", "--coarsest", "64", "--iterations", "10"]
+    code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "painting.png", *arguments)
+    assert code == 0, err
+    assert sorted(p.name for p in (here / "run").iterdir()) == sorted(
+        ["losses.csv", "losses.png", "record.json", "side-by-side.png", "snapshots"]
+    )
+    names = sorted(p.name for p in (here / "run" / "snapshots").iterdir())
+    assert names == ["000004.png", "000008.png", "000010.png", "mine.png"]
+    assert np.array_equal(pixels("run/snapshots/000010.png"), pixels("painting.png"))
+    with open("run/losses.csv", newline="") as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    assert [r["iteration"] for r in rows] == list(range(1, 11))
+    assert [r["scale"] for r in rows] == [rows[0]["scale"]] * 5 + [96] * 5
+    for row in rows:
+        assert row["total"] == pytest.approx(row["content"] + row["style"] + row.get("tv", 0), rel=1e-4)
+    assert rows[4]["total"] < 0.7 * rows[0]["total"]
+    assert [r["seconds"] for r in rows] == sorted(r["seconds"] for r in rows)
+    record = json.loads((here / "run" / "record.json").read_text())
+    embedded = read_record("painting.png")
+    assert embedded is not None
+    assert {k: record[k] for k in embedded} == embedded
+    assert record["impasto"] == impasto.__version__
+    assert record["options"]["seed"] == 0
+    assert record["paths"]["content"] == str(here / "photo.png")
+    assert str(here) not in json.dumps(embedded)  # a picture that is passed on tells nothing of the machine
+    for figure, least in (("losses.png", 400), ("side-by-side.png", 300)):
+        assert min(pixels(here / "run" / figure).shape[:2]) >= least
+
+
+@pytest.mark.parametrize("weight", ["--content-weight", "--style-weight"])
+def test_the_run_folder_with_a_term_off(here: Path, run: Run, weight: str) -> None:
+    code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "o.png", "--run", "run", weight, "0", *BRIEF[2:])
+    assert code == 0, err
+    assert (here / "run" / "losses.png").is_file()
+
+
+def test_info_and_rerun(here: Path, run: Run) -> None:
+    common = ["--size", "64", "--iterations", "3", "--start", "other.png", "--seed", "5", "--run", "run"]
+    assert run("stylize", "photo.png", "style.jpg", "-o", "first.png", *common)[0] == 0
+    for source in ("first.png", "run"):
+        code, out, _ = run("info", source)
+        assert code == 0
+        record = json.loads(out)
+        assert record["method"] == "optimize"
+        assert record["content"]["name"] == "photo.png"
+        assert (record["options"]["seed"], record["size"], record["iterations"]) == (5, [64, 43], 3)
+        code, _, err = run("rerun", source, "-o", "again.png")
+        assert code == 0, err
+        assert np.array_equal(pixels("again.png"), pixels("first.png"))
+    assert run("rerun", "run")[0] == 0
+    assert np.array_equal(pixels("run-rerun.png"), pixels("first.png"))
+
+
+def test_rerun_elsewhere(here: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A run folder knows where its files were; a painting's files are looked for here and beside it."""
+    assert run("stylize", "photo.png", "style.jpg", "-o", "first.png", "--run", "run", *BRIEF[2:])[0] == 0
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    os.chdir(elsewhere)
+    for source in (here / "run", here / "first.png"):
+        assert run("rerun", source, "-o", "again.png")[0] == 0
+        assert np.array_equal(pixels("again.png"), pixels(here / "first.png"))
+    shutil.copy(here / "first.png", elsewhere)
+    code, _, err = run("rerun", "first.png")
+    assert code == 1
+    assert "photo.png is not found here; give the file with --content or --styles" in err
+    given = ["--content", here / "photo.png", "--styles", here / "style.jpg"]
+    assert run("rerun", "first.png", *given, "-o", "again.png")[0] == 0
+    assert np.array_equal(pixels("again.png"), pixels(here / "first.png"))
+
+
+def test_rerun_of_a_changed_source(here: Path, run: Run) -> None:
+    assert run("stylize", "photo.png", "style.jpg", "-o", "first.png", *BRIEF[2:])[0] == 0
+    shutil.copy("other.png", "photo.png")
+    code, _, err = run("rerun", "first.png", "-o", "again.png")
+    assert code == 1
+    assert "photo.png has changed since the painting was made" in err
+    assert not Path("again.png").exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"options": {}}',
+        '{"options": {}, "content": 3, "styles": []}',
+        '{"options": {}, "content": {"name": "photo.png"}, "styles": [{"name": "style.jpg"}], "paths": 3}',
+        '{"options": {"size": "x"}, "content": {"name": "photo.png"}, "styles": [{"name": "style.jpg"}]}',
+        '{"options": {"brush": 1}, "content": {"name": "photo.png"}, "styles": [{"name": "style.jpg"}]}',
+        '{"options": 3, "content": {"name": "photo.png"}, "styles": [{"name": "style.jpg"}]}',
+        '{"options": {}, "content": {"name": 3}, "styles": [{"name": "style.jpg"}]}',
+        '{"options": {}, "content": {"name": "-"}, "styles": [{"name": "style.jpg"}]}',
+        '{"options": {}, "content": {"name": "photo.png", "sha256": "0"}, "styles": [{"name": "style.jpg"}]}',
+        '{"options": {}, "content": {"name": "photo.png"}, "styles": [], "paths": {"styles": ["a", "b"]}}',
+    ],
+)
+def test_rerun_of_a_damaged_record(here: Path, run: Run, record: str) -> None:
+    (here / "run").mkdir()
+    (here / "run" / "record.json").write_text(record)
+    before = files(here)
+    code, _, err = run("rerun", "run")
+    assert code in (1, 2)
+    assert one_line(err)
+    assert files(here) == before
+
+
+def test_gatys(here: Path, run: Run) -> None:
+    arguments = ["--preset", "gatys", "--size", "64", "--iterations", "4", "--rate", "0.02", "--run", "run"]
+    code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", "--snapshot-every", "2", *arguments)
+    assert code == 0
+    assert "`impasto models fetch vgg19` gets the original network" in err
+    with open("run/losses.csv", newline="") as file:
+        totals = [float(row["total"]) for row in csv.DictReader(file)]
+    assert totals[-1] < totals[0]
+    assert sorted(p.name for p in Path("run/snapshots").iterdir()) == ["000002.png", "000004.png"]
+
+
+# -- the other verbs --------------------------------------------------------------------------------------------------
+
+
+def test_styles_and_style_files(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "about.csv").write_text(
+        "file,title,artist,date,licence,source\nsomewhere/style.jpg,The Cat,S. van der Walt,2011,CC0-1.0,here\n"
+    )
+    code, out, _ = run(
+        "train", "style-files", "style.jpg", "other.png", "--folder", "made", "--attribution", "about.csv"
+    )
+    assert code == 0
+    made = [here / "made" / f"{n}.style.safetensors" for n in ("style", "other")]
+    assert [Path(line) for line in out.split()] == [p.relative_to(here) for p in made]
+    assert all(p.is_file() for p in made)
+    monkeypatch.setattr(builtin, "FOLDER", here / "made")
+    builtin.load_builtin.cache_clear()
+    code, out, _ = run("styles")
+    assert code == 0
+    assert out.splitlines() == ["other\t\t\t\t", "style\tThe Cat\tS. van der Walt\t2011\tCC0-1.0"]
+    for source in (made[0], "style"):
+        code, _, err = run("stylize", "photo.png", source, "-o", "painting.png", *QUICK)
+        assert code == 0, err
+        assert distance(here / "painting.png", here / "style.jpg", 96) < 0.6 * distance(
+            here / "photo.png", here / "style.jpg", 96
+        )
+    assert run("rerun", "painting.png")[0] == 0
+    assert np.array_equal(pixels("painting-rerun.png"), pixels("painting.png"))
+    builtin.load_builtin.cache_clear()
+
+
+def test_models(here: Path, run: Run) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    assert out == run("models", "list")[1]
+    assert [line.split("\t")[:3] for line in out.splitlines()] == [
+        ["compact", "encoder", "here"],
+        ["vgg16", "encoder", "not fetched"],
+        ["vgg19", "encoder", "not fetched"],
+    ]
+    code, out, _ = run("models", "where", "compact")
+    assert code == 0
+    path = Path(out.strip())
+    assert path.is_file()
+    assert run("models", "where")[1].splitlines()[0] == f"compact\t{path}"
+    code, out, _ = run("models", "fetch", "compact")
+    assert (code, out) == (0, f"{path}\n")
+    code, _, err = run("models", "fetch", "vgg19", "--offline")
+    assert code == 1
+    assert one_line(err)
+    code, out, _ = run("models", "show", "--size", "64", "32")
+    assert code == 0
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert ["relu5_1", "128x2x4", "0"] in rows
+    parameters = sum(p.numel() for p in load_encoder("compact").parameters())
+    assert rows[-1] == [f"{parameters:,} parameters"]
+
+
+def test_help_and_version(run: Run) -> None:
+    assert run("--version") == (0, f"impasto {impasto.__version__}\n", "")
+    for verb in ([], ["stylize"], ["models", "show"], ["train", "encoder"], ["rerun"]):
+        code, out, err = run(*verb, "--help")
+        assert (code, err) == (0, "")
+        assert "usage: impasto" in out
+    assert run()[0] == 0
+    out = run("stylize", "--help")[1]
+    for words in ("--style-weights", "Long side of the painting", "CONTENT"):
+        assert words in out
+
+
+# -- what ends early --------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_writes_the_painting_so_far(here: Path) -> None:
+    arguments = ["--size", "64", "--coarsest", "64", "--iterations", "100000", "--run", "run", "--snapshot-every", "2"]
+    command = [*PROGRAM, "stylize", "photo.png", "style.jpg", "-o", "painting.png", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (here / "run" / "snapshots" / "000004.png").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    first, last = err.splitlines()
+    assert first.startswith("impasto: stopped at iteration ")
+    assert first.endswith(" of 100000; the painting so far is in painting.png")
+    assert last == "impasto: stopped"
+    record = read_record("painting.png")
+    assert record is not None
+    assert 4 <= record["iterations"] < 100000
+    assert (pixels("painting.png") != pixels("run/snapshots/000002.png")).any()
+    for name in ("record.json", "losses.csv", "losses.png", "side-by-side.png"):
+        assert (here / "run" / name).stat().st_size > 0
+
+
+def test_ctrl_c_before_the_first_step(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PerceptualLoss, "__call__", stop)
+    before = files(here)
+    assert run("stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF) == (130, "", "impasto: stopped\n")
+    assert files(here) == before
+
+
+def test_a_diverged_run_keeps_the_best(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate, calls = PerceptualLoss.__call__, []
+
+    def spoilt(self: PerceptualLoss, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        return {k: v * (float("inf") if len(calls) > 5 else 1) for k, v in evaluate(self, x).items()}
+
+    monkeypatch.setattr(PerceptualLoss, "__call__", spoilt)
+    code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", "--size", "48", "--iterations", "20")
+    assert code == 1
+    assert "stopped at iteration 4 of 20; the painting so far is in out.png" in err
+    assert "no longer finite at iteration 5" in err
+    assert pixels("out.png").shape == (32, 48, 3)
+
+
+def test_through_pipes(here: Path) -> None:
+    """From standard input to standard output: the picture, nothing else; a line on standard error."""
+    command = [*PROGRAM, "stylize", "-", "style.jpg", "-o", "-", *BRIEF[2:]]
+    done = subprocess.run(command, input=Path("photo.png").read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert (image.format, image.size) == ("PNG", (120, 80))
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_goes_away(here: Path) -> None:
+    """The pipe's other end is closed: an error, not a traceback."""
+    for verb in (["models"], ["stylize", "photo.png", "style.jpg", "-o", "-", *BRIEF]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "wb") as out:
+            done = subprocess.run([*PROGRAM, *verb], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+
+def test_debug_gives_the_traceback(here: Path, run: Run) -> None:
+    with pytest.raises(impasto.StyleError, match="nothing"):
+        run("stylize", "photo.png", "nothing", "-o", "out.png", "--debug")
+    with pytest.raises(OptionError):
+        run("--debug", "stylize", "--sise", "3")
+    done = subprocess.run([*PROGRAM, "info", "photo.png", "--debug"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "PictureError: photo.png carries no record" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_out_of_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PerceptualLoss, "__call__", fail)
+    code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png")
+    assert (code, err) == (1, "impasto: out of memory; try a smaller --size\n")
+
+
+def test_what_is_wrong_with_the_target_is_said_before_any_work(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("it read a picture first")
+
+    monkeypatch.setattr("impasto.tools.paint.to_picture", work)
+    for out, message in (
+        ("out.xyz", "pictures are not written as .xyz"),
+        ("out", "its name has no suffix"),
+        ("missing/out.png", "there is no folder"),
+        (".", "suffix"),
+        ("out.jpg --bits 16", "8 bits"),
+    ):
+        code, _, err = run("stylize", "photo.png", "style.jpg", "-o", *out.split())
+        assert code in (1, 2)
+        assert message in err
+    code, _, err = run("stylize", "-", "style.jpg")
+    assert code == 2
+    assert "name the painting's file with --out" in err
+
+
+# -- a terminal -------------------------------------------------------------------------------------------------------
+
+
+def test_the_bar_on_a_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    screen = Console(file=io.StringIO(), force_terminal=True, width=160)
+    monkeypatch.setattr(progress, "console", screen)
+    assert main(["stylize", "photo.png", "style.jpg", "-o", "out.png", "--size", "48", "--iterations", "4"]) == 0
+    shown = screen.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    for words in ("photo.png in style.jpg", "4/4", "48x32 (1/1)", "style", "content", "out.png: 48x32"):
+        assert words in shown, words
+
+
+# -- bad command lines ------------------------------------------------------------------------------------------------
+
+
+def one_line(err: str) -> bool:
+    return err.startswith("impasto: ") and err.endswith("\n") and err.count("\n") == 1 and "Traceback" not in err
+
+
+BAD_VALUES = {
+    "--size": ["x", "", "31", "-5", "1e3", "99999999", "nan"],
+    "--scale": ["x", "0", "-1", "nan", "inf", "17"],
+    "--iterations": ["0", "-1", "1.5", "ten", "99999999999"],
+    "--coarsest": ["0", "x", "31"],
+    "--quality": ["", "x", "Good", "0"],
+    "--preset": ["x", "GATYS", "1"],
+    "--content-weight": ["x", "-1", "nan", "inf", "1e30"],
+    "--style-weight": ["x", "-0.1", "nan", "-inf"],
+    "--tv-weight": ["-1", "one"],
+    "--style-weights": ["x", "-1", "nan", "1 2 3", "0", ""],
+    "--style-scale": ["0", "9", "x", "nan"],
+    "--rate": ["0", "-1", "11", "nan", "fast"],
+    "--optimizer": ["sgd", "", "Adam"],
+    "--start": ["nothing.png", "broken.png", "empty.png", "text.txt", "."],
+    "--seed": ["-1", "x", "1.5", "99999999999999999999999"],
+    "--encoder": ["nothing", "vgg", "broken.safetensors", "style.jpg", "folder", "foreign.safetensors"],
+    "--pooling": ["sum", ""],
+    "--device": ["toaster", "", "cuda:99", "meta", "cpu:x"],
+    "--precision": ["float64", ""],
+    "--bits": ["12", "x", "-8"],
+    "--jpeg-quality": ["0", "101", "x"],
+    "--max-megapixels": ["0", "-1", "nan", "inf", "0.001", "x"],
+    "--snapshot-every": ["0", "-3", "x"],
+    "--run": ["photo.png", "photo.png/run"],
+    "--out": ["", ".", "x", "x.gif", "missing/x.png", "photo.png/x.png", "x.safetensors", "folder"],
+    "--frob": ["1"],
+    "--iteration": ["3"],
+}
+BAD_PICTURES = [
+    *("nothing.png", "empty.png", "broken.png", "text.txt", "folder", "cut.jpg", "drawing.svg", "x" * 300, "a\0b", ""),
+    *("http://localhost/a.png", "dot.png", "line.png", "broken.safetensors", "zeros.png"),
+]
+BAD_STYLES = [
+    *("nothing", "empty.png", "broken.png", "text.txt", "folder", "cut.jpg", "broken.safetensors", "x" * 300, "a\0b"),
+    *("empty.safetensors", "foreign.safetensors", "line.png", "", "*.jpg"),
+]
+VERBS = [
+    *(["frob"], ["stylize"], ["stylize", "photo.png"], ["--frob"], ["models", "frob"], ["models", "show", "nothing"]),
+    *(
+        ["models", "fetch"],
+        ["models", "fetch", "nothing"],
+        ["models", "where", "nothing"],
+        ["models", "show", "photo.png"],
+    ),
+    *(["models", "show", "compact", "--size", "8", "8"], ["models", "show", "--size", "-3", "0"], ["info"], ["rerun"]),
+    *(["info", "nothing"], ["info", "photo.png"], ["info", "folder"], ["info", "text.txt"], ["info", "empty.png"]),
+    *(["rerun", "photo.png"], ["rerun", "nothing"], ["rerun", "folder"], ["rerun", "broken.png"], ["info", "a", "b"]),
+    *(["train"], ["train", "encoder"], ["train", "style-files", "nothing.png"], ["train", "style-files", "broken.png"]),
+    ["train", "style-files", "style.jpg", "--attribution", "text.txt"],
+    ["train", "style-files", "style.jpg", "--attribution", "nothing.csv"],
+    ["train", "style-files", "style.jpg", "--encoder", "nothing"],
+    ["train", "style-files", "style.jpg", "--folder", "photo.png/x"],
+    ["train", "encoder", "--teacher", "nothing", "--photos", ".", "--paintings", ".", "--out", "e.safetensors"],
+    ["train", "encoder", "--teacher", "text.txt", "--photos", ".", "--paintings", ".", "--out", "e.safetensors"],
+    ["train", "encoder", "--teacher", "foreign.safetensors", "--photos", ".", "--paintings", ".", "--out", "e"],
+    ["styles", "more"],
+    ["--", "stylize"],
+    ["stylize", "-", "style.jpg", "-o", "out.png"],
+    ["stylize", "photo.png", "-", "-o", "out.png"],
+]
+
+
+@pytest.fixture
+def bad_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder with all sorts of files that are no pictures."""
+    photo = Path("photo.png").read_bytes()
+    Path("folder").mkdir()
+    Path("empty.png").touch()
+    Path("empty.safetensors").touch()
+    Path("broken.png").write_bytes(photo[:1000] + bytes(500) + photo[1500:3000])
+    Path("cut.jpg").write_bytes(Path("style.jpg").read_bytes()[:900])
+    Path("zeros.png").write_bytes(bytes(1000))
+    Path("text.txt").write_text("this is no picture\n")
+    Path("drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    Path("broken.safetensors").write_bytes(b"\xff" * 100)
+    (header := b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}')
+    Path("foreign.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    Image.new("RGB", (1, 1)).save("dot.png")
+    Image.new("RGB", (4000, 1)).save("line.png")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    yield here
+
+
+def bad_command_lines() -> Iterator[list[str]]:
+    """At least 200, each with one thing wrong or more; the same in every run."""
+    sound = ["stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF]
+    yield from VERBS
+    for option, values in BAD_VALUES.items():
+        yield [*sound, option]
+        for value in values:
+            yield [*sound, option, *(value.split(" ") if value else [""])]
+    yield from (["stylize", p, "style.jpg", "-o", "out.png", "--iterations", "2"] for p in BAD_PICTURES)
+    yield from (["stylize", "photo.png", s, "-o", "out.png", *BRIEF] for s in BAD_STYLES)
+    rng = random.Random(0)
+    for _ in range(60):
+        style = rng.choice([*BAD_STYLES, "style.jpg"])
+        line = ["stylize", rng.choice([*BAD_PICTURES, "photo.png"]), style, rng.choice([*BAD_STYLES, "other.png"])]
+        for option in rng.sample(sorted(BAD_VALUES), 2):
+            line += [option, *rng.choice(BAD_VALUES[option]).split(" ")]
+        yield line
+
+
+def test_bad_command_lines_give_one_line_and_leave_nothing(
+    bad_files: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, count = files(bad_files), 0
+    for line in bad_command_lines():
+        count += 1
+        try:
+            code, out, err = run(*line)
+        except BaseException as error:
+            raise AssertionError(f"{line}: {error!r}") from error
+        assert code in (1, 2), (line, code, err)
+        assert one_line(err), (line, err)
+        assert out == "", line
+        assert files(bad_files) == before, line
+    assert count >= 200
+
+
+def test_an_error_of_the_program_itself_is_not_hidden(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(PerceptualLoss, "__call__", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF)
+    assert issubclass(DivergedError, impasto.ImpastoError)
