@@ -85,6 +85,14 @@ def test_encoder_as_float32_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(v, saved[k]) for k, v in found.state_dict().items())
 
 
+def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.safetensors" for i in range(8)]
+    for file in files:
+        save_encoder(tiny(), file, training={"steps": 1, "batch": 2}, licence="MIT")
+    assert len({file.read_bytes() for file in files}) == 1
+    assert safetensors.torch.load_file(files[0])  # and it is a whole safetensors file
+
+
 def test_channels_last_and_batch_norm_are_saved(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     net = tiny(replace(TINY, batch_norm=True)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

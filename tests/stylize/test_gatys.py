@@ -1,6 +1,5 @@
 """The preset `gatys`: to the letter, against the recipe written down once more the plain way."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -216,7 +215,6 @@ def test_on_a_photograph_the_loss_falls(photo: Callable[[str, int], Tensor]) -> 
 def test_which_encoder_it_runs_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """vgg19 where its file is there; else compact, saying so. In float32 unless another precision is asked for."""
     gatys = OptimizeOptions(preset="gatys")
-    monkeypatch.setattr(logging.getLogger("impasto"), "propagate", True)
     assert choose.choose_encoder_name(gatys) == "compact"
     assert "`impasto models fetch vgg19`" in caplog.text
     monkeypatch.setattr(choose, "find_model", lambda name: type("Found", (), {"present": True})())

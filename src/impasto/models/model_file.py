@@ -60,9 +60,23 @@ def write_model_file(
             raise WeightsError(f"cannot write {path}: {name} has values that are not finite as {dtype}")
         stored[name] = t.contiguous()
     metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config), "licence": licence}
-    data = safetensors.torch.save(stored, metadata | {"training": json.dumps(training or {})})
+    data = sorted_header(safetensors.torch.save(stored, metadata | {"training": json.dumps(training or {})}))
     with replacing(path) as file:
         file.write(data)
+
+
+def sorted_header(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in order, so that equal contents are equal bytes and have one hash.
+
+    safetensors writes the metadata in random order. Its format: 8 bytes with the header's length, the header as JSON,
+    padded with spaces to a multiple of 8, then the tensors.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_model_file(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:

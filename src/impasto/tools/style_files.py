@@ -24,7 +24,10 @@ def read_attribution(path: Path) -> dict[str, dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {Path(r["file"]).name: {k: r.get(k) or "" for k in ABOUT} for r in csv.DictReader(file)}
+            rows = csv.DictReader(file)
+            if "file" not in (rows.fieldnames or ()):
+                raise KeyError("file")
+            return {Path(r["file"]).name: {k: r.get(k) or "" for k in ABOUT} for r in rows}
     except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise PictureError(f"{path} is no attribution table (columns file, {', '.join(ABOUT)}): {error}") from error
 
