@@ -25,15 +25,15 @@ from impasto.device import choose_compute, has_bfloat16
 from impasto.errors import ImpastoError
 from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGG19
 from impasto.models.weights import load_encoder
-from impasto.options import Precision, Range, check_ranges
+from impasto.options import OptimizeOptions, Precision, Range, check_ranges
 from impasto.style.losses import PerceptualLoss
 from impasto.style.statistics import raw_moments
-from impasto.stylize.optimize import CONTENT_WEIGHT, STYLE_WEIGHT
 from impasto.tools.metrics import markdown_table
 
 LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
 HEADER = ("network", "plain, s/step", "ours, s/step", "plain/ours", "GFLOP/step", "plain of peak", "ours of peak")
 START_RUNS = 5
+SETTINGS = OptimizeOptions().settings
 
 Step = Callable[[], Tensor]
 """One step: computes the losses and their gradient, and gives the gradient."""
@@ -134,9 +134,9 @@ def plain_step(net: VGG, content: Tensor, style: Tensor) -> Step:
 
     def step() -> Tensor:
         features = plain(x)
-        loss = CONTENT_WEIGHT * F.mse_loss(features[CONTENT_LAYER], target)
+        loss = SETTINGS.content_weight * F.mse_loss(features[CONTENT_LAYER], target)
         for k in STYLE_LAYERS:
-            loss = loss + STYLE_WEIGHT / len(STYLE_LAYERS) * F.mse_loss(plain_gram(features[k]), grams[k])
+            loss = loss + SETTINGS.style_weight / len(STYLE_LAYERS) * F.mse_loss(plain_gram(features[k]), grams[k])
         return torch.autograd.grad(loss, x)[0]
 
     return step
@@ -149,7 +149,9 @@ def our_step(net: VGG, content: Tensor, style: Tensor, precision: Precision) -> 
     with torch.no_grad(), compute.autocast():
         moments = {k: raw_moments(f) for k, f in net(compute.picture(style), STYLE_LAYERS).items()}
     content = compute.picture(content)
-    loss = PerceptualLoss(net, compute, content, moments, content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT)
+    loss = PerceptualLoss(
+        net, compute, content, moments, content_weight=SETTINGS.content_weight, style_weight=SETTINGS.style_weight
+    )
     x = content.clone().requires_grad_(True)
     return lambda: torch.autograd.grad(loss(x)["total"], x)[0]
 

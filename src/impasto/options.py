@@ -4,12 +4,13 @@ Each field carries its help text, unit and range, so that the command line, the 
 file's metadata all derive from here. Nothing in this module imports torch.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import tyro
 from typing_extensions import Doc
 
 from .errors import OptionError
@@ -79,6 +80,10 @@ def _wanted(hint: Any) -> str:
     return f"a tuple, each {_wanted(arguments[0])}" if origin is tuple else TYPES[hint][1]
 
 
+INT, NUMBER, BITS, FILE = (tyro.conf.arg(metavar=m) for m in ("INT", "NUMBER", "{8,16}", "FILE"))
+"""What the help calls the value of an option that may be left out."""
+
+
 @dataclass(frozen=True)
 class Group:
     """The group of controls that a field is shown in."""
@@ -102,6 +107,20 @@ LONG_SIDE: dict[Quality, int] = {"draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
 
 
+ITERATIONS: dict[Quality, int] = {"draft": 100, "good": 300, "best": 800}
+"""Quality -> iterations in all scales together."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that depend on the preset, the quality and the optimiser where the options leave them open."""
+
+    content_weight: float
+    style_weight: float
+    iterations: int
+    rate: float
+
+
 @dataclass(frozen=True)
 class OptimizeOptions:
     """How `optimize` paints: Gatys' method from coarse to fine, or his recipe to the letter with the preset `gatys`."""
@@ -117,17 +136,24 @@ class OptimizeOptions:
     ] = "impasto"
     size: Annotated[
         int | None,
+        INT,
         Doc("Long side of the painting; the photo is enlarged if need be."),
         Range(LEAST_SIZE, LARGEST_SIZE, "px"),
         SIZE,
     ] = None
-    scale: Annotated[float | None, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE] = (
-        None
-    )
-    content_weight: Annotated[
-        float | None, Doc("Weight of the content loss: higher keeps more of the photo."), Range(0, 1e9), LOOK
+    scale: Annotated[
+        float | None, NUMBER, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE
     ] = None
-    style_weight: Annotated[float | None, Doc("Weight of the style loss."), Range(0, 1e12), LOOK] = None
+    content_weight: Annotated[
+        float | None,
+        NUMBER,
+        Doc("Weight of the content loss: higher keeps more of the photo; 0.04 if not given (gatys: 1)."),
+        Range(0, 1e9),
+        LOOK,
+    ] = None
+    style_weight: Annotated[
+        float | None, NUMBER, Doc("Weight of the style loss; 1 if not given (gatys: 1e6)."), Range(0, 1e12), LOOK
+    ] = None
     tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 1.0
     style_weights: Annotated[
         tuple[float, ...], Doc("Shares of several styles, in their order; equal if not given."), Range(0, 1e6), LOOK
@@ -137,6 +163,7 @@ class OptimizeOptions:
     ] = 1.0
     iterations: Annotated[
         int | None,
+        INT,
         Doc("Iterations in all scales together; the quality sets them if not given."),
         Range(1, 1_000_000),
         OPTIMISER,
@@ -145,7 +172,13 @@ class OptimizeOptions:
         int, Doc("Long side of the coarsest scale."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
     ] = 128
     optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the pixels."), OPTIMISER] = "adam"
-    rate: Annotated[float | None, Doc("Learning rate of the optimiser."), Range(1e-6, 10), OPTIMISER] = None
+    rate: Annotated[
+        float | None,
+        NUMBER,
+        Doc("Learning rate; if not given 0.03 for Adam, 1 for L-BFGS (gatys: 0.0003)."),
+        Range(1e-6, 10),
+        OPTIMISER,
+    ] = None
     start: Annotated[
         str, Doc("What the painting starts from: `content`, `noise`, `grey`, or a picture's path."), OPTIMISER
     ] = "content"
@@ -172,6 +205,17 @@ class OptimizeOptions:
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError("--content-weight and --style-weight are both 0; one must be positive")
 
+    @property
+    def settings(self) -> Settings:
+        """The numbers that these options come to."""
+        if self.preset == "gatys":
+            default = Settings(1.0, 1e6, 5000, 0.0003)
+        else:
+            rate = 0.03 if self.optimizer == "adam" else 1.0
+            default = Settings(0.04, 1.0, ITERATIONS[self.quality], rate)
+        given = {f.name: getattr(self, f.name) for f in fields(Settings) if getattr(self, f.name) is not None}
+        return replace(default, **given)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the run record."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -190,7 +234,9 @@ class OptimizeOptions:
 class OutputOptions:
     """How a picture is read and written."""
 
-    bits: Annotated[Literal[8, 16] | None, Doc("Bits a channel of the output; the photo's own if not given.")] = None
+    bits: Annotated[Literal[8, 16] | None, BITS, Doc("Bits a channel of the output; the photo's own if not given.")] = (
+        None
+    )
     jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
     keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False
     max_megapixels: Annotated[float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001, 1e6)] = 200.0
@@ -207,7 +253,9 @@ class TrainEncoderOptions:
     photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth.")]
     paintings: Annotated[tuple[Path, ...], Doc("Folders with paintings, searched to any depth.")]
     out: Annotated[Path, Doc("Where the trained encoder is written; its checkpoint stands beside it.")]
-    exclude: Annotated[Path | None, Doc("A text file of picture paths, one a line, that training never reads.")] = None
+    exclude: Annotated[
+        Path | None, FILE, Doc("A text file of picture paths, one a line, that training never reads.")
+    ] = None
     steps: Annotated[int, Doc("Steps in all."), Range(1)] = 30_000
     batch_norm_steps: Annotated[int, Doc("Of these, steps with batch norm, which is then folded away."), Range(0)] = (
         12_000

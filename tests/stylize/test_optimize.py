@@ -12,12 +12,12 @@ from impasto.device import Compute
 from impasto.errors import DivergedError, OptionError, StyleError
 from impasto.models.vgg import STYLE_LAYERS, VGG
 from impasto.models.weights import load_encoder
-from impasto.options import OptimizeOptions
+from impasto.options import ITERATIONS, OptimizeOptions
 from impasto.style.losses import PerceptualLoss, gram_loss
 from impasto.style.statistics import head_metric
 from impasto.style.target import StyleTarget
 from impasto.stylize import optimize as module
-from impasto.stylize.optimize import ITERATIONS, OptimizeStylizer, painting_size, schedule
+from impasto.stylize.optimize import OptimizeStylizer, painting_size, schedule
 from impasto.stylize.protocol import Step
 
 Photo = Callable[[str, int], Tensor]

@@ -24,8 +24,7 @@ from .protocol import Step, last_image
 log = logging.getLogger(__name__)
 
 LAYER_WEIGHTS = {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
-CONTENT_WEIGHT, STYLE_WEIGHT = 1.0, 1e6
-ITERATIONS, RATE, SHORT_SIDE = 5000, 0.0003, 400
+SHORT_SIDE = 400
 COMPACT_FEATURE_SCALE = 1.0
 """Factor on the compact encoder's features; with it the first total loss of the benchmark pair is the classic 1.4e8."""
 
@@ -52,8 +51,8 @@ class GatysLoss:
         content: Tensor,
         style: Tensor,
         *,
-        content_weight: float = CONTENT_WEIGHT,
-        style_weight: float = STYLE_WEIGHT,
+        content_weight: float = 1.0,
+        style_weight: float = 1e6,
         feature_scale: float = 1.0,
     ):
         self.encoder, self.compute, self.feature_scale = encoder, compute, feature_scale
@@ -138,27 +137,27 @@ class GatysStylizer:
         return self._paint(content, size)
 
     def _paint(self, content: Tensor, size: tuple[int, int]) -> Iterator[Step]:
-        o = self.options
+        settings = self.options.settings
         content = self.compute.picture(resize(content, size))
         loss = GatysLoss(
             self.encoder,
             self.compute,
             content,
             self.compute.picture(resize(self.style, size)),
-            content_weight=CONTENT_WEIGHT if o.content_weight is None else o.content_weight,
-            style_weight=STYLE_WEIGHT if o.style_weight is None else o.style_weight,
+            content_weight=settings.content_weight,
+            style_weight=settings.style_weight,
             feature_scale=COMPACT_FEATURE_SCALE if self.encoder.heads else 1.0,
         )
         mean, std = self.encoder.mean, self.encoder.std
         x = ((content - mean) / std).clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([x], lr=o.rate or RATE)
-        total = o.iterations or ITERATIONS
+        optimiser = torch.optim.Adam([x], lr=settings.rate)
+        total = settings.iterations
         for i in range(1, total + 1):
             terms = loss(x * std + mean)
             losses = {k: float(v.detach()) for k, v in terms.items()}
             if not torch.isfinite(terms["total"]):
                 raise DivergedError(
-                    f"the loss is no longer finite at iteration {i}; lower --rate (now {o.rate or RATE:g})"
+                    f"the loss is no longer finite at iteration {i}; lower --rate (now {settings.rate:g})"
                 )
             optimiser.zero_grad()
             terms["total"].backward()

@@ -18,16 +18,13 @@ from ..device import Compute
 from ..errors import DivergedError, OptionError
 from ..image.resize import fit_size, resize
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions, Quality
+from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
 from ..style.losses import PerceptualLoss
 from ..style.target import StyleTarget, blend, shares_of
 from .protocol import Step, last_image
 
 log = logging.getLogger(__name__)
 
-ITERATIONS: dict[Quality, int] = {"draft": 100, "good": 300, "best": 800}
-CONTENT_WEIGHT, STYLE_WEIGHT = 0.04, 1.0
-ADAM_RATE, LBFGS_RATE = 0.03, 1.0
 LAYER_WEIGHTS: dict[str, float] = dict.fromkeys(STYLE_LAYERS, 1.0)
 SCALE_FACTOR = 2.0
 MARGIN = 8
@@ -76,14 +73,14 @@ def schedule(size: tuple[int, int], options: OptimizeOptions) -> list[Scale]:
         fit_size(size, long_side=max(round(long / SCALE_FACTOR**i), math.ceil(32 * long / short)))
         for i in range(count, 0, -1)
     ]
-    total = options.iterations or ITERATIONS[options.quality]
+    settings = options.settings
+    total = settings.iterations
     sizes = [*dict.fromkeys(s for s in sizes if s < size), size][-total:]
-    rate = options.rate or (ADAM_RATE if options.optimizer == "adam" else LBFGS_RATE)
     shares = [1.0] * len(sizes)
     spare = total - len(sizes)  # each scale has one iteration at least, and all of them the total
     ends = [round(spare * sum(shares[:i]) / sum(shares)) for i in range(len(sizes) + 1)]
     counts = [1 + b - a for a, b in pairwise(ends)]
-    return [Scale(s, n, rate) for s, n in zip(sizes, counts, strict=True)]
+    return [Scale(s, n, settings.rate) for s, n in zip(sizes, counts, strict=True)]
 
 
 class OptimizeStylizer:
@@ -163,8 +160,8 @@ class OptimizeStylizer:
                 self.compute,
                 self.compute.picture(resize(content, scale.size)),
                 self.style_at(max(scale.size)),
-                content_weight=CONTENT_WEIGHT if o.content_weight is None else o.content_weight,
-                style_weight=STYLE_WEIGHT if o.style_weight is None else o.style_weight,
+                content_weight=o.settings.content_weight,
+                style_weight=o.settings.style_weight,
                 tv_weight=o.tv_weight,
                 layer_weights=LAYER_WEIGHTS,
                 margin=MARGIN,
