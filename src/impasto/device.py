@@ -1,8 +1,9 @@
 """Where and how to compute: device, precision, memory layout."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -56,6 +57,27 @@ def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX); without, float32 is faster."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in checks)
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that are free on the device now, or None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    if free is None:
+        return None
+    for folder, limit, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        # A container may have less than its machine; no file, or "max", is no limit.
+        with suppress(OSError, ValueError):
+            free = min(free, int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text()))
+    return free
 
 
 def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compute:

@@ -93,6 +93,7 @@ class Group:
 
 Method = Literal["optimize"]
 Quality = Literal["draft", "good", "best"]
+StyleLoss = Literal["gram", "moments"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
@@ -144,6 +145,9 @@ class OptimizeOptions:
     scale: Annotated[
         float | None, NUMBER, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE
     ] = None
+    strict_size: Annotated[
+        bool, Doc("Refuse a size that does not fit into memory, instead of painting smaller."), SIZE
+    ] = False
     content_weight: Annotated[
         float | None,
         NUMBER,
@@ -154,6 +158,11 @@ class OptimizeOptions:
     style_weight: Annotated[
         float | None, NUMBER, Doc("Weight of the style loss; 1 if not given (gatys: 1e6)."), Range(0, 1e12), LOOK
     ] = None
+    style_loss: Annotated[
+        StyleLoss,
+        Doc("`gram`: Gatys' Gram matrices. `moments`: Wasserstein distance of the features' mean and covariance."),
+        LOOK,
+    ] = "gram"
     tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 1.0
     style_weights: Annotated[
         tuple[float, ...], Doc("Shares of several styles, in their order; equal if not given."), Range(0, 1e6), LOOK

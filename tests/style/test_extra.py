@@ -165,22 +165,20 @@ def test_self_similarity_loss_of_flat_features_is_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    "loss",
+    ("loss", "rate"),
     [
-        lambda f, a: histogram_loss(f, quantiles(a, 16)),
-        lambda f, a: laplacian_loss(f, a, 2),
-        lambda f, a: self_similarity_loss(f, a, torch.arange(0, 64, 3)),
+        (lambda f, a: histogram_loss(f, quantiles(a, 16)), 10.0),
+        (lambda f, a: laplacian_loss(f, a, 2), 0.5),
+        (lambda f, a: self_similarity_loss(f, a, torch.arange(0, 64, 3)), 5.0),
     ],
     ids=["histogram", "laplacian", "self-similarity"],
 )
-def test_gradient_descent_and_one_loss_a_picture(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_gradient_descent_and_one_loss_a_picture(loss: Callable[[Tensor, Tensor], Tensor], rate: float) -> None:
     f, a = features(0, 3, 4, 8, 8), features(1, 3, 4, 8, 8)
     assert torch.allclose(loss(f, a), torch.cat([loss(f[i : i + 1], a[i : i + 1]) for i in range(3)]))
-    f.requires_grad_(True)
-    optimiser = torch.optim.Adam([f], lr=0.05)
-    first = loss(f, a).sum().item()
-    for _ in range(80):
-        optimiser.zero_grad()
-        loss(f, a).sum().backward()
-        optimiser.step()
-    assert loss(f, a).sum().item() < 0.5 * first
+    first = loss(f, a)
+    for _ in range(60):
+        f.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(f, a).sum(), f)
+        f = (f - rate * gradient).detach()
+    assert (loss(f, a) < 0.5 * first).all()

@@ -1,5 +1,7 @@
 """Nearest-neighbour matching: answers known by hand, chunked and whole, narrow and behind the heads."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,6 +55,20 @@ def test_the_first_of_equals_wins(chunk: int) -> None:
 
 def test_a_constant_content_is_matched_all_the_same() -> None:
     assert nearest(torch.ones(3, 4), features(0, 5, 4).float()).tolist() == [0, 0, 0]
+
+
+def test_columns_that_are_not_numbers_are_matched_with_something() -> None:
+    """It is the optimiser that reports a divergence."""
+    assert nearest(torch.full((3, 4), torch.nan), features(0, 5, 4).float()).tolist() == [0, 0, 0]
+
+
+def test_in_bfloat16_the_neighbours_are_nearly_as_near() -> None:
+    x, y = features(0, 200, 16).float(), features(1, 300, 16).float()
+    d = distances(x, y)
+    exact, found = nearest(x, y), nearest(x, y, dtype=torch.bfloat16)
+    rows = torch.arange(200)
+    assert (d[rows, found] - d[rows, exact]).max() < 0.02
+    assert d[rows, found].mean() < 1.01 * d[rows, exact].mean()
 
 
 def test_match_takes_each_picture_by_itself() -> None:
@@ -154,7 +170,7 @@ def test_rotations() -> None:
     ]
 
 
-def test_turned_styles_offer_nearer_neighbours(photo) -> None:
+def test_turned_styles_offer_nearer_neighbours(photo: Callable[[str, int], Tensor]) -> None:
     net, layers = headed(), ("relu1_1", "relu2_1")
     content, style = photo("chelsea", 64), photo("coffee", 64)
 
@@ -165,28 +181,21 @@ def test_turned_styles_offer_nearer_neighbours(photo) -> None:
     turned = columns(*(hyper(p) for p in rotations(style)))
     assert len(turned) == 4 * len(upright)
     assert torch.equal(turned[: len(upright)], upright)
-    x = hyper(content)
-    centre = upright.mean(0)
-    # One centre for both, so that the search minimises over a larger set what the loss measures.
-    losses = [
-        (1 - torch.cosine_similarity((columns(x) - columns(x).mean(0))[:, None], (s - centre)[None], dim=2))
-        .amin(1)
-        .mean()
-        for s in (upright, turned)
-    ]
-    assert losses[1] < losses[0]
+    centre, x = upright.mean(0), columns(hyper(content))
+    x = x - x.mean(0)
+    # One centre for both, so that it is the same distance, over a larger set.
+    least = [(1 - torch.cosine_similarity(x[:, None], (s - centre)[None], dim=2)).amin(1) for s in (upright, turned)]
+    assert least[1].mean() < 0.99 * least[0].mean()
 
 
 def test_gradient_descent_reaches_the_neighbours() -> None:
     f, style = features(0, 1, 5, 6, 6), columns(features(1, 1, 5, 7, 7))
     matched = match(f, style)
-    f.requires_grad_(True)
-    optimiser = torch.optim.Adam([f], lr=0.05)
     losses = []
     for _ in range(40):
-        loss = neighbour_loss(f, matched, style.mean(0)).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        f.requires_grad_(True)
+        loss = neighbour_loss(f, matched, style.mean(0))
+        (gradient,) = torch.autograd.grad(loss, f)
+        f = (f - 36 * gradient).detach()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]

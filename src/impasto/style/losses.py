@@ -3,7 +3,8 @@
 Unless a docstring says otherwise the functions are differentiable, take float32 and give one value a picture, (N,).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from torch import Tensor
 from ..device import Compute
 from ..models.padding import reflection_pad
 from ..models.vgg import CONTENT_LAYER, VGG
+from ..options import StyleLoss
 from .statistics import at_least_float32, head_metric, raw_moments
+from .wasserstein import MomentsTarget, covariance_metric, moments_loss
 
 
 def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> Tensor:
@@ -65,6 +68,20 @@ def total_variation(image: Tensor) -> Tensor:
     return down + right
 
 
+def distance(loss: StyleLoss, target: Tensor, encoder: VGG, layer: str) -> Callable[[Tensor], Tensor]:
+    """The distance of a picture's raw moments to the style's at one layer, behind the layer's head where it has one.
+
+    Parameters
+    ----------
+    target : Tensor
+        The style's raw moments (1, C + 1, C + 1), on the device of those to come.
+    """
+    if loss == "moments":
+        return partial(moments_loss, target=MomentsTarget.of(target, covariance_metric(encoder, layer)))
+    metric = head_metric(encoder, layer)
+    return partial(gram_loss, target=target, metric=None if metric is None else metric.to(target.device))
+
+
 class PerceptualLoss:
     """Weighted sum of content, style and total-variation loss of a picture, through one encoder.
 
@@ -80,6 +97,8 @@ class PerceptualLoss:
         Layer -> raw moments (1, C + 1, C + 1) to be matched.
     content_weight, style_weight, tv_weight : float
         Weights of the terms; a term of weight 0 is not computed.
+    style_loss : "gram" or "moments"
+        Which distance of each layer's moments: `gram_loss` or `wasserstein.moments_loss`.
     layer_weights : dict of str to float, optional
         Weight of each style layer; equal if not given. They are normalised to sum to one.
     content_layer : str
@@ -100,6 +119,7 @@ class PerceptualLoss:
         content_weight: float,
         style_weight: float,
         tv_weight: float = 0.0,
+        style_loss: StyleLoss = "gram",
         layer_weights: Mapping[str, float] | None = None,
         content_layer: str = CONTENT_LAYER,
         margin: int = 0,
@@ -114,8 +134,7 @@ class PerceptualLoss:
         total = sum(shares.values())
         self.shares = {k: shares[k] / total for k in style if shares.get(k)} if style_weight else {}
         device = compute.device
-        self.style = {k: style[k].to(device) for k in self.shares}
-        self.metrics = {k: m.to(device) if (m := head_metric(encoder, k)) is not None else None for k in self.shares}
+        self.distances = {k: distance(style_loss, style[k].to(device), encoder, k) for k in self.shares}
         self.content_layer = content_layer
         self.content = None
         if self.weights["content"] and content is not None:
@@ -147,10 +166,7 @@ class PerceptualLoss:
                 self.weights["content"] * content_loss(self._content_features(features), self.content).sum()
             )
         if self.shares:
-            parts = [
-                share * gram_loss(raw_moments(features[k]), self.style[k], self.metrics[k]).sum()
-                for k, share in self.shares.items()
-            ]
+            parts = [share * self.distances[k](raw_moments(features[k])).sum() for k, share in self.shares.items()]
             terms["style"] = self.weights["style"] * torch.stack(parts).sum()
         if self.weights["tv"]:
             terms["tv"] = self.weights["tv"] * total_variation(image).sum()

@@ -17,8 +17,8 @@ from .statistics import at_least_float32
 
 GRID_STRIDE = 4
 """Picture pixels per hypercolumn, along one side (the paper's)."""
-CHUNK = 4096
-"""Columns of each side that `nearest` compares at a time."""
+CHUNK = 2048
+"""Columns of each side that `nearest` compares at a time: on a CPU faster than 1,024 and than 4,096."""
 
 
 def grid_size(size: tuple[int, int], stride: int = GRID_STRIDE) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def rotations(picture: Tensor) -> Iterable[Tensor]:
 
 
 @torch.no_grad()
-def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK) -> Tensor:
+def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype | None = None) -> Tensor:
     """For each content column the style column at the least centred cosine distance.
 
     The distance is 1 - <x, y> / (||x|| ||y||) with x and y centred, the content's by the content's mean column, the
@@ -99,23 +99,27 @@ def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK) -> Tensor:
     content, style : Tensor
         (P, C) and (Q, C), float32 or float64.
     chunk : int
-        How many columns of each are compared at a time. Beyond its inputs and its result the search takes at most
-        chunk (chunk + 3 C) numbers: 67 MB for 4,096 columns in float32 and C = 1, 120 MB with C = 1,024, whatever P
-        and Q.
+        How many columns of each are compared at a time. Beyond its inputs and its result the search holds about
+        chunk (chunk + 4 C) numbers, whatever P and Q: for 2,048 columns 26 MB with C = 272, 48 MB with C = 960.
+    dtype : torch.dtype, optional
+        What the products are computed in; that of the columns if not given. bfloat16, where the processor has it, is
+        more than twice as fast; of a photograph's columns one in six had another neighbour then, and the mean distance
+        grew by 0.1 %.
 
     Returns
     -------
     Tensor
         (P,), int64: indices into `style`.
     """
+    dtype = dtype or content.dtype
     content_mean, style_mean = content.mean(0), style.mean(0)
-    found = torch.empty(len(content), dtype=torch.int64, device=content.device)
+    found = torch.zeros(len(content), dtype=torch.int64, device=content.device)
     for start in range(0, len(content), chunk):
-        x = content[start : start + chunk] - content_mean  # its length changes no neighbour
+        x = F.normalize(content[start : start + chunk] - content_mean, dim=1).to(dtype)
         best = x.new_full((len(x),), -torch.inf)
         index = found[start : start + chunk]  # a view
         for first in range(0, len(style), chunk):
-            y = F.normalize(style[first : first + chunk] - style_mean, dim=1)
+            y = F.normalize(style[first : first + chunk] - style_mean, dim=1).to(dtype)
             value, place = (x @ y.t()).max(1)
             better = value > best
             best = torch.where(better, value, best)
@@ -123,7 +127,7 @@ def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK) -> Tensor:
     return found
 
 
-def match(content: Tensor, style: Tensor, chunk: int = CHUNK) -> Tensor:
+def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype | None = None) -> Tensor:
     """The features of the content, each column replaced by its nearest style column, as they are in the style.
 
     Parameters
@@ -132,7 +136,7 @@ def match(content: Tensor, style: Tensor, chunk: int = CHUNK) -> Tensor:
         (N, C, H, W), hypercolumns or one layer's features; each picture is centred by its own mean.
     style : Tensor
         (Q, C), from `columns`.
-    chunk : int
+    chunk, dtype
         As for `nearest`.
 
     Returns
@@ -141,7 +145,7 @@ def match(content: Tensor, style: Tensor, chunk: int = CHUNK) -> Tensor:
         (N, C, H, W), without gradient, in channels_last order.
     """
     n, _, h, w = content.shape
-    found = torch.stack([nearest(columns(c[None]), style, chunk) for c in content])
+    found = torch.stack([nearest(columns(c[None]), style, chunk, dtype) for c in content])
     return style.detach()[found].view(n, h, w, -1).permute(0, 3, 1, 2)
 
 

@@ -18,6 +18,7 @@ from ..models.vgg import CONTENT_LAYER, VGG
 from ..options import OptimizeOptions
 from ..style.statistics import head_metric, raw_moments
 from ..style.target import StyleTarget
+from .memory import fit_memory
 from .optimize import check_size
 from .protocol import Step, last_image
 
@@ -129,11 +130,14 @@ class GatysStylizer:
         ------
         OptionError
             At once, if the painting would be too small for the encoder.
+        MemoryNeedError
+            At once, if it does not fit into memory.
         DivergedError
             If the loss is no longer finite.
         """
         size = self.size(content)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
+        fit_memory(size, self.encoder, self.compute, strict=True)
         return self._paint(content, size)
 
     def _paint(self, content: Tensor, size: tuple[int, int]) -> Iterator[Step]:

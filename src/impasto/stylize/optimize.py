@@ -21,6 +21,7 @@ from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
 from ..style.losses import PerceptualLoss
 from ..style.target import StyleTarget, blend, shares_of
+from .memory import fit_memory
 from .protocol import Step, last_image
 
 log = logging.getLogger(__name__)
@@ -140,12 +141,15 @@ class OptimizeStylizer:
         ------
         OptionError
             At once, if the painting would be too small for the encoder.
+        MemoryNeedError
+            At once, if it would not fit into memory and must not be painted smaller.
         DivergedError
             If a loss is no longer finite.
         """
         height, width = content.shape[-2:]
         size = painting_size((height, width), self.options)
         check_size(size, (height, width), self.encoder)
+        size = fit_memory(size, self.encoder, self.compute, self.options.strict_size)
         return self._paint(content, schedule(size, self.options))
 
     def _paint(self, content: Tensor, scales: Sequence[Scale]) -> Iterator[Step]:
@@ -163,6 +167,7 @@ class OptimizeStylizer:
                 content_weight=o.settings.content_weight,
                 style_weight=o.settings.style_weight,
                 tv_weight=o.tv_weight,
+                style_loss=o.style_loss,
                 layer_weights=LAYER_WEIGHTS,
                 margin=MARGIN,
             )

@@ -1,0 +1,74 @@
+"""What a painting needs of memory, said and heeded before it runs out."""
+
+import logging
+import math
+
+from ..device import Compute, available_memory
+from ..errors import MemoryNeedError
+from ..image.resize import fit_size
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
+from ..options import LEAST_SIZE
+
+log = logging.getLogger(__name__)
+
+COPIES = 3.6
+"""How often each of the encoder's features is held at the peak of a step: fitted on steps at 512 to 2048 pixels with
+the compact encoder and VGG-19's shape in both precisions; the estimate was 1.0 to 1.4 times what they took."""
+PICTURE_BYTES = 60
+"""A pixel's share of the painting, its gradient, Adam's two moments, the content and the best picture."""
+FIXED_BYTES = 250_000_000
+"""What does not depend on the size: buffers of the libraries, statistics, the content's features' small parts."""
+SHARE = 0.9
+"""Of the memory that is available now, the share that a painting may take."""
+
+
+def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute) -> int:
+    """Bytes that optimising a painting of that height and width takes beyond what the process has now.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    """
+    deepest = max((*STYLE_LAYERS, CONTENT_LAYER), key=lambda k: encoder.layers[k])
+    per_pixel = 0.0
+    for name, conv in encoder.convolutions():
+        if encoder.layers[name] <= encoder.layers[deepest]:
+            per_pixel += conv.out_channels / encoder.stride(name) ** 2
+    item = 4 if compute.low is None else compute.low.itemsize
+    return FIXED_BYTES + round(size[0] * size[1] * (COPIES * per_pixel * item + PICTURE_BYTES))
+
+
+def fit_memory(size: tuple[int, int], encoder: VGG, compute: Compute, strict: bool) -> tuple[int, int]:
+    """The size itself, or the largest of its shape that fits into memory, which is then said in the log.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    strict : bool
+        Refuse instead of painting smaller.
+
+    Raises
+    ------
+    MemoryNeedError
+        If it does not fit and must not shrink, or if nothing fits.
+    """
+    available = available_memory(compute.device)
+    need = memory_need(size, encoder, compute)
+    if available is None or need <= SHARE * available:
+        return size
+    budget = SHARE * available - FIXED_BYTES
+    long = math.floor(max(size) * math.sqrt(max(0.0, budget) / (need - FIXED_BYTES)))
+    told = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {gigabytes(available)} are free"
+    if strict or long < LEAST_SIZE:
+        advice = f"--size {long} fits" if long >= LEAST_SIZE else "close other programs"
+        raise MemoryNeedError(f"{told}; {advice}")
+    fitting = fit_size(size, long_side=long)
+    log.warning("%s: painting %dx%d instead (--strict-size refuses)", told, fitting[1], fitting[0])
+    return fitting
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.1f} GB"
