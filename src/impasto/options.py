@@ -151,7 +151,7 @@ class OptimizeOptions:
     content_weight: Annotated[
         float | None,
         NUMBER,
-        Doc("Weight of the content loss: higher keeps more of the photo; 0.04 if not given (gatys: 1)."),
+        Doc("Weight of the content loss: higher keeps more of the photo; 0.05 if not given (gatys: 1)."),
         Range(0, 1e9),
         LOOK,
     ] = None
@@ -160,9 +160,9 @@ class OptimizeOptions:
     ] = None
     style_loss: Annotated[
         StyleLoss,
-        Doc("`gram`: Gatys' Gram matrices. `moments`: Wasserstein distance of the features' mean and covariance."),
+        Doc("`moments`: Wasserstein distance of the features' mean and covariance. `gram`: Gatys' Gram matrices."),
         LOOK,
-    ] = "gram"
+    ] = "moments"
     tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 1.0
     style_weights: Annotated[
         tuple[float, ...], Doc("Shares of several styles, in their order; equal if not given."), Range(0, 1e6), LOOK
@@ -221,7 +221,7 @@ class OptimizeOptions:
             default = Settings(1.0, 1e6, 5000, 0.0003)
         else:
             rate = 0.03 if self.optimizer == "adam" else 1.0
-            default = Settings(0.04, 1.0, ITERATIONS[self.quality], rate)
+            default = Settings(0.05, 1.0, ITERATIONS[self.quality], rate)
         given = {f.name: getattr(self, f.name) for f in fields(Settings) if getattr(self, f.name) is not None}
         return replace(default, **given)
 
