@@ -29,11 +29,14 @@ check: $(READY_DEV) ## lint, formatting and types
 	$(BIN)/ruff format --check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-bench: $(READY_DEV) ## run every benchmark; each prints its table
-	@set -e; for script in benchmarks/*.py; do \
-		[ -e "$$script" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
-		echo "== $$script"; $(BIN)/python "$$script"; \
-	done
+bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR TEACHER=FILE for those that need pictures and the teacher
+	$(BIN)/python benchmarks/speed.py
+ifdef DATASETS
+	$(BIN)/python benchmarks/quality.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--teacher $(TEACHER) --judge $(TEACHER))
+ifdef TEACHER
+	$(BIN)/python benchmarks/encoder.py --teacher $(TEACHER) --photos $(DATASETS)/photos --paintings $(DATASETS)/paintings --heldout $(DATASETS)/heldout.txt
+endif
+endif
 
 clean: ## remove what make made: .venv, caches, builds and the demo's painting
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis out/demo.png

@@ -93,6 +93,8 @@ class Group:
 
 Method = Literal["optimize"]
 Quality = Literal["draft", "good", "best"]
+ColourSpace = Literal["oklab", "ycbcr"]
+PaletteMatch = Literal["none", "covariance", "histogram"]
 StyleLoss = Literal["gram", "moments"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -167,6 +169,23 @@ class OptimizeOptions:
     style_weights: Annotated[
         tuple[float, ...], Doc("Shares of several styles, in their order; equal if not given."), Range(0, 1e6), LOOK
     ] = ()
+    keep_colours: Annotated[
+        float,
+        Doc("How much of the photo's own colours to keep: 0 none, 1 all; light and shade are painted."),
+        Range(0, 1),
+        LOOK,
+    ] = 0.0
+    colour_space: Annotated[ColourSpace, Doc("Where light and colour are told apart when colours are kept."), LOOK] = (
+        "oklab"
+    )
+    match_palette: Annotated[
+        PaletteMatch,
+        Doc("Give the style's picture the photo's palette first: by mean and covariance, or by its whole histogram."),
+        LOOK,
+    ] = "none"
+    palette_strength: Annotated[
+        float, Doc("How far the palette is matched: 0 not at all, 1 fully."), Range(0, 1), LOOK
+    ] = 1.0
     style_scale: Annotated[
         float, Doc("Size of the brush strokes: the style's size as a multiple of the painting's."), Range(0.1, 8), LOOK
     ] = 1.0

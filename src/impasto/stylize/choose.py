@@ -16,6 +16,7 @@ from ..models.weights import find_model, load_encoder
 from ..options import STARTS, OptimizeOptions
 from ..style.builtin import builtin_names, load_builtin
 from ..style.target import StyleTarget
+from .colours import ColourKeeper
 from .gatys import GatysStylizer
 from .optimize import OptimizeStylizer
 from .protocol import Stylizer
@@ -81,11 +82,16 @@ def choose_stylizer(
     precision = "float32" if (options.preset, options.precision) == ("gatys", "auto") else options.precision
     compute: Compute = choose_compute(options.device, precision)
     encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+    stylizer: Stylizer
     if options.preset == "gatys":
-        return GatysStylizer(styles, options, encoder, compute)
-    if options.quality == "draft":
-        log.info("no one-pass method is there yet: draft optimises with fewer steps")
-    return OptimizeStylizer(styles, options, encoder, compute, start)
+        stylizer = GatysStylizer(styles, options, encoder, compute)
+    else:
+        if options.quality == "draft":
+            log.info("no one-pass method is there yet: draft optimises with fewer steps")
+        stylizer = OptimizeStylizer(styles, options, encoder, compute, start)
+    if options.keep_colours:
+        stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
+    return stylizer
 
 
 def load_stylizer(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import DivergedError, OptionError
+from ..image.color import match_palette
 from ..image.resize import fit_size, resize
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
@@ -114,6 +115,8 @@ class OptimizeStylizer:
         for style in styles:
             if isinstance(style, StyleTarget):
                 style.check(encoder)
+                if options.match_palette != "none":
+                    raise OptionError("--match-palette needs the style's picture, and only its measurements were given")
         self.options, self.compute, self.start = options, compute, start
         self.styles = list(styles)
         self.weights = shares_of(options.style_weights or (1.0,) * len(self.styles), len(self.styles))
@@ -124,11 +127,18 @@ class OptimizeStylizer:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps(content))
 
-    def style_at(self, long_side: int) -> dict[str, Tensor]:
+    def palette_matched(self, content: Tensor) -> list[Tensor | StyleTarget]:
+        """The styles, in the content's palette if the options ask for that."""
+        method, strength = self.options.match_palette, self.options.palette_strength
+        if method == "none":
+            return self.styles
+        return [s if isinstance(s, StyleTarget) else match_palette(s, content, method, strength) for s in self.styles]
+
+    def style_at(self, long_side: int, styles: Sequence[Tensor | StyleTarget]) -> dict[str, Tensor]:
         """The blended moments for a painting of that long side, in pixels."""
         size = long_side * self.options.style_scale
         found = []
-        for style in self.styles:
+        for style in styles:
             if not isinstance(style, StyleTarget):
                 style = StyleTarget.of(style, self.encoder, self.compute, (round(size),), STYLE_LAYERS)
             found.append(style.at(size))
@@ -157,13 +167,14 @@ class OptimizeStylizer:
         total = sum(s.iterations for s in scales)
         done = 0
         x = self.first(content, scales[0].size)
+        styles = self.palette_matched(content)
         for index, scale in enumerate(scales, start=1):
             x = resize(x, scale.size)
             loss = PerceptualLoss(
                 self.encoder,
                 self.compute,
                 self.compute.picture(resize(content, scale.size)),
-                self.style_at(max(scale.size)),
+                self.style_at(max(scale.size), styles),
                 content_weight=o.settings.content_weight,
                 style_weight=o.settings.style_weight,
                 tv_weight=o.tv_weight,

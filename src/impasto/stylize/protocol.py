@@ -1,7 +1,8 @@
 """What every method is, seen from outside: a stylizer with its style bound, and the steps that it takes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
@@ -22,9 +23,11 @@ class Step:
     losses : dict of str to float
         `total` and its weighted terms, of the picture that the iteration made; for the preset `gatys`, as in its
         recipe, of the one that it began with.
-    image : Tensor
-        The painting so far, the best of its scale where the method looks for that: (1, 3, H, W), float32, sRGB,
-        [0, 1], on the CPU or the stylizer's device, never changed afterwards.
+    painted : Tensor
+        The painting so far as the method made it, the best of its scale where it looks for that: (1, 3, H, W), float32,
+        sRGB, [0, 1], on the CPU or the stylizer's device, never changed afterwards.
+    finish : callable, optional
+        What remains to be done to it, colours for one; only done when somebody looks at `image`.
     """
 
     scale: tuple[int, int]
@@ -33,7 +36,13 @@ class Step:
     iteration: int
     total: int
     losses: Mapping[str, float]
-    image: Tensor
+    painted: Tensor
+    finish: Callable[[Tensor], Tensor] | None = None
+
+    @cached_property
+    def image(self) -> Tensor:
+        """The painting so far, finished: (1, 3, H, W), float32, sRGB, [0, 1]."""
+        return self.painted if self.finish is None else self.finish(self.painted)
 
 
 class Stylizer(Protocol):
@@ -50,8 +59,8 @@ class Stylizer(Protocol):
 
 def last_image(steps: Iterator[Step]) -> Tensor:
     """The image of the last step, (1, 3, H, W)."""
-    image = None
+    last = None
     for step in steps:
-        image = step.image
-    assert image is not None, "a stylizer yields at least one step"
-    return image
+        last = step
+    assert last is not None, "a stylizer yields at least one step"
+    return last.image

@@ -26,12 +26,13 @@ from torch import Tensor, nn
 
 from ..device import Compute, choose_compute
 from ..errors import OptionError
+from ..image.color import recolour
 from ..image.io import read_image
 from ..image.resize import resize
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from ..models.weights import MODELS, load_encoder
 from ..style.losses import content_loss
-from ..style.statistics import covariance, matrix_sqrt, raw_moments
+from ..style.statistics import covariance, raw_moments
 from ..train.teacher import load_teacher
 
 LONG_SIDE, LEAST_SIDE = 512, 32
@@ -234,23 +235,6 @@ def projected_quantiles(features: Tensor, weight: Tensor, bias: Tensor) -> Tenso
     columns = columns[:, :: max(1, columns.shape[1] // MOST_COLUMNS)]
     along = weight @ columns + bias[:, None]
     return torch.quantile(along, torch.linspace(0, 1, QUANTILES, device=along.device), dim=1).t()
-
-
-def recolour(photo: Tensor, style: Tensor) -> Tensor:
-    """The photo with its colours mapped linearly to the style's mean and covariance, clamped.
-
-    Reinhard et al., "Color Transfer between Images", 2001, in RGB with full covariances: S^(1/2) C^(-1/2) (x - mean).
-
-    Parameters
-    ----------
-    photo, style : Tensor
-        (1, 3, H, W), float32, sRGB, [0, 1].
-    """
-    c, s = photo[0].flatten(1).double(), style[0].flatten(1).double()
-    ridge = 1e-5 * torch.eye(3, dtype=torch.float64, device=c.device)
-    transform = matrix_sqrt(torch.cov(s) + ridge) @ torch.linalg.inv(matrix_sqrt(torch.cov(c) + ridge))
-    y = transform @ (c - c.mean(1, keepdim=True)) + s.mean(1, keepdim=True)
-    return y.clamp(0, 1).float().view_as(photo)
 
 
 def over_photo(rows: Sequence[Judgement], of: Literal["result", "recoloured"] = "result") -> Figures:

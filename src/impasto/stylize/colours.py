@@ -1,0 +1,43 @@
+"""Colours kept: any stylizer, with its painting's light and shade in the photo's own colours."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..image.color import keep_colours
+from ..options import ColourSpace
+from .protocol import Step, Stylizer, last_image
+
+
+class ColourKeeper:
+    """A stylizer around another.
+
+    Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016, luminance-only.
+
+    Parameters
+    ----------
+    inner : Stylizer
+        What paints.
+    space : "oklab" or "ycbcr"
+        Where lightness and chroma are told apart.
+    strength : float
+        0 the painting's colours, 1 the photo's.
+    """
+
+    def __init__(self, inner: Stylizer, space: ColourSpace, strength: float):
+        self.inner, self.strength = inner, strength
+        self.space: ColourSpace = space
+
+    def __call__(self, content: Tensor) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
+        return last_image(self.steps(content))
+
+    def steps(self, content: Tensor) -> Iterator[Step]:
+        """The inner stylizer's steps; each one's colours are changed when its image is looked at."""
+
+        def finish(painted: Tensor) -> Tensor:
+            return keep_colours(painted.cpu(), content, self.space, self.strength)
+
+        steps = self.inner.steps(content)
+        return (replace(step, finish=finish) for step in steps)
