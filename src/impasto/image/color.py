@@ -19,7 +19,7 @@ from .resize import resize
 
 ColourMap = Callable[[Tensor], Tensor]
 Space = Literal["oklab", "ycbcr"]
-PaletteMethod = Literal["covariance", "histogram"]
+Match = Literal["covariance", "histogram"]
 
 LINEAR_TO_LMS = (
     (0.4122214708, 0.5363325363, 0.0514459929),
@@ -45,7 +45,7 @@ LEVEL = 1 / 255
 MOST_PIXELS, STRIP = 2**18, 2**18
 """A picture's pixels that a palette is taken from, and those that are worked on at once."""
 QUANTILES, ROTATIONS = 1024, 10
-"""Of the histogram's match: 10 rotations leave 2 % of the sliced distance, 5 leave 3 %, 20 hardly less than 10."""
+"""Of the histogram's match: of the sliced distance between photos 5 rotations leave 3.5 %, 10 leave 2.8 %, 20 leave 2.1 %."""
 
 
 def to_linear(picture: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def to_srgb(linear: Tensor) -> Tensor:
     """A picture from light: (N, 3, H, W), float32, linear -> sRGB, clamped to [0, 1], by IEC 61966-2-1."""
     _check(linear)
     x = linear.clamp(0, 1)
-    return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+    return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp(min=0.0031308) ** (1 / 2.4) - 0.055).clamp(max=1)
 
 
 def srgb_to_oklab(picture: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ def _mix(matrix: tuple[tuple[float, ...], ...], x: Tensor, inverse: bool = False
 def _into_gamut(colours: Tensor, to_rgb: ColourMap, lightness: Tensor | None = None) -> Tensor:
     """Colours (N, 3, H, W) of a space like OKLab, brought to where red, green and blue are in [0, 1].
 
-    Given the lightness (N, H, W) of colours of like chroma that are in the gamut, a colour outside first moves towards
-    that, by `MOST_SHIFT` at most, and only up to the gamut's border. What is still outside then loses chroma.
+    Those outside first move towards `lightness` (N, H, W), at which such chroma exists, no further than they need and
+    by `MOST_SHIFT` at most. Then they lose chroma.
     """
     colours = torch.cat([colours[:, :1].clamp(0, 1), colours[:, 1:]], 1)
     outside = ~_inside(to_rgb(colours))  # (N, H, W)
@@ -150,7 +150,7 @@ def keep_colours(painting: Tensor, photo: Tensor, space: Space = "oklab", streng
     photo : Tensor
         (1 or N, 3, H', W'), float32, sRGB, [0, 1]: gives a and b, or Cb and Cr; resized to the painting.
     space : {"oklab", "ycbcr"}
-        Where lightness and chroma are told apart: OKLab holds perceived lightness better, YCbCr is the field's habit.
+        OKLab holds perceived lightness better, YCbCr is the field's habit.
     strength : float
         0 is the painting itself, 1 the photo's chroma; between them the chroma is interpolated in that space.
 
@@ -173,9 +173,7 @@ def keep_colours(painting: Tensor, photo: Tensor, space: Space = "oklab", streng
 
 
 @torch.no_grad()
-def match_palette(
-    picture: Tensor, reference: Tensor, method: PaletteMethod = "covariance", strength: float = 1.0
-) -> Tensor:
+def match_palette(picture: Tensor, reference: Tensor, method: Match = "covariance", strength: float = 1.0) -> Tensor:
     """A picture in the palette of another, by a map of sRGB colours that is the same everywhere in the picture.
 
     Parameters
@@ -192,7 +190,7 @@ def match_palette(
     OptionError
         If a picture has another form, the method is unknown or the strength not in [0, 1].
     """
-    _check_transfer(picture, reference, method, get_args(PaletteMethod), strength)
+    _check_transfer(picture, reference, method, get_args(Match), strength)
     if strength == 0:
         return picture
     fit, matched = {"covariance": _monge_kantorovich, "histogram": _distribution_transfer}[method], []
@@ -215,9 +213,9 @@ def _monge_kantorovich(x: Tensor, y: Tensor) -> ColourMap:
     """The linear map of least movement from mean and covariance (m, C) of x to (m', S) of y, both (3, P), float64.
 
     C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2 (x - m) + m': Pitié, Kokaram, "The linear Monge-Kantorovitch linear colour mapping
-    for example-based colour transfer", CVMP 2007. A direction of smaller deviation than `LEVEL` counts as having that.
+    for example-based colour transfer", CVMP 2007. Where x deviates by less than a `LEVEL`, it counts as one.
     """
-    c, s = (_root(torch.cov(colours, correction=0), LEVEL**2) for colours in (x, y))
+    c, s = _root(torch.cov(x, correction=0), LEVEL**2), _root(torch.cov(y, correction=0))
     transform = torch.linalg.inv(c) @ _root(c @ s @ s @ c) @ torch.linalg.inv(c)
     shift = y.mean(1, keepdim=True) - transform @ x.mean(1, keepdim=True)
     return lambda colours: torch.addmm(shift.to(colours), transform.to(colours), colours)
@@ -249,11 +247,12 @@ def _transport(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """
     at = torch.linspace(0, 1, QUANTILES, dtype=x.dtype)
     x, y = torch.quantile(x, at), torch.quantile(y, at)
-    below, beyond = ((x - x[0]) / LEVEL).floor().long(), (x - x[0]) / LEVEL % 1
+    place = (x - x[0]) / LEVEL + 0.5  # not 0, where a lone colour would be one knot's and its noise the other's
+    below, beyond = place.floor().long(), place % 1
     cells, share = torch.cat([below, below + 1]), torch.cat([1 - beyond, beyond])
     total, value = torch.bincount(cells, share), torch.bincount(cells, share * y.repeat(2))
     (used,) = total.nonzero(as_tuple=True)
-    return x[0] + LEVEL * used, value[used] / total[used]
+    return x[0] + LEVEL * (used - 0.5), value[used] / total[used]
 
 
 def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
@@ -269,7 +268,7 @@ def recolour(photo: Tensor, style: Tensor) -> Tensor:
     """The photo mapped linearly to the style's mean and covariance, clamped, both (1, 3, H, W), float32, sRGB, [0, 1].
 
     Reinhard et al., "Color Transfer between Images", 2001, in RGB with full covariances: S^(1/2) C^(-1/2) (x - mean).
-    It is the metrics' yardstick; `match_palette` moves colours less to the same end.
+    The metrics' yardstick; `match_palette` moves colours less.
     """
     c, s = photo[0].flatten(1).double(), style[0].flatten(1).double()
     ridge = 1e-5 * torch.eye(3, dtype=torch.float64, device=c.device)
@@ -284,15 +283,15 @@ def _root(matrix: Tensor, least: float = 0.0) -> Tensor:
     return vectors * values.clamp(min=least).sqrt() @ vectors.t()
 
 
-def _check(picture: Tensor) -> None:
-    if picture.ndim != 4 or picture.shape[1] != 3 or picture.numel() == 0 or picture.dtype != torch.float32:
-        given = f"{tuple(picture.shape)}, {str(picture.dtype).removeprefix('torch.')}"
-        raise OptionError(f"a picture is (N, 3, H, W), float32, but {given} was given; convert it first")
+def _check(*pictures: Tensor) -> None:
+    for x in pictures:
+        if x.ndim != 4 or x.shape[1] != 3 or x.numel() == 0 or x.dtype != torch.float32:
+            given = f"{tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')}"
+            raise OptionError(f"a picture is (N, 3, H, W), float32, but {given} was given; convert it first")
 
 
 def _check_transfer(picture: Tensor, other: Tensor, choice: str, known: tuple[str, ...], strength: float) -> None:
-    _check(picture)
-    _check(other)
+    _check(picture, other)
     if len(other) not in (1, len(picture)):
         raise OptionError(f"{len(other)} pictures give colours to {len(picture)}; give one, or one for each")
     if choice not in known:
