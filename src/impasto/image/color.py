@@ -45,7 +45,7 @@ LEVEL = 1 / 255
 MOST_PIXELS, STRIP = 2**18, 2**18
 """A picture's pixels that a palette is taken from, and those that are worked on at once."""
 QUANTILES, ROTATIONS = 1024, 10
-"""Of the histogram's match: of the sliced distance between photos 5 rotations leave 3.5 %, 10 leave 2.8 %, 20 leave 2.1 %."""
+"""Of the histogram's match: 5 rotations leave 3.5 % of photos' sliced distance, 10 leave 2.8 %, 20 leave 2.1 %."""
 
 
 def to_linear(picture: Tensor) -> Tensor:
