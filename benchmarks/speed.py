@@ -25,7 +25,8 @@ from impasto.device import choose_compute, has_bfloat16
 from impasto.errors import ImpastoError
 from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGG19
 from impasto.models.weights import load_encoder
-from impasto.options import OptimizeOptions, Precision, Range, check_ranges
+from impasto.options import OptimizeOptions, Precision
+from impasto.ranges import Range, check_ranges
 from impasto.style.losses import PerceptualLoss
 from impasto.style.statistics import raw_moments
 from impasto.tools.metrics import markdown_table

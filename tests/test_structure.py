@@ -17,7 +17,7 @@ MAX_LINES = 300
 # A module imports from its own line and from lines above it. The package itself names things of all lines, and loads
 # them on first use; a test below holds it to that.
 LAYERS = (
-    ("errors", "options"),
+    ("errors", "ranges", "options"),
     ("device", "plots"),
     ("image",),
     ("models",),

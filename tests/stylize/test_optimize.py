@@ -148,7 +148,7 @@ def test_coarse_to_fine_on_a_photograph(
     steps = list(make(size=128, coarsest=64, iterations=40).steps(content))
     assert [(s.scale, s.scale_index, s.scales) for s in steps[::20]] == [((42, 64), 1, 2), ((85, 128), 2, 2)]
     assert [(s.iteration, s.total) for s in steps] == [(i, 40) for i in range(1, 41)]
-    assert totals(steps, 1)[-1] < 0.3 * totals(steps, 1)[0]
+    assert totals(steps, 1)[-1] < 0.4 * totals(steps, 1)[0]
     assert totals(steps, 2)[-1] < 0.6 * totals(steps, 2)[0]
     for step in steps:
         assert step.image.shape[-2:] == step.scale
@@ -214,7 +214,7 @@ def test_lbfgs(make: Callable[..., OptimizeStylizer], encoder: VGG, content: Ten
     steps = list(make(size=64, iterations=10, optimizer="lbfgs").steps(content))
     found = totals(steps, 1)
     assert len(found) == 10
-    assert found[-1] < 0.2 * found[0]
+    assert found[-1] < 0.3 * found[0]
     assert found == sorted(found, reverse=True)  # its line search never goes up
     assert all(0 <= s.image.min() <= s.image.max() <= 1 for s in steps)
     painting = steps[-1].image

@@ -93,8 +93,8 @@ def test_statistics_behind_a_head_are_those_of_the_wide_features(judge: Judge, p
         wide = judge.encoder.heads[layer](judge.encoder(x, (layer,))[layer])[0].flatten(1)
     n = wide.shape[1]
     along = (metrics.projections(len(wide)) @ wide).sort(1).values
-    torch.testing.assert_close(measured.gram[layer][0], wide @ wide.t() / n, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(measured.cov[layer][0], torch.cov(wide, correction=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(measured.gram[layer][0], wide @ wide.t() / n, rtol=1e-4, atol=3e-4)
+    torch.testing.assert_close(measured.cov[layer][0], torch.cov(wide, correction=0), rtol=1e-4, atol=3e-4)
     torch.testing.assert_close(measured.quantiles[layer][:, [0, -1]], along[:, [0, -1]], rtol=1e-4, atol=1e-4)
 
 
