@@ -247,7 +247,7 @@ def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str,
             expected = VGG(config).state_dict()
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise WeightsError(f"{path}: its config is not that of a VGG: {error}") from error
-    for key in expected.keys() | tensors.keys():
+    for key in sorted(expected.keys() | tensors.keys()):
         shapes = [list(d[key].shape) if key in d else "nothing" for d in (tensors, expected)]
         if shapes[0] != shapes[1]:
             raise WeightsError(f"{path} does not fit its network: {key} is {shapes[0]} and should be {shapes[1]}")
