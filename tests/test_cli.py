@@ -190,7 +190,7 @@ def test_rerun_elsewhere(here: Path, run: Run, tmp_path_factory: pytest.TempPath
     os.chdir(elsewhere)
     for source in (here / "run", here / "first.png"):
         assert run("rerun", source, "-o", "again.png")[0] == 0
-        assert np.array_equal(pixels("again.png"), pixels(here / "first.png"))
+        assert Path("again.png").read_bytes() == (here / "first.png").read_bytes()
     shutil.copy(here / "first.png", elsewhere)
     code, _, err = run("rerun", "first.png")
     assert code == 1

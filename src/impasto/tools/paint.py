@@ -85,7 +85,7 @@ def paint(job: PaintJob) -> None:
             steps = run.follow(steps, lambda: time.monotonic() - begun)
         last, ended = until_it_ends(steps)
         seconds = time.monotonic() - begun
-        record = make_record(job.content, job.styles, job.options, seconds, last)
+        record = make_record(job.content, job.styles, job.options, last)
         painting = photo.with_tensor(last.image.cpu())
         write_image(
             painting,

@@ -35,10 +35,8 @@ def source_entry(source: str) -> dict[str, str]:
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def make_record(
-    content: str, styles: Sequence[str], options: OptimizeOptions, seconds: float, last: Step
-) -> dict[str, Any]:
-    """The record that an output file carries: no paths of the machine, but names, hashes and all options."""
+def make_record(content: str, styles: Sequence[str], options: OptimizeOptions, last: Step) -> dict[str, Any]:
+    """What an output file carries: names, hashes and all options; no paths, and nothing that a rerun changes."""
     values = options.to_dict()
     start = {} if options.start in STARTS else {"start": source_entry(options.start)}
     if start:
@@ -54,7 +52,6 @@ def make_record(
         "size": [last.image.shape[-1], last.image.shape[-2]],
         "iterations": last.iteration,
         "losses": {k: round(v, 6) for k, v in last.losses.items()},
-        "seconds": round(seconds, 2),
     }
 
 
@@ -125,8 +122,11 @@ class RunFolder:
             "platform": platform.platform(),
             "threads": torch.get_num_threads(),
         }
+        seconds = self.rows[-1]["seconds"]
         temporary = self.folder / (RECORD_FILE + ".part")
-        temporary.write_text(json.dumps({**record, "paths": paths, "machine": machine}, indent=2) + "\n")
+        temporary.write_text(
+            json.dumps({**record, "seconds": seconds, "paths": paths, "machine": machine}, indent=2) + "\n"
+        )
         os.replace(temporary, self.folder / RECORD_FILE)
         try:
             plot_losses(self.rows, self.folder / "losses.png")
