@@ -2,8 +2,8 @@
 
 The recipe (preset `gatys`): 5,000 Adam steps at 0.0003 at full size. Ours: the same objective from coarse to fine with
 larger steps; what counts is the recipe's own loss at full size in float32. The recipe's curve is run once and kept as a
-CSV file (`impasto stylize CONTENT STYLE --preset gatys --run DIR` writes it as DIR/losses.csv); its time is the number of
-its steps times the seconds of a step, measured here the way public code runs it.
+CSV file (`impasto stylize CONTENT STYLE --preset gatys --run DIR` writes it as DIR/losses.csv); its time is the number
+of its steps times the seconds of a step, measured here the way public code runs it.
 """
 
 import csv
