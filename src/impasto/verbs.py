@@ -33,6 +33,12 @@ class Stylize:
         tyro.conf.arg(metavar="STYLE [STYLE ...]"),
         Doc("Pictures, style files or built-in styles (`impasto styles` lists them); several are blended."),
     ]
+    region: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="MASK=STYLE"),
+        Doc("A part of the photograph, white in the mask's picture, and the style for it; any number of times."),
+    ] = ()
     out: Annotated[
         Path | None,
         SHORT_OUT,
@@ -53,7 +59,8 @@ class Stylize:
             raise OptionError("no style given; name a picture, a style file or a built-in style (see `impasto styles`)")
         if self.snapshot_every < 1:
             raise OptionError(f"--snapshot-every is {self.snapshot_every}; it must be 1 or more")
-        paint(PaintJob(self.content, self.styles, self.out, self.run, self.snapshot_every, self.optimize, self.output))
+        job = PaintJob(self.content, self.styles, self.out, self.run, self.snapshot_every, self.optimize, self.output)
+        paint(replace(job, regions=self.region))
 
 
 @dataclass(frozen=True)
@@ -234,12 +241,19 @@ class Rerun:
             places = paths.get("styles") or [None] * len(entries)
             styles = self.styles or tuple(find_source(e, p, near) for e, p in zip(entries, places, strict=True))
             options = OptimizeOptions.from_dict(record["options"])
+            regions = record.get("regions", [])
+            where = paths.get("regions") or [[None, None]] * len(regions)
+            found = [
+                [find_source(e, p, near) for e, p in zip(pair, places, strict=True)]
+                for pair, places in zip(regions, where, strict=True)
+            ]
             if "start" in record:
                 options = replace(options, start=find_source(record["start"], paths.get("start"), near))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise PictureError(f"the record of {self.source} is damaged: {error}") from error
         out = self.out or Path(f"{self.source.stem}-rerun.png")
-        paint(PaintJob(content, styles, out, None, 100, options, self.output))
+        region = tuple("=".join(pair) for pair in found)
+        paint(PaintJob(content, styles, out, None, 100, options, self.output, region))
 
 
 Verb = (

@@ -240,8 +240,8 @@ def test_a_measured_style_paints_as_its_picture_does(
 
 
 def test_the_size_of_the_strokes(make: Callable[..., OptimizeStylizer], style: Tensor) -> None:
-    large = make(style_scale=2.0).style_at(40, [style])
-    assert all(torch.equal(large[k], m) for k, m in make().style_at(80, [style]).items())
+    (large,), (plain,) = make(style_scale=2.0).style_at(40, [style]), make().style_at(80, [style])
+    assert all(torch.equal(large[k], m) for k, m in plain.items())
 
 
 def test_weights_change_the_balance(make: Callable[..., OptimizeStylizer], content: Tensor) -> None:

@@ -3,18 +3,23 @@
 Unless a docstring says otherwise the functions are differentiable, take float32 and give one value a picture, (N,).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..device import Compute
 from ..models.padding import reflection_pad
 from ..models.vgg import CONTENT_LAYER, VGG
 from ..options import StyleLoss
-from .statistics import at_least_float32, head_metric, raw_moments
+from .statistics import at_least_float32, head_metric, masked_moments, raw_moments
 from .wasserstein import MomentsTarget, covariance_metric, moments_loss
+
+LEAST_REGION = 1e-4
+"""Share of the picture's area below which a region has no say."""
 
 
 def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> Tensor:
@@ -82,6 +87,31 @@ def distance(loss: StyleLoss, target: Tensor, encoder: VGG, layer: str) -> Calla
     return partial(gram_loss, target=target, metric=None if metric is None else metric.to(target.device))
 
 
+class Part(NamedTuple):
+    """A part of the picture with a style of its own: its share of the area, its mask (None: all), layers' distances."""
+
+    share: float
+    mask: Tensor | None
+    distances: Mapping[str, Callable[[Tensor], Tensor]]
+
+
+def divide(
+    style: Mapping[str, Tensor], regions: Sequence[tuple[Tensor, Mapping[str, Tensor]]]
+) -> list[tuple[float, Tensor | None, Mapping[str, Tensor]]]:
+    """Share of the area, mask and moments of every part: the regions, and the rest that `style` is for.
+
+    Where masks overlap each gets its share; a part without area is left out.
+    """
+    if not regions:
+        return [(1.0, None, style)]
+    masks = torch.cat([m for m, _ in regions], 1)
+    masks = masks / masks.sum(1, keepdim=True).clamp(min=1.0)
+    masks = torch.cat([masks, (1 - masks.sum(1, keepdim=True)).clamp(min=0)], 1)
+    shares = masks.mean((0, 2, 3)).tolist()
+    moments = [*(m for _, m in regions), style]
+    return [(share, masks[:, i : i + 1], moments[i]) for i, share in enumerate(shares) if share > LEAST_REGION]
+
+
 class PerceptualLoss:
     """Weighted sum of content, style and total-variation loss of a picture, through one encoder.
 
@@ -103,6 +133,9 @@ class PerceptualLoss:
         Weight of each style layer; equal if not given. They are normalised to sum to one.
     content_layer : str
         Where the content loss is taken.
+    regions : sequence of (Tensor, dict)
+        Masks (1, 1, H, W) of the picture's size, [0, 1], each with the raw moments to be matched there; `style` is then
+        for the rest. A region counts by its area.
     margin : int
         Pixels by which the picture is continued by reflection before the encoder sees it. A network sees the pixels at
         a border in fewer receptive fields than others, so that an optimiser can hide colours there almost for free;
@@ -123,6 +156,7 @@ class PerceptualLoss:
         layer_weights: Mapping[str, float] | None = None,
         content_layer: str = CONTENT_LAYER,
         margin: int = 0,
+        regions: Sequence[tuple[Tensor, Mapping[str, Tensor]]] = (),
     ):
         self.encoder, self.compute, self.margin = encoder, compute, margin
         self.weights = {
@@ -134,7 +168,10 @@ class PerceptualLoss:
         total = sum(shares.values())
         self.shares = {k: shares[k] / total for k in style if shares.get(k)} if style_weight else {}
         device = compute.device
-        self.distances = {k: distance(style_loss, style[k].to(device), encoder, k) for k in self.shares}
+        self.parts = [
+            Part(share, mask, {k: distance(style_loss, moments[k].to(device), encoder, k) for k in self.shares})
+            for share, mask, moments in divide(style, regions)
+        ]
         self.content_layer = content_layer
         self.content = None
         if self.weights["content"] and content is not None:
@@ -145,6 +182,14 @@ class PerceptualLoss:
         margin = min(self.margin, min(image.shape[-2:]) - 1)
         with self.compute.autocast():
             return self.encoder(reflection_pad(image, margin) if margin > 0 else image, layers)
+
+    def _moments(self, features: Tensor, mask: Tensor | None, image: Tensor) -> Tensor:
+        if mask is None:
+            return raw_moments(features)
+        margin = min(self.margin, min(image.shape[-2:]) - 1)
+        mask = mask.to(image.device)
+        weights = reflection_pad(mask, margin) if margin > 0 else mask
+        return masked_moments(features, F.interpolate(weights, features.shape[-2:], mode="area"))
 
     def _content_features(self, features: Mapping[str, Tensor]) -> Tensor:
         f = features[self.content_layer].float()
@@ -166,7 +211,11 @@ class PerceptualLoss:
                 self.weights["content"] * content_loss(self._content_features(features), self.content).sum()
             )
         if self.shares:
-            parts = [share * self.distances[k](raw_moments(features[k])).sum() for k, share in self.shares.items()]
+            parts = [
+                part.share * share * part.distances[k](self._moments(features[k], part.mask, image)).sum()
+                for part in self.parts
+                for k, share in self.shares.items()
+            ]
             terms["style"] = self.weights["style"] * torch.stack(parts).sum()
         if self.weights["tv"]:
             terms["tv"] = self.weights["tv"] * total_variation(image).sum()

@@ -38,6 +38,30 @@ def raw_moments(features: Tensor) -> Tensor:
     return _RawMoments.apply(features)  # type: ignore[no-any-return]
 
 
+def masked_moments(features: Tensor, mask: Tensor) -> Tensor:
+    """Raw moments over a part of the pixels, each with its weight: a region's guided Gram matrix.
+
+    Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017,
+    section 4.
+
+    Parameters
+    ----------
+    features : Tensor
+        (N, C, H, W), any floating type; the sums are done in float32, of float64 in float64.
+    mask : Tensor
+        (1 or N, 1, H, W), the weights, [0, 1]; where all are 0 the moments are 0.
+
+    Returns
+    -------
+    Tensor
+        (N, C + 1, C + 1), as `raw_moments`; with a mask of ones they are the same.
+    """
+    f = at_least_float32(features).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C)
+    w = mask.to(f).expand(len(f), -1, -1, -1).flatten(1)[:, :, None]  # (N, H W, 1)
+    one = torch.cat([f, torch.ones_like(f[:, :, :1])], 2)
+    return (one * w).transpose(1, 2) @ one / w.sum(1, keepdim=True).clamp(min=1e-12)
+
+
 class _RawMoments(torch.autograd.Function):
     """F F^T with one matrix product backward, where autograd would take two, and no float32 copy of F kept between."""
 

@@ -5,11 +5,16 @@ from typing import Any
 
 from ..image.convert import like, to_picture
 from ..options import OptimizeOptions
-from .choose import StyleSource, load_stylizer
+from .choose import StyleSource, load_stylizer, resolve_region
 
 
 def stylize(
-    content: Any, style: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
+    content: Any,
+    style: StyleSource | Sequence[StyleSource],
+    options: OptimizeOptions | None = None,
+    *,
+    regions: Sequence[tuple[Any, StyleSource]] = (),
+    **changes: Any,
 ) -> Any:
     """Paint a photograph in the style of another picture.
 
@@ -22,6 +27,9 @@ def stylize(
         Several styles blend by `style_weights`.
     options : OptimizeOptions, optional
         The defaults if not given.
+    regions : sequence of (mask, style)
+        Parts of the photograph with styles of their own; a mask is any kind of picture, white where the region is, and
+        of any size. `style` is for the rest.
     **changes
         Fields of OptimizeOptions that differ: `size=512`, `quality="best"` ...
 
@@ -39,5 +47,5 @@ def stylize(
     >>> impasto.stylize("photo.jpg", "starry-night", size=512).save("painting.png")  # doctest: +SKIP
     """
     photo = to_picture(content)
-    image = load_stylizer(style, options, **changes)(photo.tensor)
+    image = load_stylizer(style, options, **changes)(photo.tensor, [resolve_region(m, s) for m, s in regions])
     return like(photo.with_tensor(image.cpu()), content)

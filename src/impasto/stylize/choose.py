@@ -19,7 +19,7 @@ from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
 from .optimize import OptimizeStylizer
-from .protocol import Stylizer
+from .protocol import Region, Stylizer
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,32 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor 
         if path.suffix.lower() == STYLE_FILE_SUFFIX:
             return StyleTarget.load(path)
     return to_picture(source, max_megapixels=max_megapixels).tensor
+
+
+def split_region(text: str) -> tuple[str, str]:
+    """Mask and style of a region written as MASK=STYLE; OptionError if it is not."""
+    mask, sign, style = text.partition("=")
+    if not (mask and sign and style):
+        raise OptionError(f"--region {text} is not of the form MASK=STYLE, as in --region sky.png=starry-night")
+    return mask, style
+
+
+def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0) -> Region:
+    """A region of sources.
+
+    Parameters
+    ----------
+    mask : path, PIL image, array, tensor or Picture
+        White (1) where the region is, black (0) where not, grey between.
+    style : as for `resolve_style`
+
+    Raises
+    ------
+    ImpastoError
+        As `resolve_style`; PictureError if the mask cannot be read.
+    """
+    picture = to_picture(mask, max_megapixels=max_megapixels)
+    return Region(picture.tensor.mean(1, keepdim=True), resolve_style(style, max_megapixels))
 
 
 def choose_encoder_name(options: OptimizeOptions) -> str:

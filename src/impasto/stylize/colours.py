@@ -1,13 +1,13 @@
 """Colours kept: any stylizer, with its painting's light and shade in the photo's own colours."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from ..image.color import keep_colours
 from ..options import ColourSpace
-from .protocol import Step, Stylizer, last_image
+from .protocol import Region, Step, Stylizer, last_image
 
 
 class ColourKeeper:
@@ -29,15 +29,15 @@ class ColourKeeper:
         self.inner, self.strength = inner, strength
         self.space: ColourSpace = space
 
-    def __call__(self, content: Tensor) -> Tensor:
+    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content))
+        return last_image(self.steps(content, regions))
 
-    def steps(self, content: Tensor) -> Iterator[Step]:
+    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
         """The inner stylizer's steps; each one's colours are changed when its image is looked at."""
 
         def finish(painted: Tensor) -> Tensor:
             return keep_colours(painted.cpu(), content, self.space, self.strength)
 
-        steps = self.inner.steps(content)
+        steps = self.inner.steps(content, regions)
         return (replace(step, finish=finish) for step in steps)

@@ -20,7 +20,7 @@ from ..style.statistics import head_metric, raw_moments
 from ..style.target import StyleTarget
 from .memory import fit_memory
 from .optimize import check_size
-from .protocol import Step, last_image
+from .protocol import Region, Step, last_image
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +112,9 @@ class GatysStylizer:
         self.style, self.options, self.encoder, self.compute = styles[0], options, encoder, compute
         compute.network(encoder)
 
-    def __call__(self, content: Tensor) -> Tensor:
+    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content))
+        return last_image(self.steps(content, regions))
 
     def size(self, content: Tensor) -> tuple[int, int]:
         """The recipe's size: the short side becomes 400, or the long side's length where that is less."""
@@ -123,18 +123,20 @@ class GatysStylizer:
             return fit_size((h, w), long_side=self.options.size, scale=self.options.scale, enlarge=True)
         return fit_size((h, w), short_side=min(SHORT_SIDE, max(h, w)), enlarge=True)
 
-    def steps(self, content: Tensor) -> Iterator[Step]:
+    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
         """Every iteration of the recipe; the variable is never clamped, only what is shown.
 
         Raises
         ------
         OptionError
-            At once, if the painting would be too small for the encoder.
+            At once, if the painting would be too small for the encoder, or regions are given.
         MemoryNeedError
             At once, if it does not fit into memory.
         DivergedError
             If the loss is no longer finite.
         """
+        if regions:
+            raise OptionError("the preset gatys has no regions; leave out --region or the preset")
         size = self.size(content)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
         fit_memory(size, self.encoder, self.compute, strict=True)

@@ -23,7 +23,7 @@ from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
 from ..style.losses import PerceptualLoss
 from ..style.target import StyleTarget, blend, shares_of
 from .memory import fit_memory
-from .protocol import Step, last_image
+from .protocol import Region, Step, last_image
 
 log = logging.getLogger(__name__)
 
@@ -112,39 +112,43 @@ class OptimizeStylizer:
     ):
         if not styles:
             raise OptionError("no style given; name a picture, a style file or a built-in style")
-        for style in styles:
-            if isinstance(style, StyleTarget):
-                style.check(encoder)
-                if options.match_palette != "none":
-                    raise OptionError("--match-palette needs the style's picture, and only its measurements were given")
         self.options, self.compute, self.start = options, compute, start
         self.styles = list(styles)
         self.weights = shares_of(options.style_weights or (1.0,) * len(self.styles), len(self.styles))
         self.encoder = encoder
+        self.check_styles(styles)
         compute.network(encoder)
 
-    def __call__(self, content: Tensor) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content))
+    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
+        return last_image(self.steps(content, regions))
 
-    def palette_matched(self, content: Tensor) -> list[Tensor | StyleTarget]:
+    def check_styles(self, styles: Sequence[Tensor | StyleTarget]) -> None:
+        """StyleError or OptionError if measured styles do not fit the encoder or the options."""
+        for style in styles:
+            if isinstance(style, StyleTarget):
+                style.check(self.encoder)
+                if self.options.match_palette != "none":
+                    raise OptionError("--match-palette needs the style's picture, and only its measurements were given")
+
+    def palette_matched(self, styles: Sequence[Tensor | StyleTarget], content: Tensor) -> list[Tensor | StyleTarget]:
         """The styles, in the content's palette if the options ask for that."""
         method, strength = self.options.match_palette, self.options.palette_strength
         if method == "none":
-            return self.styles
-        return [s if isinstance(s, StyleTarget) else match_palette(s, content, method, strength) for s in self.styles]
+            return list(styles)
+        return [s if isinstance(s, StyleTarget) else match_palette(s, content, method, strength) for s in styles]
 
-    def style_at(self, long_side: int, styles: Sequence[Tensor | StyleTarget]) -> dict[str, Tensor]:
-        """The blended moments for a painting of that long side, in pixels."""
+    def style_at(self, long_side: int, styles: Sequence[Tensor | StyleTarget]) -> list[dict[str, Tensor]]:
+        """Each style's moments for a painting of that long side, in pixels."""
         size = long_side * self.options.style_scale
         found = []
         for style in styles:
             if not isinstance(style, StyleTarget):
                 style = StyleTarget.of(style, self.encoder, self.compute, (round(size),), STYLE_LAYERS)
             found.append(style.at(size))
-        return blend(found, self.weights)
+        return found
 
-    def steps(self, content: Tensor) -> Iterator[Step]:
+    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
         """Paint step by step; a step's image is the best so far of its scale, by the total loss.
 
         Raises
@@ -156,31 +160,37 @@ class OptimizeStylizer:
         DivergedError
             If a loss is no longer finite.
         """
+        self.check_styles([r.style for r in regions])
         height, width = content.shape[-2:]
         size = painting_size((height, width), self.options)
         check_size(size, (height, width), self.encoder)
         size = fit_memory(size, self.encoder, self.compute, self.options.strict_size)
-        return self._paint(content, schedule(size, self.options))
+        return self._paint(content, schedule(size, self.options), regions)
 
-    def _paint(self, content: Tensor, scales: Sequence[Scale]) -> Iterator[Step]:
+    def _paint(self, content: Tensor, scales: Sequence[Scale], regions: Sequence[Region]) -> Iterator[Step]:
         o = self.options
         total = sum(s.iterations for s in scales)
         done = 0
         x = self.first(content, scales[0].size)
-        styles = self.palette_matched(content)
+        styles = self.palette_matched(self.styles, content)
+        own = [self.palette_matched([r.style], content) for r in regions]
         for index, scale in enumerate(scales, start=1):
             x = resize(x, scale.size)
             loss = PerceptualLoss(
                 self.encoder,
                 self.compute,
                 self.compute.picture(resize(content, scale.size)),
-                self.style_at(max(scale.size), styles),
+                blend(self.style_at(max(scale.size), styles), self.weights),
                 content_weight=o.settings.content_weight,
                 style_weight=o.settings.style_weight,
                 tv_weight=o.tv_weight,
                 style_loss=o.style_loss,
                 layer_weights=LAYER_WEIGHTS,
                 margin=MARGIN,
+                regions=[
+                    (resize(r.mask, scale.size), self.style_at(max(scale.size), s)[0])
+                    for r, s in zip(regions, own, strict=True)
+                ],
             )
             minimise = minimise_adam if o.optimizer == "adam" else minimise_lbfgs
             least = math.inf

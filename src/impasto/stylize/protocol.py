@@ -1,11 +1,13 @@
 """What every method is, seen from outside: a stylizer with its style bound, and the steps that it takes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
+
+from ..style.target import StyleTarget
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,30 @@ class Step:
         return self.painted if self.finish is None else self.finish(self.painted)
 
 
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A part of the photograph that is painted in a style of its own.
+
+    Parameters
+    ----------
+    mask : Tensor
+        (1, 1, H, W), [0, 1], 1 where the region is; of any size, resized to the painting's.
+    style : Tensor or StyleTarget
+        A painting (1, 3, H, W) in [0, 1], or its measurements.
+    """
+
+    mask: Tensor
+    style: Tensor | StyleTarget
+
+
 class Stylizer(Protocol):
     """A style, bound to a way of painting: a picture goes in and a picture comes out."""
 
-    def __call__(self, content: Tensor) -> Tensor:
+    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for."""
         ...
 
-    def steps(self, content: Tensor) -> Iterator[Step]:
+    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
         """The same, step by step; the last step's image is the painting."""
         ...
 

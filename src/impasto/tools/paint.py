@@ -14,7 +14,7 @@ from ..image.place import check_target
 from ..image.resize import resize
 from ..options import STARTS, OptimizeOptions, OutputOptions
 from ..style.target import StyleTarget
-from ..stylize.choose import choose_stylizer, resolve_style
+from ..stylize.choose import choose_stylizer, resolve_region, resolve_style, split_region
 from ..stylize.protocol import Step
 from .progress import follow_steps, start_logging
 from .run import RunFolder, make_record
@@ -38,6 +38,8 @@ class PaintJob:
         Folder of the whole record.
     snapshot_every : int
         Iterations between its snapshots.
+    regions : tuple of str
+        MASK=STYLE each.
     """
 
     content: str
@@ -47,6 +49,7 @@ class PaintJob:
     snapshot_every: int
     options: OptimizeOptions
     output: OutputOptions
+    regions: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
@@ -74,10 +77,12 @@ def paint(job: PaintJob) -> None:
     check_target(target, format=file_format, bits=job.output.bits)
     photo = to_picture(job.content, max_megapixels=limit)
     styles = [resolve_style(s, limit) for s in job.styles]
+    sources = [split_region(r) for r in job.regions]
+    regions = [resolve_region(mask, style, limit) for mask, style in sources]
     start = None
     if job.options.start not in STARTS:
         start = to_picture(job.options.start, max_megapixels=limit).tensor
-    steps = choose_stylizer(styles, job.options, start).steps(photo.tensor)
+    steps = choose_stylizer(styles, job.options, start).steps(photo.tensor, regions)
     with RunFolder(job.run, job.snapshot_every) if job.run else nullcontext() as run:
         begun = time.monotonic()
         steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")
@@ -85,7 +90,7 @@ def paint(job: PaintJob) -> None:
             steps = run.follow(steps, lambda: time.monotonic() - begun)
         last, ended = until_it_ends(steps)
         seconds = time.monotonic() - begun
-        record = make_record(job.content, job.styles, job.options, last)
+        record = make_record(job.content, job.styles, job.options, last, sources)
         painting = photo.with_tensor(last.image.cpu())
         write_image(
             painting,
@@ -102,6 +107,7 @@ def paint(job: PaintJob) -> None:
             paths = {
                 "content": absolute(job.content),
                 "styles": [absolute(s) for s in job.styles],
+                "regions": [[absolute(m), absolute(s)] for m, s in sources],
                 "start": absolute(job.options.start),
                 "out": target,
             }

@@ -35,7 +35,13 @@ def source_entry(source: str) -> dict[str, str]:
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def make_record(content: str, styles: Sequence[str], options: OptimizeOptions, last: Step) -> dict[str, Any]:
+def make_record(
+    content: str,
+    styles: Sequence[str],
+    options: OptimizeOptions,
+    last: Step,
+    regions: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
     """What an output file carries: names, hashes and all options; no paths, and nothing that a rerun changes."""
     values = options.to_dict()
     start = {} if options.start in STARTS else {"start": source_entry(options.start)}
@@ -47,6 +53,7 @@ def make_record(content: str, styles: Sequence[str], options: OptimizeOptions, l
         "method": "optimize",
         "content": source_entry(content),
         "styles": [source_entry(s) for s in styles],
+        **({"regions": [[source_entry(m), source_entry(s)] for m, s in regions]} if regions else {}),
         **start,
         "options": values,
         "size": [last.image.shape[-1], last.image.shape[-2]],
