@@ -131,7 +131,7 @@ class OptimizeOptions:
         OPTIMISER,
     ] = None
     coarsest: Annotated[
-        int, Doc("Long side of the coarsest scale."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
+        int, Doc("Most that the coarsest scale's long side may be."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
     ] = 128
     optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the pixels."), OPTIMISER] = "adam"
     rate: Annotated[

@@ -1,12 +1,10 @@
-from itertools import pairwise
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import OptionError
-from impasto.image.resize import fit, fit_size, pyramid_sizes, resize
+from impasto.image.resize import fit, fit_size, resize
 
 sides = st.integers(1, 5000)
 
@@ -89,32 +87,3 @@ def test_the_long_side_fits_exactly(height: int, width: int, long_side: int, enl
     assert max(fitted) == (long_side if enlarge else min(long_side, max(height, width)))
     assert min(fitted) >= 1
     assert (fitted[0] >= fitted[1]) if height > width else (fitted[0] <= fitted[1]) or height == width
-
-
-def test_pyramid() -> None:
-    assert pyramid_sizes((768, 1024), 256) == [(192, 256), (384, 512), (768, 1024)]
-    assert pyramid_sizes((768, 1024), 257) == [(384, 512), (768, 1024)]
-    assert pyramid_sizes((40, 1024), 128) == [(40, 1024)]
-    assert pyramid_sizes((40, 1024), 128, minimum=10) == [(10, 256), (20, 512), (40, 1024)]
-    assert pyramid_sizes((10, 12), 64) == [(10, 12)]
-
-
-@pytest.mark.parametrize(("coarsest", "factor"), [(0, 2.0), (64, 1.0), (64, 0.5), (64, float("nan"))])
-def test_pyramid_refuses(coarsest: int, factor: float) -> None:
-    with pytest.raises(OptionError):
-        pyramid_sizes((100, 100), coarsest, factor)
-
-
-@given(
-    height=sides, width=sides, coarsest=sides, factor=st.floats(1.01, 4, allow_nan=False), minimum=st.integers(1, 64)
-)
-def test_a_pyramid_grows_to_the_size(height: int, width: int, coarsest: int, factor: float, minimum: int) -> None:
-    sizes = pyramid_sizes((height, width), coarsest, factor, minimum=minimum)
-    assert sizes[-1] == (height, width)
-    for small, large in pairwise(sizes):
-        assert small != large
-        assert small[0] <= large[0]
-        assert small[1] <= large[1]
-    for level in sizes[:-1]:
-        assert max(level) >= coarsest
-        assert min(level) >= minimum

@@ -1,14 +1,9 @@
 """Sizes and resizing: antialiased, and nowhere else in the package."""
 
-from itertools import count
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import OptionError
-
-LEAST_FACTOR = 1.01
-"""Between two levels of a pyramid."""
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -115,48 +110,3 @@ def fit(image: Tensor, long_side: int, *, enlarge: bool = False) -> Tensor:
     """
     height, width = image.shape[-2:]
     return resize(image, fit_size((height, width), long_side=long_side, enlarge=enlarge))
-
-
-def pyramid_sizes(
-    size: tuple[int, int], coarsest: int, factor: float = 2.0, *, minimum: int = 32
-) -> list[tuple[int, int]]:
-    """The sizes of a pyramid from coarse to fine.
-
-    Two neighbours differ by `factor`, counted down from `size`, so the first long side lies between `coarsest` and
-    `factor` times it.
-
-    Parameters
-    ----------
-    size : tuple of int
-        (H, W) of the finest level, in pixels.
-    coarsest : int
-        The long side that no coarser level goes below, in pixels.
-    factor : float
-        Side of a level over the side of the one before, 1.01 or more.
-    minimum : int
-        The short side that no coarser level goes below, in pixels.
-
-    Returns
-    -------
-    list of tuple of int
-        (H, W) of each level, growing; the last is exactly `size`, also where that is smaller than `coarsest` or
-        `minimum`.
-
-    Raises
-    ------
-    OptionError
-        If `factor` is less than 1.01, or `coarsest` or `minimum` not positive, or `size` has no pixels.
-    """
-    if not LEAST_FACTOR <= factor < float("inf"):
-        raise OptionError(f"a pyramid's factor is {factor:g}; it must be {LEAST_FACTOR:g} or more")
-    if coarsest < 1 or minimum < 1:
-        raise OptionError(f"a pyramid's coarsest sides are {coarsest} and {minimum}; each must be 1 or more")
-    sizes = [fit_size(size)]
-    for level in (fit_size(size, scale=factor**-k) for k in count(1)):
-        if max(level) < coarsest or min(level) < minimum:
-            break
-        if level != sizes[-1]:
-            sizes.append(level)
-        if max(level) == 1:
-            break
-    return sizes[::-1]

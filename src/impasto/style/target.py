@@ -204,9 +204,3 @@ def shares_of(weights: Sequence[float], styles: int) -> tuple[float, ...]:
     if total <= 0 or min(weights) < 0:
         raise OptionError("--style-weights must not be negative, and one must be positive")
     return tuple(w / total for w in weights)
-
-
-def describe(target: StyleTarget) -> str:
-    """One line for lists: title, artist, date."""
-    about = target.about
-    return ", ".join(v for v in (about.get("title"), about.get("artist"), about.get("date")) if v)

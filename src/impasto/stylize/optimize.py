@@ -78,10 +78,8 @@ def schedule(size: tuple[int, int], options: OptimizeOptions) -> list[Scale]:
     settings = options.settings
     total = settings.iterations
     sizes = [*dict.fromkeys(s for s in sizes if s < size), size][-total:]
-    shares = [1.0] * len(sizes)
-    spare = total - len(sizes)  # each scale has one iteration at least, and all of them the total
-    ends = [round(spare * sum(shares[:i]) / sum(shares)) for i in range(len(sizes) + 1)]
-    counts = [1 + b - a for a, b in pairwise(ends)]
+    ends = [round(total * i / len(sizes)) for i in range(len(sizes) + 1)]
+    counts = [b - a for a, b in pairwise(ends)]
     return [Scale(s, n, settings.rate) for s, n in zip(sizes, counts, strict=True)]
 
 
