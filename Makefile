@@ -31,8 +31,14 @@ check: $(READY_DEV) ## lint, formatting and types
 
 bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR TEACHER=FILE for those that need pictures and the teacher
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/loss_cost.py
+	$(BIN)/python benchmarks/memory.py
 ifdef DATASETS
 	$(BIN)/python benchmarks/quality.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--teacher $(TEACHER) --judge $(TEACHER))
+	$(BIN)/python benchmarks/reference.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/schedules.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/equal_time.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/seed_recipe.py --style $(DATASETS)/paintings/gallery/starry-night.jpg
 ifdef TEACHER
 	$(BIN)/python benchmarks/encoder.py --teacher $(TEACHER) --photos $(DATASETS)/photos --paintings $(DATASETS)/paintings --heldout $(DATASETS)/heldout.txt
 endif

@@ -21,7 +21,8 @@ from impasto.errors import ImpastoError, PictureError
 from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
-from impasto.options import OptimizeOptions, StyleLoss
+from impasto.options import OptimizeOptions
+from impasto.options import Quality as Effort
 from impasto.stylize.optimize import OptimizeStylizer
 from impasto.tools.metrics import Figures, Judgement, load_judge, markdown_table, over_photo
 from impasto.train.data import PICTURE_SUFFIXES
@@ -55,7 +56,8 @@ class Quality:
     )
     encoder: Annotated[str, Doc("The encoder that is painted on: a name or a model file.")] = "compact"
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
-    style_loss: Annotated[StyleLoss, Doc("The style loss that is painted with.")] = OptimizeOptions.style_loss
+    style_loss: Annotated[str, Doc("The style loss that is painted with.")] = OptimizeOptions.style_loss
+    quality: Annotated[Effort, Doc("The quality that is painted with.")] = "good"
     iterations: Annotated[int | None, Doc("Iterations in all scales together; the default's if not given.")] = None
 
     def __call__(self) -> None:
@@ -94,7 +96,9 @@ class Quality:
 
     def paint(self, name: str, encoder: VGG, contents: list[Path], styles: list[Path]) -> "Iterator[Result]":
         """Paint all pairs on one encoder; each result is listed once its file is there."""
-        options = OptimizeOptions(size=self.size, iterations=self.iterations, style_loss=self.style_loss)
+        options = OptimizeOptions(
+            quality=self.quality, size=self.size, iterations=self.iterations, style_loss=self.style_loss
+        )
         compute = choose_compute(options.device, options.precision)
         label = "" if name == self.encoder else f"-{name}"
         with (self.out / f"pairs{label}.tsv").open("w", encoding="utf-8") as pairs:

@@ -1,162 +1,296 @@
-"""How soon `optimize`'s way of working reaches the final loss of the classic recipe.
+"""How soon the classic recipe's final loss is reached: by itself, by one-scale baselines, and from coarse to fine.
 
-The recipe (preset `gatys`): 5,000 Adam steps at 0.0003 at full size. Ours: the same objective from coarse to fine with
-larger steps; what counts is the recipe's own loss at full size in float32. The recipe's curve is run once and kept as a
-CSV file (`impasto stylize CONTENT STYLE --preset gatys --run DIR` writes it as DIR/losses.csv); its time is the number
-of its steps times the seconds of a step, measured here the way public code runs it.
+The recipe (preset `gatys`): 5,000 Adam steps at 0.0003 at full size. Its curve was run once and is kept beside this
+file; its time is the number of its steps times the seconds of a step, measured here the way public code runs it. The
+baselines, Adam at 0.02 and L-BFGS, run that way too. Ours starts from the photo as the recipe does, minimises the same
+objective on smaller pictures, brings what has changed there to the full size, and ends with steps at it, in bfloat16
+where the processor has it. What counts is the recipe's loss at full size in float32, looked at after each step there.
+Each run of ours has a process of its own: targets, first calls and looks count, imports and reading files do not.
 """
 
-import csv
+import copy
 import math
 import shlex
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import skimage
 import torch
+import torch.nn.functional as F
 import tyro
-from speed import PlainVGG
+from speed import PlainVGG, random_vgg19
 from torch import Tensor
 from typing_extensions import Doc
 
 from impasto.device import Compute, choose_compute
 from impasto.errors import ImpastoError, PictureError
+from impasto.image.color import match_palette
 from impasto.image.io import read_image
-from impasto.image.resize import resize
+from impasto.image.resize import fit_size, resize
 from impasto.models.vgg import CONTENT_LAYER, VGG
 from impasto.models.weights import load_encoder
-from impasto.stylize.gatys import COMPACT_FEATURE_SCALE, LAYER_WEIGHTS, GatysLoss
+from impasto.style.statistics import gram_matrix
+from impasto.stylize.gatys import COMPACT_FEATURE_SCALE, LAYER_WEIGHTS, SHORT_SIDE, GatysLoss
 from impasto.tools.metrics import markdown_table
 
+CURVE = Path(__file__).with_suffix(".csv")
 FULL = Compute(torch.device("cpu"), None)
+HEADER = ("run", "steps", "s/step", "seconds to the goal", "loss", "recipe / run", "run / ours")
+HISTORY = 8
+"""Pairs of steps and gradients' changes that L-BFGS remembers."""
+FIRST_STEP = 1.25
+"""Length of its first step over that to where the loss, were it linear, would be zero (Polyak's step)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A way to the goal: its steps at each size, the seconds until there, inf if it was given up, and the last loss."""
+
+    steps: tuple[int, ...]
+    seconds: float
+    loss: float
+
+    def row(self, recipe: float, ours: float) -> tuple[object, ...]:
+        """The table's figures; `recipe` and `ours` are seconds."""
+        steps, ratios = " + ".join(map(str, self.steps)), (recipe / self.seconds, self.seconds / ours)
+        return steps, self.seconds / sum(self.steps), self.seconds, f"{self.loss:.4g}", *(f"{r:.4g}" for r in ratios)
 
 
 @dataclass(frozen=True)
 class SeedRecipe:
-    """Time to the classic recipe's final loss: the recipe's own, and ours."""
+    """Time to the classic recipe's final loss: the recipe's own, two baselines', and ours."""
 
-    style: Annotated[Path | None, Doc("The painting.")] = None
-    curve: Annotated[Path | None, Doc("The recipe's losses.csv on the same pair; its last row is the goal.")] = None
-    content: Annotated[Path | None, Doc("The photograph; scikit-image's coffee, 400x526 of it, if not given.")] = None
-    scales: Annotated[tuple[float, ...], Doc("Shares of the full size, coarse to fine.")] = (0.25, 0.5, 1.0)
-    iterations: Annotated[tuple[int, ...], Doc("Iterations at each; the last scale goes on until the goal.")] = (
-        30,
-        15,
-        60,
-    )
-    rates: Annotated[tuple[float, ...], Doc("Adam's rate at each, in normalised picture space.")] = (0.08, 0.05, 0.03)
-    repeats: Annotated[int, Doc("Timed repetitions; the median counts.")] = 5
+    style: Annotated[Path | None, Doc("The painting, which is not part of the project.")] = None
+    curve: Annotated[Path, Doc("The recipe's losses on the same pair; the last row is the goal.")] = CURVE
+    photo: Annotated[str, Doc("Scikit-image's photograph of that name, short side 400.")] = "coffee"
+    shares: Annotated[tuple[float, ...], Doc("Ours: coarse sizes over the full one.")] = (0.125, 0.25, 0.5)
+    steps: Annotated[tuple[int, ...], Doc("Ours: steps at each of them.")] = (6, 4, 4)
+    repeats: Annotated[int, Doc("Timed repetitions, of ours and of single steps; the median counts.")] = 5
+    patience: Annotated[float, Doc("A run is given up after so many seconds.")] = 600
+    others: Annotated[tuple[str, ...], Doc("Other pairs for ours, PHOTO=FILE each.")] = ()
 
     def __call__(self) -> None:
-        """Print the table."""
-        if self.style is None or self.curve is None:
-            print("seed_recipe: give the painting by --style FILE and the recipe's losses by --curve FILE")
+        """Print the tables."""
+        if self.style is None:
+            print("seed_recipe: give the painting of the recipe's curve by --style FILE")
             return
-        content = benchmark_photo() if self.content is None else read_image(self.content).tensor
-        size = (content.shape[2], content.shape[3])
-        style = resize(read_image(self.style).tensor, size)
-        net = load_encoder("compact")
-        FULL.network(net)
-        steps, goal = read_goal(self.curve)
-        step = plain_seconds(net, content, style, self.repeats)
-        runs = [self.race(net, content, style, goal) for _ in range(self.repeats)]
-        seconds, counts = statistics.median(r[0] for r in runs), runs[0][1]
-        print(f"`{shlex.join(['python', *sys.argv])}`: {size[0]}x{size[1]}, {torch.get_num_threads()} threads\n")
-        rows = [
-            ("the recipe", f"{steps}", f"{step:.3f}", steps * step, goal),
-            ("ours", " + ".join(map(str, counts)), "", seconds, runs[0][2]),
-            ("recipe / ours", "", "", steps * step / seconds, ""),
-        ]
-        print(markdown_table(("run", "steps", "s/step", "seconds to the goal", "recipe's loss, float32"), rows))
+        steps, first, goal = read_curve(self.curve)
+        content, style = read_pair(self.photo, self.style)
+        print(f"`{shlex.join(['python', *sys.argv])}`: {torch.get_num_threads()} threads, ", end="")
+        print(f"ours in {choose_compute('cpu')}, medians of {self.repeats}\n")
+        ours = self.race(self.photo, self.style, goal)
+        plain = PlainVGG(load_encoder("compact"))
+        recipe = steps * plain_step_seconds(plain, content, style, self.repeats)
+        runs = {
+            "the recipe": Run((steps,), recipe, goal),
+            "Adam at 0.02, one scale": self.baseline(plain, content, style, goal, "adam"),
+            "L-BFGS, one scale": self.baseline(plain, content, style, goal, "lbfgs"),
+            "ours": ours,
+        }
+        print(markdown_table(HEADER, [(name, *run.row(recipe, ours.seconds)) for name, run in runs.items()]))
+        with torch.no_grad():
+            exact = gatys_loss(load_encoder("compact"), FULL, content, style)
+            recoloured = float(exact(match_palette(content, style))["total"])
+        print(f"\nThe goal is {goal / first:.2%} of the first loss; ", end="")
+        print(f"the photo with the painting's mean and covariance of colours is at {recoloured / first:.2%}.\n")
+        self.extrapolate(steps, ours.steps, content, style)
+        if self.others:
+            print("\nOther pairs, ours, to the same share of their first loss:\n")
+            pairs = [pair.split("=", 1) for pair in self.others]
+            others = [(p, Path(s).stem, self.race(p, Path(s), goal / first)) for p, s in pairs]
+            print(markdown_table(HEADER[:5], [(f"{p}, {s}", *run.row(recipe, 1)[:4]) for p, s, run in others]))
 
-    def race(self, net: VGG, content: Tensor, style: Tensor, goal: float) -> tuple[float, list[int], float]:
-        """Seconds until the recipe's loss is below the goal, iterations at each scale, and the loss then."""
-        begun = time.perf_counter()
-        x, counts = content, []
-        for share, iterations, rate in zip(self.scales, self.iterations, self.rates, strict=True):
-            last = share == self.scales[-1]
-            size = (round(content.shape[2] * share), round(content.shape[3] * share))
-            compute = FULL if last else choose_compute("cpu")
-            loss = gatys_loss(net, compute, resize(content, size), resize(style, size))
-            counts.append(0)
-            for picture, value in descend(loss, resize(x, size), net, iterations, rate):
-                x = picture
-                if last and value <= goal:
-                    return time.perf_counter() - begun, counts, value
-                counts[-1] += 1
-        return math.inf, counts, math.nan
+    def race(self, photo: str, style: Path, goal: float) -> Run:
+        """The median of ours by its time, each in a fresh process."""
+        runs = []
+        for _ in range(self.repeats):
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                runs.append(pool.submit(self.ours, photo, style, goal).result())
+        return sorted(runs, key=lambda r: r.seconds)[len(runs) // 2]
+
+    def ours(self, photo: str, style_file: Path, goal: float) -> Run:
+        """From coarse to fine, at full size until the goal; a goal of less than 1 is a share of the first loss."""
+        content, style = read_pair(photo, style_file)
+        size, net, low = (content.shape[2], content.shape[3]), load_encoder("compact"), choose_compute("cpu")
+        if goal < 1:
+            goal *= float(gatys_loss(net, FULL, content, style)(content)["total"])
+        begun, x = time.perf_counter(), FULL.picture(content)
+        for share, steps in zip(self.shares, self.steps, strict=True):
+            small = shrunk(size, share)
+            loss = gatys_loss(net, low, resize(content, small), resize(style, small))
+            start = enlarge(x, small)
+            *_, end = (p for _, p in zip(range(steps), lbfgs(loss, start), strict=False))
+            x = x + enlarge(end - start, size)  # what is finer than that size stays as it was in the photo
+        exact = gatys_loss(net, FULL, content, style)
+        loss = copy.copy(exact)  # the same targets, but bfloat16
+        loss.compute = low
+        for i, picture in enumerate(lbfgs(loss, x), start=1):
+            with torch.no_grad():
+                value = float(exact(picture)["total"])
+            seconds = time.perf_counter() - begun
+            if value <= goal or seconds > self.patience:
+                return Run((*self.steps, i), seconds if value <= goal else math.inf, value)
+        raise AssertionError("L-BFGS goes on for ever")
+
+    def baseline(self, plain: PlainVGG, content: Tensor, style: Tensor, goal: float, optimiser: str) -> Run:
+        """One scale, the plain way; the variable is the recipe's, the normalised picture."""
+        begun, loss = time.perf_counter(), plain_loss(plain, content, style)
+        x = ((content - plain.mean) / plain.std).contiguous().requires_grad_(True)
+        # With one iteration a call L-BFGS evaluates the loss once; its tolerances are for smaller losses than this.
+        quasi_newton = torch.optim.LBFGS([x], max_iter=1, tolerance_grad=0, tolerance_change=0)
+        chosen = torch.optim.Adam([x], lr=0.02) if optimiser == "adam" else quasi_newton
+        steps = 0
+        while True:
+            total = loss(x * plain.std + plain.mean)
+            value, seconds = float(total.detach()), time.perf_counter() - begun
+            if value <= goal or seconds > self.patience:
+                return Run((steps,), seconds if value <= goal else math.inf, value)
+            chosen.zero_grad()
+            total.backward()
+            chosen.step(lambda value=value: value)
+            steps += 1
+
+    def extrapolate(self, recipe_steps: int, counts: tuple[int, ...], content: Tensor, style: Tensor) -> None:
+        """Print what the same steps take on VGG-19's shape."""
+        net, low, size = random_vgg19(), choose_compute("cpu"), (content.shape[2], content.shape[3])
+        recipe = recipe_steps * plain_step_seconds(PlainVGG(net), content, style, self.repeats)
+        exact, x = gatys_loss(net, FULL, content, style), FULL.picture(content)
+        with torch.no_grad():
+            rows, steps, rest = [], 0.0, median_seconds(lambda: exact(x), self.repeats)
+        for share, count in zip((*self.shares, 1.0), counts, strict=True):
+            small = shrunk(size, share)
+            pair, compute = (resize(content, small), resize(style, small)), FULL if share == 1 else low
+            targets = median_seconds(lambda pair=pair, compute=compute: gatys_loss(net, compute, *pair), self.repeats)
+            loss, x = gatys_loss(net, low, *pair), FULL.picture(pair[0]).requires_grad_(True)
+            step = median_seconds(lambda loss=loss, x=x: torch.autograd.grad(loss(x)["total"], x), self.repeats)
+            rows.append((f"{small[0]}x{small[1]}", count, step, targets))
+            steps, rest = steps + count * step, rest + targets
+        print("VGG-19's shape, random weights; an extrapolation from the steps above, not a run:\n")
+        print(markdown_table(("size", "steps", "s/step, ours", "s for targets"), rows))
+        totals = {"the recipe": recipe, "ours, steps": steps, "ours, with targets and a float32 look": steps + rest}
+        rows = [(name, seconds, recipe / seconds) for name, seconds in totals.items()]
+        print("\n" + markdown_table(("run", "seconds", "recipe / run"), rows))
+
+
+def lbfgs(loss: GatysLoss, x: Tensor) -> Iterator[Tensor]:
+    """The pictures after each step of L-BFGS; a step that made the loss larger is taken back and quartered.
+
+    One evaluation of the loss a step, no line search. The least loss is near zero, which gives the first step.
+    """
+    pairs: list[tuple[Tensor, Tensor]] = []
+    last: tuple[Tensor, float, Tensor] | None = None
+    step = torch.zeros_like(x)
+    while True:
+        x = x.detach().requires_grad_(True)
+        total = loss(x)["total"]
+        value = float(total.detach())
+        if last is not None and value > last[1]:
+            step = step / 4
+            x = last[0] + step
+        else:
+            (gradient,) = torch.autograd.grad(total, x)
+            x = x.detach()
+            if last is not None and dot(step, gradient - last[2]) > 0:
+                pairs = [*pairs, (step, gradient - last[2])][-HISTORY:]
+            last = x, value, gradient
+            step = -preconditioned(gradient, pairs, FIRST_STEP * value / dot(gradient, gradient))
+            x = x + step
+        yield x
+
+
+def preconditioned(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]], first: float) -> Tensor:
+    """The inverse Hessian, as L-BFGS knows it from pairs (s, y), times the gradient; without any, `first` times it."""
+    q, shares = gradient, []
+    for s, y in reversed(pairs):
+        shares.append(dot(s, q) / dot(s, y))
+        q = q - shares[-1] * y
+    q = q * (dot(*pairs[-1]) / dot(pairs[-1][1], pairs[-1][1]) if pairs else first)
+    for (s, y), share in zip(pairs, reversed(shares), strict=True):
+        q = q + s * (share - dot(y, q) / dot(s, y))
+    return q
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    return float((a * b).sum())
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize without a clamp, to a larger or smaller (H, W): here pictures leave [0, 1], as the recipe's do."""
+    return F.interpolate(x, size, mode="bicubic", align_corners=False, antialias=True)
+
+
+def shrunk(size: tuple[int, int], share: float) -> tuple[int, int]:
+    return round(size[0] * share), round(size[1] * share)
 
 
 def gatys_loss(net: VGG, compute: Compute, content: Tensor, style: Tensor) -> GatysLoss:
-    return GatysLoss(
-        net, compute, compute.picture(content), compute.picture(style), feature_scale=COMPACT_FEATURE_SCALE
-    )
+    compute.network(net)
+    scale = COMPACT_FEATURE_SCALE if net.heads else 1.0
+    return GatysLoss(net, compute, compute.picture(content), compute.picture(style), feature_scale=scale)
 
 
-def descend(loss: GatysLoss, start: Tensor, net: VGG, iterations: int, rate: float) -> Iterator[tuple[Tensor, float]]:
-    """Adam in normalised picture space; yields a picture and its own loss, the start's first."""
-    x = ((FULL.picture(start) - net.mean) / net.std).requires_grad_(True)
-    optimiser = torch.optim.Adam([x], lr=rate, betas=(0.9, 0.99))
-    for i in range(iterations + 1):
-        picture = x * net.std + net.mean
-        total = loss(picture)["total"]
-        yield picture.detach(), float(total.detach())
-        if i < iterations:
-            optimiser.zero_grad()
-            total.backward()
-            optimiser.step()
-
-
-def plain_seconds(net: VGG, content: Tensor, style: Tensor, repeats: int) -> float:
-    """Median seconds of a recipe step as public code runs it: NCHW, float32, raw Gram matrices by autograd, Adam."""
-    plain = PlainVGG(net)
-    k = COMPACT_FEATURE_SCALE
+def plain_loss(plain: PlainVGG, content: Tensor, style: Tensor) -> Callable[[Tensor], Tensor]:
+    """The recipe's loss as public code computes it: NCHW, float32, raw Gram matrices by autograd."""
+    k = COMPACT_FEATURE_SCALE if plain.heads else 1.0
     with torch.no_grad():
-        grams = {n: raw_gram(f * k) for n, f in plain(style).items()}
+        grams = {n: gram_matrix(f * k, normalise=False) for n, f in plain(style).items()}
         target = plain(content)[CONTENT_LAYER] * k
-    x = content.clone().contiguous().requires_grad_(True)
-    optimiser = torch.optim.Adam([x], lr=0.0003)
-    times = []
-    for i in range(repeats + 1):
-        begun = time.perf_counter()
+
+    def loss(x: Tensor) -> Tensor:
         features = plain(x)
         total = (features[CONTENT_LAYER] * k - target).square().mean()
         for name, weight in LAYER_WEIGHTS.items():
             f = features[name] * k
-            difference = (raw_gram(f) - grams[name]).square().mean()
+            difference = (gram_matrix(f, normalise=False) - grams[name]).square().mean()
             total = total + 1e6 * weight * difference / f[0].numel()
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-        if i:
-            times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+        return total
+
+    return loss
 
 
-def raw_gram(features: Tensor) -> Tensor:
-    f = features.flatten(2)[0]
-    return f @ f.t()
+def plain_step_seconds(plain: PlainVGG, content: Tensor, style: Tensor, repeats: int) -> float:
+    """Median seconds of a recipe's loss and its gradient the plain way; Adam's own part is left out."""
+    loss, x = plain_loss(plain, content, style), content.clone().contiguous().requires_grad_(True)
+    return median_seconds(lambda: torch.autograd.grad(loss(x), x), repeats)
 
 
-def read_goal(path: Path) -> tuple[int, float]:
-    """The recipe's number of steps and its last total loss."""
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of the repetitions, after one that does not count."""
+    times = []
+    for _ in range(repeats + 1):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times[1:])
+
+
+def read_curve(path: Path) -> tuple[int, float, float]:
+    """The recipe's number of steps, its first and its last total loss."""
     try:
-        with path.open(newline="") as file:
-            last = list(csv.DictReader(file))[-1]
-        return int(last["iteration"]), float(last["total"])
-    except (OSError, KeyError, IndexError, ValueError) as error:
+        rows = [row.split(",") for row in path.read_text().splitlines() if not row.startswith("#")]
+        iteration, total = rows[0].index("iteration"), rows[0].index("total")
+        return int(rows[-1][iteration]), float(rows[1][total]), float(rows[-1][total])
+    except (OSError, IndexError, ValueError) as error:
         raise PictureError(f"{path} is not a losses.csv of a run: {error}") from error
 
 
-def benchmark_photo() -> Tensor:
-    """The middle of scikit-image's coffee cup, (1, 3, 400, 526)."""
-    (path,) = Path(skimage.data_dir).glob("coffee.*")
-    return read_image(path).tensor[:, :, :, 37:563]
+def read_pair(photo: str, style: Path) -> tuple[Tensor, Tensor]:
+    """Scikit-image's photograph with a short side of 400, of the coffee cup the middle 526 columns; the painting so."""
+    found = next(iter(Path(skimage.data_dir).glob(f"{photo}.*")), None)
+    if found is None:
+        raise PictureError(f"scikit-image has no photograph {photo!r} here; coffee, astronaut and chelsea come with it")
+    x = read_image(found).tensor
+    if photo == "coffee":
+        x = x[:, :, :, 37:563]
+    x = resize(x, fit_size((x.shape[2], x.shape[3]), short_side=SHORT_SIDE, enlarge=True))
+    return x, resize(read_image(style).tensor, (x.shape[2], x.shape[3]))
 
 
 if __name__ == "__main__":

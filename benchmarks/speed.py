@@ -27,8 +27,9 @@ from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGG19
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision
 from impasto.ranges import Range, check_ranges
-from impasto.style.losses import PerceptualLoss
+from impasto.style.perceptual import PerceptualLoss, View
 from impasto.style.statistics import raw_moments
+from impasto.style.terms import ContentTerm, MomentsTerm, Part
 from impasto.tools.metrics import markdown_table
 
 LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
@@ -149,9 +150,15 @@ def our_step(net: VGG, content: Tensor, style: Tensor, precision: Precision) -> 
     compute.network(net)
     with torch.no_grad(), compute.autocast():
         moments = {k: raw_moments(f) for k, f in net(compute.picture(style), STYLE_LAYERS).items()}
-    content = compute.picture(content)
+    content, view = compute.picture(content), View(net, compute)
+    features = view.features(content, (CONTENT_LAYER,))
+    shares: dict[str, float] = dict.fromkeys(STYLE_LAYERS, 1 / len(STYLE_LAYERS))
     loss = PerceptualLoss(
-        net, compute, content, moments, content_weight=SETTINGS.content_weight, style_weight=SETTINGS.style_weight
+        view,
+        {
+            "content": (SETTINGS.content_weight, ContentTerm(net, features, {CONTENT_LAYER: 1.0})),
+            "style": (SETTINGS.style_weight, MomentsTerm("gram", net, [(Part(1.0, None), moments)], shares)),
+        },
     )
     x = content.clone().requires_grad_(True)
     return lambda: torch.autograd.grad(loss(x)["total"], x)[0]

@@ -27,9 +27,11 @@ from impasto.image.io import read_image, read_record
 from impasto.models.vgg import STYLE_LAYERS
 from impasto.models.weights import load_encoder
 from impasto.style import builtin
-from impasto.style.losses import PerceptualLoss, gram_loss
+from impasto.style.losses import gram_loss
+from impasto.style.perceptual import PerceptualLoss
 from impasto.style.statistics import head_metric
 from impasto.style.target import StyleTarget
+from impasto.stylize.optimize import Masked
 from impasto.tools import progress
 
 QUICK = ["--size", "96", "--iterations", "15"]
@@ -98,6 +100,68 @@ def test_stylize(here: Path, run: Run) -> None:
         here / "photo.png", here / "style.jpg", 96
     )
     assert sorted(p.name for p in here.iterdir()) == ["other.png", "painting.png", "photo.png", "style.jpg"]
+
+
+def test_lists_of_numbers_before_the_pictures(here: Path, run: Run) -> None:
+    """With commas or with spaces, and whatever stands behind them."""
+    common = ["--size", "64", "--coarsest", "48", "--precision", "float32", "--style-loss", "gram", "--run", "run"]
+    lists = ["--style-weights", "2", "1", "--style-scale", "1", "2", "--iterations", "4", "3"]
+    assert run("stylize", *common, *lists, "photo.png", "style.jpg", "other.png", "-o", "first.png")[0] == 0
+    record = read_record("first.png")
+    assert record is not None
+    options = record["options"]
+    assert (options["style_weights"], options["style_scale"], options["iterations"]) == ([2, 1], [1, 2], [4, 3])
+    with open("run/losses.csv", newline="") as file:
+        assert [int(row["scale"]) for row in csv.DictReader(file)] == [48] * 4 + [64] * 3
+    commas = ["--style-weights", "2,1", "--style-scale", "1,2", "--iterations", "4,3"]
+    assert run("stylize", "photo.png", "style.jpg", "other.png", *commas, *common[:-2], "-o", "second.png")[0] == 0
+    assert Path("second.png").read_bytes() == Path("first.png").read_bytes()
+    # Each of them matters: without, another picture comes out.
+    for i in range(0, 6, 2):
+        fewer = [*commas[:i], *commas[i + 2 :]]
+        fewer += ["--iterations", "7,7"] if i == 4 else []
+        assert run("stylize", "photo.png", "style.jpg", "other.png", *fewer, *common[:-2], "-o", "third.png")[0] == 0
+        assert not np.array_equal(pixels("third.png"), pixels("first.png"))
+
+
+def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
+    for arguments, message in (
+        (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but the scales are 2 (48, 64 pixels)"),
+        (["--style-weights", "2", "1"], "2"),
+        (["--style-scale", "1,2"], "2 --style-scale for 1 styles; give one, or one for each"),
+        (["--time", "soon"], "30s, 2m or 1h"),
+        (["--time", "3s", "--iterations", "4"], "--time and --iterations exclude each other"),
+    ):
+        code, _, err = run("stylize", *arguments, "photo.png", "style.jpg", "--size", "64", "--coarsest", "48")
+        assert code == 2
+        assert one_line(err)
+        assert message in err
+
+
+def test_as_long_as_the_time_allows(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were an evaluation a second, 10 s would allow 9 or 10 of them and 30 s 28, less what reading the files took."""
+    monkeypatch.setattr(Masked, "seconds", lambda *_: 1.0)
+    common = ["--size", "48", "--coarsest", "48", "--precision", "float32", "--style-loss", "gram"]
+    counts = []
+    for given in ("10", "30s", "0.5m"):
+        assert run("stylize", "photo.png", "style.jpg", *common, "--time", given, "-o", "out.png")[0] == 0
+        record = read_record("out.png")
+        assert record is not None
+        counts.append(record["iterations"])
+    assert 4 <= counts[0] <= 10
+    assert all(20 <= c <= 28 for c in counts[1:])
+
+
+def test_the_mask(here: Path, run: Run) -> None:
+    """Where it is black the photograph stays, to the last bit; where it is white it is painted."""
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:, 15:] = 255
+    Image.fromarray(mask).save("mask.png")
+    options = ["--size", "120", "--iterations", "12", "--mask", "mask.png", "--mask-feather", "1"]
+    assert run("stylize", "photo.png", "style.jpg", "-o", "out.png", *options)[0] == 0
+    change = np.abs(pixels("out.png").astype(int) - pixels("photo.png").astype(int)).mean(2)
+    assert change[:, :48].max() == 0
+    assert change[:, 72:].mean() > 10
 
 
 def test_without_a_name_the_painting_is_named_after_both(here: Path, run: Run) -> None:
@@ -334,13 +398,14 @@ def test_ctrl_c_writes_the_painting_so_far(here: Path) -> None:
     assert process.returncode == 130
     first, last = err.splitlines()
     assert first.startswith("impasto: stopped at iteration ")
-    assert first.endswith(" of 100000; the painting so far is in painting.png")
+    assert first.endswith(" of 100000; the painting so far is in painting.png; `impasto stylize --resume run` goes on")
     assert last == "impasto: stopped"
     record = read_record("painting.png")
     assert record is not None
     assert 4 <= record["iterations"] < 100000
     assert (pixels("painting.png") != pixels("run/snapshots/000002.png")).any()
-    for name in ("record.json", "losses.csv", "losses.png", "side-by-side.png"):
+    assert (record["interrupted"], record["total"]) == (True, 100000)
+    for name in ("record.json", "losses.csv", "losses.png", "side-by-side.png", "checkpoint.pt"):
         assert (here / "run" / name).stat().st_size > 0
 
 
@@ -461,7 +526,7 @@ def one_line(err: str) -> bool:
 BAD_VALUES = {
     "--size": ["x", "", "31", "-5", "1e3", "99999999", "nan"],
     "--scale": ["x", "0", "-1", "nan", "inf", "17"],
-    "--iterations": ["0", "-1", "1.5", "ten", "99999999999"],
+    "--iterations": ["0", "-1", "1.5", "ten", "99999999999", "2,2", "2,", "1,x"],
     "--coarsest": ["0", "x", "31"],
     "--quality": ["", "x", "Good", "0"],
     "--preset": ["x", "GATYS", "1"],
@@ -469,7 +534,11 @@ BAD_VALUES = {
     "--style-weight": ["x", "-0.1", "nan", "-inf"],
     "--tv-weight": ["-1", "one"],
     "--style-weights": ["x", "-1", "nan", "1 2 3", "0", ""],
-    "--style-scale": ["0", "9", "x", "nan"],
+    "--style-scale": ["0", "9", "x", "nan", "1,2,3", "1,"],
+    "--time": ["0", "-1s", "x", "", "3 days", "1e9h"],
+    "--mask": ["nothing.png", "broken.png", "empty.png", "folder"],
+    "--region": ["photo.png", "=style.jpg", "nothing.png=style.jpg", "photo.png=nothing", "photo.png=broken.png"],
+    "--resume": ["nothing", "folder", "photo.png"],
     "--rate": ["0", "-1", "11", "nan", "fast"],
     "--optimizer": ["sgd", "", "Adam"],
     "--start": ["nothing.png", "broken.png", "empty.png", "text.txt", "."],
@@ -515,6 +584,8 @@ VERBS = [
     ["train", "encoder", "--teacher", "text.txt", "--photos", ".", "--paintings", ".", "--out", "e.safetensors"],
     ["train", "encoder", "--teacher", "foreign.safetensors", "--photos", ".", "--paintings", ".", "--out", "e"],
     ["styles", "more"],
+    *(["stylize", "--resume"], ["stylize", "--resume", "nothing"], ["stylize", "--resume", "photo.png"]),
+    *(["stylize", "--resume", "folder"], ["stylize", "photo.png", "style.jpg", "--resume", "folder"]),
     ["--", "stylize"],
     ["stylize", "-", "style.jpg", "-o", "out.png"],
     ["stylize", "photo.png", "-", "-o", "out.png"],

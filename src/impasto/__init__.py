@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from .image.io import read_image, write_image
     from .image.picture import Picture
     from .models.weights import load_encoder
-    from .options import OptimizeOptions
+    from .options import OptimizeOptions, TextureOptions
     from .style.target import StyleTarget
-    from .stylize.api import stylize
-    from .stylize.choose import load_stylizer
+    from .stylize.api import stylize, texture
+    from .stylize.choose import load_stylizer, load_texture
+    from .stylize.several import stylize_many
 
 __version__ = "0.1.0"
 
@@ -41,13 +42,17 @@ __all__ = [
     "PictureError",
     "StyleError",
     "StyleTarget",
+    "TextureOptions",
     "TrainingError",
     "WeightsError",
     "__version__",
     "load_encoder",
     "load_stylizer",
+    "load_texture",
     "read_image",
     "stylize",
+    "stylize_many",
+    "texture",
     "write_image",
 ]
 
@@ -55,9 +60,13 @@ _HOMES = {
     "OptimizeOptions": ".options",
     "Picture": ".image.picture",
     "StyleTarget": ".style.target",
+    "TextureOptions": ".options",
     "load_encoder": ".models.weights",
     "load_stylizer": ".stylize.choose",
+    "load_texture": ".stylize.choose",
     "read_image": ".image.io",
+    "stylize_many": ".stylize.several",
+    "texture": ".stylize.api",
     "write_image": ".image.io",
 }
 

@@ -1,4 +1,4 @@
-"""The command line's entry: version, errors and exit codes. The verbs are in `verbs.py`.
+"""The command line's entry: version, errors and exit codes. The verbs are in `verbs/`.
 
 Nothing heavy is loaded for `--version` and `--help`.
 """
@@ -13,9 +13,10 @@ from typing import Any
 
 from . import __version__
 from .errors import ImpastoError, OptionError
+from .tools.stopping import Terminated, terminable
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
+        The exit code: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if args and args[0] in ("--version", "-V"):
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
     try:
-        _parse(args)()
-        sys.stdout.flush()
+        with terminable():
+            _parse(args)()
+            sys.stdout.flush()
         return 0
     except SystemExit as end:  # after --help
         return end.code if isinstance(end.code, int) else 0
@@ -47,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("stopped", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _fail("stopped", TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone; let Python's own flush at exit go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

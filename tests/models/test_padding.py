@@ -1,11 +1,11 @@
-"""Reflection padding against PyTorch's own."""
+"""Reflection and circular padding against PyTorch's own."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.models.padding import reflection_pad
+from impasto.models.padding import circular_pad, reflection_pad
 
 
 def random(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
@@ -55,3 +55,30 @@ def test_backward_keeps_the_gradient_it_was_given() -> None:
 def test_too_small(height: int, width: int, pad: int) -> None:
     with pytest.raises(ValueError, match=f"{width}x{height} picture is too small to be padded by {pad}"):
         reflection_pad(torch.zeros(1, 1, height, width), pad)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("shape", "pad"), [((2, 3, 7, 9), 1), ((1, 4, 5, 8), 5), ((1, 1, 3, 40), 2), ((1, 3, 4, 4), 0)]
+)
+def test_circular_equals_torch(shape: tuple[int, ...], pad: int, layout: torch.memory_format) -> None:
+    x = random(*shape, layout=layout)
+    ours, theirs = x.clone().requires_grad_(True), x.clone().requires_grad_(True)
+    y, expected = circular_pad(ours, pad), F.pad(theirs, (pad,) * 4, mode="circular")
+    assert torch.equal(y, expected)
+    weight = random(*y.shape)
+    (y * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad", [3, 4, 5, 11])
+def test_a_picture_smaller_than_its_circular_padding_is_repeated(pad: int) -> None:
+    """Pixel (y, x) of the padded is pixel (y - pad, x - pad) of the plane that the picture tiles."""
+    x = random(1, 2, 3, 4)
+    rows, columns = (torch.arange(-pad, n + pad) % n for n in (3, 4))
+    assert torch.equal(circular_pad(x, pad), x[:, :, rows][:, :, :, columns])
+    x = x.double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: circular_pad(x, pad), (x,))

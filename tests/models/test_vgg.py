@@ -1,4 +1,4 @@
-"""The VGG encoders: names, early stop, gradients, pooling, normalisation, batch norm folded away."""
+"""The VGG encoders: names, early stop, gradients, visits, pooling, normalisation, batch norm folded away."""
 
 import json
 from collections.abc import Callable
@@ -96,6 +96,80 @@ def test_gradcheck(config: VGGConfig) -> None:
     net = tiny(replace(config, widths=(2, 2, 2, 2, 2), heads={})).double()
     x = picture(5, 6).double().requires_grad_(True)
     assert torch.autograd.gradcheck(lambda x: tuple(net(x, ["conv1_2", "relu2_1"]).values()), (x,))
+
+
+# What `visit` is tested with: every kind of layer, those beside a pooling above all.
+VISITED = ("pool2", "conv1_1", "relu1_2", "conv2_2", "relu3_1", "pool4", "conv5_1", "relu5_1")
+
+
+def test_a_visit_goes_by_the_layers_in_their_order() -> None:
+    """Each layer once and as `forward` gives it, whatever the order that they are asked for in."""
+    net, met = tiny(), []
+
+    def measure(layer: str, features: Tensor) -> Tensor:
+        met.append((layer, features))
+        return features.mean((0, 2, 3))
+
+    found = net.visit(picture(), (*VISITED, "relu1_2"), measure)
+    expected = net(picture(), VISITED)
+    in_order = sorted(VISITED, key=lambda k: net.layers[k])
+    assert [k for k, _ in met] == list(found) == list(expected) == in_order
+    for layer, features in met:
+        assert torch.equal(features, expected[layer]), layer
+        assert torch.equal(found[layer], features.mean((0, 2, 3)))
+
+
+def test_a_visit_measures_before_it_goes_deeper() -> None:
+    """What is measured of a layer must not wait for the others, or all the features would be held."""
+    net, done = tiny(), []
+    for name, conv in net.convolutions():
+        conv.register_forward_hook(lambda *_, name=name: done.append(name))
+    net.visit(picture(), ["relu1_2", "relu2_1"], lambda layer, f: f.new_tensor(done.append(layer) or 0.0))
+    assert done == ["conv1_1", "conv1_2", "relu1_2", "conv2_1", "relu2_1"]
+
+
+@pytest.mark.parametrize("config", [TINY, REFLECT, replace(TINY, batch_norm=True)], ids=["zeros", "reflect", "norm"])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("low", [None, torch.bfloat16], ids=str)
+def test_checkpointing_changes_neither_values_nor_gradients(
+    config: VGGConfig, pooling: str, low: torch.dtype | None
+) -> None:
+    """Also under autocast, which the second computation happens under too."""
+    net, results = tiny(config, pooling=pooling), []
+    for checkpointing in (False, True):
+        x = picture().requires_grad_(True)
+        with torch.autocast("cpu", low or torch.float32, enabled=low is not None):
+            found = net.visit(x, VISITED, lambda _, f: f.float().square().mean((0, 2, 3)), checkpointing)
+        torch.cat(list(found.values())).sum().backward()
+        results.append((found, x.grad))
+    (plain, gradient), (checkpointed, again) = results
+    assert list(plain) == list(checkpointed)
+    assert all(torch.equal(plain[k], checkpointed[k]) for k in plain)
+    torch.testing.assert_close(again, gradient)
+
+
+def test_checkpointing_computes_each_block_again_when_its_turn_has_come() -> None:
+    net, done = tiny(), []
+    for name, conv in net.convolutions():
+        conv.register_forward_hook(lambda *_, name=name: done.append(name))
+    x = picture().requires_grad_(True)
+    found = net.visit(x, ["relu3_1"], lambda _, f: f.square().mean(), checkpointing=True)
+    there = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
+    assert done == there
+    found["relu3_1"].backward()
+    assert done[5:] == ["conv3_1", "conv2_1", "conv2_2", "conv1_1", "conv1_2"]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_visit_that_cannot_be_measures_nothing(checkpointing: bool) -> None:
+    def never(layer: str, features: Tensor) -> Tensor:
+        raise AssertionError(layer)
+
+    assert tiny().visit(picture(), [], never, checkpointing) == {}
+    with pytest.raises(OptionError, match="tiny has no layer 'relu6_1'"):
+        tiny().visit(picture(), ["relu1_1", "relu6_1"], never, checkpointing)
+    with pytest.raises(OptionError, match=r"a 52x12 picture is too small for tiny's relu5_1, .* 16 pixels"):
+        tiny().visit(picture(12), ["relu1_1", "relu5_1"], never, checkpointing)
 
 
 def test_normalises_inside() -> None:

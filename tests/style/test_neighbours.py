@@ -97,6 +97,31 @@ def test_neighbour_loss_by_hand() -> None:
 def test_neighbour_loss_gradcheck() -> None:
     f, matched = features(0, 2, 3, 2, 4).requires_grad_(True), features(1, 2, 3, 2, 4)
     assert torch.autograd.gradcheck(lambda f: neighbour_loss(f, matched, matched.mean((0, 2, 3))), (f,))
+    weights = features(2, 1, 1, 2, 4).abs()
+    assert torch.autograd.gradcheck(lambda f: neighbour_loss(f, matched, matched.mean((0, 2, 3)), weights), (f,))
+
+
+def test_neighbour_loss_with_weights_by_hand() -> None:
+    """The distances 0, 1 and 2 of the places above, with the weights 2, 1 and 1."""
+    f = torch.tensor([[[[3.0, 1.0, 0.0]], [[1.0, 5.0, 0.0]]]])
+    matched = torch.tensor([[[[2.0, 2.0, 3.0]], [[1.0, 1.0, 3.0]]]])
+    weights = torch.tensor([[[[0.5, 0.25, 0.25]]]])
+    assert neighbour_loss(f, matched, torch.ones(2), weights).item() == pytest.approx((0 * 2 + 1 + 2) / 4)
+    assert neighbour_loss(f, matched, torch.ones(2), 3 * weights).item() == pytest.approx(3 / 4)
+    assert neighbour_loss(f, matched, torch.ones(2), 0 * weights).item() == 0
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["one mask", "a mask each"])
+def test_neighbour_loss_with_weights_looks_at_no_other_place(own: bool) -> None:
+    f, matched, centre = features(0, 2, 3, 4, 5), features(1, 2, 3, 4, 5), features(2, 3)
+    weights = torch.zeros(2 if own else 1, 1, 4, 5)
+    weights[..., 1:3, :4] = 1
+    found = neighbour_loss(f, matched, centre, weights)
+    assert torch.allclose(found, neighbour_loss(f[..., 1:3, :4], matched[..., 1:3, :4], centre))
+    f.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(neighbour_loss(f, matched, centre, weights).sum(), f)
+    assert gradient[..., 0, :].abs().max() == gradient[..., 4].abs().max() == 0
+    assert (gradient[..., 1:3, :4].abs().sum(1) > 0).all()
 
 
 def test_neighbour_loss_where_a_column_is_the_centre_is_finite() -> None:

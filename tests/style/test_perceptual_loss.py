@@ -1,23 +1,33 @@
-"""PerceptualLoss: the sum of the losses that it names, and no gradient but the picture's."""
+"""PerceptualLoss and View: the sum of the terms that it is made of, seen through one encoder, however it looks."""
 
-from typing import Any
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from impasto.device import Compute
-from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
-from impasto.style.losses import PerceptualLoss, content_loss, gram_loss, total_variation
+from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
+from impasto.style.losses import content_loss, gram_loss, total_variation
+from impasto.style.perceptual import PerceptualLoss, Term, View
 from impasto.style.statistics import head_metric, raw_moments
+from impasto.style.terms import ContentTerm, MomentsTerm, Part, VariationTerm
 
 PLAIN = Compute(torch.device("cpu"), None)
+LOW = Compute(torch.device("cpu"), torch.bfloat16)
 HEADS = {"relu1_1": 7, "relu3_1": 9, CONTENT_LAYER: 5}
 LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
+SHARES: dict[str, float] = dict.fromkeys(STYLE_LAYERS, 1 / 5)
+REACH = 48
+"""A margin, in pixels, beyond what the tiny network's deepest layer sees."""
 
 
-def network(heads: dict[str, int]) -> VGG:
-    net = VGG(VGGConfig((3, 4, 5, 6, 4), (1, 1, 1, 2, 1), heads), "tiny").eval()
+def network(heads: dict[str, int], padding: Literal["zeros", "reflect"] = "zeros") -> VGG:
+    net = VGG(VGGConfig((3, 4, 5, 6, 4), (1, 1, 1, 2, 1), heads, padding), "tiny").eval()
     net.initialise(torch.Generator().manual_seed(0))
     for k, head in net.heads.items():
         torch.nn.init.uniform_(head.get_parameter("bias"), generator=torch.Generator().manual_seed(len(k)))
@@ -35,13 +45,42 @@ def moments_of(net: VGG, picture: Tensor) -> dict[str, Tensor]:
     return {k: raw_moments(f) for k, f in net(picture, STYLE_LAYERS).items()}
 
 
-def loss_of(net: VGG, content: Tensor | None = CONTENT, **arguments: Any) -> PerceptualLoss:
-    weights: dict[str, Any] = {"content_weight": 0.3, "style_weight": 2.0, "tv_weight": 0.7, **arguments}
-    return PerceptualLoss(net, PLAIN, content, moments_of(net, STYLE), **weights)
+def terms_of(
+    view: View, content: Tensor, *, kind: Literal["gram", "moments"] = "gram", mask: Tensor | None = None
+) -> dict[str, Term]:
+    """The three terms that most paintings have, of `STYLE` in what a mask holds."""
+    moments = moments_of(view.encoder, STYLE.to(content))
+    return {
+        "content": ContentTerm(view.encoder, view.features(content, (CONTENT_LAYER,)), {CONTENT_LAYER: 1.0}),
+        "style": MomentsTerm(kind, view.encoder, [(Part(1.0, mask), moments)], SHARES),
+        "tv": VariationTerm(),
+    }
+
+
+def loss_of(
+    net: VGG,
+    content: Tensor = CONTENT,
+    weights: Mapping[str, float] | None = None,
+    compute: Compute = PLAIN,
+    kind: Literal["gram", "moments"] = "gram",
+    **arguments: Any,
+) -> PerceptualLoss:
+    view = View(net, compute, **arguments)
+    weights = weights or {"content": 0.3, "style": 2.0, "tv": 0.7}
+    return PerceptualLoss(view, {k: (weights.get(k, 0.0), t) for k, t in terms_of(view, content, kind=kind).items()})
+
+
+def gradient_of(loss: PerceptualLoss, image: Tensor) -> Tensor:
+    image = image.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(image)["total"], image)
+    return gradient
+
+
+# -- the sum ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
-def test_it_is_the_losses_added_up(heads: dict[str, int]) -> None:
+def test_it_is_the_terms_added_up(heads: dict[str, int]) -> None:
     net = network(heads)
     found, content, style = net(IMAGE, LAYERS), net(CONTENT, LAYERS), moments_of(net, STYLE)
     head = net.heads[CONTENT_LAYER] if heads else torch.nn.Identity()
@@ -68,54 +107,71 @@ def test_the_heads_are_the_space_of_the_style_distance() -> None:
         wide = net.heads[k] if k in HEADS else torch.nn.Identity()
         parts.append(gram_loss(raw_moments(wide(found[k])), raw_moments(wide(wanted[k]))).item())
     narrow = [gram_loss(raw_moments(found[k]), raw_moments(wanted[k])).item() for k in STYLE_LAYERS]
-    total = loss_of(net, None, style_weight=1.0, tv_weight=0.0)(IMAGE)["style"].item()
+    total = loss_of(net, weights={"style": 1.0})(IMAGE)["style"].item()
     assert total == pytest.approx(sum(parts) / 5, rel=1e-3)
     assert total != pytest.approx(sum(narrow) / 5, rel=1e-2)
 
 
+@pytest.mark.parametrize("names", [{"style", "tv"}, {"content", "tv"}, {"content", "style"}, {"content"}, {"tv"}])
+def test_a_term_of_weight_zero_is_off(names: set[str]) -> None:
+    assert loss_of(network({}), weights=dict.fromkeys(names, 1.0))(IMAGE).keys() == {"total", *names}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        ({"content_weight": 0.0}, {"style", "tv"}),
-        ({"content": None}, {"style", "tv"}),
-        ({"style_weight": 0.0}, {"content", "tv"}),
-        ({"tv_weight": 0.0}, {"content", "style"}),
-        ({"tv_weight": 0.0, "style_weight": 0.0}, {"content"}),
-        ({"tv_weight": 0.0, "content_weight": 0.0}, {"style"}),
-    ],
+    ("name", "layers"), [("content", [(CONTENT_LAYER,)]), ("style", [STYLE_LAYERS]), ("tv", [])], ids=str
 )
-def test_a_term_of_weight_zero_is_off(arguments: dict[str, Any], names: set[str]) -> None:
-    assert loss_of(network({}), **arguments)(IMAGE).keys() == {"total", *names}
+def test_a_term_that_is_off_is_not_computed(
+    name: str, layers: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder is asked for the layers of the other terms alone, and not at all for a term of the pixels."""
+    asked: list[tuple[str, ...]] = []
+    visit, loss = VGG.visit, loss_of(network({}), weights={name: 1.0})
 
+    def listen(self: VGG, image: Tensor, layers: tuple[str, ...], *arguments: Any) -> dict[str, Tensor]:
+        asked.append(layers)
+        return visit(self, image, layers, *arguments)
 
-def test_a_term_that_is_off_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, asked = network({}), []
-    forward = VGG.forward
-    monkeypatch.setattr(VGG, "forward", lambda self, x, layers: asked.append(tuple(layers)) or forward(self, x, layers))
-    loss = loss_of(net, style_weight=0.0)
-    asked.clear()
+    monkeypatch.setattr(VGG, "visit", listen)
     loss(IMAGE)
-    assert asked == [(CONTENT_LAYER,)]
-    loss = loss_of(net, content_weight=0.0)
-    asked.clear()
-    loss(IMAGE)
-    assert asked == [STYLE_LAYERS]
+    assert asked == layers
 
 
-def test_layer_weights_are_shares() -> None:
+class Means(Term):
+    """Means of each layer's first channels: measures of several numbers, of which the picture's mean is subtracted."""
+
+    def __init__(self, channels: int, *layers: str):
+        super().__init__(layers)
+        self.channels = channels
+        self.seen: dict[str, Tensor] = {}
+
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        return features[:, : self.channels].mean((2, 3))
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        self.seen = dict(measures)
+        return super().total(measures, image) - image.mean()
+
+
+def test_each_term_gets_what_it_measured_at_each_of_its_layers() -> None:
+    """However many numbers, in whatever order of the layers, and whoever else looks at the same ones."""
     net = network({})
-    arguments: dict[str, Any] = {"content": None, "tv_weight": 0.0, "style_weight": 1.0}
-    alone = {k: loss_of(net, layer_weights={k: 4.0}, **arguments)(IMAGE)["total"].item() for k in STYLE_LAYERS}
-    both = loss_of(net, layer_weights={"relu2_1": 3.0, "relu4_1": 1.0, "relu5_1": 0.0}, **arguments)
-    assert set(both.shares) == {"relu2_1", "relu4_1"}
-    assert both(IMAGE)["total"].item() == pytest.approx(0.75 * alone["relu2_1"] + 0.25 * alone["relu4_1"], rel=1e-5)
+    terms = {"a": (1.0, Means(1, "relu4_1", "relu1_1")), "b": (2.0, Means(3, "relu1_1"))}
+    terms["c"] = (0.5, Means(2, "relu2_1", "relu4_1"))
+    values = PerceptualLoss(View(net, PLAIN), {"tv": (1.0, VariationTerm()), **terms})(IMAGE)
+    means = {k: f.mean((2, 3))[0] for k, f in net(IMAGE, STYLE_LAYERS).items()}
+    for name, (weight, term) in terms.items():
+        expected = {k: means[k][: term.channels] for k in term.layers}
+        assert set(term.seen) == set(expected)
+        for k, m in expected.items():
+            torch.testing.assert_close(term.seen[k], m)
+        total = sum(m.sum().item() for m in expected.values()) - IMAGE.mean().item()
+        assert values[name].item() == pytest.approx(weight * total, rel=1e-5)
 
 
 def test_the_gradient_goes_to_the_picture_alone() -> None:
     net = network(HEADS)
     content = CONTENT.clone().requires_grad_(True)
-    style = {k: m.detach().requires_grad_(True) for k, m in moments_of(net, STYLE).items()}
-    loss = PerceptualLoss(net, PLAIN, content, style, content_weight=1.0, style_weight=1.0, tv_weight=1.0)
+    loss = loss_of(net, content, {"content": 1.0, "style": 1.0, "tv": 1.0})
     image = IMAGE.clone().requires_grad_(True)
     terms = loss(image)
     (gradient,) = torch.autograd.grad(terms["total"], image, retain_graph=True)
@@ -129,48 +185,239 @@ def test_the_gradient_goes_to_the_picture_alone() -> None:
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
-    net = network({}).double()
-    loss = PerceptualLoss(
-        net,
-        PLAIN,
-        CONTENT.double(),
-        {k: m.double() for k, m in moments_of(network({}), STYLE).items()},
-        content_weight=1.0,
-        style_weight=1.0,
-        tv_weight=1.0,
-    )
-    image = IMAGE.double().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(image)["total"], image)
-    direction = random_picture(3, 32, 48).double() - 0.5
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"margin": 5}, {"margin": 16, "wrap": True}, {"margin": 8, "checkpointing": True}], ids=str
+)
+def test_the_gradient_is_that_of_finite_differences(heads: dict[str, int], arguments: dict[str, Any]) -> None:
+    """In float64, which a network in that type gives throughout."""
+    net = network(heads).double()
+    loss = loss_of(net, CONTENT.double(), **arguments)
+    image, direction = IMAGE.double(), random_picture(3, 32, 48).double() - 0.5
+    assert all(v.dtype == torch.float64 for v in loss(image).values())
     with torch.no_grad():
-        ends = [loss(image + h * direction)["total"].item() for h in (1e-4, -1e-4)]  # the content loss is float32
-    assert (gradient * direction).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=5e-3)
+        ends = [loss(image + h * direction)["total"].item() for h in (1e-6, -1e-6)]
+    slope = (gradient_of(loss, image) * direction).sum().item()
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 
 
-def test_the_style_and_the_content_themselves_cost_nothing() -> None:
+@pytest.mark.parametrize("kind", ["gram", "moments"])
+def test_the_style_and_the_content_themselves_cost_nothing(kind: Literal["gram", "moments"]) -> None:
     net = network(HEADS)
-    assert loss_of(net)(CONTENT)["content"].item() == 0
-    same = PerceptualLoss(net, PLAIN, None, moments_of(net, STYLE), content_weight=1.0, style_weight=1.0)
-    assert same(STYLE)["total"].item() == pytest.approx(0, abs=1e-9)
+    assert loss_of(net, kind=kind)(CONTENT)["content"].item() == pytest.approx(0, abs=1e-10)
+    assert loss_of(net, weights={"style": 1.0}, kind=kind)(STYLE)["total"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_losses_are_float32_under_autocast() -> None:
+@pytest.mark.parametrize("kind", ["gram", "moments"])
+def test_losses_are_float32_under_autocast(kind: Literal["gram", "moments"]) -> None:
     net = network(HEADS)
-    low = Compute(torch.device("cpu"), torch.bfloat16)
-    loss = PerceptualLoss(net, low, CONTENT, moments_of(net, STYLE), content_weight=1.0, style_weight=1.0)
-    terms = loss(IMAGE)
-    exact = loss_of(net, content_weight=1.0, style_weight=1.0, tv_weight=0.0)(IMAGE)
+    weights = {"content": 1.0, "style": 1.0}
+    terms = loss_of(net, weights=weights, compute=LOW, kind=kind)(IMAGE)
+    exact = loss_of(net, weights=weights, kind=kind)(IMAGE)
     for name, value in terms.items():
         assert value.dtype == torch.float32
         assert value.item() == pytest.approx(exact[name].item(), rel=0.1)
 
 
+def test_a_term_measures_outside_of_autocast() -> None:
+    """Matrix products of statistics must not be rounded to bfloat16, whatever the network computes in."""
+    found: list[tuple[torch.dtype, torch.dtype]] = []
+
+    class Product(Term):
+        def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+            found.append((features.dtype, (features.float()[0, 0] @ features.float()[0, 0].t()).dtype))
+            return features.square().mean()
+
+    for checkpointing in (False, True):
+        found.clear()
+        view = View(network({}), LOW, checkpointing=checkpointing)
+        view.measure(IMAGE.clone().requires_grad_(True), [Product(["relu2_1"])])[0]["relu2_1"].sum().backward()
+        assert found == [(torch.bfloat16, torch.float32)] * (1 + checkpointing)  # measured again in the backward pass
+
+
+# -- the margin -------------------------------------------------------------------------------------------------------
+
+
 def test_a_margin_continues_the_picture() -> None:
     """With a margin the loss is that of the picture continued by reflection."""
-    net = network({})
+    net, weights = network({}), {"content": 0.3, "style": 2.0}
     pad = torch.nn.ReflectionPad2d(4)
-    plain = loss_of(net, pad(CONTENT), tv_weight=0.0)(pad(IMAGE))
-    margined = loss_of(net, CONTENT, tv_weight=0.0, margin=4)(IMAGE)
+    plain = loss_of(net, pad(CONTENT), weights)(pad(IMAGE))
+    margined = loss_of(net, CONTENT, weights, margin=4)(IMAGE)
     for name, value in plain.items():
         assert margined[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
+@pytest.mark.parametrize("size", [(16, 48), (17, 21), (33, 16)])
+def test_a_margin_larger_than_the_picture_is_as_large_as_it_can_be(size: tuple[int, int]) -> None:
+    view, image = View(network({}), PLAIN, 40), random_picture(4, *size)
+    expected = torch.nn.ReflectionPad2d(min(size) - 1)(image)
+    assert torch.equal(view.continued(image), expected)
+    whole = view.encoder(expected, STYLE_LAYERS)
+    for k, f in view.features(image, STYLE_LAYERS).items():
+        assert torch.allclose(f, whole[k], rtol=1e-4, atol=1e-5), k
+
+
+@pytest.mark.parametrize(("margin", "size"), [(0, (32, 48)), (8, (33, 47)), (40, (16, 20))])
+@pytest.mark.parametrize("wrap", [False, True])
+def test_a_mask_is_brought_to_the_features(margin: int, size: tuple[int, int], wrap: bool) -> None:
+    """A mask of ones is ones at every layer, one of a ramp rises along it, in whatever size the features come."""
+    view, image = View(network({}), PLAIN, 16 * (margin // 16) if wrap else margin, wrap=wrap), random_picture(4, *size)
+    ramp = torch.linspace(0, 1, size[1]).expand(1, 1, *size)
+    for layer, f in view.features(image, STYLE_LAYERS).items():
+        assert torch.allclose(view.weights(torch.ones_like(ramp), f), torch.ones(1, 1, *f.shape[2:])), layer
+        assert view.weights(ramp, f).shape == (1, 1, *f.shape[2:])
+        if wrap or not margin:
+            assert (view.weights(ramp, f).diff(dim=3) > 0).all(), layer
+            assert view.weights(ramp, f).mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_mask_by_hand() -> None:
+    """Each feature has the mean of what its pixels have, those of the margin included."""
+    part = torch.zeros(1, 1, 8, 8)
+    part[..., :6] = 1
+    view = View(network({}), PLAIN)
+    assert view.weights(part, torch.zeros(1, 1, 2, 2))[0, 0].tolist() == [[1.0, 0.5], [1.0, 0.5]]
+    view = View(network({}), PLAIN, 4)  # 11111100 continued is 1111 1111 1100 0111
+    assert view.weights(part, torch.zeros(1, 1, 4, 4))[0, 0, 0].tolist() == [1.0, 1.0, 0.5, 0.75]
+
+
+# -- wrapped ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(32, 48), (16, 64), (16, 16)])
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+def test_wrapped_features_are_those_in_an_endless_plane(size: tuple[int, int], padding: Any) -> None:
+    """The picture repeated far around itself has them in its middle, also where it is smaller than the margin."""
+    net, image = network({}, padding), random_picture(5, *size)
+    found = View(net, PLAIN, REACH, wrap=True).features(image, LAYERS)
+    plane = net(image.repeat(1, 1, 9, 9), LAYERS)
+    for layer, f in found.items():
+        h, w = (n // net.stride(layer) for n in size)
+        assert f.shape == (1, net.width(layer), h, w), layer
+        assert torch.allclose(f, plane[layer][:, :, 4 * h : 5 * h, 4 * w : 5 * w], atol=1e-5), layer
+
+
+@pytest.mark.parametrize("kind", ["gram", "moments"])
+def test_a_wrapped_picture_may_be_rolled(kind: Literal["gram", "moments"]) -> None:
+    """By 16 pixels or a multiple, so that the poolings meet the same pixels; not so a picture that is reflected."""
+    net, weights = network({}), {"style": 1.0}
+    rolled = torch.roll(IMAGE, (16, 32), (2, 3))
+    wrapped = loss_of(net, weights=weights, kind=kind, margin=REACH, wrap=True)
+    assert wrapped(rolled)["total"].item() == pytest.approx(wrapped(IMAGE)["total"].item(), rel=1e-5)
+    turned = torch.roll(gradient_of(wrapped, IMAGE), (16, 32), (2, 3))
+    assert torch.allclose(gradient_of(wrapped, rolled), turned, rtol=1e-3, atol=1e-7)
+    reflected = loss_of(net, weights=weights, kind=kind, margin=8)
+    assert reflected(rolled)["total"].item() != pytest.approx(reflected(IMAGE)["total"].item(), rel=1e-3)
+
+
+def test_a_wrapped_pixel_counts_once() -> None:
+    """The content loss of a change is the same wherever it happens, near a border too."""
+    changed, found = CONTENT.clone(), []
+    changed[:, :, 15, 15] = 0
+    for place in ((0, 0), (16, 32)):  # rolled so far, it is the last pixel
+        content, image = (torch.roll(x, place, (2, 3)) for x in (CONTENT, changed))
+        loss = loss_of(network({}), content, {"content": 1.0}, margin=REACH, wrap=True)
+        found.append(loss(image)["total"].item())
+    assert found[0] > 0
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+def test_a_mask_of_a_wrapped_picture_lies_where_the_features_lie() -> None:
+    net = network({})
+    view = View(net, PLAIN, 32, wrap=True)
+    mask = torch.zeros(1, 1, 32, 48)
+    mask[..., :16] = 1
+    f = view.features(IMAGE, ("relu3_1",))["relu3_1"]
+    term = MomentsTerm("gram", net, [(Part(1.0, mask), {"relu3_1": raw_moments(f[..., :4])})], {"relu3_1": 1.0})
+    assert PerceptualLoss(view, {"style": (1.0, term)})(IMAGE)["style"].item() == pytest.approx(0, abs=1e-9)
+
+
+# -- checkpointing and compiling --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def kept(parameters: Iterator[Tensor]) -> Iterator[Callable[[], int]]:
+    """Bytes that the graph made inside keeps for its backward pass, without the network's own weights."""
+    own = {p.untyped_storage().data_ptr() for p in parameters}
+    storages: dict[int, Any] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        storages[x.untyped_storage().data_ptr()] = x.untyped_storage()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        yield lambda: sum(s.nbytes() for k, s in storages.items() if k not in own)
+
+
+@pytest.mark.parametrize("compute", [PLAIN, LOW], ids=str)
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+@pytest.mark.parametrize("kind", ["gram", "moments"])
+def test_checkpointing_changes_nothing(compute: Compute, padding: Any, kind: Literal["gram", "moments"]) -> None:
+    net = network(HEADS, padding)
+    plain, checkpointed = (loss_of(net, compute=compute, kind=kind, margin=8, checkpointing=c) for c in (False, True))
+    expected, found = plain(IMAGE), checkpointed(IMAGE)
+    assert expected.keys() == found.keys()
+    assert all(found[k].item() == pytest.approx(v.item(), rel=1e-6) for k, v in expected.items())
+    gradients = gradient_of(plain, IMAGE), gradient_of(checkpointed, IMAGE)
+    assert torch.allclose(gradients[1], gradients[0], rtol=1e-4, atol=1e-7)
+
+
+def test_checkpointing_keeps_less() -> None:
+    """What lies between the blocks is small; without it, every layer is kept, and most of them padded too."""
+    net, bytes_kept, weights = VGG(COMPACT), [], {"content": 1.0, "style": 1.0}
+    net.initialise(torch.Generator().manual_seed(0))
+    for checkpointing in (False, True):
+        loss = loss_of(net, random_picture(0, 64, 64), weights, checkpointing=checkpointing)
+        with kept(iter(net.state_dict().values())) as count:
+            loss(random_picture(2, 64, 64).requires_grad_(True))
+            bytes_kept.append(count())
+    # The picture, and what is between the blocks: 3 + 16 / 4 + 32 / 16 + 80 / 64 + 144 / 256 numbers a pixel.
+    between = 4 * 64 * 64 * (3 + 16 / 4 + 32 / 16 + 80 / 64 + 144 / 256)
+    assert bytes_kept[1] == pytest.approx(between, rel=0.05)
+    assert bytes_kept[1] < 0.1 * bytes_kept[0]
+
+
+TRACING = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+"""What the tracer looks at, and hides where warnings are no errors."""
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile without code generation, which needs a C++ compiler and its time: what it captures is run."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **options: compiler(f, backend="eager", **options))
+
+
+def compare_compiled(*sizes: tuple[int, int]) -> None:
+    torch.compiler.reset()
+    net, weights = network(HEADS, "reflect"), {"content": 1.0, "style": 1.0}
+    for size in sizes:
+        content, image = random_picture(0, *size), random_picture(2, *size)
+        found = []
+        for compiled in (False, True):
+            loss = loss_of(net, content, weights, margin=8, compiled=compiled)
+            assert (loss.view.compiled is not None) == compiled
+            x = image.clone().requires_grad_(True)
+            terms = loss(x)
+            terms["total"].backward()
+            found.append((*terms.values(), x.grad))
+        for plain, ours in zip(*found, strict=True):
+            torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-6)
+
+
+@TRACING
+@pytest.mark.usefixtures("traced")
+def test_compiled_is_the_same() -> None:
+    compare_compiled((32, 48), (40, 40))
+
+
+@TRACING
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler")
+def test_compiled_to_code_is_the_same() -> None:
+    compare_compiled((32, 48))
+
+
+def test_with_checkpointing_nothing_is_compiled() -> None:
+    assert View(network({}), PLAIN, compiled=True, checkpointing=True).compiled is None

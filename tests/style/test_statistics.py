@@ -88,8 +88,79 @@ def test_at_least_float32_copies_nothing_that_fits() -> None:
     assert at_least_float32(f) is f
 
 
-def test_raw_moments_gradcheck() -> None:
-    assert torch.autograd.gradcheck(raw_moments, (features(1, 3, 3, 2).double().requires_grad_(True),))
+def masks(n: int = 1, h: int = 6, w: int = 7) -> Tensor:
+    return torch.rand(n, 1, h, w, generator=torch.Generator().manual_seed(1))
+
+
+def test_weighted_moments_of_a_crop() -> None:
+    f, mask = features(), torch.zeros(1, 1, 6, 7)
+    mask[..., 2:4, 5:] = 1
+    torch.testing.assert_close(raw_moments(f, mask), raw_moments(f[..., 2:4, 5:]))
+    torch.testing.assert_close(raw_moments(f, 1 - mask) * 38 + raw_moments(f, mask) * 4, 42 * raw_moments(f))
+
+
+def test_weighted_moments_by_hand() -> None:
+    """F = [[1, 2, 3, 4], [0, 1, 0, -1]] with the weights 3, 0, 0, 1: means 3/4 (1, 0) + 1/4 (4, -1)."""
+    found = raw_moments(F_2X2, torch.tensor([[[[3.0, 0.0], [0.0, 1.0]]]]))
+    assert torch.equal(found, torch.tensor([[[4.75, -1.0, 1.75], [-1.0, 0.25, -0.25], [1.75, -0.25, 1.0]]]))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("own", [False, True], ids=["one mask", "a mask each"])
+def test_weighted_moments_by_definition(layout: torch.memory_format, own: bool) -> None:
+    f, w = features(n=3).contiguous(memory_format=layout), masks(3 if own else 1)
+    one = torch.cat([f, torch.ones(3, 1, 6, 7)], 1).double()
+    shares = (w.double() / w.double().sum((2, 3), keepdim=True)).expand(3, -1, -1, -1)
+    expected = torch.einsum("nihw,njhw,nhw->nij", one, one, shares[:, 0])
+    found = raw_moments(f, w)
+    assert torch.allclose(found.double(), expected, atol=1e-6)
+    assert torch.allclose(found, found.transpose(1, 2), atol=1e-6)
+    assert torch.allclose(raw_moments(f, 7 * w), found, atol=1e-6)
+    assert torch.allclose(raw_moments(f, torch.full_like(w, 0.3)), raw_moments(f), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("weights", [None, 1, 3])
+def test_raw_moments_gradcheck(layout: torch.memory_format, weights: int | None) -> None:
+    f = features(3, 4, 3, 2).double().contiguous(memory_format=layout).requires_grad_(True)
+    w = None if weights is None else masks(weights, 3, 2)
+    assert torch.autograd.gradcheck(lambda f: raw_moments(f, w), (f,))
+    # Of a gradient that is not symmetric, the definition in plain operations.
+    one = torch.cat([f, torch.ones(3, 1, 3, 2)], 1).flatten(2)
+    shares = torch.full((3, 6), 1 / 6) if w is None else (w / w.sum((2, 3), keepdim=True)).flatten(1).expand(3, -1)
+    plain = (one * shares[:, None]) @ one.transpose(1, 2)
+    given = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(2)).double()
+    expected, found = (torch.autograd.grad(m, f, given)[0] for m in (plain, raw_moments(f, w)))
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_raw_moments_of_bfloat16_and_their_gradient(weighted: bool) -> None:
+    """The sums are float32; what is rounded is the features, and the gradient that goes back to them."""
+    f, w = features(2, 8, 16, 12).bfloat16().requires_grad_(True), masks(1, 16, 12) if weighted else None
+    exact = f.detach().double().requires_grad_(True)
+    found, expected = raw_moments(f, w), raw_moments(exact, w)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), expected, atol=1e-5)
+    given = torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(2))
+    (gradient,), (wanted,) = torch.autograd.grad(found, f, given), torch.autograd.grad(expected, exact, given.double())
+    assert gradient.dtype == torch.bfloat16
+    assert (gradient.double() - wanted).norm() < 0.01 * wanted.norm()
+
+
+def test_moments_of_nothing_are_zero() -> None:
+    f = features().requires_grad_(True)
+    found = raw_moments(f, torch.zeros(1, 1, 6, 7))
+    assert torch.equal(found, torch.zeros(2, 6, 6))
+    (gradient,) = torch.autograd.grad(found.sum(), f)
+    assert torch.equal(gradient, torch.zeros_like(f))
+
+
+def test_no_gradient_goes_to_the_weights() -> None:
+    f, w = features().requires_grad_(True), masks().requires_grad_(True)
+    found = torch.autograd.grad(raw_moments(f, w).sum(), (f, w), allow_unused=True, materialize_grads=False)
+    assert found[0] is not None
+    assert found[1] is None
 
 
 def test_covariance() -> None:

@@ -18,7 +18,7 @@ from impasto.models.vgg import STYLE_LAYERS, VGG, VGGConfig
 from impasto.models.weights import load_encoder
 from impasto.style.builtin import builtin_names, load_builtin
 from impasto.style.statistics import raw_moments
-from impasto.style.target import StyleTarget, blend
+from impasto.style.target import StyleTarget, blend, fit_style, shares_of
 
 PLAIN = Compute(torch.device("cpu"), None)
 ABOUT = {"title": "The Cat", "artist": "Somebody", "date": "1889", "licence": "CC0-1.0", "source": "here"}
@@ -64,6 +64,42 @@ def test_a_small_style_is_enlarged(encoder: VGG, shape: tuple[int, int]) -> None
 def test_a_style_that_is_a_line_is_refused(encoder: VGG) -> None:
     with pytest.raises(StyleError, match="3000x1 pixels is too elongated; crop it"):
         StyleTarget.of(torch.zeros(1, 3, 1, 3000), encoder, PLAIN)
+    with pytest.raises(StyleError, match="1x3000 pixels is too elongated; crop it"):
+        fit_style(torch.zeros(1, 3, 3000, 1), 512, encoder)
+
+
+@pytest.mark.parametrize(
+    ("picture", "size", "layers", "fitted"),
+    [
+        ((60, 80), 40, STYLE_LAYERS, (32, 43)),  # 30x40 would be too small for relu5_1
+        ((60, 80), 48, STYLE_LAYERS, (36, 48)),
+        ((60, 80), 80, STYLE_LAYERS, (60, 80)),
+        ((60, 80), 500, STYLE_LAYERS, (60, 80)),  # never enlarged to the size asked for
+        ((80, 60), 64, STYLE_LAYERS, (64, 48)),
+        ((60, 80), 10, ("relu2_1",), (8, 10)),
+        ((60, 80), 2, ("relu2_1",), (4, 5)),
+        ((3, 9), 9, ("relu3_1",), (8, 24)),
+    ],
+)
+def test_a_style_is_fitted(
+    encoder: VGG, picture: tuple[int, int], size: int, layers: tuple[str, ...], fitted: tuple[int, int]
+) -> None:
+    """To the long side asked for, but neither larger than it is nor too small for the deepest of the layers."""
+    found = fit_style(torch.rand(1, 3, *picture, generator=torch.Generator().manual_seed(0)), size, encoder, layers)
+    assert tuple(found.shape) == (1, 3, *fitted)
+    encoder(found, layers)
+
+
+def test_a_style_that_fits_is_the_picture_itself(encoder: VGG) -> None:
+    picture = torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(0))
+    assert fit_style(picture, 80, encoder) is picture
+
+
+def test_shares_sum_to_one() -> None:
+    assert shares_of((2, 1, 1), 3) == (0.5, 0.25, 0.25)
+    assert shares_of((0, 7), 2) == (0, 1)
+    with pytest.raises(OptionError, match="2 --style-weights for 1 styles"):
+        shares_of((1, 1), 1)
 
 
 def test_at_a_stored_size_and_beyond_the_range(target: StyleTarget) -> None:

@@ -158,6 +158,22 @@ def test_built_in_styles(content: Tensor, a_builtin: str, painting: Tensor, monk
         impasto.stylize(content, "zzzzzzz.jpg")
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"style_loss": "nn"}, "--style-loss nn"),
+        ({"histogram_weight": 1.0}, "--histogram-weight"),
+        ({"match_palette": "histogram"}, "--match-palette"),
+    ],
+)
+def test_what_needs_a_picture_is_refused_for_a_built_in_style(
+    content: Tensor, a_builtin: str, changes: dict[str, Any], name: str
+) -> None:
+    message = f"^{name} needs the style's picture, and only its measurements were given; give the picture file$"
+    with pytest.raises(OptionError, match=message):
+        impasto.stylize(content, a_builtin, **changes, **QUICK)
+
+
 def test_a_folder_of_a_styles_name_does_not_hide_it(
     content: Tensor, a_builtin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """The preset `gatys`: to the letter, against the recipe written down once more the plain way."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from impasto.device import Compute
 from impasto.errors import DivergedError, OptionError
 from impasto.models.vgg import CONTENT_LAYER, VGG, VGGConfig
 from impasto.options import OptimizeOptions
+from impasto.options.optimize import RECIPE
 from impasto.style.target import StyleTarget
 from impasto.stylize import choose
 from impasto.stylize.gatys import GatysLoss, GatysStylizer
@@ -197,6 +199,69 @@ def test_exactly_one_picture() -> None:
     for styles in ([], [STYLE, STYLE], [measured]):
         with pytest.raises(OptionError, match="the preset gatys takes exactly one style, as a picture"):
             GatysStylizer(styles, options, net, PLAIN)
+
+
+NOT_HEEDED: dict[str, Any] = {
+    "strength": 0.5,
+    "detail": 0.5,
+    "style_loss": "gram",
+    "tv_weight": 0.1,
+    "histogram_weight": 1.0,
+    "laplacian_weight": 1.0,
+    "similarity_weight": 1.0,
+    "layers": "relu1_1",
+    "content_layers": "relu3_1",
+    "content_blur": 1.0,
+    "style_weights": (1.0,),
+    "style_scale": 2.0,
+    "match_palette": "covariance",
+    "palette_strength": 0.5,
+    "mask_feather": 1.0,
+    "time": 10.0,
+    "plateau": 0.1,
+    "coarsest": 64,
+    "optimizer": "adam",
+    "average": 0.9,
+    "start": "noise",
+    "compile": True,
+}
+
+
+@pytest.mark.parametrize("name", NOT_HEEDED)
+def test_an_option_that_it_does_not_heed_is_an_error(name: str) -> None:
+    message = f"the preset gatys is a recipe without --{name.replace('_', '-')}; leave out one of them"
+    with pytest.raises(OptionError, match=message):
+        OptimizeOptions(preset="gatys", **{name: NOT_HEEDED[name]})
+
+
+def test_every_option_is_heeded_or_refused() -> None:
+    """Those that only Adam has are refused as such, since the recipe's optimiser is not an option's."""
+    names = {f.name for f in fields(OptimizeOptions)}
+    assert names == {*RECIPE, *NOT_HEEDED, "parameters", "carry"}
+    with pytest.raises(OptionError, match="the preset gatys has one scale; give --iterations one number"):
+        OptimizeOptions(preset="gatys", iterations=(3, 4))
+
+
+def test_what_it_heeds() -> None:
+    """The weights, the rate and the iterations, measured on its first two steps."""
+
+    def losses(**options: Any) -> list[dict[str, float]]:
+        return [dict(s.losses) for s in stylizer(size=48, iterations=2, **options).steps(CONTENT)]
+
+    plain, heavy, fast = losses(), losses(style_weight=2e6, content_weight=3.0), losses(rate=0.003)
+    assert heavy[0]["style"] == pytest.approx(2 * plain[0]["style"], rel=1e-5)
+    # The content loss is zero at first, and then what ten times the step makes of it: a hundred times.
+    assert plain[0]["content"] < 1e-9 < plain[1]["content"]
+    assert fast[1]["content"] == pytest.approx(100 * plain[1]["content"], rel=0.2)
+
+
+def test_the_losses_of_what_is_shown_are_measured_when_asked_for() -> None:
+    steps = []
+    for step in stylizer(size=48, iterations=3, rate=0.01).steps(0.2 + 0.6 * CONTENT):
+        assert step.measured is not None
+        steps.append((step, dict(step.measured())))
+    for (_, measured), (after, _) in pairwise(steps):  # what the next iteration begins with
+        assert measured == {k: pytest.approx(v, rel=1e-3) for k, v in after.losses.items()}
 
 
 def test_a_loss_that_is_not_finite() -> None:

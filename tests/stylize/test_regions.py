@@ -8,18 +8,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import impasto
 from impasto.cli import main
-from impasto.device import choose_compute
 from impasto.errors import OptionError
 from impasto.image.io import Picture, read_image, write_image
-from impasto.models.vgg import STYLE_LAYERS, VGG
-from impasto.models.weights import load_encoder
-from impasto.style.losses import PerceptualLoss, divide, gram_loss
-from impasto.style.statistics import head_metric, masked_moments, raw_moments
 from impasto.stylize.choose import load_stylizer, resolve_region, split_region
+from impasto.stylize.optimize import OptimizeStylizer
+from impasto.stylize.protocol import Region
 
-BRIEF: dict[str, Any] = {"size": 128, "coarsest": 64, "iterations": 30, "precision": "float32"}
+Make = Callable[..., OptimizeStylizer]
+BRIEF: dict[str, Any] = {"size": 128, "coarsest": 64, "iterations": 30}
 
 
 @pytest.fixture(scope="module")
@@ -35,71 +32,73 @@ def left() -> Tensor:
     return mask
 
 
-def half_distance(encoder: VGG, painting: Tensor, style: Tensor, left_half: bool) -> float:
-    """Style distance of one half of a painting, well inside it."""
-    w = painting.shape[3]
-    part = painting[..., : w // 2] if left_half else painting[..., w // 2 :]
-    with torch.no_grad():
-        found, wanted = encoder(part, STYLE_LAYERS), encoder(style, STYLE_LAYERS)
-        distances = [
-            gram_loss(raw_moments(found[k]), raw_moments(wanted[k]), head_metric(encoder, k)) for k in STYLE_LAYERS
-        ]
-    return torch.stack(distances).sqrt().mean().item()
-
-
-def test_masked_moments() -> None:
-    f = torch.randn(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
-    mask = torch.zeros(1, 1, 6, 8)
-    mask[..., 2:4, 5:] = 1
-    torch.testing.assert_close(masked_moments(f, mask), raw_moments(f[..., 2:4, 5:]))
-    torch.testing.assert_close(masked_moments(f, torch.full_like(mask, 0.3)), raw_moments(f))
-    weights = torch.rand(1, 1, 6, 8, dtype=torch.float64)
-    x = f.double().requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda f: masked_moments(f, weights), (x,))
-    assert masked_moments(f, 0 * mask).isfinite().all()
-
-
-def test_the_area_is_divided() -> None:
-    base, a, b = ({"relu1_1": torch.full((1, 2, 2), float(i))} for i in range(3))
-    assert divide(base, ()) == [(1.0, None, base)]
-    one, two = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
-    one[..., :2] = 1
-    two[..., 1:3] = 1  # overlaps by a column, which both share
-    parts = divide(base, [(one, a), (two, b)])
-    assert [s for s, _, _ in parts] == pytest.approx([0.375, 0.375, 0.25])
-    assert [m for _, _, m in parts] == [a, b, base]
-    masks = torch.cat([m for _, m, _ in parts if m is not None], 1)
-    torch.testing.assert_close(masks.sum(1), torch.ones(1, 4, 4))
-    assert len(divide(base, [(torch.ones(1, 1, 4, 4), a)])) == 1  # nothing is left for the base
-
-
-def test_one_region_everywhere_is_the_style_itself(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
-    content, style, _ = pictures
-    compute, encoder = choose_compute(precision="float32"), load_encoder("compact")
-    with torch.no_grad():
-        moments = {k: raw_moments(f) for k, f in encoder(style, STYLE_LAYERS).items()}
-    weights = {"content_weight": 0.0, "style_weight": 1.0, "margin": 8}
-    plain = PerceptualLoss(encoder, compute, content, moments, **weights)(content)
-    everywhere = torch.ones(1, 1, *content.shape[2:])
-    masked = PerceptualLoss(encoder, compute, content, moments, regions=[(everywhere, moments)], **weights)(content)
-    torch.testing.assert_close(masked["style"], plain["style"], rtol=1e-4, atol=0)
-
-
-def test_each_half_is_in_its_own_style(pictures: tuple[Tensor, Tensor, Tensor], left: Tensor) -> None:
+@pytest.mark.parametrize("style_loss", ["moments", "gram", "nn"])
+def test_one_region_everywhere_is_the_style_itself(
+    pictures: tuple[Tensor, Tensor, Tensor], make: Make, style_loss: str
+) -> None:
+    """The losses of what it starts from, and the painting after so few iterations, but for rounding."""
     content, a, b = pictures
-    encoder = load_encoder("compact")
-    mask, brief = left[0, 0].numpy(), {**BRIEF, "iterations": 60}
-    painting = impasto.stylize(content, b, regions=[(mask, a)], **brief)
-    swapped = impasto.stylize(content, a, regions=[(mask, b)], **brief)
-    for left_half, own in ((True, a), (False, b)):
-        distances = [half_distance(encoder, p, own, left_half) for p in (painting, swapped)]
+    options: dict[str, Any] = {"size": 128, "coarsest": 128, "iterations": 2, "style_loss": style_loss}
+    plain = list(make((a,), **options, histogram_weight=0.1).steps(content))
+    everywhere = Region(torch.ones(1, 1, 20, 20), a)
+    masked = list(make((b,), **options, histogram_weight=0.1).steps(content, [everywhere]))
+    assert dict(masked[0].losses) == {k: pytest.approx(v, rel=1e-3, abs=1e-7) for k, v in plain[0].losses.items()}
+    torch.testing.assert_close(masked[-1].image, plain[-1].image, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("style_loss", ["moments", "gram", "nn", "moments:1,nn:1"])
+def test_each_half_is_in_its_own_style(
+    pictures: tuple[Tensor, Tensor, Tensor], left: Tensor, make: Make, measure: Any, style_loss: str
+) -> None:
+    """The distance of a half to its own style is at most half of what it is with the styles swapped."""
+    content, a, b = pictures
+    options = {**BRIEF, "iterations": 40, "style_loss": style_loss}
+    painting = make((b,), **options)(content, [Region(left, a)])
+    swapped = make((a,), **options)(content, [Region(left, b)])
+    kind, middle = "nn" if style_loss == "nn" else "gram", painting.shape[3] // 2
+    for half, own in ((slice(0, middle), a), (slice(middle, None), b)):
+        distances = [measure.style(p[..., half], own, kind, size=128) for p in (painting, swapped)]
         assert distances[0] <= 0.5 * distances[1]
+
+
+@pytest.mark.parametrize("width", [64, 32])
+def test_a_region_counts_by_its_area(pictures: tuple[Tensor, Tensor, Tensor], make: Make, width: int) -> None:
+    """The loss is the mean of what the parts have alone, which a mask tells, by their shares."""
+    content, a, b = pictures
+    options: dict[str, Any] = {"size": 128, "coarsest": 128, "iterations": 1, "mask_feather": 0.0}
+    mask = torch.zeros(1, 1, *content.shape[2:])
+    mask[..., :width] = 1
+
+    def style_loss(style: Tensor, **parts: Any) -> float:
+        return next(iter(make((style,), **options).steps(content, **parts))).losses["style"]
+
+    both = style_loss(b, regions=[Region(mask, a)])
+    inside, outside, share = style_loss(a, mask=mask), style_loss(b, mask=1 - mask), width / 128
+    assert both == pytest.approx(share * inside + (1 - share) * outside, rel=1e-4)
+
+
+def test_a_region_without_area_is_left_out(pictures: tuple[Tensor, Tensor, Tensor], make: Make) -> None:
+    content, a, b = pictures
+    options: dict[str, Any] = {"size": 64, "coarsest": 64, "iterations": 3}
+    plain = make((b,), **options)(content)
+    nowhere = make((b,), **options)(content, [Region(torch.zeros(1, 1, 9, 9), a)])
+    torch.testing.assert_close(nowhere, plain, rtol=0, atol=2e-3)
+
+
+def test_the_palette_of_a_regions_style_is_matched_too(
+    pictures: tuple[Tensor, Tensor, Tensor], left: Tensor, make: Make, measure: Any
+) -> None:
+    content, a, b = pictures
+    plain, matched = (
+        make((b,), **BRIEF, match_palette=m)(content, [Region(left, a)])[..., :60] for m in ("none", "covariance")
+    )
+    assert measure.palette(matched, content) < 0.7 * measure.palette(plain, content)
 
 
 def test_regions_and_kept_colours(pictures: tuple[Tensor, Tensor, Tensor], left: Tensor) -> None:
     content, a, b = pictures
     region = resolve_region(left[0, 0].numpy(), a)
-    brief = {**BRIEF, "iterations": 2, "keep_colours": 1.0}
+    brief = {**BRIEF, "iterations": 6, "precision": "float32", "keep_colours": 1.0}
     stylizer = load_stylizer(b, **brief)
     assert not torch.equal(stylizer(content, [region]), stylizer(content))
 

@@ -1,12 +1,15 @@
 """Sizes and resizing: antialiased, and nowhere else in the package."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import OptionError
 
 
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tensor:
     """Resize by antialiased bicubic interpolation, clamped to [0, 1].
 
     Parameters
@@ -15,6 +18,8 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
         (N, C, H, W), float32, range [0, 1]: pictures (C = 3, sRGB) or masks (C = 1).
     size : tuple of int
         The new (height, width) in pixels.
+    wrap : bool
+        Whether the picture tiles the plane, and what it becomes shall, too.
 
     Returns
     -------
@@ -31,7 +36,65 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
         raise OptionError(f"a picture cannot be resized to {width}x{height}; each side needs at least 1 pixel")
     if tuple(image.shape[-2:]) == (height, width):
         return image
-    return F.interpolate(image, (height, width), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    change = interpolate_wrapped if wrap else F.interpolate
+    return change(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, antialias: bool = False) -> Tensor:
+    """`torch.nn.functional.interpolate` of a picture that tiles the plane: beyond a border lies its other side.
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, C, H, W), any floating type.
+    size : tuple of int
+        The new (height, width) in pixels.
+    mode : "bilinear" or "bicubic"
+    antialias : bool
+        As there.
+
+    Returns
+    -------
+    Tensor
+        (N, C, height, width). Not clamped.
+    """
+    old = image.shape[-2:]
+    # The picture is continued by as many pixels as become a whole number of new ones, so that the grids agree.
+    steps = [n // math.gcd(n, m) for n, m in zip(old, size, strict=True)]
+    reach = [math.ceil(2 * max(1.0, n / m)) for n, m in zip(old, size, strict=True)]
+    pads = [min(s * math.ceil(r / s), n) for s, r, n in zip(steps, reach, old, strict=True)]
+    (up, left), (above, before) = pads, [p * m // n for p, m, n in zip(pads, size, old, strict=True)]
+    wide = F.pad(image, (left, left, up, up), mode="circular")
+    large = F.interpolate(wide, (size[0] + 2 * above, size[1] + 2 * before), mode=mode, antialias=antialias)
+    return large[:, :, above : above + size[0], before : before + size[1]]
+
+
+def blur(image: Tensor, deviation: float) -> Tensor:
+    """Blur by a Gaussian, the picture continued by its border.
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, C, H, W), float32, range [0, 1].
+    deviation : float
+        Standard deviation in pixels; 0 leaves the picture as it is.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H, W), float32, range [0, 1].
+    """
+    if deviation <= 0:
+        return image
+    reach = math.ceil(3 * deviation)
+    places = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
+    kernel = torch.exp(-0.5 * (places / deviation) ** 2)
+    kernel = (kernel / kernel.sum()).view(1, 1, -1)
+    n, c, h, w = image.shape
+    rows = F.conv1d(F.pad(image.reshape(n * c * h, 1, w), (reach, reach), mode="replicate"), kernel)
+    columns = rows.view(n, c, h, w).transpose(2, 3).reshape(n * c * w, 1, h)
+    blurred = F.conv1d(F.pad(columns, (reach, reach), mode="replicate"), kernel)
+    return blurred.view(n, c, w, h).transpose(2, 3).contiguous()
 
 
 def fit_size(

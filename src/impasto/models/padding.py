@@ -1,10 +1,11 @@
-"""Reflection padding whose backward is fast on the CPU.
+"""Reflection padding whose backward is fast on the CPU, and circular padding of whatever width.
 
 PyTorch's own reflection padding has a very slow backward for channels_last tensors on the CPU, which would be most of
 the time of an encoder that pads before every convolution. Here the forward copies the picture into a larger one and
 fills the border with slices; the backward folds the border's gradient back with the same slices.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -65,3 +66,25 @@ def reflection_pad(x: Tensor, pad: int = 1) -> Tensor:
     if min(x.shape[-2:]) <= pad:
         raise ValueError(f"a {x.shape[-1]}x{x.shape[-2]} picture is too small to be padded by {pad} through reflection")
     return _ReflectionPad.apply(x, pad)  # type: ignore[no-any-return]
+
+
+def circular_pad(x: Tensor, pad: int) -> Tensor:
+    """Pad both spatial sides by the opposite side, as in a plane that the picture tiles.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W), any type and memory format; smaller than `pad` it is repeated, which PyTorch's own refuses.
+    pad : int
+        Pixels added on each side.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H + 2 pad, W + 2 pad).
+    """
+    for dim in (2, 3):
+        side = x.shape[dim]
+        copies = math.ceil(pad / side)
+        x = torch.cat([x] * (2 * copies + 1), dim).narrow(dim, copies * side - pad, side + 2 * pad)
+    return x

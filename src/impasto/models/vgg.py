@@ -6,16 +6,19 @@ literature: `conv4_2` is the convolution's output, `relu4_2` the same after the 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import OptionError
 from .padding import reflection_pad
+from .pooling import max_pool
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Gatys' five style layers."""
@@ -173,6 +176,33 @@ class VGG(nn.Module):
         OptionError
             If a layer is unknown, or the picture too small for the deepest one.
         """
+        return self.visit(image, layers, lambda _, features: features)
+
+    def visit(
+        self,
+        image: Tensor,
+        layers: Iterable[str],
+        measure: Callable[[str, Tensor], Tensor],
+        checkpointing: bool = False,
+    ) -> dict[str, Tensor]:
+        """What `measure` makes of the features of `layers`, each taken when the network has come to it.
+
+        Parameters
+        ----------
+        image, layers
+            As for `forward`.
+        measure : callable
+            (layer, features) -> Tensor.
+        checkpointing : bool
+            Keep no features for the backward pass but those between the blocks, and compute each block again when its
+            turn has come (Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016): a third
+            more time, and no more memory than the largest block needs. It pays where `measure` gives small tensors.
+
+        Raises
+        ------
+        OptionError
+            As `forward`.
+        """
         wanted = {self.layers[layer]: layer for layer in self.check_layers(layers)}
         deepest = max(wanted, default=-1)
         least = self.least_side(wanted[deepest]) if wanted else 1
@@ -181,24 +211,41 @@ class VGG(nn.Module):
             raise OptionError(
                 f"a {size} picture is too small for {self.name}'s {wanted[deepest]}, which needs {least} pixels a side"
             )
-        x = (image - self.mean) / self.std
-        found: dict[str, Tensor] = {}
-        modules = list(self.features)[: deepest + 1]
-        for i, module in enumerate(modules):
-            if isinstance(module, nn.Conv2d):
-                x = module(x if module.padding != (0, 0) else reflection_pad(x))
-            elif isinstance(module, nn.ReLU):
-                if i in wanted or self.pooling != "max" or not isinstance(modules[i + 1], nn.MaxPool2d):
-                    x = F.relu(x, inplace=i - 1 not in wanted)
-            elif isinstance(module, nn.MaxPool2d):
-                # Max pooling and a ReLU may change places: after the pooling the ReLU has a quarter of the work.
-                pooled = F.relu_(F.max_pool2d(x, 2)) if self.pooling == "max" else F.avg_pool2d(x, 2)
-                x = pooled if self.pooling == "max" else self.AVERAGE_POOLING_GAIN * pooled
-            else:
-                x = module(x)
-            if i in wanted:
-                found[wanted[i]] = x
-        return found
+
+        def run(x: Tensor, first: int, end: int) -> tuple[Tensor, ...]:
+            """The features behind modules first ... end - 1, and what was measured on the way."""
+            found = []
+            for i in range(first, end):
+                x = self._run(i, x, i in wanted, i - 1 in wanted)
+                if i in wanted:
+                    found.append(measure(wanted[i], x))
+            return (x, *found)
+
+        ends = [i + 1 for i, m in enumerate(self.features) if isinstance(m, nn.MaxPool2d) and i < deepest]
+        ends = [*ends, deepest + 1] if checkpointing else [deepest + 1]
+        x, found, first = (image - self.mean) / self.std, [], 0
+        for end in ends:
+            block = partial(run, first=first, end=end)
+            x, *more = checkpoint(block, x, use_reentrant=False) if checkpointing else block(x)
+            found += more
+            first = end
+        return dict(zip((wanted[i] for i in sorted(wanted)), found, strict=True))
+
+    def _run(self, i: int, x: Tensor, wanted: bool, last_wanted: bool) -> Tensor:
+        module = self.features[i]
+        if isinstance(module, nn.Conv2d):
+            return module(x if module.padding != (0, 0) else reflection_pad(x))
+        if isinstance(module, nn.ReLU):
+            # Max pooling and a ReLU may change places: after the pooling the ReLU has a quarter of the work.
+            pooled = (
+                self.pooling == "max" and i + 1 < len(self.features) and isinstance(self.features[i + 1], nn.MaxPool2d)
+            )
+            return x if pooled and not wanted else F.relu(x, inplace=not last_wanted)
+        if isinstance(module, nn.MaxPool2d):
+            if self.pooling == "max":
+                return F.relu_(max_pool(x))
+            return self.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, 2)
+        return module(x)
 
     def convolutions(self) -> list[tuple[str, nn.Conv2d]]:
         """(name, module) of the 3x3 convolutions in order."""

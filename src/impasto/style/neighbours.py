@@ -31,7 +31,7 @@ def hypercolumns(
     layers: Sequence[str],
     size: tuple[int, int],
     metrics: Mapping[str, Tensor | None] | None = None,
-    widths: Mapping[str, int] | None = None,
+    widths: Mapping[str, float] | None = None,
 ) -> Tensor:
     """The layers' features on one grid, one after the other along the channels.
 
@@ -149,7 +149,7 @@ def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype
     return style.detach()[found].view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
-def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor) -> Tensor:
+def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean centred cosine distance of the picture's columns to the style columns that they were matched with.
 
     Kolkin et al. 2022: mean over the places of 1 - cos(f - c, t - c). Here c is one fixed point on both sides, the
@@ -162,6 +162,8 @@ def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor) -> Tensor:
         (N, C, H, W), of the picture and from `match`.
     centre : Tensor
         (C,), `style.mean(0)` of the style's columns.
+    weights : Tensor, optional
+        (1 or N, 1, H, W), each place's weight, 0 or more; where all are 0 the loss is 0.
 
     Returns
     -------
@@ -169,4 +171,7 @@ def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor) -> Tensor:
         (N,), in [0, 2].
     """
     centre = centre[:, None, None]
-    return 1 - F.cosine_similarity(features - centre, matched - centre, dim=1).mean((1, 2))
+    distances = 1 - F.cosine_similarity(features - centre, matched - centre, dim=1)  # (N, H, W)
+    if weights is None:
+        return distances.mean((1, 2))
+    return (distances * weights[:, 0]).sum((1, 2)) / weights[:, 0].sum((1, 2)).clamp(min=1e-12)

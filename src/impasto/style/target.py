@@ -168,20 +168,31 @@ class StyleTarget:
         StyleError
             If it is far too elongated.
         """
-        height, width = picture.shape[-2:]
-        least = max(encoder.least_side(k) for k in layers)
-        if least * max(height, width) > LARGEST_SIZE * min(height, width):
-            raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
         moments, pixels = {}, {}
         for size in sizes:
-            h, w = fit_size((height, width), long_side=size)
-            if min(h, w) < least:
-                h, w = fit_size((height, width), short_side=least, enlarge=True)
             with compute.autocast():
-                features = encoder(compute.picture(resize(picture, (h, w))), layers)
+                features = encoder(compute.picture(fit_style(picture, size, encoder, layers)), layers)
             moments[size] = {k: raw_moments(f) for k, f in features.items()}
             pixels[size] = {k: f.shape[-2] * f.shape[-1] for k, f in features.items()}
         return cls(encoder.name, encoder.digest, encoder.pooling, moments, pixels, about or {})
+
+
+def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> Tensor:
+    """A painting (1, 3, H, W) at a long side, in pixels; never enlarged, unless the layers would find it too small.
+
+    Raises
+    ------
+    StyleError
+        If it is far too elongated.
+    """
+    height, width = picture.shape[-2:]
+    least = max(encoder.least_side(k) for k in layers)
+    if least * max(height, width) > LARGEST_SIZE * min(height, width):
+        raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
+    h, w = fit_size((height, width), long_side=size)
+    if min(h, w) < least:
+        h, w = fit_size((height, width), short_side=least, enlarge=True)
+    return resize(picture, (h, w))
 
 
 def blend(moments: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:

@@ -1,11 +1,14 @@
-"""`impasto.stylize`: one call, any kind of picture in, the same kind out."""
+"""The library's one-shot calls: `impasto.stylize`, any kind of picture in, the same kind out, and `impasto.texture`."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from PIL import Image
+
 from ..image.convert import like, to_picture
-from ..options import OptimizeOptions
-from .choose import StyleSource, load_stylizer, resolve_region
+from ..image.picture import Picture
+from ..options import OptimizeOptions, TextureOptions
+from .choose import StyleSource, load_stylizer, load_texture, resolve_mask, resolve_region
 
 
 def stylize(
@@ -14,6 +17,7 @@ def stylize(
     options: OptimizeOptions | None = None,
     *,
     regions: Sequence[tuple[Any, StyleSource]] = (),
+    mask: Any = None,
     **changes: Any,
 ) -> Any:
     """Paint a photograph in the style of another picture.
@@ -30,6 +34,8 @@ def stylize(
     regions : sequence of (mask, style)
         Parts of the photograph with styles of their own; a mask is any kind of picture, white where the region is, and
         of any size. `style` is for the rest.
+    mask : any kind of picture, optional
+        White where to paint, of any size; the rest stays the photograph.
     **changes
         Fields of OptimizeOptions that differ: `size=512`, `quality="best"` ...
 
@@ -47,5 +53,49 @@ def stylize(
     >>> impasto.stylize("photo.jpg", "starry-night", size=512).save("painting.png")  # doctest: +SKIP
     """
     photo = to_picture(content)
-    image = load_stylizer(style, options, **changes)(photo.tensor, [resolve_region(m, s) for m, s in regions])
+    stylizer = load_stylizer(style, options, **changes)
+    where = None if mask is None else resolve_mask(mask)
+    image = stylizer(photo.tensor, [resolve_region(m, s) for m, s in regions], where)
     return like(photo.with_tensor(image.cpu()), content)
+
+
+def texture(
+    style: StyleSource | Sequence[StyleSource],
+    size: tuple[int, int] = (1024, 1024),
+    seamless: bool = False,
+    options: TextureOptions | None = None,
+    **changes: Any,
+) -> Image.Image:
+    """Make a texture of a painting: a picture with its colours and strokes, and nothing of what it shows.
+
+    Gatys, Ecker, Bethge, "Texture Synthesis Using Convolutional Neural Networks", NIPS 2015.
+
+    Parameters
+    ----------
+    style : any kind of picture, a built-in style's name, a style file, a StyleTarget, or a list of them
+        Several styles blend by `style_weights`.
+    size : (int, int)
+        Height and width in pixels.
+    seamless : bool
+        Whether the texture shall tile the plane: opposite borders then continue each other.
+    options : TextureOptions, optional
+        The defaults if not given.
+    **changes
+        Fields of TextureOptions that differ: `iterations=500`, `style_scale=0.5` ...
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, sRGB. `load_texture` gives the steps on the way and the tensor.
+
+    Raises
+    ------
+    ImpastoError
+        With one line that says what is wrong and what to do.
+
+    Examples
+    --------
+    >>> impasto.texture("starry-night", (512, 512), seamless=True).save("texture.png")  # doctest: +SKIP
+    """
+    image = load_texture(style, size, seamless, options, **changes)()
+    return like(Picture(image.cpu()), Image.new("RGB", (1, 1)))

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -13,16 +13,18 @@ from ..device import Compute, choose_compute
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
 from ..models.weights import find_model, load_encoder
-from ..options import STARTS, OptimizeOptions
+from ..options import STARTS, OptimizeOptions, TextureOptions
 from ..style.builtin import builtin_names, load_builtin
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
 from .optimize import OptimizeStylizer
 from .protocol import Region, Stylizer
+from .texture import TextureSynthesizer
 
 log = logging.getLogger(__name__)
 
+Options = TypeVar("Options", bound=OptimizeOptions)
 StyleSource = Any
 """A built-in style's name, a picture's or style file's path, a StyleTarget, or a picture (PIL image, array, tensor)."""
 
@@ -57,11 +59,15 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor 
 
 
 def split_region(text: str) -> tuple[str, str]:
-    """Mask and style of a region written as MASK=STYLE; OptionError if it is not."""
-    mask, sign, style = text.partition("=")
-    if not (mask and sign and style):
+    """Mask and style of a region written as MASK=STYLE; OptionError if it is not.
+
+    The first = divides them, but where names hold more of them, the first that leaves the name of a file before it.
+    """
+    places = [i for i, c in enumerate(text) if c == "=" and 0 < i < len(text) - 1]
+    if not places:
         raise OptionError(f"--region {text} is not of the form MASK=STYLE, as in --region sky.png=starry-night")
-    return mask, style
+    i = next((i for i in places if os.path.isfile(text[:i])), places[0])
+    return text[:i], text[i + 1 :]
 
 
 def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0) -> Region:
@@ -78,8 +84,14 @@ def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0)
     ImpastoError
         As `resolve_style`; PictureError if the mask cannot be read.
     """
-    picture = to_picture(mask, max_megapixels=max_megapixels)
-    return Region(picture.tensor.mean(1, keepdim=True), resolve_style(style, max_megapixels))
+    return Region(resolve_mask(mask, max_megapixels), resolve_style(style, max_megapixels))
+
+
+def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
+    """A mask (1, 1, H, W) in [0, 1] of that, or of any kind of picture, its brightness; PictureError if unreadable."""
+    if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[1] == 1:
+        mask = mask.expand(-1, 3, -1, -1)  # where it is checked as any picture is
+    return to_picture(mask, max_megapixels=max_megapixels).tensor.mean(1, keepdim=True)
 
 
 def choose_encoder_name(options: OptimizeOptions) -> str:
@@ -94,6 +106,13 @@ def choose_encoder_name(options: OptimizeOptions) -> str:
     return "compact"
 
 
+def compute_of(options: OptimizeOptions) -> Compute:
+    """The device and precision that the options come to here; OptionError if they are not to be had."""
+    # The recipe's numbers are float32; lower precision only when asked for by name.
+    precision = "float32" if (options.preset, options.precision) == ("gatys", "auto") else options.precision
+    return choose_compute(options.device, precision)
+
+
 def choose_stylizer(
     styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, start: Tensor | None = None
 ) -> Stylizer:
@@ -104,9 +123,7 @@ def choose_stylizer(
     ImpastoError
         If options, styles, encoder and machine do not fit together.
     """
-    # The recipe's numbers are float32; lower precision only when asked for by name.
-    precision = "float32" if (options.preset, options.precision) == ("gatys", "auto") else options.precision
-    compute: Compute = choose_compute(options.device, precision)
+    compute = compute_of(options)
     encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
     stylizer: Stylizer
     if options.preset == "gatys":
@@ -118,6 +135,25 @@ def choose_stylizer(
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
+
+
+def choose_texture(
+    styles: Sequence[Tensor | StyleTarget],
+    size: tuple[int, int],
+    seamless: bool,
+    options: TextureOptions,
+    start: Tensor | None = None,
+) -> TextureSynthesizer:
+    """What makes a texture of that height and width, with the styles bound.
+
+    Raises
+    ------
+    ImpastoError
+        If options, styles, size, encoder and machine do not fit together.
+    """
+    compute = compute_of(options)
+    encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+    return TextureSynthesizer(styles, size, options, encoder, compute, start, seamless=seamless)
 
 
 def load_stylizer(
@@ -144,20 +180,62 @@ def load_stylizer(
     >>> stylizer = impasto.load_stylizer("starry-night", size=512)  # doctest: +SKIP
     >>> painting = stylizer(impasto.read_image("photo.jpg").tensor)  # doctest: +SKIP
     """
-    options = with_changes(options, changes)
-    styles = style if isinstance(style, list | tuple) else [style]
-    start = None
-    if options.start not in STARTS:
-        start = to_picture(options.start).tensor
-    return choose_stylizer([resolve_style(s) for s in styles], options, start)
+    options = with_changes(options or OptimizeOptions(), changes)
+    return choose_stylizer(resolve_styles(style), options, resolve_start(options))
 
 
-def with_changes(options: OptimizeOptions | None, changes: dict[str, Any]) -> OptimizeOptions:
-    """The options (or the defaults) with some fields changed; OptionError with the nearest names for an unknown one."""
-    values = (options or OptimizeOptions()).to_dict()
+def load_texture(
+    style: StyleSource | Sequence[StyleSource],
+    size: tuple[int, int],
+    seamless: bool = False,
+    options: TextureOptions | None = None,
+    **changes: Any,
+) -> TextureSynthesizer:
+    """What makes a texture, to be followed step by step.
+
+    Parameters
+    ----------
+    style : str, Path, StyleTarget, picture, or a list of them
+        A built-in name, a picture or a style file; several blend by `style_weights`.
+    size : (int, int)
+        Height and width in pixels.
+    seamless : bool
+        Whether the texture shall tile the plane.
+    options : TextureOptions, optional
+        The defaults if not given.
+    **changes
+        Fields of TextureOptions that differ.
+
+    Raises
+    ------
+    ImpastoError
+        If options, styles, size and machine do not fit together.
+
+    Examples
+    --------
+    >>> for step in impasto.load_texture("starry-night", (512, 512), seamless=True).steps():  # doctest: +SKIP
+    ...     print(step.iteration, step.losses["total"])
+    """
+    options = with_changes(options or TextureOptions(), changes)
+    return choose_texture(resolve_styles(style), size, seamless, options, resolve_start(options))
+
+
+def resolve_styles(style: StyleSource | Sequence[StyleSource]) -> list[Tensor | StyleTarget]:
+    """What a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
+    return [resolve_style(s) for s in (style if isinstance(style, list | tuple) else [style])]
+
+
+def resolve_start(options: OptimizeOptions) -> Tensor | None:
+    """The picture (1, 3, H, W) that `options.start` names, if it does; PictureError if it cannot be read."""
+    return None if options.start in STARTS else to_picture(options.start).tensor
+
+
+def with_changes(options: Options, changes: dict[str, Any]) -> Options:
+    """The options with some fields changed; OptionError with the nearest names for an unknown one."""
+    values = options.to_dict()
     for key in changes:
         if key not in values:
             near = get_close_matches(key, values, 3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "impasto.OptimizeOptions lists them"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"impasto.{type(options).__name__} lists them"
             raise OptionError(f"there is no option {key!r}; {hint}")
-    return OptimizeOptions.from_dict({**values, **changes})
+    return type(options).from_dict({**values, **changes})

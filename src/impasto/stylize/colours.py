@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -29,15 +30,21 @@ class ColourKeeper:
         self.inner, self.strength = inner, strength
         self.space: ColourSpace = space
 
-    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
+    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content, regions))
+        return last_image(self.steps(content, regions, mask))
 
-    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
+    def steps(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> Iterator[Step]:
         """The inner stylizer's steps; each one's colours are changed when its image is looked at."""
 
         def finish(painted: Tensor) -> Tensor:
             return keep_colours(painted.cpu(), content, self.space, self.strength)
 
-        steps = self.inner.steps(content, regions)
+        steps = self.inner.steps(content, regions, mask, state)
         return (replace(step, finish=finish) for step in steps)

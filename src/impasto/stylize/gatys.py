@@ -5,8 +5,10 @@ raw Gram matrices, the normalised content picture itself as the variable, one sc
 reference that others are measured against; for good pictures in little time there is the default.
 """
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +21,8 @@ from ..options import OptimizeOptions
 from ..style.statistics import head_metric, raw_moments
 from ..style.target import StyleTarget
 from .memory import fit_memory
-from .optimize import check_size
 from .protocol import Region, Step, last_image
+from .schedule import check_size
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,9 @@ class GatysLoss:
             features = self.encoder(image, (*LAYER_WEIGHTS, CONTENT_LAYER))
         if CONTENT_LAYER in self.encoder.heads:
             features[CONTENT_LAYER] = self.encoder.heads[CONTENT_LAYER](features[CONTENT_LAYER].float())
-        return {k: f.float() * (self.feature_scale if k == CONTENT_LAYER else 1.0) for k, f in features.items()}
+        # The others are only summed up, in float32 whatever they are of.
+        features[CONTENT_LAYER] = features[CONTENT_LAYER].float() * self.feature_scale
+        return features
 
     def _gram(self, features: Tensor, layer: str) -> Tensor:
         """The raw Gram matrix F F^T, or a matrix at the same distances from others."""
@@ -112,9 +116,9 @@ class GatysStylizer:
         self.style, self.options, self.encoder, self.compute = styles[0], options, encoder, compute
         compute.network(encoder)
 
-    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
+    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content, regions))
+        return last_image(self.steps(content, regions, mask))
 
     def size(self, content: Tensor) -> tuple[int, int]:
         """The recipe's size: the short side becomes 400, or the long side's length where that is less."""
@@ -123,26 +127,35 @@ class GatysStylizer:
             return fit_size((h, w), long_side=self.options.size, scale=self.options.scale, enlarge=True)
         return fit_size((h, w), short_side=min(SHORT_SIDE, max(h, w)), enlarge=True)
 
-    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
+    def steps(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> Iterator[Step]:
         """Every iteration of the recipe; the variable is never clamped, only what is shown.
 
         Raises
         ------
         OptionError
-            At once, if the painting would be too small for the encoder, or regions are given.
+            At once, if the painting would be too small for the encoder, regions or a mask are given, or the state is of
+            another painting.
         MemoryNeedError
             At once, if it does not fit into memory.
         DivergedError
             If the loss is no longer finite.
         """
-        if regions:
-            raise OptionError("the preset gatys has no regions; leave out --region or the preset")
+        if regions or mask is not None:
+            raise OptionError("the preset gatys has no regions and no mask; leave out --region, --mask or the preset")
         size = self.size(content)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
-        fit_memory(size, self.encoder, self.compute, strict=True)
-        return self._paint(content, size)
+        fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
+        if state is not None and state["size"] != list(size):
+            raise OptionError("the state to go on from is that of another painting")
+        return self._paint(content, size, state)
 
-    def _paint(self, content: Tensor, size: tuple[int, int]) -> Iterator[Step]:
+    def _paint(self, content: Tensor, size: tuple[int, int], state: dict[str, Any] | None) -> Iterator[Step]:
         settings = self.options.settings
         content = self.compute.picture(resize(content, size))
         loss = GatysLoss(
@@ -157,8 +170,14 @@ class GatysStylizer:
         mean, std = self.encoder.mean, self.encoder.std
         x = ((content - mean) / std).clone().requires_grad_(True)
         optimiser = torch.optim.Adam([x], lr=settings.rate)
-        total = settings.iterations
-        for i in range(1, total + 1):
+        first, total = 1, settings.iterations
+        assert isinstance(total, int), "the options have checked it"
+        if state is not None:
+            first = state["done"] + 1
+            with torch.no_grad():
+                x.copy_(state["x"])
+            optimiser.load_state_dict(state["optimiser"])
+        for i in range(first, total + 1):
             terms = loss(x * std + mean)
             losses = {k: float(v.detach()) for k, v in terms.items()}
             if not torch.isfinite(terms["total"]):
@@ -168,4 +187,15 @@ class GatysStylizer:
             optimiser.zero_grad()
             terms["total"].backward()
             optimiser.step()
-            yield Step(size, 1, 1, i, total, losses, (x.detach() * std + mean).clamp(0, 1))
+
+            def snapshot(i: int = i) -> dict[str, Any]:
+                state = copy.deepcopy(optimiser.state_dict())  # which goes on changing, as x does
+                return {"size": list(size), "done": i, "x": x.detach().clone(), "optimiser": state}
+
+            shown = (x.detach() * std + mean).clamp(0, 1)
+
+            def measured(shown: Tensor = shown) -> dict[str, float]:
+                with torch.no_grad():
+                    return {k: float(v) for k, v in loss(shown).items()}
+
+            yield Step(size, 1, 1, i, total, losses, shown, state=snapshot, measured=measured, schedule=(total,))

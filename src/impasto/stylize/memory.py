@@ -11,36 +11,43 @@ from ..options import LEAST_SIZE
 
 log = logging.getLogger(__name__)
 
-COPIES = 3.6
+COPIES = 2.4
 """How often each of the encoder's features is held at the peak of a step: fitted on steps at 512 to 2048 pixels with
-the compact encoder and VGG-19's shape in both precisions; the estimate was 1.0 to 1.4 times what they took."""
-PICTURE_BYTES = 60
-"""A pixel's share of the painting, its gradient, Adam's two moments, the content and the best picture."""
+the compact encoder and VGG-19's shape in both precisions; the estimate was 1.0 to 1.6 times what they took."""
+PICTURE_BYTES = 230
+"""A pixel's share of the painting, its gradient, the content, the best picture, and what L-BFGS remembers."""
 FIXED_BYTES = 250_000_000
 """What does not depend on the size: buffers of the libraries, statistics, the content's features' small parts."""
 SHARE = 0.9
 """Of the memory that is available now, the share that a painting may take."""
 
 
-def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute) -> int:
+def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpointing: bool = False) -> int:
     """Bytes that optimising a painting of that height and width takes beyond what the process has now.
 
     Parameters
     ----------
     size : (int, int)
         Height and width in pixels.
+    checkpointing : bool
+        Whether the encoder computes its features a second time instead of keeping them (`VGG.visit`).
     """
     deepest = max((*STYLE_LAYERS, CONTENT_LAYER), key=lambda k: encoder.layers[k])
-    per_pixel = 0.0
+    blocks: dict[str, float] = {}
     for name, conv in encoder.convolutions():
         if encoder.layers[name] <= encoder.layers[deepest]:
-            per_pixel += conv.out_channels / encoder.stride(name) ** 2
+            blocks[name[4]] = blocks.get(name[4], 0.0) + conv.out_channels / encoder.stride(name) ** 2
+    # With checkpointing the largest block alone is held, and what goes from block to block, a quarter of a layer each.
+    between = sum(encoder.width(f"conv{b}_1") / encoder.stride(f"pool{b}") ** 2 for b in blocks) / COPIES
+    per_pixel = max(blocks.values()) + between if checkpointing else sum(blocks.values())
     item = 4 if compute.low is None else compute.low.itemsize
     return FIXED_BYTES + round(size[0] * size[1] * (COPIES * per_pixel * item + PICTURE_BYTES))
 
 
-def fit_memory(size: tuple[int, int], encoder: VGG, compute: Compute, strict: bool) -> tuple[int, int]:
-    """The size itself, or the largest of its shape that fits into memory, which is then said in the log.
+def fit_memory(
+    size: tuple[int, int], encoder: VGG, compute: Compute, strict: bool, checkpointing: bool = True
+) -> tuple[tuple[int, int], bool]:
+    """How a painting fits into memory: as it is, with checkpointing, or smaller; the latter two are said in the log.
 
     Parameters
     ----------
@@ -48,6 +55,13 @@ def fit_memory(size: tuple[int, int], encoder: VGG, compute: Compute, strict: bo
         Height and width in pixels.
     strict : bool
         Refuse instead of painting smaller.
+    checkpointing : bool
+        Whether checkpointing may be used.
+
+    Returns
+    -------
+    ((int, int), bool)
+        The size, or the largest of its shape that fits; whether to use checkpointing.
 
     Raises
     ------
@@ -57,16 +71,20 @@ def fit_memory(size: tuple[int, int], encoder: VGG, compute: Compute, strict: bo
     available = available_memory(compute.device)
     need = memory_need(size, encoder, compute)
     if available is None or need <= SHARE * available:
-        return size
-    budget = SHARE * available - FIXED_BYTES
-    long = math.floor(max(size) * math.sqrt(max(0.0, budget) / (need - FIXED_BYTES)))
+        return size, False
     told = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {gigabytes(available)} are free"
+    least = memory_need(size, encoder, compute, checkpointing)
+    if least <= SHARE * available:
+        log.warning("%s: taking %s and a third more time, by computing features twice", told, gigabytes(least))
+        return size, True
+    budget = SHARE * available - FIXED_BYTES
+    long = math.floor(max(size) * math.sqrt(max(0.0, budget) / (least - FIXED_BYTES)))
     if strict or long < LEAST_SIZE:
         advice = f"--size {long} fits" if long >= LEAST_SIZE else "close other programs"
         raise MemoryNeedError(f"{told}; {advice}")
     fitting = fit_size(size, long_side=long)
     log.warning("%s: painting %dx%d instead (--strict-size refuses)", told, fitting[1], fitting[0])
-    return fitting
+    return fitting, checkpointing
 
 
 def gigabytes(count: float) -> str:

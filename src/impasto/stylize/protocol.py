@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -30,6 +30,14 @@ class Step:
         sRGB, [0, 1], on the CPU or the stylizer's device, never changed afterwards.
     finish : callable, optional
         What remains to be done to it, colours for one; only done when somebody looks at `image`.
+    state : callable, optional
+        Everything that the steps after this one depend on, as tensors and plain values (`torch.save` writes them and
+        `torch.load` with `weights_only` reads them). To be called before the next step is asked for.
+    measured : callable, optional
+        The losses of `painted` itself, which need not be the picture that the iteration made. To be called before the
+        next step is asked for.
+    schedule : tuple of int
+        The iterations of each scale, coarse to fine, as they are planned by now.
     """
 
     scale: tuple[int, int]
@@ -40,6 +48,9 @@ class Step:
     losses: Mapping[str, float]
     painted: Tensor
     finish: Callable[[Tensor], Tensor] | None = None
+    state: Callable[[], dict[str, Any]] | None = None
+    measured: Callable[[], Mapping[str, float]] | None = None
+    schedule: tuple[int, ...] = ()
 
     @cached_property
     def image(self) -> Tensor:
@@ -66,12 +77,32 @@ class Region:
 class Stylizer(Protocol):
     """A style, bound to a way of painting: a picture goes in and a picture comes out."""
 
-    def __call__(self, content: Tensor, regions: Sequence[Region] = ()) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for."""
+    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for.
+
+        Parameters
+        ----------
+        regions : sequence of Region
+            Parts with styles of their own.
+        mask : Tensor, optional
+            (1, 1, H, W), [0, 1], of any size: 1 where to paint, the rest stays the photograph.
+        """
         ...
 
-    def steps(self, content: Tensor, regions: Sequence[Region] = ()) -> Iterator[Step]:
-        """The same, step by step; the last step's image is the painting."""
+    def steps(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> Iterator[Step]:
+        """The same, step by step; the last step's image is the painting.
+
+        Parameters
+        ----------
+        state : dict, optional
+            Of a step of the same painting (`Step.state`); what comes are the steps after that one.
+        """
         ...
 
 

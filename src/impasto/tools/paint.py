@@ -2,67 +2,64 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ..errors import DivergedError, OptionError
+from torch import Tensor
+
+from ..errors import PictureError
 from ..image.convert import to_picture
 from ..image.io import write_image
+from ..image.picture import Picture
 from ..image.place import check_target
 from ..image.resize import resize
-from ..options import STARTS, OptimizeOptions, OutputOptions
+from ..options import STARTS
 from ..style.target import StyleTarget
-from ..stylize.choose import choose_stylizer, resolve_region, resolve_style, split_region
-from ..stylize.protocol import Step
+from ..stylize.choose import choose_stylizer, compute_of, resolve_mask, resolve_region, resolve_style
+from ..stylize.protocol import Region, Step
+from .checkpoint import Checkpoint, load_checkpoint
+from .job import PaintJob, describe, job_of, undamaged
 from .progress import follow_steps, start_logging
-from .run import RunFolder, make_record
+from .run import CHECKPOINT_FILE, RunFolder, differences, load_record, make_record
+from .stopping import Stop
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PaintJob:
-    """What to paint: sources, destinations and options.
+class Sources:
+    """What a job names, read: the photograph, the styles, the regions, the mask and the picture to start from."""
+
+    photo: Picture
+    styles: list[Tensor | StyleTarget]
+    regions: list[Region]
+    mask: Tensor | None
+    start: Tensor | None
+
+
+def read_sources(job: PaintJob) -> Sources:
+    """Read what a job names; ImpastoError if that cannot be done."""
+    limit = job.output.max_megapixels
+    start = job.options.start
+    return Sources(
+        to_picture(job.content, max_megapixels=limit),
+        [resolve_style(s, limit) for s in job.styles],
+        [resolve_region(mask, style, limit) for mask, style in job.regions],
+        None if job.mask is None else resolve_mask(job.mask, limit),
+        None if start in STARTS else to_picture(start, max_megapixels=limit).tensor,
+    )
+
+
+def paint(job: PaintJob, checkpoint: Checkpoint | None = None) -> None:
+    """Paint and write; whatever ends the steps early, the painting so far is written first.
 
     Parameters
     ----------
-    content : str
-        Path, or - for standard input.
-    styles : tuple of str
-        Paths or built-in names.
-    out : Path or None
-        Path, or - for standard output; None makes a name of the sources'.
-    run : Path or None
-        Folder of the whole record.
-    snapshot_every : int
-        Iterations between its snapshots.
-    regions : tuple of str
-        MASK=STYLE each.
-    """
-
-    content: str
-    styles: tuple[str, ...]
-    out: Path | None
-    run: Path | None
-    snapshot_every: int
-    options: OptimizeOptions
-    output: OutputOptions
-    regions: tuple[str, ...] = ()
-
-    @property
-    def target(self) -> str:
-        """Where the painting goes."""
-        if self.out is not None:
-            return str(self.out)
-        if self.content == "-":
-            raise OptionError("the photograph comes from standard input; name the painting's file with --out")
-        return f"{Path(self.content).stem}-{Path(self.styles[0]).name.split('.')[0]}.png"
-
-
-def paint(job: PaintJob) -> None:
-    """Paint and write; on Ctrl-C, or if the optimisation diverges, the painting so far is written first.
+    checkpoint : Checkpoint, optional
+        What to go on from.
 
     Raises
     ------
@@ -72,62 +69,52 @@ def paint(job: PaintJob) -> None:
         After the painting so far is written.
     """
     start_logging()
-    target, limit = job.target, job.output.max_megapixels
-    file_format = None if target != "-" else "png"
-    check_target(target, format=file_format, bits=job.output.bits)
-    photo = to_picture(job.content, max_megapixels=limit)
-    styles = [resolve_style(s, limit) for s in job.styles]
-    sources = [split_region(r) for r in job.regions]
-    regions = [resolve_region(mask, style, limit) for mask, style in sources]
-    start = None
-    if job.options.start not in STARTS:
-        start = to_picture(job.options.start, max_megapixels=limit).tensor
-    steps = choose_stylizer(styles, job.options, start).steps(photo.tensor, regions)
-    with RunFolder(job.run, job.snapshot_every) if job.run else nullcontext() as run:
-        begun = time.monotonic()
+    check_target(job.target, format=format_of(job), bits=job.output.bits)
+    given = read_sources(job)
+    described = describe(job)  # the files as they are now: they may be others when it is done
+    state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
+    stylizer = choose_stylizer(given.styles, job.options, given.start)
+    steps = stylizer.steps(given.photo.tensor, given.regions, given.mask, state)
+    folder = RunFolder(job, described, compute_of(job.options), checkpoint) if job.run else nullcontext()
+    with Stop() as stop, folder as run:
+        begun = time.monotonic() - before
         steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")
         if run is not None:
             steps = run.follow(steps, lambda: time.monotonic() - begun)
-        last, ended = until_it_ends(steps)
+        last, ended = until_it_ends(steps, stop)
+        asked = stop.taken()  # one more signal waits, until all is written
         seconds = time.monotonic() - begun
-        record = make_record(job.content, job.styles, job.options, last, sources)
-        painting = photo.with_tensor(last.image.cpu())
-        write_image(
-            painting,
-            target,
-            bits=job.output.bits,
-            quality=job.output.jpeg_quality,
-            keep_gps=job.output.keep_gps,
-            record=record,
-            format=file_format,
-        )
-        if run is not None:
-            shown = [("content", resize(photo.tensor, painting.size))]
-            shown += [(n, s) for n, s in zip(job.styles, styles, strict=True) if not isinstance(s, StyleTarget)]
-            paths = {
-                "content": absolute(job.content),
-                "styles": [absolute(s) for s in job.styles],
-                "regions": [[absolute(m), absolute(s)] for m, s in sources],
-                "start": absolute(job.options.start),
-                "out": target,
-            }
-            problem = run.finish(record, paths, [*shown, ("painting", painting.tensor)])
-            if problem:
-                log.warning("%s", problem)
-    h, w = painting.size
-    if ended is not None:
-        log.warning("stopped at iteration %d of %d; the painting so far is in %s", last.iteration, last.total, target)
-        raise ended
-    log.info("%s: %dx%d, %d iterations in %.1f s", target, w, h, last.iteration, seconds)
+        if run is not None and ended is not None:
+            run.save()
+        write(job, given, make_record(described, last, ended is None), last.image.cpu(), run)
+        asked = ended or asked or stop.taken()
+    h, w = last.image.shape[-2:]
+    if ended is None:
+        log.info("%s: %dx%d, %d iterations in %.1f s", job.target, w, h, last.iteration, seconds)
+    else:
+        where = f"the painting so far is in {job.target}"
+        if job.run is not None and isinstance(ended, KeyboardInterrupt):
+            where += f"; `impasto stylize --resume {job.run}` goes on"
+        log.warning("stopped at iteration %d of %d; %s", last.iteration, last.total, where)
+    if asked is not None:
+        raise asked
 
 
-def until_it_ends(steps: Iterator[Step]) -> tuple[Step, BaseException | None]:
+def format_of(job: PaintJob) -> str | None:
+    """The format of the painting's file where its name does not tell it."""
+    return "png" if job.target == "-" else None
+
+
+def until_it_ends(steps: Iterator[Step], stop: Stop) -> tuple[Step, BaseException | None]:
     """The last step, and what ended the steps early, if anything did; what comes before the first step is raised."""
     last: Step | None = None
     try:
         for step in steps:
             last = step
-    except (KeyboardInterrupt, DivergedError) as error:
+            stop.hold()
+            if stop.asked is not None and step.iteration < step.total:
+                raise stop.asked
+    except (Exception, KeyboardInterrupt) as error:
         if last is None:
             raise
         return last, error
@@ -135,6 +122,67 @@ def until_it_ends(steps: Iterator[Step]) -> tuple[Step, BaseException | None]:
     return last, None
 
 
-def absolute(source: str) -> str:
-    """A file's absolute path; a built-in style's name as it is."""
-    return str(Path(source).absolute()) if Path(source).exists() else source
+def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, run: RunFolder | None) -> None:
+    """Write the painting (1, 3, H, W) with its record, and what the run folder holds of it."""
+    painting = given.photo.with_tensor(image)
+    write_image(
+        painting,
+        job.target,
+        bits=job.output.bits,
+        quality=job.output.jpeg_quality,
+        keep_gps=job.output.keep_gps,
+        record=record,
+        format=format_of(job),
+    )
+    if run is None:
+        return
+    shown = [("content", resize(given.photo.tensor, painting.size))]
+    shown += [(n, s) for n, s in zip(job.styles, given.styles, strict=True) if not isinstance(s, StyleTarget)]
+    problem = run.finish(record, [*shown, ("painting", painting.tensor)])
+    if problem:
+        log.warning("%s", problem)
+
+
+def rerun(job: PaintJob, record: Mapping[str, Any]) -> None:
+    """Paint the job of a record again; of one that was interrupted the whole schedule. Raises as `paint`."""
+    start_logging()
+    if "interrupted" in record:
+        done = f" at iteration {record['iterations']} of {record['total']}" if "total" in record else ""
+        log.info("the painting was stopped%s; painting the whole schedule", done)
+    paint(job)
+
+
+def resume(folder: Path) -> None:
+    """Go on with the painting of a run folder; one that is finished is written again only if its file is gone.
+
+    Raises
+    ------
+    ImpastoError
+        If it is no run folder, its checkpoint is damaged, or a source has changed; else as `paint`.
+    KeyboardInterrupt
+        As `paint`.
+    """
+    start_logging()
+    if not folder.is_dir():
+        raise PictureError(f"{folder} is no run folder; --resume takes the folder that --run named")
+    record = load_record(folder)
+    job = job_of(record, folder, advice="put it back, or begin anew")
+    with undamaged(folder):
+        every, out, mark = int(record["snapshot_every"]), str(record["paths"]["out"]), str(record["run"])
+        other = differences(record, compute_of(job.options))
+    job = replace(job, out=Path(out), run=folder, snapshot_every=every)
+    if "interrupted" not in record:
+        if out == "-" or Path(out).exists():
+            log.info("%s is finished: its painting is %s", folder, "written" if out == "-" else out)
+            return
+        log.info("%s is finished, but %s is gone: painting it again", folder, out)
+        paint(job)
+        return
+    checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, mark)
+    if checkpoint is None:
+        log.info("%s has no checkpoint yet: beginning at its first iteration", folder)
+    else:
+        log.info("%s: going on after iteration %d", folder, checkpoint.iteration)
+    if other:
+        log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
+    paint(job, checkpoint)

@@ -1,15 +1,17 @@
-"""The record of a run: what a painting was made of, so that it can be made again.
+"""The record of a run: what a painting was made of, so that it can be made again, or gone on with.
 
-A short form is embedded in every output file; `--run DIR` keeps the long one: record.json, losses.csv, snapshots, the
-loss curves and a side-by-side figure.
+A short form is embedded in every output file; `--run DIR` keeps the long one: record.json, losses.csv, snapshots, a
+checkpoint while it is not finished, the loss curves and a side-by-side figure.
 """
 
 import csv
-import hashlib
 import json
-import os
+import logging
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,49 +19,73 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..device import Compute
 from ..errors import ImpastoError, PictureError
 from ..image.io import read_record, write_image
 from ..image.picture import Picture
-from ..options import STARTS, OptimizeOptions
 from ..plots import plot_losses, plot_pictures
 from ..stylize.protocol import Step
+from .checkpoint import Checkpoint, replacing, save_checkpoint
+from .job import PaintJob, places
 
-RECORD_FILE = "record.json"
+log = logging.getLogger(__name__)
+
+RECORD_FILE, CHECKPOINT_FILE, LOSSES_FILE = "record.json", "checkpoint.pt", "losses.csv"
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 20.0, 0.01
+"""Least seconds between two checkpoints, and the most of the time that writing them may take: after one that took a
+second, L-BFGS's history on a slow disk, the next waits for 100."""
 
 
-def source_entry(source: str) -> dict[str, str]:
-    """How a picture or style is named in a record: a built-in's name, or a file's name and hash."""
-    path = Path(source)
-    if not path.is_file():
-        return {"name": source}
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+def make_record(described: Mapping[str, Any], last: Step, finished: bool) -> dict[str, Any]:
+    """What an output file carries: no paths, and nothing that a rerun changes.
 
-
-def make_record(
-    content: str,
-    styles: Sequence[str],
-    options: OptimizeOptions,
-    last: Step,
-    regions: Sequence[tuple[str, str]] = (),
-) -> dict[str, Any]:
-    """What an output file carries: names, hashes and all options; no paths, and nothing that a rerun changes."""
-    values = options.to_dict()
-    start = {} if options.start in STARTS else {"start": source_entry(options.start)}
-    if start:
-        values["start"] = Path(options.start).name
+    Parameters
+    ----------
+    described : dict
+        The job (`job.describe`).
+    last : Step
+        The last step, whose image is the painting.
+    finished : bool
+        Whether it was the last of the schedule, too.
+    """
+    options = described["options"]
+    if finished and options["time"] is not None:
+        # The time allowed this many here and now; they make the same painting again.
+        options = {**options, "time": None, "iterations": last.schedule}
+    losses = last.losses if last.measured is None else last.measured()
     return {
-        "impasto": __version__,
-        "torch": torch.__version__,
-        "method": "optimize",
-        "content": source_entry(content),
-        "styles": [source_entry(s) for s in styles],
-        **({"regions": [[source_entry(m), source_entry(s)] for m, s in regions]} if regions else {}),
-        **start,
-        "options": values,
+        **versions(),
+        **described,
+        "options": options,
         "size": [last.image.shape[-1], last.image.shape[-2]],
         "iterations": last.iteration,
-        "losses": {k: round(v, 6) for k, v in last.losses.items()},
+        **({} if finished else {"total": last.total, "interrupted": True}),
+        "losses": {k: round(v, 6) for k, v in losses.items()},
     }
+
+
+def versions() -> dict[str, str]:
+    """What painted."""
+    return {"impasto": __version__, "torch": torch.__version__, "method": "optimize"}
+
+
+def machine(compute: Compute) -> dict[str, Any]:
+    """What the last bits of a painting depend on, besides the versions, and what else may be of use."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "compute": str(compute),
+    }
+
+
+def differences(record: Mapping[str, Any], compute: Compute) -> list[str]:
+    """In what this machine and program differ from those of a record, so that the last bits may."""
+    before = {**record, **record["machine"]}
+    now = {**versions(), **machine(compute)}
+    keys = ("impasto", "torch", "cpu", "threads", "compute")
+    return [f"{k} {before.get(k)} (now {now[k]})" for k in keys if before.get(k) != now[k]]
 
 
 class RunFolder:
@@ -67,10 +93,14 @@ class RunFolder:
 
     Parameters
     ----------
-    folder : Path
-        Made if it is not there.
-    every : int
-        Iterations between snapshots.
+    job : PaintJob
+        With the folder, which is made if it is not there, and the number of iterations between snapshots.
+    described : dict
+        The same as a record has it (`job.describe`).
+    compute : Compute
+        Where it is painted.
+    checkpoint : Checkpoint, optional
+        The folder's own, to go on from; without, what an earlier run left is removed.
 
     Raises
     ------
@@ -78,20 +108,37 @@ class RunFolder:
         If the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: Path, every: int):
-        self.folder, self.every = folder, every
-        self.rows: list[dict[str, float]] = []
-        try:
-            (folder / "snapshots").mkdir(parents=True, exist_ok=True)
-            for old in (folder / "snapshots").glob("*.png"):
-                if old.stem.isdigit():  # one of ours, from an earlier run
+    def __init__(
+        self, job: PaintJob, described: Mapping[str, Any], compute: Compute, checkpoint: Checkpoint | None = None
+    ):
+        assert job.run is not None
+        self.folder, self.every = job.run, job.snapshot_every
+        self.mark = secrets.token_hex(8) if checkpoint is None else checkpoint.run
+        self.rows: list[dict[str, float]] = [] if checkpoint is None else list(checkpoint.rows)
+        self._beyond = {
+            "paths": places(job),
+            "snapshot_every": job.snapshot_every,
+            "machine": machine(compute),
+            "run": self.mark,
+        }
+        self._whole: Step | None = None
+        self._saved, self._cost = time.monotonic(), 0.0
+        with self._writing():
+            (self.folder / "snapshots").mkdir(parents=True, exist_ok=True)
+            if checkpoint is None:
+                (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+            for part in (*self.folder.glob("*.part"), *self.folder.glob("snapshots/.impasto-*.part")):
+                part.unlink()  # half a file, of a run that was killed
+            self._write_record({**versions(), **described, "interrupted": True})
+            done = 0 if checkpoint is None else checkpoint.iteration
+            for old in (self.folder / "snapshots").glob("*.png"):
+                if old.stem.isdigit() and int(old.stem) > done:  # one of ours, of what is to come
                     old.unlink()
-            self._file: TextIO = (folder / "losses.csv").open("w", newline="")
-        except OSError as error:
-            raise PictureError(
-                f"cannot write to the run folder {folder}: {error.strerror}; name another with --run"
-            ) from error
-        self._writer: Any = None
+            # A line at a time: what is there can be read while it paints, and after whatever ends it.
+            self._file: TextIO = (self.folder / LOSSES_FILE).open("w", newline="", buffering=1)
+            self._writer: Any = None
+            for row in self.rows:
+                self._write_row(row)
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -100,22 +147,38 @@ class RunFolder:
         self._file.close()
 
     def follow(self, steps: Iterator[Step], clock: Callable[[], float]) -> Iterator[Step]:
-        """Pass the steps on; write their losses, with the seconds that the clock shows, and snapshots."""
+        """Pass the steps on; write their losses, with the seconds that the clock shows, snapshots and checkpoints."""
+        last = None
         for step in steps:
             row = {"iteration": step.iteration, "scale": max(step.scale), **step.losses, "seconds": round(clock(), 3)}
-            if self._writer is None:
-                self._writer = csv.DictWriter(self._file, list(row))
-                self._writer.writeheader()
-            self._writer.writerow(row)
             self.rows.append(row)
-            if step.iteration % self.every == 0 or step.iteration == step.total:
-                self._file.flush()
-                write_image(Picture(step.image.cpu()), self.folder / "snapshots" / f"{step.iteration:06d}.png")
+            with self._writing():
+                self._write_row(row)
+            if step.iteration % self.every == 0:
+                self._snapshot(step)
+            last = self._whole = step
+            if time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, self._cost / CHECKPOINT_SHARE):
+                self.save()
             yield step
+            # From here on, until the next step is there, the state is neither this one's nor the next's.
+            self._whole = None
+        if last is not None and last.iteration % self.every:
+            self._snapshot(last)
 
-    def finish(
-        self, record: dict[str, Any], paths: dict[str, Any], pictures: Sequence[tuple[str, Tensor]]
-    ) -> ImpastoError | None:
+    def save(self) -> None:
+        """Write a checkpoint, if the last step is whole and not the schedule's last; a failure is told in the log."""
+        step = self._whole
+        if step is None or step.state is None or step.iteration >= step.total:
+            return
+        begun = time.monotonic()
+        try:
+            save_checkpoint(self.folder / CHECKPOINT_FILE, Checkpoint(self.mark, self.rows, step.state()))
+        except OSError as error:
+            log.warning("cannot write a checkpoint to %s (%s); painting on", self.folder, error.strerror)
+        self._saved = time.monotonic()
+        self._cost = self._saved - begun
+
+    def finish(self, record: Mapping[str, Any], pictures: Sequence[tuple[str, Tensor]]) -> ImpastoError | None:
         """Write record.json (with the paths, so that `rerun` finds the files) and the figures.
 
         Returns
@@ -124,23 +187,38 @@ class RunFolder:
             Why there are no figures, if there are none.
         """
         self._file.close()
-        machine = {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-        }
-        seconds = self.rows[-1]["seconds"]
-        temporary = self.folder / (RECORD_FILE + ".part")
-        temporary.write_text(
-            json.dumps({**record, "seconds": seconds, "paths": paths, "machine": machine}, indent=2) + "\n"
-        )
-        os.replace(temporary, self.folder / RECORD_FILE)
+        with self._writing():
+            self._write_record({**record, "seconds": self.rows[-1]["seconds"]})
+            if "interrupted" not in record:
+                (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         try:
             plot_losses(self.rows, self.folder / "losses.png")
             plot_pictures(pictures, self.folder / "side-by-side.png")
         except ImpastoError as error:
             return error
         return None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PictureError(
+                f"cannot write to the run folder {self.folder}: {error.strerror}; name another with --run"
+            ) from error
+
+    def _write_record(self, record: Mapping[str, Any]) -> None:
+        with replacing(self.folder / RECORD_FILE) as file:
+            file.write((json.dumps({**record, **self._beyond}, indent=2) + "\n").encode())
+
+    def _write_row(self, row: dict[str, float]) -> None:
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row))
+            self._writer.writeheader()
+        self._writer.writerow(row)
+
+    def _snapshot(self, step: Step) -> None:
+        write_image(Picture(step.image.cpu()), self.folder / "snapshots" / f"{step.iteration:06d}.png")
 
 
 def load_record(source: Path) -> dict[str, Any]:
@@ -161,35 +239,3 @@ def load_record(source: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or "options" not in record:
         raise PictureError(f"{source} carries no record of how it was made; was it painted by impasto?")
     return record
-
-
-def find_source(entry: dict[str, str], path: str | None, near: Path) -> str:
-    """The file (or built-in name) that an entry of a record speaks of.
-
-    Parameters
-    ----------
-    entry : dict
-        `name` and, for a file, `sha256`.
-    path : str or None
-        Where a run folder says that it was.
-    near : Path
-        A folder to look in besides the current one.
-
-    Raises
-    ------
-    PictureError
-        If it is not found, or is another file by now.
-    """
-    name = str(entry["name"])
-    if name == "-":
-        raise PictureError("the painting was made of what came through standard input; give that with --content")
-    if "sha256" not in entry:
-        return name
-    found = [p for p in (Path(path) if path else None, Path(name), near / name) if p is not None and p.is_file()]
-    for candidate in found:
-        if source_entry(str(candidate))["sha256"] == entry["sha256"]:
-            return str(candidate)
-    advice = "give the file with --content or --styles, or run where it lies"
-    if found:
-        raise PictureError(f"{found[0]} has changed since the painting was made; {advice}")
-    raise PictureError(f"{name} is not found here; {advice}")

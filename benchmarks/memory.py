@@ -1,0 +1,104 @@
+"""The peak memory of a step at VGG-19's shape, ours against the plain way, each in a process of its own.
+
+What counts is the highest resident size while steps are taken, less the resident size after loading: network, picture
+and libraries are there by then. VGG-19 has random weights, which changes nothing of the memory.
+"""
+
+import resource
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from speed import plain_step, random_vgg19
+from typing_extensions import Doc
+
+from impasto.device import choose_compute
+from impasto.errors import ImpastoError
+from impasto.models.vgg import VGG
+from impasto.models.weights import load_encoder
+from impasto.options import OptimizeOptions, Precision
+from impasto.stylize.descent import Descent
+from impasto.stylize.memory import memory_need
+from impasto.stylize.objective import Objective
+from impasto.stylize.schedule import Scale
+from impasto.tools.metrics import markdown_table
+
+WAYS = ("plain", "ours", "ours, checkpointing")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Measure the peak memory of some steps."""
+
+    size: Annotated[int, Doc("Side of the picture, in pixels.")] = 1024
+    network: Annotated[Literal["vgg19", "compact"], Doc("`vgg19`: its shape.")] = "vgg19"
+    precision: Annotated[Precision, Doc("Of our ways; `auto` takes bfloat16 where the processor has it.")] = "auto"
+    steps: Annotated[int, Doc("Steps to take.")] = 2
+    way: Annotated[str | None, Doc("Measure this way alone, in this process, and print its bytes.")] = None
+
+    def __call__(self) -> None:
+        """Print the table."""
+        if self.way is not None:
+            print(self.measure(self.way))
+            return
+        print(f"`{shlex.join(['python', *sys.argv])}`\n")
+        found = {}
+        for way in WAYS:
+            command = [sys.executable, *sys.argv, "--way", way]
+            found[way] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        compute, net = choose_compute("cpu", self.precision), self.net()
+        estimates = [
+            "",
+            memory_need((self.size, self.size), net, compute) / 1e9,
+            memory_need((self.size, self.size), net, compute, checkpointing=True) / 1e9,
+        ]
+        rows = [
+            (way, found[way] / 1e9, found[way] / found["plain"], estimate)
+            for way, estimate in zip(WAYS, estimates, strict=True)
+        ]
+        print(markdown_table(("way", "peak, GB", "over plain", "estimated before, GB"), rows))
+
+    def net(self) -> VGG:
+        """The network."""
+        return random_vgg19() if self.network == "vgg19" else load_encoder("compact")
+
+    def measure(self, way: str) -> int:
+        """Bytes at the peak of some steps beyond those after loading."""
+        net, compute = self.net(), choose_compute("cpu", self.precision)
+        g = torch.Generator().manual_seed(0)
+        content, style = (torch.rand(1, 3, self.size, self.size, generator=g) for _ in range(2))
+        if way == "plain":
+            before, step = resident(), plain_step(net, content, style)
+            for _ in range(self.steps):
+                step()
+        else:
+            compute.network(net)
+            before = resident()
+            size = (self.size, self.size)
+            options = OptimizeOptions(size=self.size)
+            objective = Objective(
+                net, compute, options, content, size, [style], checkpointing=way == "ours, checkpointing"
+            )
+            scale = Scale(size, self.steps, 0.03)
+            descent = Descent(objective.at(scale, content), compute.picture(content), scale, options)
+            for _ in range(self.steps):
+                descent.step()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory now."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(Memory)()
+    except ImpastoError as error:
+        sys.exit(f"memory: {error}")

@@ -1,0 +1,149 @@
+"""The defaults of `optimize` as they were frozen, and how today's compare with them.
+
+`reference-v1.toml` holds the options that `good` came to, and of each of 24 pairs (four photographs of scikit-image,
+six paintings of the gallery) what it reached: the objective's value at full size in float32, the judge's figures, and
+the seconds, also in units of a plain step timed in the same run, so that machines can be compared.
+
+    python benchmarks/reference.py --paintings DATASETS/paintings --judge TEACHER            # compare with it
+    python benchmarks/reference.py --paintings DATASETS/paintings --judge TEACHER --write benchmarks/reference-v2.toml
+"""
+
+import shlex
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomllib  # pyright: ignore[reportMissingImports] # from Python 3.11 on
+import torch
+import tyro
+from quality import find_painting, find_photo
+from speed import interleaved, plain_step
+from torch import Tensor
+from typing_extensions import Doc
+
+from impasto.device import Compute, choose_compute
+from impasto.errors import ImpastoError
+from impasto.image.io import Picture, read_image, write_image
+from impasto.models.vgg import VGG
+from impasto.models.weights import load_encoder
+from impasto.options import OptimizeOptions
+from impasto.stylize.objective import Objective
+from impasto.stylize.optimize import OptimizeStylizer
+from impasto.stylize.schedule import Scale
+from impasto.tools.metrics import load_judge, markdown_table, over_photo
+
+PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
+PAINTINGS = ("starry-night", "great-wave", "the-scream", "water-lilies", "udnie", "la-grande-jatte")
+SIZE = 512
+FROZEN = Path(__file__).with_name("reference-v1.toml")
+HEADER = ("photograph", "painting", "loss", "gram/photo", "cov/photo", "sliced/photo", "content", "seconds", "in steps")
+FIGURES = ("gram", "cov", "sliced", "content")
+FULL = Compute(torch.device("cpu"), None)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Paint the reference's pairs at the defaults, and compare with what is frozen."""
+
+    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched to any depth.")] = None
+    judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
+    out: Annotated[Path, Doc("Where the paintings go.")] = Path("out/reference")
+    frozen: Annotated[Path, Doc("What to compare with.")] = FROZEN
+    write: Annotated[Path | None, Doc("Freeze today's results in this file instead.")] = None
+
+    def __call__(self) -> None:
+        """Paint, print the table, compare or freeze."""
+        if self.paintings is None:
+            print("reference: nothing to paint; give the folder with the paintings by --paintings DIR")
+            return
+        net, judge = load_encoder("compact"), load_judge(self.judge)
+        self.out.mkdir(parents=True, exist_ok=True)
+        options = OptimizeOptions(size=SIZE)
+        unit = plain_seconds(net)
+        rows = []
+        for photo in (find_photo(p) for p in PHOTOS):
+            for painting in (find_painting(self.paintings, p) for p in PAINTINGS):
+                content, style = read_image(photo).tensor, read_image(painting).tensor
+                begun = time.perf_counter()
+                image = OptimizeStylizer([style], options, net, choose_compute("cpu"))(content).cpu()
+                seconds = time.perf_counter() - begun
+                path = self.out / f"{photo.stem}-{painting.stem}.png"
+                write_image(Picture(image), path)
+                f = over_photo([judge.judge(photo, painting, path)])
+                loss = full_loss(net, content, style, image, options)
+                rows.append(
+                    (photo.stem, painting.stem, loss, f.gram, f.cov, f.sliced, f.content, seconds, seconds / unit)
+                )
+                print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+        print(f"`{shlex.join(['python', *sys.argv])}`, judged by {judge.encoder.name}\n")
+        print(markdown_table(HEADER, rows))
+        if self.write is not None:
+            self.write.write_text(frozen_text(options, rows, judge.encoder.name, unit), encoding="utf-8")
+        else:
+            print("\n" + compared(rows, tomllib.loads(self.frozen.read_text(encoding="utf-8"))))
+
+
+def plain_seconds(net: VGG) -> float:
+    """Median seconds of a plain step (NCHW, float32) at 512x512, the unit of time."""
+    g = torch.Generator().manual_seed(0)
+    content, style = (torch.rand(1, 3, SIZE, SIZE, generator=g) for _ in range(2))
+    (times,) = interleaved([plain_step(net, content, style)], 5)
+    return statistics.median(times)
+
+
+def full_loss(net: VGG, content: Tensor, style: Tensor, image: Tensor, options: OptimizeOptions) -> float:
+    """The objective of a painting at its full size, in float32."""
+    size = (image.shape[2], image.shape[3])
+    FULL.network(net)
+    with torch.no_grad():
+        objective = Objective(net, FULL, options, content, size, [style])
+        return float(objective.at(Scale(size, 1, 0.0), image)(FULL.picture(image))["total"])
+
+
+def frozen_text(options: OptimizeOptions, rows: list[tuple[Any, ...]], judge: str, unit: float) -> str:
+    """The file's text: options, and one table a pair."""
+    settings = options.settings
+    values = {k: v for k, v in options.to_dict().items() if v is not None}
+    values |= {f"{k}": getattr(settings, k) for k in ("content_weight", "style_weight", "iterations", "rate")}
+    lines = ["# The defaults of `good`, frozen, and what they reached; see reference.py.", "", f'judge = "{judge}"']
+    lines += [f"plain_step = {unit:.4f} # seconds of the unit of time", "", "[options]"]
+    lines += [f"{k} = {toml(v)}" for k, v in values.items()]
+    for row in rows:
+        lines += ["", "[[pairs]]"]
+        lines += [f"{k.split('/')[0].replace(' ', '_')} = {toml(v)}" for k, v in zip(HEADER, row, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}" if "." in f"{value:.6g}" or "e" in f"{value:.6g}" else f"{value:.1f}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+def compared(rows: list[tuple[Any, ...]], frozen: dict[str, Any]) -> str:
+    """Today's figures over the frozen ones: geometric mean and worst over the pairs."""
+    then = {(p["photograph"], p["painting"]): p for p in frozen["pairs"]}
+    now = [
+        (then[row[0], row[1]], dict(zip(("loss", *FIGURES, "seconds", "in_steps"), row[2:], strict=True)))
+        for row in rows
+    ]
+    table = []
+    for name in ("loss", *FIGURES, "in_steps"):
+        ratios = [new[name] / old[name] for old, new in now]
+        table.append((name, statistics.geometric_mean(ratios), max(ratios)))
+    return markdown_table(("figure", "today over frozen, mean", "worst"), table)
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(Reference)()
+    except ImpastoError as error:
+        sys.exit(f"reference: {error}")

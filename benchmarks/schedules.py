@@ -1,0 +1,139 @@
+"""Which schedule reaches the lowest loss for its time: variants of `optimize`'s schedule on the same pairs.
+
+What is compared is the objective of the defaults, at full size in float32, of the pictures that the variants end with,
+over that of the default's own picture; and the judge's figures. Work is counted as evaluations times pixels, over one
+evaluation at full size, so that the table does not depend on what else the machine does.
+"""
+
+import shlex
+import statistics
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from quality import find_painting, find_photo
+from reference import full_loss
+from torch import Tensor
+from typing_extensions import Doc
+
+from impasto.device import choose_compute
+from impasto.errors import ImpastoError
+from impasto.image.io import Picture, read_image, write_image
+from impasto.models.vgg import VGG
+from impasto.models.weights import load_encoder
+from impasto.options import OptimizeOptions
+from impasto.stylize.optimize import OptimizeStylizer
+from impasto.tools.metrics import Judgement, load_judge, markdown_table, over_photo
+
+HEADER = (
+    "variant",
+    "loss / default's",
+    "worst pair",
+    "gram/photo",
+    "cov/photo",
+    "sliced/photo",
+    "content",
+    "work",
+    "s",
+)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "the default": {},
+    "float32": {"precision": "float32"},
+    "half the iterations": {"iterations": 100},
+    "twice the iterations": {"iterations": 400},
+    "one scale, same work": {"coarsest": 512, "iterations": 88},
+    "two scales, same work": {"coarsest": 256, "iterations": 140},
+    "coarsest 64, same work": {"coarsest": 64, "iterations": 264},
+    "more at coarse scales, same work": {"iterations": (160, 107, 50)},
+    "more at the finest, same work": {"iterations": (27, 40, 76)},
+    "detail 0.3": {"detail": 0.3},
+    "Adam, same work": {"optimizer": "adam", "iterations": 200},
+    "Adam": {"optimizer": "adam"},
+    "Adam, carry": {"optimizer": "adam", "carry": True},
+    "Adam, average 0.9": {"optimizer": "adam", "average": 0.9},
+    "Adam, carry, average 0.9": {"optimizer": "adam", "carry": True, "average": 0.9},
+    "Adam, Laplacian pyramid": {"optimizer": "adam", "parameters": "laplacian"},
+}
+"""Name -> what differs from the defaults."""
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """Compare variants of the schedule on photographs times paintings."""
+
+    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched to any depth.")] = None
+    out: Annotated[Path, Doc("Where the paintings go.")] = Path("out/schedules")
+    judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
+    contents: Annotated[tuple[str, ...], Doc("Photographs: names of scikit-image's, or paths.")] = (
+        "astronaut",
+        "coffee",
+        "chelsea",
+        "rocket",
+    )
+    styles: Annotated[tuple[str, ...], Doc("Paintings: file names without suffix, or paths.")] = (
+        "starry-night",
+        "great-wave",
+    )
+    variants: Annotated[tuple[str, ...], Doc("Which variants; all if not given.")] = ()
+    size: Annotated[int, Doc("Long side of the paintings, and of what the judge sees, in pixels.")] = 384
+    encoder: VGG = field(default_factory=lambda: load_encoder("compact"), init=False)
+
+    def __call__(self) -> None:
+        """Paint with each variant, judge, and print the table."""
+        if self.paintings is None:
+            print("schedules: nothing to paint; give the folder with the paintings by --paintings DIR")
+            return
+        judge = load_judge(self.judge)
+        judge.long_side = self.size
+        pairs = [(find_photo(c), find_painting(self.paintings, s)) for c in self.contents for s in self.styles]
+        print(f"`{shlex.join(['python', *sys.argv])}`, {len(pairs)} pairs, judged by {judge.encoder.name}\n")
+        default: list[float] = []
+        rows = []
+        for name in ("the default", *(self.variants or list(VARIANTS)[1:])):
+            losses, works = [], []
+            judged: list[Judgement] = []
+            for photo, painting in pairs:
+                options = OptimizeOptions(size=self.size, **VARIANTS[name])
+                content, style = read_image(photo).tensor, read_image(painting).tensor
+                path = self.out / name.replace(" ", "-").replace(",", "") / f"{photo.stem}-{painting.stem}.png"
+                image, work = paint(content, style, options, self.encoder)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_image(Picture(image), path)
+                losses.append(full_loss(self.encoder, content, style, image, OptimizeOptions(size=self.size)))
+                judged.append(judge.judge(photo, painting, path))
+                works.append(work)
+            default = default or losses
+            ratios = [a / b for a, b in zip(losses, default, strict=True)]
+            f = over_photo(judged)
+            mean = statistics.geometric_mean(ratios)
+            rows.append((name, mean, max(ratios), f.gram, f.cov, f.sliced, f.content, statistics.mean(works)))
+            print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+        print(markdown_table(HEADER, rows))
+
+
+def paint(content: Tensor, style: Tensor, options: OptimizeOptions, encoder: VGG) -> tuple[Tensor, float]:
+    """The painting, and the evaluations that it took in units of one at full size."""
+    counts = [0.0]
+    forward = encoder.visit
+
+    def counted(image: Tensor, *arguments: Any, **more: Any) -> dict[str, Tensor]:
+        if image.requires_grad:
+            counts[0] += image.shape[2] * image.shape[3]
+        return forward(image, *arguments, **more)
+
+    encoder.visit = counted
+    try:
+        image = OptimizeStylizer([style], options, encoder, choose_compute("cpu", options.precision))(content).cpu()
+    finally:
+        del encoder.visit
+    return image, counts[0] / (image.shape[2] * image.shape[3])
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(Schedules)()
+    except ImpastoError as error:
+        sys.exit(f"schedules: {error}")

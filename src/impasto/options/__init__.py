@@ -1,0 +1,40 @@
+"""Every task's options: one frozen dataclass each, the only home of defaults.
+
+Each field carries its help text, unit and range, so that the command line, the web page, the run record and a model
+file's metadata all derive from here. Nothing in this package imports torch.
+"""
+
+from .encoder import TrainEncoderOptions
+from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
+from .optimize import (
+    ITERATIONS,
+    LONG_SIDE,
+    STARTS,
+    ColourSpace,
+    OptimizeOptions,
+    PaletteMatch,
+    Precision,
+    Quality,
+    Settings,
+)
+from .output import OutputOptions
+from .texture import TextureOptions, TextureOutputOptions
+
+__all__ = [
+    "ITERATIONS",
+    "LARGEST_SIZE",
+    "LEAST_SIZE",
+    "LONG_SIDE",
+    "STARTS",
+    "ColourSpace",
+    "OptimizeOptions",
+    "OutputOptions",
+    "PaletteMatch",
+    "Precision",
+    "Quality",
+    "Settings",
+    "TextureOptions",
+    "TextureOutputOptions",
+    "TrainEncoderOptions",
+    "named_weights",
+]

@@ -1,0 +1,111 @@
+"""What options are made of: how the command line writes them, the groups they are shown in, and named weights."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tyro
+
+from ..errors import OptionError
+
+INT, NUMBER, BITS, FILE = (tyro.conf.arg(metavar=m) for m in ("INT", "NUMBER", "{8,16}", "FILE"))
+"""What the help calls the value of an option that may be left out."""
+
+LEAST_SIZE, LARGEST_SIZE = 32, 65536
+"""What may be asked for as a picture's long side, in pixels."""
+
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+"""A unit of time -> seconds."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The group of controls that a field is shown in."""
+
+    name: str
+
+
+def parse_numbers(texts: list[str]) -> tuple[float, ...]:
+    """`2,1` as (2.0, 1.0); ValueError, which the command line reports, if it is no list of numbers."""
+    return tuple(float(t) for t in texts[0].split(","))
+
+
+def parse_counts(texts: list[str]) -> int | tuple[int, ...]:
+    """`300` as 300 and `60,30` as (60, 30); ValueError if it is no list of whole numbers."""
+    counts = tuple(int(t) for t in texts[0].split(","))
+    first, *more = counts
+    return counts if more else first
+
+
+def parse_seconds(texts: list[str]) -> float:
+    """`30`, `30s`, `2m` or `1.5h` in seconds; ValueError if it is no such time."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)([smh]?)", texts[0].strip())
+    if found is None:
+        raise ValueError(f"{texts[0]!r} is no time; write it as 30s, 2m or 1h")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def list_of(value: object) -> list[str]:
+    """A number or a tuple of them, as the command line writes it."""
+    values = value if isinstance(value, tuple) else (value,)
+    return [",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+
+
+NUMBERS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="NUMBER[,NUMBER...]",
+    instance_from_str=parse_numbers,
+    is_instance=lambda v: isinstance(v, tuple | float | int),
+    str_from_instance=list_of,
+)
+COUNTS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="INT[,INT...]",
+    instance_from_str=parse_counts,
+    is_instance=lambda v: v is None or isinstance(v, tuple | int),
+    str_from_instance=list_of,
+)
+TIME = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="TIME",
+    instance_from_str=parse_seconds,
+    is_instance=lambda v: v is None or isinstance(v, float | int),
+    str_from_instance=list_of,
+)
+
+
+def named_weights(text: str, option: str, known: Mapping[str, object] | tuple[str, ...] = ()) -> dict[str, float]:
+    """`moments:2,nn` as {"moments": 2.0, "nn": 1.0}.
+
+    Parameters
+    ----------
+    text : str
+        Names, each with a weight behind a colon or of weight 1, separated by commas.
+    option : str
+        What messages call it.
+    known : mapping or tuple of str
+        The names there are; any if empty.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown or given twice, a weight is no number or negative, or none is positive.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, number = (p.strip() for p in part.partition(":"))
+        try:
+            weight = float(number) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not (name and math.isfinite(weight) and weight >= 0):
+            raise OptionError(f"{option} {text}: {part.strip()!r} is not of the form NAME or NAME:WEIGHT")
+        if known and name not in known:
+            raise OptionError(f"{option} {text}: there is no {name!r}; there are {', '.join(known)}")
+        if name in found:
+            raise OptionError(f"{option} {text}: {name} is named twice")
+        found[name] = weight
+    if not any(found.values()):
+        raise OptionError(f"{option} {text}: one weight must be positive")
+    return {k: w for k, w in found.items() if w}

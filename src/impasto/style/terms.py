@@ -1,0 +1,224 @@
+"""The terms that a perceptual loss is made of: each binds a loss of the literature to what it aims at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..models.vgg import VGG
+from .extra import histogram_loss, laplacian_loss, self_similarity_loss
+from .losses import content_loss, gram_loss, total_variation
+from .perceptual import Term, View
+from .statistics import at_least_float32, head_metric, raw_moments
+from .wasserstein import MomentsTarget, covariance_metric, moments_loss
+
+LEAST_REGION = 1e-4
+"""Share of the picture's area below which a region has no say."""
+
+
+class Part(NamedTuple):
+    """A part of the picture with a style of its own: its share of the area, and its mask (None: all of it)."""
+
+    share: float
+    mask: Tensor | None
+
+
+def divide(regions: Sequence[Tensor], where: Tensor | None = None) -> list[Part]:
+    """Share of the area and mask of every region, and of the rest as the last.
+
+    Parameters
+    ----------
+    regions : sequence of Tensor
+        Masks (1, 1, H, W) in [0, 1]. Where they overlap each gets its share.
+    where : Tensor, optional
+        Mask of what is painted at all; shares are then of that.
+
+    Returns
+    -------
+    list of Part
+        One more than regions; a part with hardly any area has the share 0.
+    """
+    if not regions and where is None:
+        return [Part(1.0, None)]
+    whole = torch.ones_like(regions[0]) if where is None else where
+    masks = torch.cat([*regions, torch.zeros_like(whole)], 1)
+    masks = masks / masks.sum(1, keepdim=True).clamp(min=1.0)
+    masks[:, -1:] = (1 - masks.sum(1, keepdim=True)).clamp(min=0)
+    masks = masks * whole
+    shares = (masks.mean((0, 2, 3)) / whole.mean().clamp(min=1e-12)).tolist()
+    return [Part(s if s > LEAST_REGION else 0.0, masks[:, i : i + 1]) for i, s in enumerate(shares)]
+
+
+class ContentTerm(Term):
+    """`losses.content_loss` at some layers, behind their heads.
+
+    Parameters
+    ----------
+    encoder : VGG
+        The heads' owner.
+    features : dict of str to Tensor
+        The content's features (1, C, H, W) at least at those layers (`View.features`).
+    shares : dict of str to float
+        Layer -> its weight.
+    """
+
+    def __init__(self, encoder: VGG, features: Mapping[str, Tensor], shares: Mapping[str, float]):
+        super().__init__(list(shares))
+        self.encoder, self.shares = encoder, shares
+        with torch.no_grad():
+            self.targets = {k: self.wide(k, features[k]) for k in shares}
+
+    def wide(self, layer: str, features: Tensor) -> Tensor:
+        """The features behind the layer's head, if it has one."""
+        return self.encoder.heads[layer](at_least_float32(features)) if layer in self.encoder.heads else features
+
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        """The layer's weighted loss, (1,)."""
+        return self.shares[layer] * content_loss(self.wide(layer, features), self.targets[layer])
+
+
+class MomentsTerm(Term):
+    """A loss of each layer's raw moments: `losses.gram_loss` or `wasserstein.moments_loss`.
+
+    Parameters
+    ----------
+    kind : "gram" or "moments"
+        Which of them.
+    encoder : VGG
+        Its heads, where a layer has one, define the space that distances are measured in.
+    parts : sequence of (Part, dict)
+        Each part of the picture with the raw moments (1, C + 1, C + 1) of each layer that it shall have.
+    shares : dict of str to float
+        Layer -> its weight.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["gram", "moments"],
+        encoder: VGG,
+        parts: Sequence[tuple[Part, Mapping[str, Tensor]]],
+        shares: Mapping[str, float],
+    ):
+        super().__init__(list(shares))
+        self.shares = shares
+        self.parts = [
+            (part, {k: distance(kind, moments[k], encoder, k) for k in shares}) for part, moments in parts if part.share
+        ]
+
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        """The layer's weighted loss, each part counting by its area; a scalar."""
+        found = []
+        for part, distances in self.parts:
+            weights = None if part.mask is None else view.weights(part.mask, features)
+            found.append(part.share * distances[layer](raw_moments(features, weights)).sum())
+        return self.shares[layer] * torch.stack(found).sum()
+
+
+def distance(kind: Literal["gram", "moments"], target: Tensor, encoder: VGG, layer: str) -> Callable[[Tensor], Tensor]:
+    """The distance of a picture's raw moments to the style's at one layer, behind the layer's head where it has one.
+
+    Parameters
+    ----------
+    target : Tensor
+        The style's raw moments (1, C + 1, C + 1), on the device of those to come.
+    """
+    if kind == "moments":
+        return partial(moments_loss, target=MomentsTarget.of(target, covariance_metric(encoder, layer)))
+    metric = head_metric(encoder, layer)
+    return partial(gram_loss, target=target, metric=None if metric is None else metric.to(target))
+
+
+class HistogramTerm(Term):
+    """`extra.histogram_loss` of each layer.
+
+    Parameters
+    ----------
+    parts : sequence of (Part, dict)
+        Each part of the picture with the quantiles (1, C, Q) of each layer that it shall have (`extra.quantiles`).
+    shares : dict of str to float
+        Layer -> its weight.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Part, Mapping[str, Tensor]]], shares: Mapping[str, float]):
+        super().__init__(list(shares))
+        self.shares = shares
+        self.parts = [(part, quantiles) for part, quantiles in parts if part.share]
+
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        """The layer's weighted loss, each part counting by its area; a scalar."""
+        found = []
+        for part, quantiles in self.parts:
+            own = features if part.mask is None else inside(features, view.weights(part.mask, features))
+            found.append(part.share * histogram_loss(own, quantiles[layer]).sum())
+        return self.shares[layer] * torch.stack(found).sum()
+
+
+def inside(features: Tensor, weights: Tensor) -> Tensor:
+    """The features (1, C, 1, P) of the pixels that a mask of their size holds at least half of; of all, if of none."""
+    chosen = (weights >= 0.5).flatten().nonzero().flatten()
+    flat = features.flatten(2)
+    return (flat[:, :, chosen] if len(chosen) else flat)[:, :, None]
+
+
+class LaplacianTerm(Term):
+    """`extra.laplacian_loss` of the picture.
+
+    Parameters
+    ----------
+    content : Tensor
+        (1, 3, H, W), sRGB, [0, 1].
+    """
+
+    def __init__(self, content: Tensor):
+        super().__init__()
+        self.content = content
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        return laplacian_loss(image, self.content).sum()
+
+
+class SimilarityTerm(Term):
+    """`extra.self_similarity_loss`, the mean over some layers.
+
+    Parameters
+    ----------
+    encoder : VGG
+        The heads' owner.
+    features : dict of str to Tensor
+        The content's features (1, C, H, W) at the layers.
+    positions : dict of str to Tensor
+        Layer -> the places to compare, (P,) (`extra.sample_positions`).
+    """
+
+    def __init__(self, encoder: VGG, features: Mapping[str, Tensor], positions: Mapping[str, Tensor]):
+        super().__init__(list(positions))
+        self.targets, self.positions = features, positions
+        metrics = {k: head_metric(encoder, k) for k in positions}
+        types = {k: torch.promote_types(features[k].dtype, torch.float32) for k in positions}
+        self.metrics = {k: m if m is None else m.to(features[k].device, types[k]) for k, m in metrics.items()}
+
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        """The layer's share of the loss, (1,)."""
+        loss = self_similarity_loss(features, self.targets[layer], self.positions[layer], self.metrics[layer])
+        return loss / len(self.layers)
+
+
+class VariationTerm(Term):
+    """`losses.total_variation` of the picture.
+
+    Parameters
+    ----------
+    wrap : bool
+        Whether the picture tiles the plane.
+    """
+
+    def __init__(self, wrap: bool = False):
+        super().__init__()
+        self.wrap = wrap
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        return total_variation(image, self.wrap).sum()

@@ -1,0 +1,144 @@
+"""The schedule of `optimize`: which sizes are painted at, for how long, and how the rate goes."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from ..errors import OptionError
+from ..image.resize import fit_size
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
+from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
+
+SCALE_FACTOR = 2.0
+REFINEMENT = 0.25
+"""Share of the last scale's iterations in which the `nn` loss matches every layer by itself before each step."""
+WARM_UP, LAST_RATE = 0.3, 0.02
+"""Share of a scale's iterations in which the rate rises, and its last value over its highest. Adam's first steps change
+every pixel by the full rate, whatever its gradient: without a warm-up that leaves colour noise."""
+LEAST_TIMED, MOST_TIMED = 4, 1000
+"""Iterations of a scale where a time is given."""
+TIME_SHARE = 0.86
+"""Of the time given, the share that is planned for evaluations; the rest is the optimiser's own and the targets'."""
+LOOKS = 3
+"""Evaluations that a timed scale takes besides its iterations: two to be timed, one of what it begins with."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale of the schedule.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    iterations : int
+        How many there will be.
+    rate : float
+        The highest learning rate.
+    refine : bool
+        Whether it is the last pass of the `nn` loss, at the size of the scale before.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+    rate: float
+    refine: bool = False
+
+
+def painting_size(content: tuple[int, int], options: OptimizeOptions) -> tuple[int, int]:
+    """Height and width of the painting of a photo of that height and width, in pixels."""
+    if options.scale is not None:
+        return fit_size(content, scale=options.scale, enlarge=True)
+    if options.size is not None:
+        return fit_size(content, long_side=options.size, enlarge=True)
+    return fit_size(content, long_side=LONG_SIDE[options.quality])
+
+
+def check_size(
+    size: tuple[int, int],
+    content: tuple[int, int],
+    encoder: VGG,
+    layers: Sequence[str] = (*STYLE_LAYERS, CONTENT_LAYER),
+) -> None:
+    """OptionError, with what to do, if a painting of `size` is too small for the encoder; (H, W) each, in pixels."""
+    least = max(encoder.least_side(k) for k in layers)
+    if min(size) >= least:
+        return
+    needed = max(LEAST_SIZE, math.ceil(least * max(content) / min(content)))
+    advice = f"give --size {needed} or more" if needed <= LARGEST_SIZE else "it is too elongated: crop it"
+    raise OptionError(
+        f"a {size[1]}x{size[0]} painting of a {content[1]}x{content[0]} photo is too small for the encoder "
+        f"{encoder.name}, which needs {least} pixels a side; {advice}"
+    )
+
+
+def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = False) -> list[Scale]:
+    """The scales from coarse to fine, the last of them at the painting's own size.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the painting in pixels.
+    refine : bool
+        Whether a pass of refinement comes at the end.
+
+    Raises
+    ------
+    OptionError
+        If iterations are given for another number of scales.
+    """
+    long, short = max(size), min(size)
+    count = max(0, math.ceil(math.log(long / options.coarsest, SCALE_FACTOR) - 1e-9)) if long > options.coarsest else 0
+    sizes = [
+        fit_size(size, long_side=max(round(long / SCALE_FACTOR**i), math.ceil(32 * long / short)))
+        for i in range(count, 0, -1)
+    ]
+    sizes = [*dict.fromkeys(s for s in sizes if s < size), size]
+    settings = options.settings
+    if isinstance(settings.iterations, tuple):
+        found = [Scale(s, 0, settings.rate) for s in sizes]
+        found += [Scale(size, 0, settings.rate, refine=True)] * refine
+        if len(settings.iterations) != len(found):
+            names = ", ".join(str(max(s.size)) for s in found)
+            raise OptionError(
+                f"--iterations has {len(settings.iterations)} numbers, but the scales are {len(found)} ({names} "
+                "pixels); give one number in all, or one for each"
+            )
+        return [replace(s, iterations=n) for s, n in zip(found, settings.iterations, strict=True)]
+    sizes = sizes[-settings.iterations :]
+    ends = [round(settings.iterations * i / len(sizes)) for i in range(len(sizes) + 1)]
+    found = [Scale(s, b - a, settings.rate) for s, (a, b) in zip(sizes, pairwise(ends), strict=True)]
+    last = found[-1]
+    more = round(REFINEMENT * last.iterations) if refine else 0
+    if more:
+        found[-1:] = [replace(last, iterations=last.iterations - more), replace(last, iterations=more, refine=True)]
+    return found
+
+
+def rate_factor(u: float) -> float:
+    """The rate's factor at the share `u` of a scale's iterations: up by a line, down by a cosine."""
+    fall = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * u))
+    return min(1.0, u / WARM_UP) * fall
+
+
+def timed(scales: Sequence[Scale], index: int, left: float, evaluate: Callable[[], float]) -> Scale:
+    """A scale with as many iterations as the time allows, if those still to come get as many each.
+
+    Parameters
+    ----------
+    scales : sequence of Scale
+        All of them.
+    index : int
+        Which of them.
+    left : float
+        Seconds that are left.
+    evaluate : callable
+        One evaluation of the loss and its gradient; gives its seconds.
+    """
+    evaluate()  # the first one pays for what later ones find ready
+    seconds, scale = evaluate(), scales[index]
+    costs = [s.size[0] * s.size[1] * s.iterations for s in scales[index:]]
+    whole = seconds * sum(costs) / (scale.size[0] * scale.size[1] * scale.iterations)  # of one iteration of each
+    count = round(TIME_SHARE * left / whole) - LOOKS
+    return replace(scale, iterations=min(MOST_TIMED, max(LEAST_TIMED, count)))

@@ -1,0 +1,121 @@
+"""Many pictures in one style, on several devices at a time: the pictures are divided, never one picture."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ImpastoError, OptionError
+from ..image.convert import like, to_picture
+from ..options import OptimizeOptions
+from .choose import StyleSource, choose_stylizer, resolve_start, resolve_styles, with_changes
+from .protocol import Step, Stylizer
+
+AHEAD = 2
+"""Pictures a device that are being painted or are painted before the caller takes them; it bounds the memory."""
+
+
+def stylize_many(
+    contents: Iterable[Any],
+    style: StyleSource | Sequence[StyleSource],
+    options: OptimizeOptions | None = None,
+    *,
+    devices: Sequence[str] | None = None,
+    **changes: Any,
+) -> Iterator[Any]:
+    """Paint many photographs in one style, as many at a time as there are devices.
+
+    Each device has a stylizer of its own, which takes the next photograph when it has finished one. Several devices are
+    meant to be GPUs: workers on the CPU would only share its cores.
+
+    Parameters
+    ----------
+    contents : iterable
+        The photographs, each of any kind that `stylize` takes; asked for one after the other, a few ahead.
+    style, options, **changes
+        As for `stylize`.
+    devices : sequence of str, optional
+        `cuda:0`, `cuda:1` ...; all GPUs if not given and the option `device` is `auto` or `cuda`, else that device.
+
+    Yields
+    ------
+    For each photograph, in their order, its painting as the caller's own kind of picture (a PIL image where a path was
+    given), or the ImpastoError that it failed with: one bad photograph does not end the work. Closing the iterator
+    early stops the threads, each after the step that it is at.
+
+    Raises
+    ------
+    ImpastoError
+        At once, if options, styles and devices do not fit together.
+
+    Examples
+    --------
+    >>> for path, painting in zip(paths, impasto.stylize_many(paths, "starry-night")):  # doctest: +SKIP
+    ...     if not isinstance(painting, impasto.ImpastoError):
+    ...         painting.save(path.with_suffix(".painted.png"))
+    """
+    if isinstance(contents, str | os.PathLike):
+        raise OptionError(f"contents is the one path {contents}; give a list of photographs")
+    options = with_changes(options or OptimizeOptions(), changes)
+    names = available_devices(options.device) if devices is None else devices
+    if isinstance(names, str) or not names:
+        raise OptionError(f"devices is {names!r}; give a list of names, as in ['cuda:0', 'cuda:1']")
+    styles, start = resolve_styles(style), resolve_start(options)
+    return _paint([choose_stylizer(styles, replace(options, device=d), start) for d in names], contents)
+
+
+def available_devices(device: str) -> list[str]:
+    """The devices that `--device` stands for: for `auto` and `cuda` every GPU, if there is one, else itself."""
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") and torch.cuda.is_available() else 0
+    return [f"cuda:{i}" for i in range(gpus)] or [device]
+
+
+def _paint(stylizers: Sequence[Stylizer], contents: Iterable[Any]) -> Iterator[Any]:
+    """The paintings in the order of the contents, or the errors in their places."""
+    idle: SimpleQueue[Stylizer] = SimpleQueue()
+    for stylizer in stylizers:
+        idle.put(stylizer)
+    closed = Event()
+
+    def paint(content: Any) -> Any:
+        stylizer = idle.get()
+        try:
+            photo = to_picture(content)
+            image = _last_image(stylizer.steps(photo.tensor), closed)
+            return None if image is None else like(photo.with_tensor(image.cpu()), content)
+        except ImpastoError as error:
+            return error
+        finally:
+            idle.put(stylizer)
+
+    pending: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(len(stylizers), "impasto") as pool:
+        try:
+            for content in contents:
+                pending.append(pool.submit(paint, content))
+                if len(pending) == AHEAD * len(stylizers):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            closed.set()
+            for future in pending:
+                future.cancel()
+
+
+def _last_image(steps: Iterator[Step], closed: Event) -> Tensor | None:
+    """The image of the last step, (1, 3, H, W); None once `closed` is set, for nobody waits for it."""
+    last: Step | None = None
+    for step in steps:
+        if closed.is_set():
+            return None
+        last = step
+    assert last is not None, "a stylizer yields at least one step"
+    return last.image

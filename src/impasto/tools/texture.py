@@ -1,0 +1,156 @@
+"""One texture from files to file, with progress, record and a way out that loses nothing."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError
+from ..image.convert import to_picture
+from ..image.io import write_image
+from ..image.picture import Picture
+from ..image.place import check_target
+from ..options import STARTS, TextureOptions, TextureOutputOptions
+from ..stylize.choose import choose_texture, resolve_style
+from .job import NAMES, find_source, source_entry, undamaged
+from .paint import until_it_ends
+from .progress import follow_steps, start_logging
+from .run import make_record
+from .stopping import Stop
+
+log = logging.getLogger(__name__)
+
+METHOD = "texture"
+"""What a record calls the method."""
+ADVICE = "give the file with --styles, or run where it lies"
+
+
+@dataclass(frozen=True)
+class TextureJob:
+    """What to make: sources, size, destination and options.
+
+    Parameters
+    ----------
+    styles : tuple of str
+        Paths or built-in names.
+    size : (int, int)
+        Height and width in pixels.
+    seamless : bool
+        Whether the texture shall tile the plane.
+    options, output
+        How to make it, and how to read and write.
+    out : Path or None
+        Path, or - for standard output; None makes a name of the style's.
+    """
+
+    styles: tuple[str, ...]
+    size: tuple[int, int]
+    seamless: bool
+    options: TextureOptions
+    output: TextureOutputOptions
+    out: Path | None = None
+
+    @property
+    def target(self) -> str:
+        """Where the texture goes."""
+        if self.out is not None:
+            return str(self.out)
+        if self.styles[0] == "-":
+            raise OptionError("the style comes from standard input; name the texture's file with --out")
+        return f"{Path(self.styles[0]).name.split('.')[0]}-texture.png"
+
+
+def make_texture(job: TextureJob) -> None:
+    """Make a texture and write it; whatever ends the steps early, the texture so far is written first.
+
+    Raises
+    ------
+    ImpastoError
+        If anything of the job cannot be done; before the work begins where that can be known.
+    KeyboardInterrupt
+        After the texture so far is written.
+    """
+    start_logging()
+    target, limit = job.target, job.output.max_megapixels
+    file_format = "png" if target == "-" else None
+    check_target(target, format=file_format, bits=job.output.bits)
+    styles = [resolve_style(s, limit) for s in job.styles]
+    start = job.options.start
+    picture = None if start in STARTS else to_picture(start, max_megapixels=limit).tensor
+    described = describe(job)  # the files as they are now: they may be others when it is done
+    steps = choose_texture(styles, job.size, job.seamless, job.options, picture).steps()
+    with Stop() as stop:
+        begun = time.monotonic()
+        last, ended = until_it_ends(follow_steps(steps, f"texture of {', '.join(job.styles)}"), stop)
+        asked, seconds = stop.taken(), time.monotonic() - begun
+        write_image(
+            Picture(last.image.cpu()),
+            target,
+            bits=job.output.bits,
+            quality=job.output.jpeg_quality,
+            record=make_record(described, last, ended is None),
+            format=file_format,
+        )
+        asked = ended or asked or stop.taken()
+    h, w = last.image.shape[-2:]
+    if ended is None:
+        log.info("%s: %dx%d, %d iterations in %.1f s", target, w, h, last.iteration, seconds)
+    else:
+        log.warning("stopped at iteration %d of %d; the texture so far is in %s", last.iteration, last.total, target)
+    if asked is not None:
+        raise asked
+
+
+def describe(job: TextureJob) -> dict[str, Any]:
+    """A job as a record has it: names, hashes and all options; no paths."""
+    options, files = job.options.to_dict(), {}
+    for option, names in NAMES.items():
+        if options[option] not in names:
+            files[option] = source_entry(options[option])
+            options[option] = files[option]["name"]
+    height, width = job.size
+    return {
+        "method": METHOD,
+        "texture": {"size": [width, height], "seamless": job.seamless},
+        "styles": [source_entry(s) for s in job.styles],
+        **files,
+        "options": options,
+        "output": asdict(job.output),
+    }
+
+
+def texture_of(
+    record: Mapping[str, Any], source: Path, styles: tuple[str, ...] = (), output: Mapping[str, Any] | None = None
+) -> TextureJob:
+    """The job that a record describes, without its destination.
+
+    Parameters
+    ----------
+    record : dict
+        From `run.load_record`, of the method `texture`.
+    source : Path
+        The picture that it comes from; the files are looked for in its folder, too.
+    styles : tuple of str
+        Those of another name or place, instead of what the record names.
+    output : dict, optional
+        Fields of TextureOutputOptions that differ.
+
+    Raises
+    ------
+    PictureError
+        If a file is not found, has changed since, or the record is damaged.
+    OptionError
+        If the record is of a version with other options.
+    """
+    with undamaged(source):
+        near, (width, height) = source.parent, record["texture"]["size"]
+        options = TextureOptions.from_dict(record["options"])
+        return TextureJob(
+            styles or tuple(find_source(e, None, near, ADVICE) for e in record["styles"]),
+            (height, width),
+            record["texture"]["seamless"],
+            replace(options, **{k: find_source(record[k], None, near, ADVICE) for k in NAMES if k in record}),
+            TextureOutputOptions(**{**record["output"], **(output or {})}),
+        )

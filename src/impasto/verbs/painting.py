@@ -1,0 +1,165 @@
+"""`stylize`, and what comes before and after it: `styles`, `info`, `rerun`."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from typing_extensions import Doc
+
+from ..errors import OptionError
+from ..options import OptimizeOptions, OutputOptions
+from ..options.kinds import BITS, INT, NUMBER
+from .show import say, table
+
+Flat = tyro.conf.OmitArgPrefixes
+SHORT_OUT = tyro.conf.arg(aliases=["-o"])
+
+
+@dataclass(frozen=True)
+class Stylize:
+    """Paint a photograph in the style of other pictures."""
+
+    content: Annotated[
+        str,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="CONTENT", help_behavior_hint=""),
+        Doc("The photograph; - is standard input."),
+    ] = ""
+    styles: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint=""),
+        Doc("Pictures, style files or built-in styles (`impasto styles` lists them); several are blended."),
+    ] = ()
+    region: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="MASK=STYLE"),
+        Doc("A part of the photograph, white in the mask's picture, and the style for it; any number of times."),
+    ] = ()
+    mask: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE"),
+        Doc("Where to paint: white in this picture of any size; the rest stays the photograph."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        SHORT_OUT,
+        Doc("The painting's file, its format by the suffix; - is standard output; CONTENT-STYLE.png if not given."),
+    ] = None
+    run: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="DIR"),
+        Doc("A folder for the whole record: options, losses.csv, snapshots, loss curves, side-by-side figure."),
+    ] = None
+    snapshot_every: Annotated[int, Doc("Iterations between the snapshots in the run folder.")] = 100
+    resume: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="DIR"),
+        Doc("Go on with the painting of this run folder, after whatever stopped it; nothing else is given then."),
+    ] = None
+    optimize: Annotated[OptimizeOptions, Flat] = field(default_factory=OptimizeOptions)
+    output: Annotated[OutputOptions, Flat] = field(default_factory=OutputOptions)
+
+    def __call__(self) -> None:
+        if self.resume is not None and replace(self, resume=None) != Stylize():
+            raise OptionError("--resume takes everything from its folder; leave out CONTENT, STYLE and other options")
+        if self.resume is None and not self.content:
+            raise OptionError("no photograph given; name a picture, or - for standard input")
+        if self.resume is None and not self.styles:
+            raise OptionError("no style given; name a picture, a style file or a built-in style (see `impasto styles`)")
+        if self.snapshot_every < 1:
+            raise OptionError(f"--snapshot-every is {self.snapshot_every}; it must be 1 or more")
+        from ..stylize.choose import split_region
+        from ..tools.job import PaintJob
+        from ..tools.paint import paint, resume
+
+        if self.resume is not None:
+            resume(self.resume)
+            return
+        paint(
+            PaintJob(
+                self.content,
+                self.styles,
+                self.optimize,
+                self.output,
+                tuple(split_region(r) for r in self.region),
+                self.mask,
+                self.out,
+                self.run,
+                self.snapshot_every,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Styles:
+    """List the built-in styles: name, title, artist, date, licence."""
+
+    def __call__(self) -> None:
+        from ..style.builtin import builtin_names, load_builtin
+
+        table(
+            [
+                (n, *(load_builtin(n).about.get(k, "") for k in ("title", "artist", "date", "licence")))
+                for n in builtin_names()
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Info:
+    """Print how a painting was made, from its file or run folder."""
+
+    source: Annotated[
+        Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE_OR_DIR"), Doc("A painting or a run folder.")
+    ]
+
+    def __call__(self) -> None:
+        from ..tools.run import load_record
+
+        say(json.dumps(load_record(self.source), indent=2, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class OutputChanges:
+    """How the pictures are read and written, where that shall differ from the record."""
+
+    bits: Annotated[Literal[8, 16] | None, BITS, Doc("Bits a channel of the output.")] = None
+    jpeg_quality: Annotated[int | None, INT, Doc("Quality of JPEG, WebP, AVIF and HEIC output.")] = None
+    keep_gps: Annotated[
+        bool | None, tyro.conf.arg(metavar="{True,False}"), Doc("Keep the photo's GPS position in the output.")
+    ] = None
+    max_megapixels: Annotated[float | None, NUMBER, Doc("Refuse larger pictures, before they are decoded.")] = None
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Make a painting again from its record: same files, same options, same picture."""
+
+    source: Annotated[
+        Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE_OR_DIR"), Doc("A painting or a run folder.")
+    ]
+    out: Annotated[Path | None, SHORT_OUT, Doc("The new painting's file; NAME-rerun.png if not given.")] = None
+    content: Annotated[str | None, Doc("The photograph, if it is not found by its recorded name.")] = None
+    styles: Annotated[tuple[str, ...], Doc("The styles, if they are not found by their recorded names.")] = ()
+    output: Annotated[OutputChanges, Flat] = field(default_factory=OutputChanges)
+
+    def __call__(self) -> None:
+        from ..tools.job import job_of
+        from ..tools.paint import rerun
+        from ..tools.run import load_record
+        from ..tools.texture import METHOD, make_texture, texture_of
+
+        record = load_record(self.source)
+        changes = {k: v for k, v in vars(self.output).items() if v is not None}
+        out = self.out or Path(f"{self.source.stem}-rerun.png")
+        if record.get("method") == METHOD:
+            if self.content is not None:
+                raise OptionError(f"{self.source} is a texture, which has no photograph; leave out --content")
+            make_texture(replace(texture_of(record, self.source, self.styles, changes), out=out))
+            return
+        job = job_of(record, self.source, content=self.content, styles=self.styles, output=changes)
+        rerun(replace(job, out=out), record)

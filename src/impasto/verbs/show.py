@@ -1,0 +1,20 @@
+"""What verbs print."""
+
+import sys
+from collections.abc import Sequence
+
+
+def say(line: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(line + "\n")
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns on standard output: aligned on a terminal, separated by tabs when piped."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            say("\t".join(row))
+        return
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))] if rows else []
+    for row in rows:
+        say("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,59 @@
+"""`train`: networks and style files of one's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from typing_extensions import Doc
+
+from ..options import TrainEncoderOptions
+from .show import say
+
+Flat = tyro.conf.OmitArgPrefixes
+
+
+@dataclass(frozen=True)
+class TrainEncoder:
+    """Train the compact encoder by distillation from a teacher network."""
+
+    options: Annotated[TrainEncoderOptions, Flat]
+
+    def __call__(self) -> None:
+        from ..tools.training import follow_encoder
+
+        follow_encoder(self.options)
+
+
+@dataclass(frozen=True)
+class StyleFiles:
+    """Measure paintings and save each as a style file, which then stands for it."""
+
+    paintings: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PAINTING [PAINTING ...]"), Doc("The pictures.")
+    ]
+    folder: Annotated[Path, Doc("Where the files go, each named as its painting.")] = Path()
+    attribution: Annotated[
+        Path | None,
+        Doc("A CSV file with the columns file, title, artist, date, licence, source; matched by file name."),
+    ] = None
+    encoder: Annotated[str, Doc("Perceptual encoder that the files are for.")] = "compact"
+
+    def __call__(self) -> None:
+        from ..tools.style_files import make_style_files
+
+        for path in make_style_files(self.paintings, self.folder, self.attribution, self.encoder):
+            say(str(path))
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train networks of one's own."""
+
+    verb: (
+        Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
+        | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
+    )
+
+    def __call__(self) -> None:
+        self.verb()

@@ -1,0 +1,53 @@
+"""What the parser makes of arguments: lists of numbers with commas or spaces, next to pictures' names."""
+
+import pytest
+
+from impasto.verbs import join_numbers, parse
+
+
+@pytest.mark.parametrize(
+    ("given", "joined"),
+    [
+        ([], []),
+        (["stylize", "a.jpg", "b.jpg"], ["stylize", "a.jpg", "b.jpg"]),
+        (["--style-weights", "2", "1"], ["--style-weights", "2,1"]),
+        (["--style-weights", "2", "1", "0.5"], ["--style-weights", "2,1,0.5"]),
+        (["--style-weights", "2,1"], ["--style-weights", "2,1"]),
+        (["--style-weights", "2", "a.jpg", "1"], ["--style-weights", "2", "a.jpg", "1"]),
+        (["--style-weights", "2", "1", "a.jpg", "3"], ["--style-weights", "2,1", "a.jpg", "3"]),
+        (["--iterations", "60", "30", "--size", "64", "32"], ["--iterations", "60,30", "--size", "64", "32"]),
+        (
+            ["--iterations", "60", "30", "--style-scale", "1", "2"],
+            ["--iterations", "60,30", "--style-scale", "1,2"],
+        ),
+        (["--iterations", "--style-scale", "1", "2"], ["--iterations", "--style-scale", "1,2"]),
+        (["--style-weights", "-1", "1e3"], ["--style-weights", "-1,1e3"]),
+        (["1", "2", "--seed", "3", "4"], ["1", "2", "--seed", "3", "4"]),
+        (["--iterations"], ["--iterations"]),
+    ],
+)
+def test_numbers_after_a_list_option_are_joined(given: list[str], joined: list[str]) -> None:
+    assert join_numbers(given) == joined
+
+
+def test_lists_and_times_on_the_command_line() -> None:
+    verb = parse(
+        ["stylize", "a.jpg", "b.jpg", "c.jpg", "--style-weights", "2", "1", "--style-scale", "0.5,2", "--time", "2m"]
+    )
+    assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
+    options = verb.optimize
+    assert (options.style_weights, options.style_scale, options.time) == ((2.0, 1.0), (0.5, 2.0), 120.0)
+    verb = parse(["stylize", "--style-weights", "2", "1", "a.jpg", "b.jpg", "c.jpg", "--iterations", "60", "30"])
+    assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
+    assert (verb.optimize.style_weights, verb.optimize.iterations) == ((2.0, 1.0), (60, 30))
+    assert parse(["stylize", "a.jpg", "b.jpg", "--iterations", "60"]).optimize.iterations == 60
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--iterations", "many"], ["--iterations", "1.5"], ["--style-scale", "big"], ["--time", "soon"]]
+)
+def test_what_is_no_number_is_wrong_usage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["stylize", "a.jpg", "b.jpg", *wrong])
+    assert caught.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
