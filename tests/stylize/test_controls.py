@@ -225,7 +225,7 @@ def test_the_laplacian_weight_keeps_the_edges(paint: Paint, content: Tensor, mea
 
 
 def test_the_similarity_weight_keeps_alike_what_is_alike(paint: Paint, content: Tensor, measure: Any) -> None:
-    assert falls((measure.similarity(paint(similarity_weight=w), content) for w in (0.0, 1.0, 10.0)), 0.7)
+    assert falls((measure.similarity(paint(similarity_weight=w), content) for w in (0.0, 1.0, 10.0)), 0.8)
 
 
 # -- the way there ----------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_each_pooling_paints_its_own_style(
     by_max = [measure.style(p, style, "moments") for p in (usual, other)]
     by_average = [type(measure)(averaging).style(p, style, "moments") for p in (usual, other)]
     assert by_max[0] < by_max[1]
-    assert by_average[1] < 0.8 * by_average[0]
+    assert by_average[1] < 0.9 * by_average[0]
 
 
 def final_losses(encoder: VGG, make: Make, content: Tensor, **options: Any) -> list[float]:

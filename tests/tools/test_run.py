@@ -82,7 +82,8 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
 ) -> None:
     """With a rate that is too high the best iterate is long past when the painting is stopped."""
     monkeypatch.setattr("impasto.tools.paint.follow_steps", lambda steps, _: stopped_after(6, steps))
-    common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12", "--rate", "1"]
+    common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12"]
+    common += ["--optimizer", "adam", "--rate", "1"]
     assert run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *common)[0] == 130
     losses = record_in("a.png")["losses"]
     best = min(rows("run"), key=lambda r: r["total"])
@@ -91,7 +92,10 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     assert losses == {k: round(best[k], 6) for k in losses}
 
 
-@pytest.mark.parametrize("options", [{}, {"average": 0.8}, {"parameters": "laplacian"}])
+OPTIMISERS = [{}, {"average": 0.8}, {"optimizer": "adam"}, {"optimizer": "adam", "parameters": "laplacian"}]
+
+
+@pytest.mark.parametrize("options", OPTIMISERS)
 def test_measured_are_the_losses_of_what_is_painted(photo: Callable[[str, int], torch.Tensor], options: Any) -> None:
     target = photo("coffee", 48)
 
