@@ -36,7 +36,6 @@ HEADER = (
     "sliced/photo",
     "content",
     "work",
-    "s",
 )
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -50,12 +49,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "more at coarse scales, same work": {"iterations": (160, 107, 50)},
     "more at the finest, same work": {"iterations": (27, 40, 76)},
     "detail 0.3": {"detail": 0.3},
-    "Adam, same work": {"optimizer": "adam", "iterations": 200},
-    "Adam": {"optimizer": "adam"},
-    "Adam, carry": {"optimizer": "adam", "carry": True},
-    "Adam, average 0.9": {"optimizer": "adam", "average": 0.9},
-    "Adam, carry, average 0.9": {"optimizer": "adam", "carry": True, "average": 0.9},
-    "Adam, Laplacian pyramid": {"optimizer": "adam", "parameters": "laplacian"},
+    "rate 0.03": {"rate": 0.03},
+    "rate 0.08": {"rate": 0.08},
+    "average 0.9": {"average": 0.9},
+    "on pixels": {"parameters": "pixels"},
+    "on pixels, carry": {"parameters": "pixels", "carry": True},
+    "L-BFGS": {"optimizer": "lbfgs"},
+    "L-BFGS, half the iterations": {"optimizer": "lbfgs", "iterations": 100},
+    "L-BFGS, twice the iterations": {"optimizer": "lbfgs", "iterations": 400},
 }
 """Name -> what differs from the defaults."""
 

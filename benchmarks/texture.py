@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,38 +14,54 @@ import tyro
 from torch import Tensor
 from typing_extensions import Doc
 
-from impasto.device import choose_compute
+from impasto.device import Compute, choose_compute
 from impasto.errors import ImpastoError
-from impasto.image.io import read_image
+from impasto.image.io import Picture, read_image, write_image
 from impasto.image.resize import fit, resize
+from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import TextureOptions
 from impasto.style.extra import quantiles
 from impasto.style.losses import total_variation
+from impasto.stylize.objective import Objective
 from impasto.stylize.protocol import last_image
-from impasto.stylize.texture import TextureSynthesizer
+from impasto.stylize.schedule import Scale
+from impasto.stylize.texture import TextureSynthesizer, painting_options
 from impasto.tools.metrics import markdown_table
 
+DEFAULTS = "the defaults"
+HEADER = ("", "loss", "worst", "patches", "at a quarter", "colours", "variation", "seam", "CPU s")
 VARIANTS: dict[str, dict[str, Any]] = {
-    "the defaults": {},
-    "--parameters pixels": {"parameters": "pixels"},
-    "--parameters pixels --optimizer lbfgs --iterations 300": {
-        "parameters": "pixels",
-        "optimizer": "lbfgs",
-        "iterations": 300,
-    },
-    "--style-loss gram": {"style_loss": "gram"},
-    "--style-loss nn": {"style_loss": "nn"},
-    "--histogram-weight 0.3": {"histogram_weight": 0.3},
-    "--tv-weight 0": {"tv_weight": 0.0},
-    "--tv-weight 0.1": {"tv_weight": 0.1},
-    "--tv-weight 1": {"tv_weight": 1.0},
-    "--start grey": {"start": "grey"},
-    "--coarsest 64": {"coarsest": 64},
-    "--coarsest 256": {"coarsest": 256},
+    DEFAULTS: {},
+    "200 iterations": {"iterations": 200},
+    "rate 0.03": {"rate": 0.03},
+    "Adam, pixels": {"parameters": "pixels"},
+    "L-BFGS": {"optimizer": "lbfgs"},
+    "gram": {"style_loss": "gram"},
+    "nn": {"style_loss": "nn"},
+    "histogram 0.3": {"histogram_weight": 0.3},
+    "tv 0": {"tv_weight": 0.0},
+    "tv 0.1": {"tv_weight": 0.1},
+    "tv 1": {"tv_weight": 1.0},
+    "start grey": {"start": "grey"},
+    "coarsest 64": {"coarsest": 64},
+    "coarsest 256": {"coarsest": 256},
 }
+"""Name -> what differs from the defaults."""
 PATCH, PATCHES, CANDIDATES = 7, 1500, 20_000
 """Side of a patch in pixels; patches of a texture, and of its painting, that are drawn."""
+CELL, GAP, QUALITY = 240, 6, 80
+"""Of the sheet: a picture's side and the white between two, in pixels, and the quality of its JPEG."""
+FULL = Compute(torch.device("cpu"), None)
+
+
+def full_loss(net: VGG, painting: Tensor, texture: Tensor) -> float:
+    """The defaults' objective of a seamless texture (1, 3, H, W), at its full size in float32."""
+    size = (texture.shape[2], texture.shape[3])
+    options = painting_options([painting], size, TextureOptions())
+    objective = Objective(net, FULL, options, torch.zeros_like(texture), size, [painting], wrap=True)
+    with torch.no_grad():
+        return float(objective.at(Scale(size, 1, 0.0), texture)(texture)["total"])
 
 
 def patch_distance(texture: Tensor, painting: Tensor, size: float = 1.0) -> float:
@@ -67,25 +84,47 @@ def seam(texture: Tensor) -> float:
     return torch.stack(found).mean().item()
 
 
+def sheet(paintings: Sequence[Tensor], textures: Sequence[Tensor]) -> Tensor:
+    """A column for each painting: the painting, its texture, and 2 x 2 copies of that."""
+    height = max(fit(p, CELL).shape[2] for p in paintings)
+    columns = []
+    for painting, texture in zip(paintings, textures, strict=True):
+        small = fit(painting, CELL)
+        above, left = (height - small.shape[2]) // 2, (CELL - small.shape[3]) // 2
+        edges = (left, CELL - small.shape[3] - left, above, height - small.shape[2] - above + GAP)
+        tiles = resize(texture.repeat(1, 1, 2, 2), (CELL, CELL))
+        below = F.pad(resize(texture, (CELL, CELL)), (0, 0, 0, GAP), value=1)
+        columns.append(F.pad(torch.cat([F.pad(small, edges, value=1), below, tiles], 2), (0, GAP), value=1))
+    return torch.cat(columns, 3)[..., :-GAP]
+
+
 @dataclass(frozen=True)
 class Textures:
-    """Make seamless textures and measure them against their paintings."""
+    """Make seamless textures and measure them against their paintings.
+
+    The loss is the defaults' objective, in float32, over what the defaults themselves reach.
+    """
 
     paintings: Annotated[tuple[Path, ...], Doc("The paintings.")]
     size: Annotated[int, Doc("Side of the textures, and long side of the paintings, in pixels.")] = 256
+    variants: Annotated[tuple[str, ...], Doc("Which variants, beside the defaults; all if not given.")] = ()
+    out: Annotated[Path | None, Doc("A folder to keep the textures in.")] = None
+    sheet: Annotated[Path | None, Doc("A picture of the defaults' textures and tilings, to be written.")] = None
 
     def __call__(self) -> None:
         """Print the table."""
         compute, net = choose_compute("cpu"), load_encoder("compact")
         print(f"`{shlex.join(['python', *sys.argv])}`: {torch.get_num_threads()} threads, {compute}\n")
         paintings = [fit(read_image(p).tensor, self.size) for p in self.paintings]
-        rows = []
-        for name, changes in VARIANTS.items():
-            options, found, begun = TextureOptions(**changes), [], time.process_time()
+        names = [n for n in VARIANTS if n == DEFAULTS or not self.variants or n in self.variants]
+        rows, losses = [], {}
+        for name in names:
+            options, found, begun = TextureOptions(**VARIANTS[name]), [], time.process_time()
             for painting in paintings:
                 made = TextureSynthesizer([painting], (self.size, self.size), options, net, compute, seamless=True)
                 found.append(last_image(made.steps()))
             seconds = (time.process_time() - begun) / len(paintings)
+            losses[name] = torch.tensor([full_loss(net, p, t) for p, t in zip(paintings, found, strict=True)])
             measured = [
                 (
                     patch_distance(t, p),
@@ -96,9 +135,22 @@ class Textures:
                 )
                 for t, p in zip(found, paintings, strict=True)
             ]
-            rows.append((name, *torch.tensor(measured).mean(0).tolist(), seconds))
-        columns = ("", "patches", "at a quarter", "colours", "variation", "seam", "CPU s")
-        print(markdown_table(columns, rows))
+            ratios = losses[name] / losses[DEFAULTS]
+            figures = torch.tensor(measured).mean(0).tolist()
+            rows.append((name, ratios.mean().item(), ratios.max().item(), *figures, seconds))
+            print(*rows[-1], losses[name].tolist(), sep="\t", file=sys.stderr, flush=True)
+            self.keep(name, found)
+            if self.sheet is not None and name == DEFAULTS:
+                write_image(Picture(sheet(paintings, found)), self.sheet, quality=QUALITY)
+        print(markdown_table(HEADER, rows))
+
+    def keep(self, name: str, textures: list[Tensor]) -> None:
+        """Write a variant's textures, where they shall be kept."""
+        if self.out is None:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        for path, texture in zip(self.paintings, textures, strict=True):
+            write_image(Picture(texture), self.out / f"{path.stem}-{name.replace(' ', '_')}.png")
 
 
 if __name__ == "__main__":

@@ -429,8 +429,8 @@ def test_a_diverged_run_keeps_the_best(here: Path, run: Run, monkeypatch: pytest
     monkeypatch.setattr(PerceptualLoss, "__call__", spoilt)
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", "--size", "48", "--iterations", "20")
     assert code == 1
-    assert "stopped at iteration 5 of 20; the painting so far is in out.png" in err
-    assert "no longer finite at iteration 6" in err
+    assert "stopped at iteration 4 of 20; the painting so far is in out.png" in err
+    assert "no longer finite at iteration 5" in err
     assert pixels("out.png").shape == (32, 48, 3)
 
 

@@ -147,11 +147,11 @@ def test_styles_of_every_kind(content: Tensor, style: Tensor, painting: Tensor, 
     target.save(tmp_path / "mine.style.safetensors")
     kinds = (style[0], style[0].permute(1, 2, 0).numpy(), path, str(path), target, tmp_path / "mine.style.safetensors")
     for kind in (*kinds, [style], (style,)):
-        assert (impasto.stylize(content, kind, **QUICK) - painting).abs().mean() < 2e-3, type(kind)
+        assert (impasto.stylize(content, kind, **QUICK) - painting).abs().mean() < 4e-3, type(kind)
 
 
 def test_built_in_styles(content: Tensor, a_builtin: str, painting: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (impasto.stylize(content, a_builtin, **QUICK) - painting).abs().mean() < 2e-3
+    assert (impasto.stylize(content, a_builtin, **QUICK) - painting).abs().mean() < 4e-3
     with pytest.raises(StyleError, match=r"style .cat-fur. is neither .* built-in style; did you mean cats-fur\?"):
         impasto.stylize(content, "cat-fur")
     with pytest.raises(StyleError, match="`impasto styles` lists the built-in ones"):
@@ -211,7 +211,7 @@ def test_options_and_changes(content: Tensor, style: Tensor, painting: Tensor) -
 def test_a_picture_to_start_from(content: Tensor, style: Tensor, painting: Tensor, tmp_path: Path) -> None:
     write_image(Picture(content), tmp_path / "start.tiff", bits=16)
     again = impasto.stylize(content, style, start=str(tmp_path / "start.tiff"), **QUICK)
-    assert (again - painting).abs().mean() < 2e-3
+    assert (again - painting).abs().mean() < 4e-3
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from impasto.models.weights import load_encoder
 from impasto.style.target import StyleTarget
 from impasto.stylize.choose import load_stylizer
 
-BRIEF: dict[str, Any] = {"size": 96, "iterations": 20, "precision": "float32"}
+BRIEF: dict[str, Any] = {"size": 96, "iterations": 20, "precision": "float32", "optimizer": "lbfgs"}
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,8 @@ def curved(x: Tensor) -> dict[str, Tensor]:
 
 
 def descend(loss: Loss, x: Tensor, iterations: int = 20, rate: float | None = None, **options: Any) -> Descent:
-    """A descent by Adam, unless the options say otherwise."""
-    chosen = OptimizeOptions(rate=rate, **{"optimizer": "adam", **options})
+    """A descent by Adam on pixels, unless the options say otherwise."""
+    chosen = OptimizeOptions(rate=rate, **{"parameters": "pixels", **options})
     return Descent(loss, x, Scale((x.shape[-2], x.shape[-1]), iterations, chosen.settings.rate), chosen)
 
 
@@ -270,7 +270,7 @@ def test_adams_moments_are_taken_over_in_the_new_size() -> None:
         before.step()
     found = before.carry()
     assert found.keys() == {"step", "exp_avg", "exp_avg_sq"}
-    options = OptimizeOptions(optimizer="adam", carry=True)
+    options = OptimizeOptions(parameters="pixels", carry=True)
     after = Descent(towards(large + 1), large, Scale((40, 60), 5, 0.03), options, found)
     state = adam(after).state[after.parameters.tensors[0]]
     assert state["step"] == 3
@@ -288,13 +288,13 @@ def test_adams_moments_are_taken_over_in_the_new_size() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"optimizer": "adam"}, {"optimizer": "adam", "parameters": "laplacian", "carry": True}, {"optimizer": "lbfgs"}],
+    [{"parameters": "pixels"}, {"parameters": "laplacian"}, {"optimizer": "lbfgs"}],
 )
 def test_nothing_else_is_carried(options: dict[str, Any]) -> None:
     """Without the option, of a pyramid, and of L-BFGS, a scale begins anew."""
     one = descend(curved, picture(0), 5, **options)
     one.step()
-    scale, chosen = Scale(SIZE, 5, one.scale.rate), OptimizeOptions(**options)
+    scale, chosen = Scale(SIZE, 5, one.scale.rate), one.options
     new = Descent(curved, picture(1), scale, chosen, one.carry())
     fresh = Descent(curved, picture(1), scale, chosen)
     for _ in range(3):

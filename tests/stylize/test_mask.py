@@ -15,7 +15,7 @@ from impasto.stylize.protocol import Region
 
 Make = Callable[..., OptimizeStylizer]
 Photo = Callable[[str, int], Tensor]
-BRIEF: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 20, "style_loss": "gram"}
+BRIEF: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 20, "style_loss": "gram", "optimizer": "lbfgs"}
 EDGE = 48
 """Where the mask ends, from the left, in pixels."""
 
@@ -102,7 +102,7 @@ def test_a_mask_of_another_size(make: Make, masked: Callable[..., Tensor], conte
 
 def test_a_white_mask_is_none(make: Make, content: Tensor) -> None:
     """But for rounding, which so few iterations do not amplify."""
-    options: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 2}
+    options: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 2, "optimizer": "lbfgs"}
     whole = make(**options)(content)
     white = make(**options)(content, mask=torch.ones(1, 1, 30, 30))
     torch.testing.assert_close(white, whole, rtol=0, atol=2e-3)

@@ -16,7 +16,7 @@ from impasto.stylize.optimize import OptimizeStylizer
 from impasto.stylize.protocol import Region
 
 Make = Callable[..., OptimizeStylizer]
-BRIEF: dict[str, Any] = {"size": 128, "coarsest": 64, "iterations": 30}
+BRIEF: dict[str, Any] = {"size": 128, "coarsest": 64, "iterations": 30, "optimizer": "lbfgs"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,13 @@ def test_one_region_everywhere_is_the_style_itself(
 ) -> None:
     """The losses of what it starts from, and the painting after so few iterations, but for rounding."""
     content, a, b = pictures
-    options: dict[str, Any] = {"size": 128, "coarsest": 128, "iterations": 2, "style_loss": style_loss}
+    options: dict[str, Any] = {
+        "size": 128,
+        "coarsest": 128,
+        "iterations": 2,
+        "style_loss": style_loss,
+        "optimizer": "lbfgs",
+    }
     plain = list(make((a,), **options, histogram_weight=0.1).steps(content))
     everywhere = Region(torch.ones(1, 1, 20, 20), a)
     masked = list(make((b,), **options, histogram_weight=0.1).steps(content, [everywhere]))
@@ -65,7 +71,7 @@ def test_each_half_is_in_its_own_style(
 def test_a_region_counts_by_its_area(pictures: tuple[Tensor, Tensor, Tensor], make: Make, width: int) -> None:
     """The loss is the mean of what the parts have alone, which a mask tells, by their shares."""
     content, a, b = pictures
-    options: dict[str, Any] = {"size": 128, "coarsest": 128, "iterations": 1, "mask_feather": 0.0}
+    options: dict[str, Any] = {"size": 128, "coarsest": 128, "iterations": 1, "mask_feather": 0.0, "optimizer": "lbfgs"}
     mask = torch.zeros(1, 1, *content.shape[2:])
     mask[..., :width] = 1
 

@@ -25,10 +25,10 @@ STYLE_LOSSES = ("gram", "moments", "nn")
 LONG_SIDE: dict[Quality, int] = {"draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
 
-ITERATIONS: dict[Quality, int] = {"draft": 70, "good": 200, "best": 600}
-"""Quality -> iterations of L-BFGS in all scales together."""
-ADAM_ITERATIONS = 1.5
-"""Iterations of Adam over those of L-BFGS."""
+ITERATIONS: dict[Quality, int] = {"draft": 100, "good": 200, "best": 600}
+"""Quality -> iterations in all scales together."""
+PYRAMID_RATE, PIXEL_RATE, LBFGS_RATE = 0.05, 0.03, 1.0
+"""Learning rates of Adam on a Laplacian pyramid, of Adam on pixels, of L-BFGS."""
 
 RECIPE = (
     *("preset", "quality", "size", "scale", "strict_size", "content_weight", "style_weight", "iterations", "rate"),
@@ -171,13 +171,13 @@ class OptimizeOptions:
     coarsest: Annotated[
         int, Doc("Most that the coarsest scale's long side may be."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
     ] = 128
-    optimizer: Annotated[Literal["lbfgs", "adam"], Doc("The optimiser of the picture."), OPTIMISER] = "lbfgs"
+    optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the picture."), OPTIMISER] = "adam"
     parameters: Annotated[
-        Literal["pixels", "laplacian"],
-        Doc("What is optimised: the pixels, or (Adam only) a Laplacian pyramid of them."),
+        Literal["auto", "pixels", "laplacian"],
+        Doc("What is optimised: the pixels, or a Laplacian pyramid of them. `auto`: the pyramid by Adam, else pixels."),
         OPTIMISER,
-    ] = "pixels"
-    carry: Annotated[bool, Doc("Take Adam's moments along from scale to scale."), OPTIMISER] = False
+    ] = "auto"
+    carry: Annotated[bool, Doc("Take Adam's moments of the pixels along from scale to scale."), OPTIMISER] = False
     average: Annotated[
         float,
         Doc("Paint the iterates' exponential average with this decay, not the best of them; 0: the best."),
@@ -187,7 +187,7 @@ class OptimizeOptions:
     rate: Annotated[
         float | None,
         NUMBER,
-        Doc("Learning rate; if not given 1 for L-BFGS, 0.03 for Adam (gatys: 0.0003)."),
+        Doc("Learning rate; if not given 0.05 for Adam, 0.03 on pixels, 1 for L-BFGS (gatys: 0.0003)."),
         Range(1e-6, 10),
         OPTIMISER,
     ] = None
@@ -221,9 +221,10 @@ class OptimizeOptions:
             raise OptionError("--time and --iterations exclude each other; give one")
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError("--content-weight and --style-weight are both 0; one must be positive")
-        for name, given in (("carry", self.carry), ("parameters laplacian", self.parameters == "laplacian")):
-            if given and self.optimizer != "adam":
-                raise OptionError(f"--{name} is for Adam; add --optimizer adam")
+        if self.parameters == "laplacian" and self.optimizer != "adam":
+            raise OptionError("--parameters laplacian is for Adam; leave out one of --parameters and --optimizer")
+        if self.carry and (self.optimizer, self.parameters) != ("adam", "pixels"):
+            raise OptionError("--carry is for Adam on pixels; add --parameters pixels, and no other --optimizer")
         named_weights(self.style_loss, "--style-loss", STYLE_LOSSES)
         named_weights(self.content_layers, "--content-layers")
         if self.layers:
@@ -240,15 +241,18 @@ class OptimizeOptions:
             raise OptionError("the preset gatys has one scale; give --iterations one number")
 
     @property
+    def pyramid(self) -> bool:
+        """Whether what is optimised is a Laplacian pyramid."""
+        return self.parameters == "laplacian" or (self.parameters, self.optimizer) == ("auto", "adam")
+
+    @property
     def settings(self) -> Settings:
         """The numbers that these options come to."""
         if self.preset == "gatys":
             default = Settings(1.0, 1e6, 5000, 0.0003)
         else:
-            iterations, rate = ITERATIONS[self.quality], 1.0
-            if self.optimizer == "adam":
-                iterations, rate = round(ADAM_ITERATIONS * iterations), 0.03
-            default = Settings(0.05, 1.0, iterations, rate)
+            rate = LBFGS_RATE if self.optimizer == "lbfgs" else PYRAMID_RATE if self.pyramid else PIXEL_RATE
+            default = Settings(0.05, 1.0, ITERATIONS[self.quality], rate)
         given = {f.name: getattr(self, f.name) for f in fields(Settings) if getattr(self, f.name) is not None}
         return replace(default, **given)
 

@@ -1,6 +1,6 @@
 """How `texture` works: as `optimize` paints, without a photograph."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -9,10 +9,12 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..ranges import Range
 from .kinds import BITS, NUMBERS
-from .optimize import LOOK, OPTIMISER, ColourSpace, OptimizeOptions, PaletteMatch, Quality
+from .optimize import LOOK, OPTIMISER, ColourSpace, OptimizeOptions, PaletteMatch, Quality, Settings
 from .output import OutputOptions
 
 T = TypeVar("T")
+LENGTH = 1.5
+"""Iterations of a texture over those of a painting: from noise it is further than from a photograph."""
 NEEDS_PHOTO = "needs a photograph"
 Closed = Annotated[tyro.conf.Suppress[tyro.conf.Fixed[T]], NEEDS_PHOTO]
 """A field of `OptimizeOptions` that says something about a photograph, or about the size that follows from it."""
@@ -52,21 +54,11 @@ class TextureOptions(OptimizeOptions):
         Range(0.1, 8),
         LOOK,
     ] = 1.0
-    optimizer: Annotated[
-        Literal["lbfgs", "adam"], Doc("The optimiser of the picture; `lbfgs` wants `--parameters pixels`."), OPTIMISER
-    ] = "adam"
-    parameters: Annotated[
-        Literal["pixels", "laplacian"],
-        Doc("What is optimised: the pixels, or (Adam only) a Laplacian pyramid of them."),
-        OPTIMISER,
-    ] = "laplacian"
     start: Annotated[str, Doc("What the texture starts from: `noise`, `grey`, or a picture's path."), OPTIMISER] = (
         "noise"
     )
 
     def __post_init__(self) -> None:
-        if (self.optimizer, self.parameters) == ("lbfgs", "laplacian"):
-            raise OptionError("--optimizer lbfgs wants --parameters pixels; give both")
         super().__post_init__()
         hints = get_type_hints(type(self), include_extras=True)
         for field in fields(self):
@@ -75,6 +67,15 @@ class TextureOptions(OptimizeOptions):
                 raise OptionError(f"--{name} needs a photograph, and a texture has none; leave it out")
         if self.start in ("content", "blurred"):
             raise OptionError(f"--start {self.start} needs a photograph, and a texture has none; give noise or grey")
+
+    @property
+    def settings(self) -> Settings:
+        """The numbers that these options come to."""
+        found = super().settings
+        if self.iterations is not None:
+            return found
+        assert isinstance(found.iterations, int)
+        return replace(found, iterations=round(LENGTH * found.iterations))
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class Descent:
         wrap: bool = False,
     ):
         self.loss, self.scale, self.options = loss, scale, options
-        self.parameters = Pyramid(x, wrap) if options.parameters == "laplacian" else Parameters(x)
+        self.parameters = Pyramid(x, wrap) if options.pyramid else Parameters(x)
         tensors = self.parameters.tensors
         self.optimiser: torch.optim.Adam | LBFGS
         if options.optimizer == "adam":
@@ -184,7 +184,7 @@ class Descent:
             x = self.parameters.picture()
             self._terms = self.loss(x)
             if not self.iteration:
-                self.best, self.best_losses = x.detach().clamp(0, 1), self._finite(self._terms)
+                self.best_losses = self._finite(self._terms)  # of what it begins with, but for a pyramid's rounding
         assert isinstance(self.optimiser, torch.optim.Adam)
         self.optimiser.param_groups[0]["lr"] = self.scale.rate * rate_factor(self.done + 0.5 * self.pace)
         self.optimiser.zero_grad()

@@ -86,8 +86,8 @@ class TextureSynthesizer:
         DivergedError
             If a loss is no longer finite.
         """
-        # Nothing is read from the grey, only its size: no loss has a content.
-        return self.inner.steps(torch.full((1, 3, *self.size), 0.5), state=state)
+        # Nothing is read from the grey, only its size: no loss has a content. It takes no memory.
+        return self.inner.steps(torch.tensor(0.5).expand(1, 3, *self.size), state=state)
 
 
 def check_texture_size(size: tuple[int, int]) -> None:
