@@ -362,15 +362,15 @@ def damage(kind: str, options: TrainEncoderOptions, tmp_path: Path) -> TrainEnco
         return replace(options, exclude=tmp_path / "list.txt")
     if kind == "nowhere to write":
         return replace(options, out=options.teacher / "out.safetensors")
-    checkpoint_path(options).parent.mkdir()
+    checkpoint_path(options.out).parent.mkdir()
     if kind == "damaged checkpoint":
-        checkpoint_path(options).write_bytes(b"PK\x03\x04 no")
+        checkpoint_path(options.out).write_bytes(b"PK\x03\x04 no")
     elif kind == "empty checkpoint":
-        checkpoint_path(options).touch()
+        checkpoint_path(options.out).touch()
     elif kind == "foreign checkpoint":
-        torch.save({"step": 3, "student": {"a": torch.ones(1)}, "optimisers": {}}, checkpoint_path(options))
+        torch.save({"step": 3, "student": {"a": torch.ones(1)}, "optimisers": {}}, checkpoint_path(options.out))
     elif kind == "other checkpoint":
-        torch.save([1, 2], checkpoint_path(options))
+        torch.save([1, 2], checkpoint_path(options.out))
     return replace(options, resume=True)
 
 
@@ -408,7 +408,7 @@ def test_an_interrupted_run_keeps_its_last_checkpoint(options: TrainEncoderOptio
 
 def test_a_checkpoint_holds_no_code(options: TrainEncoderOptions) -> None:
     steps_of(replace(options, steps=2))
-    state = distill.load_checkpoint(checkpoint_path(options))
+    state = distill.load_checkpoint(checkpoint_path(options.out))
     assert state.keys() == {"step", "student", "optimisers"}
     assert state["step"] == 2
 

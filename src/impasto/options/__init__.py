@@ -19,6 +19,7 @@ from .optimize import (
 )
 from .output import OutputOptions
 from .texture import TextureOptions, TextureOutputOptions
+from .train import TrainFeedforwardOptions, TrainOptions
 
 __all__ = [
     "ITERATIONS",
@@ -36,5 +37,7 @@ __all__ = [
     "TextureOptions",
     "TextureOutputOptions",
     "TrainEncoderOptions",
+    "TrainFeedforwardOptions",
+    "TrainOptions",
     "named_weights",
 ]

@@ -14,7 +14,7 @@ one CPU thread it takes 0.9 ms at 144 channels and 40 ms at 512, in float64; the
 25 steps and 9 ms or 540 ms for an error of 1e-4, and its inverse root is far from converged then.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -86,6 +86,12 @@ class MomentsTarget:
             root = (vectors * smooth.sqrt()[:, None]) @ vectors.transpose(1, 2)
             offset = e[:, None, None] * ((vectors * smooth[:, None]) @ vectors.transpose(1, 2))
             return cls(mean, a @ a, root @ a, offset, trace + 2 * channels * e, e.square(), scale)
+
+    def pick(self, index: Tensor) -> "MomentsTarget":
+        """The targets of several styles (N), each as often as the index, (M,), has it."""
+        return MomentsTarget(
+            *(v if v is self.metric else v[index] for v in (getattr(self, f.name) for f in fields(self)))
+        )
 
 
 def moments_loss(moments: Tensor, target: MomentsTarget) -> Tensor:

@@ -1,16 +1,74 @@
-"""Training followed on the terminal: a bar, a line at every validation, and the log as CSV beside the output."""
+"""Training followed on the terminal: a bar with the time left, and the log beside the output."""
 
 import csv
 import logging
 import time
+from contextlib import closing, nullcontext
 
-from ..options import TrainEncoderOptions
+from ..errors import TrainingError
+from ..options import TrainEncoderOptions, TrainFeedforwardOptions
 from ..train.distill import train_encoder
+from ..train.feedforward import FeedforwardRecipe, sample_photos, sample_sheet, start_training
+from ..train.loop import Training, train
 from .progress import bar, start_logging
+from .stopping import Stop
+from .training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
 SMOOTHING = 0.97
+SAMPLES = (4, 8)
+"""Photographs and styles on a sheet of samples."""
+
+
+def follow_feedforward(o: TrainFeedforwardOptions) -> None:
+    """Train a feed-forward network; a row of OUT.csv every 50 steps, a sheet of samples at intervals.
+
+    Raises
+    ------
+    ImpastoError
+        If anything that the options ask for cannot be had.
+    KeyboardInterrupt
+        After the checkpoint is written.
+    """
+    start_logging()
+    try:
+        o.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
+    training = start_training(o)
+    recipe = training.recipe
+    assert isinstance(recipe, FeedforwardRecipe)
+    photos, styles = recipe.photos, recipe.net.config.styles
+    skipped = f", {photos.skipped} files skipped" if photos.skipped else ""
+    log.info("%d styles, %d photographs%s, on %s", len(styles), len(photos), skipped, recipe.compute)
+    first = training.fabric.is_global_zero
+    with Stop() as stop, TrainingLog(o.out, 50, training.step) if first else nullcontext() as book:
+        _follow(training, recipe, stop, book)
+        asked = stop.taken()
+    if asked is not None:
+        if first:
+            log.warning("stopped at step %d of %d; --resume goes on", training.step, o.steps)
+        raise asked
+    if first:
+        log.info("%s: trained", o.out)
+
+
+def _follow(training: Training, recipe: FeedforwardRecipe, stop: Stop, book: TrainingLog | None) -> None:
+    o, names = training.options, recipe.net.config.styles
+    shown = range(0, len(names), max(1, len(names) // SAMPLES[1]))[: SAMPLES[1]]
+    photos = sample_photos(recipe, SAMPLES[0])
+    with bar("figures") as progress, closing(train(training)) as steps:
+        task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")
+        for step in steps:
+            stop.hold()
+            if book is not None:
+                progress.update(task, completed=step.step, figures=book.step(step))
+                if o.sample_every and (step.step % o.sample_every == 0 or step.step == o.steps):
+                    with training.averaged():
+                        book.sheet(sample_sheet(recipe.net, photos, recipe.compute, shown), step.step)
+            if stop.asked is not None:
+                break
 
 
 def follow_encoder(options: TrainEncoderOptions) -> None:

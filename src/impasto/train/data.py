@@ -23,6 +23,14 @@ def find_pictures(roots: Iterable[Path], exclude: Iterable[str] = ()) -> list[Pa
     return [p for p in found if not excluded or not f"/{p.as_posix()}".endswith(excluded)]
 
 
+def read_exclude(path: Path) -> list[str]:
+    """The lines of the file of pictures that training never reads; TrainingError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"cannot read --exclude {path}: {error}") from error
+
+
 class PictureBank:
     """Pictures decoded once, as 8-bit tensors.
 

@@ -12,13 +12,9 @@ with Adam; last, the heads are fitted once more by least squares.
 
 import logging
 import math
-import os
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +24,10 @@ from ..errors import TrainingError
 from ..models.vgg import COMPACT, VGG, VGGConfig
 from ..models.weights import save_encoder
 from ..options import TrainEncoderOptions
-from .data import PictureBank, find_pictures, jitter
+from .data import PictureBank, find_pictures, jitter, read_exclude
+from .loop import checkpoint_path, load_checkpoint, save_checkpoint
 from .painted import paint, validate
-from .student import Optimisers, Student
+from .student import Student, optimisers_of
 from .teacher import TARGETS, Teacher, load_teacher, sample
 
 log = logging.getLogger(__name__)
@@ -94,7 +91,7 @@ class Distillation:
 
     def _start(self, config: VGGConfig) -> None:
         self.student = Student(config, self.teacher.net, self.options.seed)
-        self.optimisers = Optimisers(self.student, self.options)
+        self.optimisers = optimisers_of(self.student, self.options)
 
     def crops(self, step: int) -> Tensor:
         """The batch of a step, (N, 3, S, S): photographs, paintings and painted pictures."""
@@ -144,7 +141,9 @@ class Distillation:
         loss = torch.stack([v if k in TARGETS else HINT_WEIGHT * v for k, v in errors.items()]).sum()
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is no longer finite at step {self.step + 1}; lower --rate (now {o.rate:g})")
-        self.optimisers.step(loss, rate_factor(self.step, o))
+        self.optimisers.zero_grad()
+        loss.backward()
+        self.optimisers.step(rate_factor(self.step, o))
         self.step += 1
         return {k: float(errors[k].detach()) for k in TARGETS}
 
@@ -155,7 +154,7 @@ class Distillation:
         self._start(replace(old.vgg.config, batch_norm=False))
         self.student.hints.load_state_dict(old.hints.state_dict())
         self.student.vgg.load_state_dict(old.vgg.fold_batch_norm().state_dict())
-        self.optimisers = Optimisers(self.student, self.options)
+        self.optimisers = optimisers_of(self.student, self.options)
 
     @torch.no_grad()
     def fitted_encoder(self) -> VGG:
@@ -188,7 +187,7 @@ class Distillation:
         """Write the checkpoint, and the encoder so far to the options' output."""
         o = self.options
         state = {"step": self.step, "student": self.student.state_dict(), "optimisers": self.optimisers.state_dict()}
-        save_checkpoint(checkpoint_path(o), state)
+        save_checkpoint(checkpoint_path(o.out), state)
         training = {
             "recipe": "impasto train encoder",
             "steps": self.step,
@@ -209,13 +208,13 @@ class Distillation:
         TrainingError
             If it is missing or damaged.
         """
-        path = checkpoint_path(self.options)
+        path = checkpoint_path(self.options.out)
         state = load_checkpoint(path)
         try:
             self.step = state["step"]
             self._start(replace(COMPACT, batch_norm="vgg.features.1.running_mean" in state["student"]))
             self.student.load_state_dict(state["student"])
-            self.optimisers = Optimisers(self.student, self.options)
+            self.optimisers = optimisers_of(self.student, self.options)
             self.optimisers.load_state_dict(state["optimisers"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(f"cannot resume from {path}: it is no checkpoint of this training ({error})") from error
@@ -255,31 +254,3 @@ def _train(run: Distillation) -> Iterator[TrainStep]:
         if run.step % o.validate_every == 0 or last:
             validation = validate(run.encoder(), run.teacher.net, *run.validation)
         yield TrainStep(run.step, o.steps, errors, validation, time.monotonic() - begun)
-
-
-def checkpoint_path(o: TrainEncoderOptions) -> Path:
-    """Where the checkpoint of a run stands: beside its output."""
-    return o.out.with_suffix(".checkpoint.pt")
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and numbers; nothing else in it is unpickled."""
-    try:
-        return torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"cannot resume from {path}, which is missing or damaged: {error}") from error
-
-
-def read_exclude(path: Path) -> list[str]:
-    """The lines of the file of pictures that training never reads; TrainingError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"cannot read --exclude {path}: {error}") from error
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write beside the target, then move into place."""
-    temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)

@@ -1,7 +1,6 @@
-"""The student of the distillation, and the optimisers of its parameters."""
+"""The student of the distillation."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from ..device import channels_last
 from ..models.vgg import VGG, VGGConfig
 from ..options import TrainEncoderOptions
+from .optimisers import Optimisers
 from .teacher import HINTS, TARGETS, Teacher, sample
 
 
@@ -55,40 +55,8 @@ class Student(nn.Module):
         return channels_last(net.eval())
 
 
-class Optimisers:
-    """Muon for the convolutions' matrices, Adam for the rest, both on one schedule."""
-
-    def __init__(self, student: Student, options: TrainEncoderOptions):
-        self.weights = [conv.weight for _, conv in student.vgg.convolutions()]
-        mine = {id(w) for w in self.weights}
-        rest = [p for p in student.parameters() if id(p) not in mine]
-        self.matrices = [nn.Parameter(w.data.contiguous().flatten(1)) for w in self.weights]  # Muon takes matrices only
-        self.muon = torch.optim.Muon(self.matrices, lr=options.rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
-        self.adam = torch.optim.Adam(rest, lr=options.head_rate, betas=(0.9, 0.99))
-        self.rates = (options.rate, options.head_rate)
-
-    def step(self, loss: Tensor, factor: float) -> None:
-        """One step down `loss`, the rates times `factor`."""
-        self.adam.zero_grad()
-        for w in self.weights:
-            w.grad = None
-        loss.backward()
-        for optimiser, rate in zip((self.muon, self.adam), self.rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * factor
-        for w, m in zip(self.weights, self.matrices, strict=True):
-            assert w.grad is not None
-            m.grad = w.grad.contiguous().flatten(1)
-        self.muon.step()
-        self.adam.step()
-        with torch.no_grad():
-            for w, m in zip(self.weights, self.matrices, strict=True):
-                w.copy_(m.view(w.shape))
-
-    def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
+def optimisers_of(student: Student, o: TrainEncoderOptions) -> Optimisers:
+    """Muon for the encoder's convolutions, Adam for its heads, norms, biases and the hints."""
+    weights = [conv.weight for _, conv in student.vgg.convolutions()]
+    mine = {id(w) for w in weights}
+    return Optimisers(weights, [p for p in student.parameters() if id(p) not in mine], (o.rate, o.head_rate))

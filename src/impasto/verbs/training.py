@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from typing_extensions import Doc
 
-from ..options import TrainEncoderOptions
+from ..options import TrainEncoderOptions, TrainFeedforwardOptions
 from .show import say
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -23,6 +23,18 @@ class TrainEncoder:
         from ..tools.training import follow_encoder
 
         follow_encoder(self.options)
+
+
+@dataclass(frozen=True)
+class TrainFeedforward:
+    """Train a network that paints any photograph at once, in one style or in many."""
+
+    options: Annotated[TrainFeedforwardOptions, Flat]
+
+    def __call__(self) -> None:
+        from ..tools.training import follow_feedforward
+
+        follow_feedforward(self.options)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,8 @@ class Train:
     """Train networks of one's own."""
 
     verb: (
-        Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
+        Annotated[TrainFeedforward, tyro.conf.subcommand("feedforward")]
+        | Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
         | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
     )
 

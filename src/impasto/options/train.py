@@ -1,0 +1,95 @@
+"""How networks that paint are trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from typing_extensions import Doc
+
+from ..ranges import Range, check_ranges
+from .kinds import FILE, Group
+
+LOSS, STEPS, MACHINE = Group("loss"), Group("training"), Group("machine")
+INT = tyro.conf.arg(metavar="INT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What every training has in common: its length, its rate, where it runs and what it writes."""
+
+    photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth.")]
+    out: Annotated[Path, Doc("Where the network is written (.safetensors); checkpoint, log and samples beside it.")]
+    exclude: Annotated[
+        Path | None, FILE, Doc("A text file of picture paths, one a line, that training never reads.")
+    ] = None
+    steps: Annotated[int, Doc("Steps in all."), Range(1), STEPS] = 20_000
+    batch: Annotated[int, Doc("Pictures a step, on all processes together."), Range(1), STEPS] = 8
+    accumulate: Annotated[
+        int, Doc("Parts that each process divides its pictures of a step into, to save memory."), Range(1), STEPS
+    ] = 1
+    crop: Annotated[int, Doc("Side of the pictures trained on."), Range(64, 4096, "px"), STEPS] = 256
+    rate: Annotated[float, Doc("Learning rate of the convolutions (Muon)."), Range(0), STEPS] = 0.01
+    small_rate: Annotated[float, Doc("Learning rate of all else (Adam)."), Range(0), STEPS] = 0.003
+    warm_up: Annotated[int, Doc("Steps over which the rates rise."), Range(0), STEPS] = 200
+    decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
+    clip: Annotated[float, Doc("Largest norm of the gradient; larger ones are scaled down."), Range(0), STEPS] = 1.0
+    average: Annotated[
+        float, Doc("Decay of the moving average of the weights, which is what is written."), Range(0, 0.99999), STEPS
+    ] = 0.995
+    encoder: Annotated[str, Doc("Perceptual encoder: `compact`, `vgg16`, `vgg19`, or a model file."), LOSS] = "compact"
+    checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 500
+    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 1_000
+    resume: Annotated[bool, Doc("Go on from the checkpoint beside the output, as if nothing had been."), STEPS] = False
+    seed: Annotated[int, Doc("Seed of every random choice."), Range(0), STEPS] = 0
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("What it runs on."), MACHINE] = "auto"
+    devices: Annotated[int, Doc("Devices (on the CPU: processes) on each machine."), Range(1), MACHINE] = 1
+    nodes: Annotated[int, Doc("Machines; start each with torchrun."), Range(1), MACHINE] = 1
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], Doc("Of the networks; `auto` is bfloat16 where it is fast."), MACHINE
+    ] = "auto"
+    offline: Annotated[bool, Doc("Never download weights."), MACHINE] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFeedforwardOptions(TrainOptions):
+    """How a feed-forward network is trained: one network, one or many styles."""
+
+    styles: Annotated[
+        tuple[str, ...],
+        Doc("Built-in names, pictures, style files, or folders of these; `all` is every built-in style."),
+    ]
+    width: Annotated[int, Doc("Channels behind the first convolution; 32 is the paper's."), Range(4, 128), STEPS] = 16
+    blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
+    style_loss: Annotated[
+        Literal["moments", "gram"], Doc("Distance to the style: Wasserstein of the moments, or Gatys'."), LOSS
+    ] = "moments"
+    style_scale: Annotated[
+        float, Doc("Size of the brush strokes: the style's size as a multiple of the picture's."), Range(0.1, 8), LOSS
+    ] = 1.0
+    picture: Annotated[
+        int, Doc("Long side of the pictures that the network shall be best at."), Range(64, 4096, "px"), LOSS
+    ] = 512
+    content: Annotated[
+        float,
+        Doc("How far from the photograph the content may be; each style's content weight settles so that it is."),
+        Range(0.05, 10),
+        LOSS,
+    ] = 0.8
+    content_weight: Annotated[
+        float | None,
+        tyro.conf.arg(metavar="NUMBER"),
+        Doc("One content weight for all styles instead, that stays as it is."),
+        Range(0),
+        LOSS,
+    ] = None
+    tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 0.3
+    stability: Annotated[
+        float, Doc("Weight of the loss against flicker: what is moved must be painted alike."), Range(0), LOSS
+    ] = 0.5
+    identity: Annotated[
+        float, Doc("Share of pictures on which the network learns to give the photograph back."), Range(0, 0.9), LOSS
+    ] = 0.08

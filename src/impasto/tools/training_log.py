@@ -1,0 +1,71 @@
+"""The log of a training: a CSV file, TensorBoard's, and sheets of sample paintings, beside the network."""
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from ..image.io import write_image
+from ..image.picture import Picture
+from ..train.loop import TrainStep
+
+SMOOTHING = 0.98
+"""Decay of the figures' moving means."""
+
+
+class TrainingLog:
+    """A context in which steps are logged.
+
+    Parameters
+    ----------
+    out : Path
+        The network's file: `OUT.csv`, the folder `OUT-log` for TensorBoard and the samples `OUT-STEP.jpg` go beside it.
+    every : int
+        Steps between rows.
+    done : int
+        Steps of a training that is resumed: later rows, of steps that were not kept, go.
+    """
+
+    def __init__(self, out: Path, every: int, done: int = 0):
+        self.out, self.every, self.done = out, every, done
+        self.smooth: dict[str, float] = {}
+
+    def __enter__(self) -> "TrainingLog":
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+        path = self.out.with_suffix(".csv")
+        kept: list[list[str]] = []
+        if self.done and path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                kept = [r for r in csv.reader(file) if r and (r[0] == "step" or int(r[0]) <= self.done)]
+        self.file = path.open("w", newline="", encoding="utf-8")
+        self.rows: Any = csv.writer(self.file)
+        self.rows.writerows(kept)
+        self.begun = bool(kept)
+        self.board = TensorBoardLogger(self.out.parent, f"{self.out.stem}-log", version="")
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.file.close()
+        self.board.finalize("")
+
+    def step(self, step: TrainStep) -> str:
+        """Take a step's figures; the moving means, as the progress bar shows them."""
+        for k, v in step.figures.items():
+            self.smooth[k] = SMOOTHING * self.smooth.get(k, v) + (1 - SMOOTHING) * v
+        if step.step % self.every == 0 or step.step == step.total:
+            if not self.begun:
+                self.rows.writerow(["step", "seconds", *self.smooth])
+                self.begun = True
+            self.rows.writerow([step.step, f"{step.seconds:.1f}", *(f"{v:.5f}" for v in self.smooth.values())])
+            self.file.flush()
+            self.board.log_metrics(self.smooth, step.step)
+        return " ".join(f"{k} {v:.3f}" for k, v in self.smooth.items())
+
+    def sheet(self, picture: Tensor, step: int) -> Path:
+        """Write a sheet of samples (1, 3, H, W)."""
+        path = self.out.with_name(f"{self.out.stem}-{step:06d}.jpg")
+        write_image(Picture(picture), path)
+        return path

@@ -1,0 +1,264 @@
+"""Training of feed-forward networks: one image transformation network, one or many styles.
+
+Johnson, Alahi, Fei-Fei 2016: content, style and total variation through a frozen encoder. Every style loss is relative
+to its style, so it says the same of all of them; and each style's content weight settles where the content stays as far
+from the photograph as was asked for. So no weight has to be guessed for a style.
+
+Two more losses. A share of the pictures is painted with strength 0, and compared with the photograph itself: what the
+norms' plain maps are learnt from (`models.norm`). And a picture that is moved a little, with a little noise, must be
+painted alike: the loss against flicker.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..device import Compute, channels_last
+from ..models.norm import Conditions
+from ..models.padding import reflection_pad
+from ..models.transformer import Transformer, TransformerConfig, save_transformer
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
+from ..models.weights import load_encoder
+from ..options import TrainFeedforwardOptions
+from ..style.losses import content_loss, gram_loss, total_variation
+from ..style.statistics import head_metric, raw_moments
+from ..style.wasserstein import MomentsTarget, covariance_metric, moments_loss
+from .data import PictureBank, find_pictures, read_exclude
+from .loop import Training, compute_on, start_fabric
+from .move import moved
+from .optimisers import Optimisers
+from .styles import measure_styles
+
+LAYERS = {"vgg16": (("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "relu3_3")}
+"""Encoder -> its style layers and its content layer, where they are not Gatys': Johnson's of VGG-16."""
+MARGIN = 8
+"""Pixels by which paintings are continued before the encoder sees them, as in `optimize`."""
+ZOOM = (0.8, 2.0)
+"""How much photographs are enlarged."""
+MOST_SIDE = 512
+"""Larger photographs are reduced to this short side, in pixels."""
+IDENTITY_WEIGHT = 20.0
+"""Weight of the mean squared difference to the photograph at strength 0."""
+STABILITY_EVERY, MOST_NOISE = 4, 0.03
+"""One picture in so many is painted a second time, moved, with noise of up to that deviation."""
+GAP = 2
+"""White pixels between the pictures of a sheet."""
+FIRST_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT = 0.05, 0.005, 0.5
+"""Of the content: where it begins, and between what it settles."""
+BALANCE_RATE, BALANCE_FROM = 0.02, 300
+"""How fast a content weight follows, a picture of its style, and from which step on."""
+
+
+class FeedforwardRecipe:
+    """The network, its styles as what the loss aims at, and the photographs.
+
+    Parameters
+    ----------
+    options : TrainFeedforwardOptions
+        How it is trained.
+    styles : dict of str to dict of str to Tensor
+        Name -> layer -> raw moments (1, C + 1, C + 1) of the encoder's features.
+    photos : PictureBank
+        What it is trained on.
+    encoder : VGG
+        The frozen network of the loss.
+    compute : Compute
+        Device and precision.
+    """
+
+    def __init__(
+        self,
+        options: TrainFeedforwardOptions,
+        styles: dict[str, dict[str, Tensor]],
+        photos: PictureBank,
+        encoder: VGG,
+        compute: Compute,
+    ):
+        self.options, self.photos, self.encoder, self.compute = options, photos, encoder, compute
+        self.layers, self.content_layer = style_and_content_layers(encoder)
+        self.net = Transformer(TransformerConfig(tuple(styles), options.width, options.blocks))
+        self.net.initialise(torch.Generator().manual_seed(options.seed))
+        channels_last(self.net.to(compute.device))
+        inner = self.net.inner_weights()
+        mine = {id(w) for w in inner}
+        others = [p for p in self.net.parameters() if id(p) not in mine]
+        self.optimisers = Optimisers(inner, others, (options.rate, options.small_rate))
+        self.distances = {k: self._distance(k, [m[k] for m in styles.values()]) for k in self.layers}
+        self.content_weights = torch.full((len(styles),), FIRST_WEIGHT)
+        if options.content_weight is not None:
+            self.content_weights.fill_(options.content_weight)
+
+    def _distance(self, layer: str, moments: list[Tensor]) -> Any:
+        """(moments (N, ...), style indices (N,)) -> (N,), the distance of a layer's moments to the styles'."""
+        target = torch.cat([m.to(self.compute.device) for m in moments])
+        if self.options.style_loss == "gram":
+            metric = head_metric(self.encoder, layer)
+            return lambda own, index: gram_loss(own, target[index], metric)
+        wanted = MomentsTarget.of(target, covariance_metric(self.encoder, layer))
+        return lambda own, index: moments_loss(own, wanted.pick(index.cpu()))
+
+    def picture(self, step: int, i: int) -> tuple[Tensor, int, bool]:
+        """Photograph (3, S, S), style index and whether strength is 0, of the picture number i of a step."""
+        o, styles = self.options, len(self.net.config.styles)
+        rng = np.random.default_rng((o.seed, 1, step, i))
+        photo = self.photos.crop(rng, o.crop, ZOOM)
+        if rng.random() < 0.5:
+            photo = photo.flip(2)
+        # Every style once, in an order of its own, before any comes again.
+        number = step * o.batch + i
+        order = np.random.default_rng((o.seed, 2, number // styles)).permutation(styles)
+        return photo, int(order[number % styles]), bool(rng.random() < o.identity)
+
+    def loss(self, step: int, pictures: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the pictures' losses; the sums of their terms, and of each style's content and count."""
+        drawn = {i: self.picture(step, i) for i in pictures}
+        plain = [d for d in drawn.values() if d[2]]
+        styled = {i: d for i, d in drawn.items() if not d[2]}
+        total = torch.zeros((), device=self.compute.device)
+        found = dict.fromkeys(("style", "content", "tv", "styled", "stability", "identity"), total)
+        found |= {k: torch.zeros(self.styles) for k in ("contents", "counts")}  # the same in every process
+        if styled:
+            index = torch.tensor([d[1] for d in styled.values()])
+            x = self.compute.picture(torch.stack([d[0] for d in styled.values()]))
+            y = self.paint(x, Conditions.of(index, self.styles))
+            total, terms = self._styled(x, y, index)
+            found |= terms
+            tried = [k for k, i in enumerate(styled) if i % STABILITY_EVERY == 0 and self.options.stability]
+            for k in tried:
+                rng = np.random.default_rng((self.options.seed, 3, step, list(styled)[k]))
+                flicker = STABILITY_EVERY * self.options.stability * self._stability(x[k], y[k], index[k], rng)
+                found["stability"] = found["stability"] + flicker
+                total = total + flicker
+        if plain:
+            x = self.compute.picture(torch.stack([d[0] for d in plain]))
+            y = self.paint(x, Conditions.of(torch.tensor([d[1] for d in plain]), self.styles, 0.0))
+            found["identity"] = IDENTITY_WEIGHT * (y - x).square().mean() * len(plain)
+            total = total + found["identity"]
+        return total, found
+
+    @property
+    def styles(self) -> int:
+        """How many."""
+        return len(self.net.config.styles)
+
+    def paint(self, x: Tensor, conditions: Conditions) -> Tensor:
+        """The network's painting, float32."""
+        weights = conditions.weights.to(self.compute.device)
+        with self.compute.autocast():
+            return self.net(x, Conditions(weights, conditions.strength)).float()
+
+    def _styled(self, x: Tensor, y: Tensor, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Style, content and total variation of paintings y of photographs x in the styles of that index."""
+        with self.compute.autocast():
+            features = self.encoder(reflection_pad(y, MARGIN), dict.fromkeys((*self.layers, self.content_layer)))
+            with torch.no_grad():
+                target = self.encoder(reflection_pad(x, MARGIN), [self.content_layer])[self.content_layer]
+        style = torch.stack([self.distances[k](raw_moments(features[k]), index) for k in self.layers]).mean(0)  # (N,)
+        content = content_loss(features[self.content_layer], target)
+        weights = self.content_weights[index].to(content)
+        found = {
+            "style": style.sum(),
+            "content": content.sum(),
+            "tv": self.options.tv_weight * total_variation(y).sum(),
+            "styled": torch.tensor(float(len(index))),
+        }
+        total = found["style"] + (weights * content).sum() + found["tv"]
+        for k, v in (("contents", content.detach().cpu()), ("counts", torch.ones(len(index)))):
+            found[k] = torch.zeros(self.styles).index_add_(0, index, v.float())
+        return total, found
+
+    def _stability(self, x: Tensor, y: Tensor, index: Tensor, rng: np.random.Generator) -> Tensor:
+        """How otherwise a photograph (3, S, S) is painted when moved: the mean square over the painting's variance."""
+        (before, after), inside = moved(torch.stack([x, y.detach()])[:, None], rng)
+        noise = torch.from_numpy(rng.standard_normal(tuple(before.shape), dtype=np.float32)).to(before)
+        before = self.compute.picture(before + float(rng.uniform(0, MOST_NOISE)) * noise)
+        again = self.paint(before, Conditions.of(index[None], self.styles))
+        difference = (again - after)[..., inside:-inside, inside:-inside]
+        return difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
+
+    def after(self, step: int, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Let the content weights follow; the figures are means a styled picture."""
+        self.net.normalise()
+        counts, contents = sums.get("counts"), sums.get("contents")
+        if counts is not None and contents is not None and step > BALANCE_FROM and self.options.content_weight is None:
+            excess = contents / counts.clamp(min=1) / self.options.content - 1
+            change = BALANCE_RATE * counts * excess.clamp(-1, 1)
+            self.content_weights = (self.content_weights * change.exp()).clamp(LEAST_WEIGHT, MOST_WEIGHT)
+        n = max(1.0, float(sums.get("styled", 0.0)))
+        shown = {k: float(sums.get(k, 0.0)) / n for k in ("style", "content", "tv", "stability")}
+        shown["identity"] = float(sums.get("identity", 0.0)) / self.options.batch
+        shown["content_weight"] = math.exp(float(self.content_weights.clamp(min=1e-9).log().mean()))
+        return shown
+
+    def state_dict(self) -> dict[str, Any]:
+        """The content weights."""
+        return {"content_weights": self.content_weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        self.content_weights = state["content_weights"]
+
+    def write(self, net: nn.Module, path: Path, step: int) -> None:
+        """Write the network as a model file."""
+        o = self.options
+        assert isinstance(net, Transformer)
+        training = {
+            "recipe": "impasto train feedforward",
+            "steps": step,
+            "batch": o.batch,
+            "crop": o.crop,
+            "photographs": len(self.photos),
+            "encoder": self.encoder.name,
+            "style_loss": o.style_loss,
+            "content": o.content,
+        }
+        save_transformer(net, path, training=training, licence="MIT")
+
+
+def style_and_content_layers(encoder: VGG) -> tuple[tuple[str, ...], str]:
+    """The style layers and the content layer that a network is trained with."""
+    return LAYERS.get(encoder.name, (STYLE_LAYERS, CONTENT_LAYER))
+
+
+def sample_photos(recipe: FeedforwardRecipe, count: int) -> Tensor:
+    """Photographs (N, 3, S, S) for the sheets of samples, the same at every step of every run with that seed."""
+    rng = np.random.default_rng((recipe.options.seed, 4))
+    return torch.stack([recipe.photos.crop(rng, recipe.options.crop, (1.0, 1.5)) for _ in range(count)])
+
+
+def sample_sheet(net: Transformer, photos: Tensor, compute: Compute, columns: Sequence[int]) -> Tensor:
+    """A sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings of them."""
+    rows = [photos]
+    with torch.no_grad(), compute.autocast():
+        for i in columns:
+            conditions = Conditions.of(torch.full((len(photos),), i), len(net.config.styles))
+            rows.append(net(compute.picture(photos), conditions).float().cpu())
+    framed = [F.pad(r, (0, GAP, 0, GAP), value=1.0) for r in rows]
+    return torch.cat([torch.cat(list(r), 2) for r in framed], 1)[None]
+
+
+def start_training(o: TrainFeedforwardOptions) -> Training:
+    """A training as the options say, resumed if they say so, in every process of it.
+
+    Raises
+    ------
+    ImpastoError
+        If options, styles, photographs, encoder and machine do not fit together.
+    """
+    fabric = start_fabric(o)
+    compute = compute_on(fabric, o)
+    encoder = load_encoder(o.encoder, offline=o.offline)
+    compute.network(encoder)
+    layers, _ = style_and_content_layers(encoder)
+    styles = measure_styles(o.styles, encoder, compute, round(o.picture * o.style_scale), layers)
+    photos = PictureBank(find_pictures(o.photos, read_exclude(o.exclude) if o.exclude else []), MOST_SIDE)
+    training = Training(FeedforwardRecipe(o, styles, photos, encoder, compute), o, fabric)
+    if o.resume:
+        training.restore()
+    return training

@@ -1,0 +1,65 @@
+"""Muon for the matrices of convolutions, Adam for all else.
+
+Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) makes every step of a matrix
+orthogonal. These networks train in about half the steps with it.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Optimisers:
+    """Both optimisers on one schedule.
+
+    Parameters
+    ----------
+    convolutions : iterable of Tensor
+        The weights (O, I, h, w) that Muon trains, each as a matrix (O, I h w).
+    others : iterable of Tensor
+        What Adam trains.
+    rates : (float, float)
+        Muon's and Adam's learning rates.
+    """
+
+    def __init__(self, convolutions: Iterable[Tensor], others: Iterable[Tensor], rates: tuple[float, float]):
+        self.weights, self.others, self.rates = list(convolutions), list(others), rates
+        self.matrices = [nn.Parameter(w.data.contiguous().flatten(1)) for w in self.weights]  # Muon takes matrices only
+        muon = torch.optim.Muon(self.matrices, lr=rates[0], weight_decay=0, adjust_lr_fn="match_rms_adamw")
+        adam = torch.optim.Adam(self.others, lr=rates[1], betas=(0.9, 0.99))
+        self.optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer] = (muon, adam)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that is trained."""
+        return [*self.weights, *self.others]
+
+    def zero_grad(self) -> None:
+        """Every gradient becomes zero: a parameter that a step does not touch then takes part in it all the same."""
+        for p in self.parameters:
+            p.grad = torch.zeros_like(p)
+
+    def step(self, factor: float) -> None:
+        """One step along the gradients, the rates times `factor`."""
+        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * factor
+        for w, m in zip(self.weights, self.matrices, strict=True):
+            assert w.grad is not None
+            m.data.copy_(w.data.reshape(m.shape))
+            m.grad = w.grad.contiguous().flatten(1)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        with torch.no_grad():
+            for w, m in zip(self.weights, self.matrices, strict=True):
+                w.copy_(m.view(w.shape))
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint; the weights themselves are the network's."""
+        return {"muon": self.optimisers[0].state_dict(), "adam": self.optimisers[1].state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        for optimiser, name in zip(self.optimisers, ("muon", "adam"), strict=True):
+            optimiser.load_state_dict(state[name])

@@ -1,0 +1,70 @@
+"""The styles that a network learns: names, pictures, style files and folders of these, as what the loss aims at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import TrainingError
+from ..models.vgg import VGG
+from ..style.builtin import SUFFIX, builtin_names
+from ..style.target import StyleTarget
+from ..stylize.choose import resolve_style
+from .data import find_pictures
+
+ALL = "all"
+"""What stands for every built-in style."""
+
+
+def find_styles(sources: Sequence[str]) -> dict[str, str]:
+    """Name -> source, of everything that the sources stand for; the name is that of the file, without its suffix.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Built-in names, `all`, pictures, style files, or folders with pictures and style files.
+
+    Raises
+    ------
+    TrainingError
+        If there is none, or two have one name.
+    """
+    found: dict[str, str] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            here = [str(p) for p in [*find_pictures([path]), *sorted(path.rglob("*" + SUFFIX))]]
+            if not here:
+                raise TrainingError(f"{source} has no pictures and no style files")
+        else:
+            here = builtin_names() if source == ALL and not path.exists() else [source]
+        for one in here:
+            name = Path(one).name.removesuffix(SUFFIX) if one.endswith(SUFFIX) else Path(one).stem
+            if name in found:
+                raise TrainingError(f"two styles are called {name}: {found[name]} and {one}; rename one")
+            found[name] = one
+    if not found:
+        raise TrainingError("no style to learn; give --styles a painting, a folder of them, or `all`")
+    return found
+
+
+def measure_styles(
+    sources: Sequence[str], encoder: VGG, compute: Compute, size: int, layers: Sequence[str]
+) -> dict[str, dict[str, Tensor]]:
+    """Name -> layer -> raw moments (1, C + 1, C + 1) at a style size (long side in pixels).
+
+    Raises
+    ------
+    TrainingError, StyleError, PictureError, WeightsError
+        If a style is not to be had, or was measured with another encoder.
+    """
+    moments: dict[str, dict[str, Tensor]] = {}
+    for name, source in find_styles(sources).items():
+        style = resolve_style(source)
+        if isinstance(style, Tensor):
+            style = StyleTarget.of(style, encoder, compute, (size,), layers)
+        else:
+            style.check(encoder)
+        moments[name] = style.at(size)
+    return moments

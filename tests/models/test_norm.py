@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torch import Tensor
+
+from impasto.models.norm import EPSILON, ConditionalNorm, Conditions, _Norm
+
+
+def norm_of(channels: int, styles: int = 3, relu: bool = False) -> ConditionalNorm:
+    norm = ConditionalNorm(channels, styles, relu)
+    generator = torch.Generator().manual_seed(0)
+    for p in norm.parameters():
+        p.data.normal_(generator=generator)
+    return norm
+
+
+def numbers(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
+
+
+def by_definition(norm: ConditionalNorm, x: Tensor, style: int, strength: float) -> Tensor:
+    """One picture, (1, C, H, W)."""
+    mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, correction=0)
+    scale, shift, plain, base = (
+        p[:, None, None] for p in (norm.scale[style], norm.shift[style], norm.plain_scale, norm.plain_shift)
+    )
+    styled = scale * (x - mean) / (variance + EPSILON).sqrt() + shift
+    return strength * styled + (1 - strength) * (plain * x + base)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0, 1.5])
+@pytest.mark.parametrize("relu", [False, True])
+def test_it_is_its_definition(strength: float, relu: bool) -> None:
+    norm, x = norm_of(5, relu=relu), numbers(2, 5, 6, 7)
+    found = norm(x, Conditions.of(torch.tensor([2, 0]), 3, strength))
+    for i, style in enumerate((2, 0)):
+        wanted = by_definition(norm, x[i : i + 1], style, strength)
+        torch.testing.assert_close(found[i : i + 1], wanted.relu() if relu else wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_each_picture_has_its_own_strength() -> None:
+    norm, x = norm_of(4), numbers(3, 4, 5, 6)
+    conditions = Conditions(torch.eye(3), (0.0, 1.0, 0.5))
+    found = norm(x, conditions)
+    for i, s in enumerate(conditions.strength):
+        torch.testing.assert_close(found[i : i + 1], by_definition(norm, x[i : i + 1], i, s), rtol=1e-4, atol=1e-5)
+
+
+def test_styles_blend_by_their_shares() -> None:
+    norm, x = norm_of(4), numbers(1, 4, 5, 6)
+    one, other = (norm(x, Conditions.of(torch.tensor([i]), 3)) for i in (0, 2))
+    found = norm(x, Conditions(torch.tensor([[0.3, 0.0, 0.7]]), (1.0,)))
+    torch.testing.assert_close(found, 0.3 * one + 0.7 * other)
+
+
+def test_phases_share_their_statistics() -> None:
+    """The four phases of a picture, norm and put back: the norm of the picture."""
+    norm, whole = norm_of(4), numbers(2, 4, 6, 8)
+    phases = whole.view(2, 4, 3, 2, 4, 2).permute(0, 3, 5, 1, 2, 4).reshape(2, 16, 3, 4)
+    phases = phases.contiguous(memory_format=torch.channels_last)
+    conditions = Conditions.of(torch.tensor([1, 2]), 3, 0.7)
+    found = norm(phases, conditions, phases=4).view(2, 2, 2, 4, 3, 4).permute(0, 3, 4, 1, 5, 2).reshape(2, 4, 6, 8)
+    torch.testing.assert_close(found, norm(whole, conditions), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+def test_gradients_are_those_of_finite_differences(relu: bool, plain: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_(True)
+
+    inputs = [drawn(2, 3, 4, 5), *(drawn(2, 3) for _ in range(3 if plain else 2))]
+    assert torch.autograd.gradcheck(lambda *t: _Norm.apply(*t, *([] if plain else [None]), relu), inputs)
+
+
+@torch.no_grad()
+def test_the_statistics_are_float32_in_bfloat16() -> None:
+    norm, x = norm_of(8), numbers(1, 8, 64, 64) + 3
+    conditions = Conditions.of(torch.tensor([1]), 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(x.bfloat16(), conditions)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - norm(x, conditions)).abs().max() < 0.1
+    assert abs(float(found.float().mean() - norm(x, conditions).mean())) < 2e-3

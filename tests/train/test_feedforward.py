@@ -1,0 +1,134 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from impasto.errors import StyleError, TrainingError
+from impasto.models.norm import Conditions
+from impasto.models.transformer import load_transformer
+from impasto.options import TrainFeedforwardOptions
+from impasto.style.builtin import builtin_names, load_builtin
+from impasto.train.feedforward import FeedforwardRecipe, sample_photos, sample_sheet, start_training
+from impasto.train.loop import train
+from impasto.train.styles import find_styles
+
+Brief = Callable[..., TrainFeedforwardOptions]
+
+
+def recipe_of(options: TrainFeedforwardOptions) -> FeedforwardRecipe:
+    recipe = start_training(options).recipe
+    assert isinstance(recipe, FeedforwardRecipe)
+    return recipe
+
+
+def test_it_learns(brief: Brief) -> None:
+    """Style and identity losses fall, and the file paints as the network does."""
+    o = brief(steps=60, crop=64, width=8, batch=4, content_weight=0.0, stability=0.1, average=0.8)
+    training = start_training(o)
+    figures = [s.figures for s in train(training)]
+    first, last = ({k: np.mean([f[k] for f in part]) for k in figures[0]} for part in (figures[:8], figures[-8:]))
+    assert last["style"] < 0.6 * first["style"]
+    assert last["identity"] < 0.7 * first["identity"]
+    net, metadata = load_transformer(o.out)
+    assert net.config.styles == ("starry-night", "great-wave")
+    assert '"steps": 60' in metadata["training"]
+    x = torch.rand(1, 3, 64, 64)
+    with training.averaged() as own, torch.no_grad():
+        conditions = Conditions.of(torch.tensor([1]), 2)
+        torch.testing.assert_close(net(x, conditions), own(x, conditions), rtol=0, atol=0.02)
+
+
+def test_every_style_comes_as_often_as_the_others(brief: Brief) -> None:
+    recipe = recipe_of(brief(styles=("all",), batch=8))
+    drawn = [recipe.picture(step, i) for step in range(9) for i in range(8)]
+    assert sorted(d[1] for d in drawn) == sorted([*range(24)] * 3)
+    assert 8 <= sum(d[2] for d in drawn) <= 36  # of 72 pictures 0.3
+    again = recipe.picture(3, 5)
+    assert torch.equal(again[0], drawn[3 * 8 + 5][0])
+    assert again[1:] == drawn[3 * 8 + 5][1:]
+    assert recipe.picture(3, 5)[0].shape == (3, 64, 64)
+
+
+def test_the_content_weights_settle_each_by_itself(brief: Brief) -> None:
+    recipe = recipe_of(brief(content=0.5))
+    sums = {"styled": torch.tensor(4.0), "contents": torch.tensor([3.0, 0.4]), "counts": torch.tensor([2.0, 2.0])}
+    recipe.after(10, sums)
+    assert recipe.content_weights.tolist() == pytest.approx([0.05, 0.05])  # too early
+    for step in range(400, 420):
+        recipe.after(step, sums)
+    far, near = recipe.content_weights.tolist()
+    assert far > 0.06  # its content was too far from the photograph
+    assert near < 0.045
+    for step in range(400, 2000):
+        recipe.after(step, sums)
+    assert recipe.content_weights.tolist() == pytest.approx([0.5, 0.005])  # and no further
+
+
+def test_a_content_weight_that_is_given_stays(brief: Brief) -> None:
+    recipe = recipe_of(brief(content_weight=0.3))
+    sums = {"styled": torch.tensor(4.0), "contents": torch.tensor([3.0, 0.4]), "counts": torch.tensor([2.0, 2.0])}
+    recipe.after(1000, sums)
+    assert recipe.content_weights.tolist() == pytest.approx([0.3, 0.3])
+
+
+@pytest.mark.parametrize("loss", ["gram", "moments"])
+def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
+    recipe = recipe_of(brief(style_loss=loss))
+    for layer in recipe.layers:
+        own = torch.cat([load_builtin(n).at(512)[layer] for n in ("starry-night", "great-wave")])
+        near, far = (recipe.distances[layer](own, torch.tensor(i)) for i in ([0, 1], [1, 0]))
+        assert near.abs().max() < 0.02
+        assert far.min() > 10 * near.abs().max()
+
+
+def test_the_sample_sheet(brief: Brief) -> None:
+    recipe = recipe_of(brief())
+    photos = sample_photos(recipe, 3)
+    sheet = sample_sheet(recipe.net, photos, recipe.compute, [0, 1])
+    assert sheet.shape == (1, 3, 3 * 66, 3 * 66)
+    assert torch.equal(sheet[0, :, :64, :64], photos[0])
+    assert torch.equal(photos, sample_photos(recipe, 3))
+
+
+# -- what it learns from ----------------------------------------------------------------------------------------------
+
+
+def test_styles_of_every_kind(tmp_path: Path, brief: Brief) -> None:
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    Image.effect_noise((90, 70), 60).convert("RGB").save(folder / "noise.png")
+    load_builtin("udnie").save(folder / "udnie.style.safetensors")
+    found = find_styles([str(folder), "great-wave"])
+    assert list(found) == ["noise", "udnie", "great-wave"]
+    recipe = recipe_of(brief(styles=(str(folder), "great-wave")))
+    assert recipe.net.config.styles == ("noise", "udnie", "great-wave")
+    assert list(find_styles(["all"])) == builtin_names()
+
+
+def test_styles_that_will_not_do(tmp_path: Path, brief: Brief) -> None:
+    with pytest.raises(TrainingError, match="no pictures and no style files"):
+        find_styles([str(tmp_path)])
+    with pytest.raises(TrainingError, match="two styles are called udnie"):
+        find_styles(["all", "udnie"])
+    with pytest.raises(TrainingError, match="no style to learn"):
+        find_styles([])
+    with pytest.raises(StyleError, match="did you mean starry-night"):
+        start_training(brief(styles=("stary-night",)))
+
+
+def test_broken_photographs_are_skipped_and_counted(brief: Brief, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no")
+    recipe = recipe_of(brief(photos=(photos, folder)))
+    assert (len(recipe.photos), recipe.photos.skipped) == (6, 1)
+    with pytest.raises(TrainingError, match="none of 1 training pictures could be read"):
+        start_training(brief(photos=(folder,)))
+
+
+def test_no_photographs(brief: Brief, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="none of 0 training pictures"):
+        start_training(brief(photos=(tmp_path / "nowhere",)))
