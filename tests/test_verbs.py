@@ -35,12 +35,12 @@ def test_lists_and_times_on_the_command_line() -> None:
         ["stylize", "a.jpg", "b.jpg", "c.jpg", "--style-weights", "2", "1", "--style-scale", "0.5,2", "--time", "2m"]
     )
     assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
-    options = verb.optimize
+    options = verb.options
     assert (options.style_weights, options.style_scale, options.time) == ((2.0, 1.0), (0.5, 2.0), 120.0)
     verb = parse(["stylize", "--style-weights", "2", "1", "a.jpg", "b.jpg", "c.jpg", "--iterations", "60", "30"])
     assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
-    assert (verb.optimize.style_weights, verb.optimize.iterations) == ((2.0, 1.0), (60, 30))
-    assert parse(["stylize", "a.jpg", "b.jpg", "--iterations", "60"]).optimize.iterations == 60
+    assert (verb.options.style_weights, verb.options.iterations) == ((2.0, 1.0), (60, 30))
+    assert parse(["stylize", "a.jpg", "b.jpg", "--iterations", "60"]).options.iterations == 60
 
 
 @pytest.mark.parametrize(

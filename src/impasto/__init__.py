@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .image.io import read_image, write_image
     from .image.picture import Picture
     from .models.weights import load_encoder
-    from .options import OptimizeOptions, TextureOptions
+    from .options import OptimizeOptions, StylizeOptions, TextureOptions
     from .style.target import StyleTarget
     from .stylize.api import stylize, texture
     from .stylize.choose import load_stylizer, load_texture
@@ -42,6 +42,7 @@ __all__ = [
     "PictureError",
     "StyleError",
     "StyleTarget",
+    "StylizeOptions",
     "TextureOptions",
     "TrainingError",
     "WeightsError",
@@ -60,6 +61,7 @@ _HOMES = {
     "OptimizeOptions": ".options",
     "Picture": ".image.picture",
     "StyleTarget": ".style.target",
+    "StylizeOptions": ".options",
     "TextureOptions": ".options",
     "load_encoder": ".models.weights",
     "load_stylizer": ".stylize.choose",

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from impasto.models.norm import EPSILON, ConditionalNorm, Conditions, _Norm
+from impasto.models.norm import EPSILON, ConditionalNorm, Conditions, Places, _Norm
 
 
 def norm_of(channels: int, styles: int = 3, relu: bool = False) -> ConditionalNorm:
@@ -10,6 +12,8 @@ def norm_of(channels: int, styles: int = 3, relu: bool = False) -> ConditionalNo
     generator = torch.Generator().manual_seed(0)
     for p in norm.parameters():
         p.data.normal_(generator=generator)
+    norm.plain_mean.normal_(generator=generator)
+    norm.plain_deviation.uniform_(0.5, 2, generator=generator)
     return norm
 
 
@@ -24,7 +28,8 @@ def by_definition(norm: ConditionalNorm, x: Tensor, style: int, strength: float)
         p[:, None, None] for p in (norm.scale[style], norm.shift[style], norm.plain_scale, norm.plain_shift)
     )
     styled = scale * (x - mean) / (variance + EPSILON).sqrt() + shift
-    return strength * styled + (1 - strength) * (plain * x + base)
+    usual, deviation = norm.plain_mean[:, None, None], norm.plain_deviation[:, None, None]
+    return strength * styled + (1 - strength) * (plain * (x - usual) / deviation + base)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0, 1.5])
@@ -50,6 +55,47 @@ def test_styles_blend_by_their_shares() -> None:
     one, other = (norm(x, Conditions.of(torch.tensor([i]), 3)) for i in (0, 2))
     found = norm(x, Conditions(torch.tensor([[0.3, 0.0, 0.7]]), (1.0,)))
     torch.testing.assert_close(found, 0.3 * one + 0.7 * other)
+
+
+@pytest.mark.parametrize("stroke", [0.5, 1.0, 2.0])
+def test_the_maps_follow_the_logarithm_of_the_stroke(stroke: float) -> None:
+    norm, x = norm_of(4), numbers(1, 4, 5, 6)
+    found = norm(x, Conditions.of(torch.tensor([1]), 3, stroke=stroke))
+    norm.scale.data += math.log2(stroke) * norm.stroke_scale
+    norm.shift.data += math.log2(stroke) * norm.stroke_shift
+    torch.testing.assert_close(found, by_definition(norm, x, 1, 1.0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_statistics_of_strength_0_follow_what_is_seen() -> None:
+    """Of pictures of that strength alone, and in training alone."""
+    norm, x = norm_of(4), numbers(3, 4, 5, 6)
+    conditions = Conditions(torch.eye(3), (0.0, 1.0, 0.0))
+    norm.eval()(x, conditions)
+    assert norm.seen is None
+    norm.train()(x, conditions)
+    assert norm.seen is not None
+    mean, deviation = norm.plain_mean.clone(), norm.plain_deviation.clone()
+    norm.follow(norm.seen, 0.25)
+    plain = x[[0, 2]]
+    torch.testing.assert_close(norm.plain_mean, 0.75 * mean + 0.25 * plain.mean((0, 2, 3)))
+    spread = plain.var((0, 2, 3), correction=0).add(EPSILON).sqrt()
+    torch.testing.assert_close(norm.plain_deviation, 0.75 * deviation + 0.25 * spread)
+    norm.follow(torch.zeros(3, 4), 0.25)  # nothing was
+    torch.testing.assert_close(norm.plain_mean, 0.75 * mean + 0.25 * plain.mean((0, 2, 3)))
+
+
+def test_places_have_styles_of_their_own() -> None:
+    """Where a mask is whole, that condition alone; where it is half, the mean."""
+    norm, x = norm_of(4, relu=True), numbers(1, 4, 6, 8)
+    masks = torch.zeros(2, 1, 12, 16)
+    masks[0, :, :, :8] = 1
+    masks[0, :, :, 8:10] = 0.5
+    masks[1] = 1 - masks[0]
+    both = tuple(Conditions.of(torch.tensor([i]), 3, s) for i, s in ((0, 1.0), (2, 0.5)))
+    found, (one, other) = norm(x, Places(masks, both)), (norm(x, c) for c in both)
+    torch.testing.assert_close(found[..., :4], one[..., :4])
+    torch.testing.assert_close(found[..., 4], (one + other)[..., 4] / 2)
+    torch.testing.assert_close(found[..., 5:], other[..., 5:])
 
 
 def test_phases_share_their_statistics() -> None:

@@ -81,7 +81,7 @@ class Measures:
         found = [self.features(p, [layer])[layer] for p in (picture, like(photo, picture))]
         if layer in self.encoder.heads:
             found = [self.encoder.heads[layer](f) for f in found]
-        return math.sqrt(content_loss(*found).item())
+        return math.sqrt(content_loss(found[0], found[1]).item())
 
     def histogram(self, picture: Tensor, style: Tensor) -> float:
         """How far the features' histograms are apart, channel by channel: the mean over the style layers."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from impasto.device import Compute
 from impasto.errors import DivergedError, OptionError
 from impasto.models.vgg import CONTENT_LAYER, VGG, VGGConfig
-from impasto.options import OptimizeOptions
+from impasto.options import OptimizeOptions, StylizeOptions
 from impasto.options.optimize import RECIPE
 from impasto.style.target import StyleTarget
 from impasto.stylize import choose
@@ -237,8 +237,8 @@ def test_an_option_that_it_does_not_heed_is_an_error(name: str) -> None:
 
 def test_every_option_is_heeded_or_refused() -> None:
     """`carry` is refused as what only Adam on pixels has, since the recipe's optimiser is not an option's."""
-    names = {f.name for f in fields(OptimizeOptions)}
-    assert names == {*RECIPE, *NOT_HEEDED, "carry"}
+    names = {f.name for f in fields(StylizeOptions)}
+    assert names == {*RECIPE, *NOT_HEEDED, "carry", "model"}
     with pytest.raises(OptionError, match="the preset gatys has one scale; give --iterations one number"):
         OptimizeOptions(preset="gatys", iterations=(3, 4))
 

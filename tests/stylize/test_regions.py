@@ -11,9 +11,10 @@ from torch import Tensor
 from impasto.cli import main
 from impasto.errors import OptionError
 from impasto.image.io import Picture, read_image, write_image
-from impasto.stylize.choose import load_stylizer, resolve_region, split_region
+from impasto.stylize.choose import load_stylizer
 from impasto.stylize.optimize import OptimizeStylizer
 from impasto.stylize.protocol import Region
+from impasto.stylize.sources import resolve_region, split_region
 
 Make = Callable[..., OptimizeStylizer]
 BRIEF: dict[str, Any] = {"size": 128, "coarsest": 64, "iterations": 30, "optimizer": "lbfgs"}

@@ -193,10 +193,12 @@ def test_after_being_asked_to_stop(here: Path, run: Run, number: signal.Signals,
 # -- every kind of painting -------------------------------------------------------------------------------------------
 
 KINDS = {
-    "gram, Adam, carried, averaged": ["--style-loss", "gram", "--optimizer", "adam", "--carry", "--average", "0.8"],
+    "gram, pixels, carried, averaged": [
+        *("--style-loss", "gram", "--parameters", "pixels", "--carry", "--average", "0.8")
+    ],
     "nn": ["--style-loss", "nn", "--seed", "3"],
     "averaged": ["--average", "0.8"],
-    "Adam, pyramid, plateau": ["--optimizer", "adam", "--parameters", "laplacian", "--plateau", "0.5"],
+    "L-BFGS, plateau": ["--optimizer", "lbfgs", "--plateau", "0.01"],
     "regions, mask, colours": [
         *("--region", "mask.png=other.png", "--mask", "mask.png", "--keep-colours", "0.7", "--bits", "16"),
     ],

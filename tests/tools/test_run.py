@@ -17,11 +17,12 @@ from PIL import Image
 from impasto.errors import DivergedError, OptionError
 from impasto.image.io import read_image, read_record, write_image
 from impasto.models.weights import find_model
-from impasto.options import OptimizeOptions, OutputOptions
-from impasto.stylize.choose import choose_stylizer, split_region
+from impasto.options import OptimizeOptions, OutputOptions, StylizeOptions
+from impasto.stylize.choose import choose_stylizer
 from impasto.stylize.descent import Descent
 from impasto.stylize.protocol import Step
 from impasto.stylize.schedule import Scale
+from impasto.stylize.sources import split_region
 from impasto.tools import run as run_module
 from impasto.tools.job import PaintJob, describe, job_of, places
 from impasto.tools.paint import until_it_ends
@@ -58,7 +59,7 @@ def test_a_job_comes_back_out_of_its_record(here: Path) -> None:
     job = PaintJob(
         "photo.png",
         ("style.jpg", "other.png"),
-        OptimizeOptions(start="other.png", iterations=(3, 4), style_scale=(1.0, 0.5), time=None),
+        StylizeOptions(start="other.png", iterations=(3, 4), style_scale=(1.0, 0.5), time=None),
         OutputOptions(bits=16, jpeg_quality=50, keep_gps=True, max_megapixels=3.0),
         (("a=b.png", "style.jpg"), ("mask.png", "other.png")),
         "mask.png",
@@ -83,7 +84,7 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     """With a rate that is too high the best iterate is long past when the painting is stopped."""
     monkeypatch.setattr("impasto.tools.paint.follow_steps", lambda steps, _: stopped_after(6, steps))
     common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12"]
-    common += ["--optimizer", "adam", "--rate", "1"]
+    common += ["--parameters", "pixels", "--rate", "1"]
     assert run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *common)[0] == 130
     losses = record_in("a.png")["losses"]
     best = min(rows("run"), key=lambda r: r["total"])
@@ -92,7 +93,7 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     assert losses == {k: round(best[k], 6) for k in losses}
 
 
-OPTIMISERS = [{}, {"average": 0.8}, {"optimizer": "adam"}, {"optimizer": "adam", "parameters": "laplacian"}]
+OPTIMISERS = [{}, {"average": 0.8}, {"optimizer": "lbfgs"}, {"parameters": "pixels"}]
 
 
 @pytest.mark.parametrize("options", OPTIMISERS)

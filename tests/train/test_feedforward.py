@@ -11,7 +11,7 @@ from impasto.models.norm import Conditions
 from impasto.models.transformer import load_transformer
 from impasto.options import TrainFeedforwardOptions
 from impasto.style.builtin import builtin_names, load_builtin
-from impasto.train.feedforward import FeedforwardRecipe, sample_photos, sample_sheet, start_training
+from impasto.train.feedforward import STROKES, FeedforwardRecipe, sample_photos, sample_sheet, start_training
 from impasto.train.loop import train
 from impasto.train.styles import find_styles
 
@@ -44,12 +44,13 @@ def test_it_learns(brief: Brief) -> None:
 def test_every_style_comes_as_often_as_the_others(brief: Brief) -> None:
     recipe = recipe_of(brief(styles=("all",), batch=8))
     drawn = [recipe.picture(step, i) for step in range(9) for i in range(8)]
-    assert sorted(d[1] for d in drawn) == sorted([*range(24)] * 3)
-    assert 8 <= sum(d[2] for d in drawn) <= 36  # of 72 pictures 0.3
-    again = recipe.picture(3, 5)
-    assert torch.equal(again[0], drawn[3 * 8 + 5][0])
-    assert again[1:] == drawn[3 * 8 + 5][1:]
-    assert recipe.picture(3, 5)[0].shape == (3, 64, 64)
+    assert sorted(d.style for d in drawn) == sorted([*range(24)] * 3)
+    assert 8 <= sum(d.plain for d in drawn) <= 36  # of 72 pictures 0.3
+    assert {d.stroke for d in drawn} == set(range(len(STROKES)))
+    again, before = recipe.picture(3, 5), drawn[3 * 8 + 5]
+    assert torch.equal(again.photo, before.photo)
+    assert (again.style, again.stroke, again.plain) == (before.style, before.stroke, before.plain)
+    assert again.photo.shape == (3, 64, 64)
 
 
 def test_the_content_weights_settle_each_by_itself(brief: Brief) -> None:
@@ -77,9 +78,10 @@ def test_a_content_weight_that_is_given_stays(brief: Brief) -> None:
 @pytest.mark.parametrize("loss", ["gram", "moments"])
 def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
     recipe = recipe_of(brief(style_loss=loss))
+    middle = STROKES.index(1.0)
     for layer in recipe.layers:
         own = torch.cat([load_builtin(n).at(512)[layer] for n in ("starry-night", "great-wave")])
-        near, far = (recipe.distances[layer](own, torch.tensor(i)) for i in ([0, 1], [1, 0]))
+        near, far = (recipe.distances[layer](own, len(STROKES) * torch.tensor(i) + middle) for i in ((0, 1), (1, 0)))
         assert near.abs().max() < 0.02
         assert far.min() > 10 * near.abs().max()
 

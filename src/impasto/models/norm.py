@@ -5,7 +5,8 @@ of the time of training a network with a norm behind every convolution. Here it 
 that follows is done in the same place, so that its input need not be kept.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,24 +28,54 @@ class Conditions:
         (N, S), each row the shares of the network's S styles; they sum to 1.
     strength : tuple of float
         N numbers: 1 is the style, 0 the photograph, between and beyond them the norms' maps are inter- or extrapolated.
+    stroke : Tensor, optional
+        (N, S), the logarithm to base 2 of the size of each style's strokes over the one that was mostly trained on.
     """
 
     weights: Tensor
     strength: tuple[float, ...]
+    stroke: Tensor | None = None
 
     @classmethod
-    def of(cls, styles: Tensor, count: int, strength: float = 1.0) -> "Conditions":
+    def of(cls, styles: Tensor, count: int, strength: float = 1.0, stroke: float = 1.0) -> "Conditions":
         """Of style indices (N,), all of them with one strength; `count` is how many styles the network has."""
-        return cls(F.one_hot(styles, count).float(), (strength,) * len(styles))
+        weights = F.one_hot(styles, count).float()
+        return cls(weights, (strength,) * len(styles), math.log2(stroke) * weights if stroke != 1 else None)
+
+    def to(self, device: torch.device) -> "Conditions":
+        """On that device."""
+        stroke = None if self.stroke is None else self.stroke.to(device)
+        return replace(self, weights=self.weights.to(device), stroke=stroke)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Styles by place, for one picture: the norms' outputs for several conditions are added up by masks.
+
+    Parameters
+    ----------
+    masks : Tensor
+        (R, 1, H, W), [0, 1], which sum to 1 everywhere; of the picture's size.
+    conditions : sequence of Conditions
+        R of them, each of one picture.
+    """
+
+    masks: Tensor
+    conditions: tuple[Conditions, ...]
+
+    def at(self, height: int, width: int) -> Tensor:
+        """The masks at the size of some features."""
+        return F.adaptive_avg_pool2d(self.masks, (height, width))
 
 
 class ConditionalNorm(nn.Module):
     """Conditional instance norm: each channel of a picture to mean 0 and variance 1, then a style's scale and shift.
 
     Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", ICLR 2017. It is an affine map a channel,
-    which depends on the picture. Of strength 0 it is another affine map, the same for all pictures: without any
-    normalisation the network can give back the photograph, its colours and its light included. Between the two the maps
-    are interpolated.
+    which depends on the picture. Of strength 0 it is another affine map, the same for all pictures: normalised by what
+    channels are on the average of the training, the network can give back the photograph, its colours and its light
+    included. Between the two the maps are interpolated. A style's map goes along a line as its strokes get larger, by
+    the logarithm of their size.
 
     Parameters
     ----------
@@ -59,36 +90,71 @@ class ConditionalNorm(nn.Module):
         self.relu = relu
         self.scale = nn.Parameter(torch.ones(styles, channels))
         self.shift = nn.Parameter(torch.zeros(styles, channels))
+        self.stroke_scale = nn.Parameter(torch.zeros(styles, channels))
+        self.stroke_shift = nn.Parameter(torch.zeros(styles, channels))
         self.plain_scale = nn.Parameter(torch.ones(channels))
         self.plain_shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("plain_mean", torch.zeros(channels))
+        self.register_buffer("plain_deviation", torch.ones(channels))
+        self.plain_mean: Tensor
+        self.plain_deviation: Tensor
+        self.seen: Tensor | None = None
+        """In training, (3, C): pixels, sums and sums of squares of what was painted with strength 0."""
 
-    def forward(self, x: Tensor, conditions: Conditions, phases: int = 1) -> Tensor:
+    def forward(self, x: Tensor, conditions: Conditions | Places, phases: int = 1) -> Tensor:
         """Normalise.
 
         Parameters
         ----------
         x : Tensor
             (N, phases C, H, W); the statistics are a picture's, over all its phases.
-        conditions : Conditions
-            Of the N pictures.
+        conditions : Conditions or Places
+            Of the N pictures, or of the parts of one.
 
         Returns
         -------
         Tensor
             (N, phases C, H, W), channels_last, in the type of `x`; the statistics are taken in float32.
         """
+        if isinstance(conditions, Places):
+            masks = conditions.at(x.shape[2], x.shape[3]).to(x.dtype)
+            parts = (m * self(x, c, phases) for m, c in zip(masks, conditions.conditions, strict=True))
+            return sum(parts, torch.zeros_like(x))
         n, c, h, w = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
         # The phases of a channels_last tensor, side by side: (N, C, H, W phases), without a copy.
         x = x.permute(0, 2, 3, 1).reshape(n, h, w * phases, c // phases).permute(0, 3, 1, 2)
         shares = conditions.weights[:, :, None]  # (N, S, 1); a matrix product would be autocast
         scale, shift, plain = (shares * self.scale).sum(1), (shares * self.shift).sum(1), None
+        if conditions.stroke is not None:
+            larger = shares * conditions.stroke[:, :, None]
+            scale, shift = scale + (larger * self.stroke_scale).sum(1), shift + (larger * self.stroke_shift).sum(1)
         if any(s != 1 for s in conditions.strength):
             s = scale.new_tensor(conditions.strength)[:, None]
-            scale, shift = s * scale, s * shift + (1 - s) * self.plain_shift
-            plain = (1 - s) * self.plain_scale
+            slope = self.plain_scale / self.plain_deviation
+            scale, shift = s * scale, s * shift + (1 - s) * (self.plain_shift - slope * self.plain_mean)
+            plain = (1 - s) * slope
+            if self.training:
+                self._look(x.detach()[[i for i, s in enumerate(conditions.strength) if s == 0]])
         x = _Norm.apply(x, scale, shift, plain, self.relu)  # type: ignore[assignment]
         return x.permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+    def _look(self, x: Tensor) -> None:
+        """Take what channels are in pictures (N, C, H, W) that are painted with strength 0 into `seen`."""
+        x = x.float()
+        pixels = x.new_full((x.shape[1],), x[:, 0].numel())
+        found = torch.stack([pixels, x.sum((0, 2, 3)), x.square().sum((0, 2, 3))])
+        self.seen = found if self.seen is None else self.seen + found
+
+    @torch.no_grad()
+    def follow(self, seen: Tensor, share: float) -> None:
+        """Let mean and deviation of strength 0 go by a share towards those of `seen`, if that is of pictures."""
+        pixels, sums, squares = seen.to(self.plain_mean)
+        if pixels[0] > 0:
+            mean = sums / pixels
+            deviation = (squares / pixels - mean.square()).clamp(min=0).add(EPSILON).sqrt()
+            self.plain_mean.lerp_(mean, share)
+            self.plain_deviation.lerp_(deviation, share)
 
 
 class _Norm(torch.autograd.Function):

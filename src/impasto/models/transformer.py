@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..device import channels_last
 from ..errors import WeightsError
 from .model_file import read_model_file, write_model_file
-from .norm import ConditionalNorm, Conditions
+from .norm import ConditionalNorm, Conditions, Places
 from .padding import reflection_pad
 
 STRIDE = 4
@@ -91,15 +91,15 @@ class Transformer(nn.Module):
         )
         self.up_norms = nn.ModuleList([ConditionalNorm(c, styles) for c in (2 * w, w)])
 
-    def forward(self, image: Tensor, conditions: Conditions) -> Tensor:
+    def forward(self, image: Tensor, conditions: Conditions | Places) -> Tensor:
         """Paint.
 
         Parameters
         ----------
         image : Tensor
             (N, 3, H, W), sRGB in [0, 1], of any size.
-        conditions : Conditions
-            The style and strength of each picture.
+        conditions : Conditions or Places
+            The style and strength of each picture, or of each part of the one picture.
 
         Returns
         -------
@@ -139,6 +139,22 @@ class Transformer(nn.Module):
         assert isinstance(first, nn.Conv2d)
         for w in (first.weight, *self.inner_weights()):
             w *= 2**0.5 / w.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+
+    def norms(self) -> list[ConditionalNorm]:
+        """All of them."""
+        return [m for m in self.modules() if isinstance(m, ConditionalNorm)]
+
+    def seen(self) -> Tensor:
+        """What the norms have seen of strength 0 since this was asked for last, (3, all channels)."""
+        found = [n.seen if n.seen is not None else torch.zeros(3, len(n.plain_mean)) for n in self.norms()]
+        for norm in self.norms():
+            norm.seen = None
+        return torch.cat([f.cpu() for f in found], 1)
+
+    def follow(self, seen: Tensor, share: float) -> None:
+        """Let the norms' statistics of strength 0 follow what was `seen`, in training."""
+        for norm, part in zip(self.norms(), seen.split([len(n.plain_mean) for n in self.norms()], 1), strict=True):
+            norm.follow(part, share)
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's initialisation of the convolutions, from `generator`; the residual branches begin small."""

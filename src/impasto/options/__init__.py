@@ -18,6 +18,7 @@ from .optimize import (
     Settings,
 )
 from .output import OutputOptions
+from .stylize import Method, StylizeOptions
 from .texture import TextureOptions, TextureOutputOptions
 from .train import TrainFeedforwardOptions, TrainOptions
 
@@ -28,12 +29,14 @@ __all__ = [
     "LONG_SIDE",
     "STARTS",
     "ColourSpace",
+    "Method",
     "OptimizeOptions",
     "OutputOptions",
     "PaletteMatch",
     "Precision",
     "Quality",
     "Settings",
+    "StylizeOptions",
     "TextureOptions",
     "TextureOutputOptions",
     "TrainEncoderOptions",

@@ -32,7 +32,7 @@ PYRAMID_RATE, PIXEL_RATE, LBFGS_RATE = 0.05, 0.03, 1.0
 
 RECIPE = (
     *("preset", "quality", "size", "scale", "strict_size", "content_weight", "style_weight", "iterations", "rate"),
-    *("seed", "encoder", "pooling", "device", "precision", "offline", "keep_colours", "colour_space"),
+    *("method", "seed", "encoder", "pooling", "device", "precision", "offline", "keep_colours", "colour_space"),
 )
 """The options that the preset `gatys` heeds."""
 

@@ -92,4 +92,7 @@ class TrainFeedforwardOptions(TrainOptions):
     ] = 0.5
     identity: Annotated[
         float, Doc("Share of pictures on which the network learns to give the photograph back."), Range(0, 0.9), LOSS
-    ] = 0.08
+    ] = 0.12
+    strokes: Annotated[
+        float, Doc("Share of pictures painted with strokes of another size, half to twice as large."), Range(0, 1), LOSS
+    ] = 0.4

@@ -1,5 +1,6 @@
 """The built-in styles: style files of paintings that anyone may use, measured with the compact encoder and shipped."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -23,4 +24,4 @@ def load_builtin(name: str) -> StyleTarget:
     WeightsError
         If its file is missing or damaged.
     """
-    return StyleTarget.load(FOLDER / (name + SUFFIX))
+    return replace(StyleTarget.load(FOLDER / (name + SUFFIX)), name=name)

@@ -30,17 +30,25 @@ def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> 
     return difference.square().sum((1, 2)) / target.square().sum((1, 2)).clamp(min=1e-12)
 
 
-def content_loss(features: Tensor, target: Tensor) -> Tensor:
+def content_loss(features: Tensor, target: Tensor, least: float = 0.0) -> Tensor:
     """Gatys' content loss (2016, equation 1), made free of scale: ||F - F_c||^2 / ||F_c - mean F_c||^2.
 
     Parameters
     ----------
     features, target : Tensor
         (N, C, H, W) of the picture and the content; the mean is each channel's over its pixels.
+    least : float
+        The mean square that the spread counts as at least: for contents that may show nothing at all.
     """
     target = at_least_float32(target)
-    spread = (target - target.mean((2, 3), keepdim=True)).square().sum((1, 2, 3))
-    return (at_least_float32(features) - target).square().sum((1, 2, 3)) / spread.clamp(min=1e-12)
+    spread = content_spread(target) * target[0].numel()
+    floor = max(least * target[0].numel(), 1e-12)
+    return (at_least_float32(features) - target).square().sum((1, 2, 3)) / spread.clamp(min=floor)
+
+
+def content_spread(target: Tensor) -> Tensor:
+    """The mean square of content features (N, C, H, W) about their channels' means, (N,)."""
+    return (target - target.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
 
 
 def total_variation(image: Tensor, wrap: bool = False) -> Tensor:

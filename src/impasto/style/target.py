@@ -38,6 +38,8 @@ class StyleTarget:
         The number of feature pixels that each of them was taken over.
     about : dict of str to str
         Title, artist, date, licence, source: what is known of the painting.
+    name : str
+        The name of a built-in style; not kept in files.
     """
 
     encoder: str
@@ -46,6 +48,7 @@ class StyleTarget:
     moments: Mapping[int, Mapping[str, Tensor]]
     pixels: Mapping[int, Mapping[str, int]]
     about: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from PIL import Image
 from ..image.convert import like, to_picture
 from ..image.picture import Picture
 from ..options import OptimizeOptions, TextureOptions
-from .choose import StyleSource, load_stylizer, load_texture, resolve_mask, resolve_region
+from .choose import choose_stylizer, load_texture, stylize_options
+from .sources import StyleSource, resolve_mask, resolve_region, resolve_start, resolve_styles
 
 
 def stylize(
@@ -29,7 +30,7 @@ def stylize(
         (1, 3, H, W), float in [0, 1] or uint8.
     style : the same, a built-in style's name, a style file, a StyleTarget, or a list of them
         Several styles blend by `style_weights`.
-    options : OptimizeOptions, optional
+    options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
     regions : sequence of (mask, style)
         Parts of the photograph with styles of their own; a mask is any kind of picture, white where the region is, and
@@ -37,7 +38,7 @@ def stylize(
     mask : any kind of picture, optional
         White where to paint, of any size; the rest stays the photograph.
     **changes
-        Fields of OptimizeOptions that differ: `size=512`, `quality="best"` ...
+        Fields of StylizeOptions that differ: `size=512`, `quality="best"` ...
 
     Returns
     -------
@@ -53,9 +54,11 @@ def stylize(
     >>> impasto.stylize("photo.jpg", "starry-night", size=512).save("painting.png")  # doctest: +SKIP
     """
     photo = to_picture(content)
-    stylizer = load_stylizer(style, options, **changes)
+    chosen = stylize_options(options, changes)
+    parts = [resolve_region(m, s, model=chosen.model) for m, s in regions]
+    stylizer = choose_stylizer(resolve_styles(style, chosen), chosen, resolve_start(chosen), parts)
     where = None if mask is None else resolve_mask(mask)
-    image = stylizer(photo.tensor, [resolve_region(m, s) for m, s in regions], where)
+    image = stylizer(photo.tensor, parts, where)
     return like(photo.with_tensor(image.cpu()), content)
 
 

@@ -1,97 +1,29 @@
-"""From what the user gives to what paints: a style's source, the encoder, the stylizer."""
+"""From options and styles to what paints: the method, the encoder, the network, the stylizer."""
 
 import logging
-import os
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
 from ..device import Compute, choose_compute
-from ..errors import OptionError, StyleError
-from ..image.convert import to_picture
+from ..errors import OptionError
+from ..models.networks import learnt_styles, load_network
 from ..models.weights import find_model, load_encoder
-from ..options import STARTS, OptimizeOptions, TextureOptions
-from ..style.builtin import builtin_names, load_builtin
+from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
+from .feedforward import FeedforwardStylizer, style_name
 from .gatys import GatysStylizer
 from .optimize import OptimizeStylizer
-from .protocol import Region, Stylizer
+from .protocol import NamedStyle, Region, Stylizer
+from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
 
 log = logging.getLogger(__name__)
 
 Options = TypeVar("Options", bound=OptimizeOptions)
-StyleSource = Any
-"""A built-in style's name, a picture's or style file's path, a StyleTarget, or a picture (PIL image, array, tensor)."""
-
-STYLE_FILE_SUFFIX = ".safetensors"
-
-
-def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor | StyleTarget:
-    """What a style's source stands for: a painting (1, 3, H, W) or its measurements.
-
-    Text is a path if there is such a file, else the name of a built-in style.
-
-    Raises
-    ------
-    StyleError
-        If there is neither such a file nor such a style.
-    PictureError, WeightsError
-        If the file cannot be read.
-    """
-    if isinstance(source, StyleTarget):
-        return source
-    if isinstance(source, str | Path) and str(source) != "-":
-        path = Path(source)
-        if str(source) in builtin_names() and not os.path.isfile(path):
-            return load_builtin(str(source))
-        if not os.path.exists(path):  # unlike Path.exists, which fails for a name that is too long
-            near = get_close_matches(str(source), builtin_names(), 3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "`impasto styles` lists the built-in ones"
-            raise StyleError(f"style {str(source)!r} is neither a file nor a built-in style; {hint}")
-        if path.suffix.lower() == STYLE_FILE_SUFFIX:
-            return StyleTarget.load(path)
-    return to_picture(source, max_megapixels=max_megapixels).tensor
-
-
-def split_region(text: str) -> tuple[str, str]:
-    """Mask and style of a region written as MASK=STYLE; OptionError if it is not.
-
-    The first = divides them, but where names hold more of them, the first that leaves the name of a file before it.
-    """
-    places = [i for i, c in enumerate(text) if c == "=" and 0 < i < len(text) - 1]
-    if not places:
-        raise OptionError(f"--region {text} is not of the form MASK=STYLE, as in --region sky.png=starry-night")
-    i = next((i for i in places if os.path.isfile(text[:i])), places[0])
-    return text[:i], text[i + 1 :]
-
-
-def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0) -> Region:
-    """A region of sources.
-
-    Parameters
-    ----------
-    mask : path, PIL image, array, tensor or Picture
-        White (1) where the region is, black (0) where not, grey between.
-    style : as for `resolve_style`
-
-    Raises
-    ------
-    ImpastoError
-        As `resolve_style`; PictureError if the mask cannot be read.
-    """
-    return Region(resolve_mask(mask, max_megapixels), resolve_style(style, max_megapixels))
-
-
-def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
-    """A mask (1, 1, H, W) in [0, 1] of that, or of any kind of picture, its brightness; PictureError if unreadable."""
-    if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[1] == 1:
-        mask = mask.expand(-1, 3, -1, -1)  # where it is checked as any picture is
-    return to_picture(mask, max_megapixels=max_megapixels).tensor.mean(1, keepdim=True)
 
 
 def choose_encoder_name(options: OptimizeOptions) -> str:
@@ -113,10 +45,45 @@ def compute_of(options: OptimizeOptions) -> Compute:
     return choose_compute(options.device, precision)
 
 
+def choose_method(
+    options: OptimizeOptions, styles: Sequence[Tensor | StyleTarget | NamedStyle]
+) -> Literal["optimize", "feedforward"]:
+    """The method that the options come to for those styles, the regions' included; why, where `draft` cannot have it.
+
+    Raises
+    ------
+    OptionError
+        If the strength is one that the method does not have.
+    """
+    if not isinstance(options, StylizeOptions):
+        return "optimize"
+    if options.method == "feedforward" or options.model is not None:
+        return "feedforward"
+    if options.method == "auto" and options.quality == "draft":
+        learnt = learnt_styles(None)
+        unknown = [s for s in styles if style_name(s) not in learnt]
+        others = options.only_of_optimize
+        if not unknown and not others:
+            return "feedforward"
+        why = f"--{others[0]} is of the optimisation" if others else "no network has learnt the style"
+        log.info("%s: draft optimises, with fewer steps", why)
+    if options.strength > 1:
+        raise OptionError(f"--strength is {options.strength:g}; beyond 1 goes only the method feedforward")
+    return "optimize"
+
+
 def choose_stylizer(
-    styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, start: Tensor | None = None
+    styles: Sequence[Tensor | StyleTarget | NamedStyle],
+    options: OptimizeOptions,
+    start: Tensor | None = None,
+    regions: Sequence[Region] = (),
 ) -> Stylizer:
     """The stylizer that the options ask for, with the styles bound.
+
+    Parameters
+    ----------
+    regions : sequence of Region
+        Those that will be painted, if they are known: their styles have a say in which method can be had.
 
     Raises
     ------
@@ -124,14 +91,19 @@ def choose_stylizer(
         If options, styles, encoder and machine do not fit together.
     """
     compute = compute_of(options)
-    encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
     stylizer: Stylizer
-    if options.preset == "gatys":
-        stylizer = GatysStylizer(styles, options, encoder, compute)
+    if choose_method(options, [*styles, *(r.style for r in regions)]) == "feedforward":
+        assert isinstance(options, StylizeOptions)
+        net, picture = load_network(options.model)
+        stylizer = FeedforwardStylizer(net, styles, options, compute, picture)
     else:
-        if options.quality == "draft":
-            log.info("no one-pass method is there yet: draft optimises with fewer steps")
-        stylizer = OptimizeStylizer(styles, options, encoder, compute, start)
+        painted = [s for s in styles if not isinstance(s, NamedStyle)]
+        assert len(painted) == len(styles), "names that only a network knows are for that network"
+        encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+        if options.preset == "gatys":
+            stylizer = GatysStylizer(painted, options, encoder, compute)
+        else:
+            stylizer = OptimizeStylizer(painted, options, encoder, compute, start)
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
@@ -157,18 +129,25 @@ def choose_texture(
 
 
 def load_stylizer(
-    style: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
+    source: StyleSource | Sequence[StyleSource],
+    options: OptimizeOptions | None = None,
+    *,
+    style: str | Sequence[str] | None = None,
+    **changes: Any,
 ) -> Stylizer:
     """A stylizer with its style bound, to paint many pictures with.
 
     Parameters
     ----------
-    style : str, Path, StyleTarget, picture, or a list of them
-        A built-in name, a picture or a style file; several blend by `style_weights`.
-    options : OptimizeOptions, optional
+    source : str, Path, StyleTarget, picture, or a list of them
+        A built-in name, a picture or a style file; several blend by `style_weights`. Or, with `style` given, a network
+        that paints in one pass: `palette`, or the path of a model file.
+    options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
+    style : str or list of str, optional
+        The style, or several that blend, of those that the network has learnt.
     **changes
-        Fields of OptimizeOptions that differ.
+        Fields of StylizeOptions that differ.
 
     Returns
     -------
@@ -179,9 +158,12 @@ def load_stylizer(
     --------
     >>> stylizer = impasto.load_stylizer("starry-night", size=512)  # doctest: +SKIP
     >>> painting = stylizer(impasto.read_image("photo.jpg").tensor)  # doctest: +SKIP
+    >>> quick = impasto.load_stylizer("palette", style="starry-night", strength=0.7)  # doctest: +SKIP
     """
-    options = with_changes(options or OptimizeOptions(), changes)
-    return choose_stylizer(resolve_styles(style), options, resolve_start(options))
+    if style is not None:
+        changes, source = {**changes, "method": "feedforward", "model": str(source)}, style
+    options = stylize_options(options, changes)
+    return choose_stylizer(resolve_styles(source, options), options, resolve_start(options))
 
 
 def load_texture(
@@ -217,17 +199,15 @@ def load_texture(
     ...     print(step.iteration, step.losses["total"])
     """
     options = with_changes(options or TextureOptions(), changes)
-    return choose_texture(resolve_styles(style), size, seamless, options, resolve_start(options))
+    styles = [resolve_style(s) for s in (style if isinstance(style, list | tuple) else [style])]
+    return choose_texture(styles, size, seamless, options, resolve_start(options))
 
 
-def resolve_styles(style: StyleSource | Sequence[StyleSource]) -> list[Tensor | StyleTarget]:
-    """What a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
-    return [resolve_style(s) for s in (style if isinstance(style, list | tuple) else [style])]
-
-
-def resolve_start(options: OptimizeOptions) -> Tensor | None:
-    """The picture (1, 3, H, W) that `options.start` names, if it does; PictureError if it cannot be read."""
-    return None if options.start in STARTS else to_picture(options.start).tensor
+def stylize_options(options: OptimizeOptions | None, changes: dict[str, Any]) -> StylizeOptions:
+    """The options with some fields changed, those of an optimisation as what they mean to `stylize`."""
+    if not isinstance(options, StylizeOptions):
+        options = StylizeOptions(**({} if options is None else options.to_dict()))
+    return with_changes(options, changes)
 
 
 def with_changes(options: Options, changes: dict[str, Any]) -> Options:

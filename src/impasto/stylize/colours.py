@@ -30,6 +30,11 @@ class ColourKeeper:
         self.inner, self.strength = inner, strength
         self.space: ColourSpace = space
 
+    @property
+    def method(self) -> str:
+        """That of what paints."""
+        return self.inner.method
+
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps(content, regions, mask))

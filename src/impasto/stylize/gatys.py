@@ -108,6 +108,8 @@ class GatysStylizer:
         Of which it takes the weights, the rate, the iterations and the size where they are given.
     """
 
+    method = "optimize"
+
     def __init__(
         self, styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, encoder: VGG, compute: Compute
     ):

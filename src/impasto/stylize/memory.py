@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 from ..device import Compute, available_memory
 from ..errors import MemoryNeedError
@@ -77,14 +78,47 @@ def fit_memory(
     if least <= SHARE * available:
         log.warning("%s: taking %s and a third more time, by computing features twice", told, gigabytes(least))
         return size, True
-    budget = SHARE * available - FIXED_BYTES
-    long = math.floor(max(size) * math.sqrt(max(0.0, budget) / (least - FIXED_BYTES)))
+    return _smaller(size, least - FIXED_BYTES, SHARE * available - FIXED_BYTES, told, strict), checkpointing
+
+
+def fit_need(
+    size: tuple[int, int], need: Callable[[tuple[int, int]], int], compute: Compute, strict: bool
+) -> tuple[int, int]:
+    """How a painting fits into memory: as it is, or smaller, which is said in the log.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    need : callable
+        Of a height and width, the bytes that a painting of that size takes: some for each pixel, and some besides.
+    strict : bool
+        Refuse instead of painting smaller.
+
+    Raises
+    ------
+    MemoryNeedError
+        If it does not fit and must not shrink, or if nothing fits.
+    """
+    available, whole, fixed = available_memory(compute.device), need(size), need((0, 0))
+    if available is None or whole <= SHARE * available:
+        return size
+    told = f"a {size[1]}x{size[0]} painting needs about {gigabytes(whole)} of memory, {gigabytes(available)} are free"
+    return _smaller(size, whole - fixed, SHARE * available - fixed, told, strict)
+
+
+def _smaller(size: tuple[int, int], need: float, budget: float, told: str, strict: bool) -> tuple[int, int]:
+    """The largest size of that shape whose pixels take no more than the budget, where all those of `size` take `need`.
+
+    MemoryNeedError, which begins with what is `told`, if it is too small, or there must be no other.
+    """
+    long = math.floor(max(size) * math.sqrt(max(0.0, budget) / need))
     if strict or long < LEAST_SIZE:
         advice = f"--size {long} fits" if long >= LEAST_SIZE else "close other programs"
         raise MemoryNeedError(f"{told}; {advice}")
     fitting = fit_size(size, long_side=long)
     log.warning("%s: painting %dx%d instead (--strict-size refuses)", told, fitting[1], fitting[0])
-    return fitting, checkpointing
+    return fitting
 
 
 def gigabytes(count: float) -> str:

@@ -132,7 +132,7 @@ class Objective:
         self.content, self.size, self.regions, self.mask = content, size, regions, mask
         self.shares, self.style_scales = shares_and_scales(options, len(styles))
         self.styles = [self._matched(s) for s in styles]
-        self.region_styles = [self._matched(r.style) for r in regions]
+        self.region_styles = [self._matched(r.painted) for r in regions]
         self.view = View(
             encoder,
             compute,

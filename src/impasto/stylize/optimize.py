@@ -52,6 +52,8 @@ class OptimizeStylizer:
         Whether the painting shall tile the plane without a seam.
     """
 
+    method = "optimize"
+
     def __init__(
         self,
         styles: Sequence[Tensor | StyleTarget],
@@ -104,7 +106,7 @@ class OptimizeStylizer:
             If a loss is no longer finite.
         """
         o = self.options
-        check_styles([r.style for r in regions], o, self.encoder)
+        check_styles([r.painted for r in regions], o, self.encoder)
         if mask is not None and not mask.any():
             raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
         height, width = content.shape[-2:]

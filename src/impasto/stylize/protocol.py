@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..errors import StyleError
 from ..style.target import StyleTarget
 
 
@@ -24,7 +25,7 @@ class Step:
         The iteration, counted from 1 over all scales, and how many there will be.
     losses : dict of str to float
         `total` and its weighted terms, of the picture that the iteration made; for the preset `gatys`, as in its
-        recipe, of the one that it began with.
+        recipe, of the one that it began with; none of a network's one step.
     painted : Tensor
         The painting so far as the method made it, the best of its scale where it looks for that: (1, 3, H, W), float32,
         sRGB, [0, 1], on the CPU or the stylizer's device, never changed afterwards.
@@ -58,6 +59,13 @@ class Step:
         return self.painted if self.finish is None else self.finish(self.painted)
 
 
+@dataclass(frozen=True)
+class NamedStyle:
+    """A style that a network has learnt, by its name there."""
+
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Region:
     """A part of the photograph that is painted in a style of its own.
@@ -66,16 +74,30 @@ class Region:
     ----------
     mask : Tensor
         (1, 1, H, W), [0, 1], 1 where the region is; of any size, resized to the painting's.
-    style : Tensor or StyleTarget
-        A painting (1, 3, H, W) in [0, 1], or its measurements.
+    style : Tensor, StyleTarget or NamedStyle
+        A painting (1, 3, H, W) in [0, 1], or its measurements; or a name, for a network that has learnt it.
     """
 
     mask: Tensor
-    style: Tensor | StyleTarget
+    style: Tensor | StyleTarget | NamedStyle
+
+    @property
+    def painted(self) -> Tensor | StyleTarget:
+        """The style as a painting or its measurements; StyleError if it is a name that only a network knows."""
+        if isinstance(self.style, NamedStyle):
+            raise StyleError(
+                f"style {self.style.name!r} is known to a network alone; --method optimize cannot paint it"
+            )
+        return self.style
 
 
 class Stylizer(Protocol):
     """A style, bound to a way of painting: a picture goes in and a picture comes out."""
+
+    @property
+    def method(self) -> str:
+        """The name of that way: `optimize`, `feedforward`."""
+        ...
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for.

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..errors import ImpastoError, OptionError
 from ..image.convert import like, to_picture
 from ..options import OptimizeOptions
-from .choose import StyleSource, choose_stylizer, resolve_start, resolve_styles, with_changes
+from .choose import choose_stylizer, stylize_options
 from .protocol import Step, Stylizer
+from .sources import StyleSource, resolve_start, resolve_styles
 
 AHEAD = 2
 """Pictures a device that are being painted or are painted before the caller takes them; it bounds the memory."""
@@ -63,12 +64,12 @@ def stylize_many(
     """
     if isinstance(contents, str | os.PathLike):
         raise OptionError(f"contents is the one path {contents}; give a list of photographs")
-    options = with_changes(options or OptimizeOptions(), changes)
-    names = available_devices(options.device) if devices is None else devices
+    chosen = stylize_options(options, changes)
+    names = available_devices(chosen.device) if devices is None else devices
     if isinstance(names, str) or not names:
         raise OptionError(f"devices is {names!r}; give a list of names, as in ['cuda:0', 'cuda:1']")
-    styles, start = resolve_styles(style), resolve_start(options)
-    return _paint([choose_stylizer(styles, replace(options, device=d), start) for d in names], contents)
+    styles, start = resolve_styles(style, chosen), resolve_start(chosen)
+    return _paint([choose_stylizer(styles, replace(chosen, device=d), start) for d in names], contents)
 
 
 def available_devices(device: str) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import OptionError, PictureError
 from ..models.weights import MODELS
-from ..options import STARTS, OptimizeOptions, OutputOptions
+from ..options import STARTS, OutputOptions, StylizeOptions
 
-NAMES: dict[str, Sequence[str]] = {"start": STARTS, "encoder": ("auto", *MODELS)}
+NAMES: dict[str, Sequence[str]] = {"start": STARTS, "encoder": ("auto", *MODELS), "model": ("None", *MODELS)}
 """The options that may be a file's path -> what they may be besides."""
 
 
@@ -41,7 +41,7 @@ class PaintJob:
 
     content: str
     styles: tuple[str, ...]
-    options: OptimizeOptions
+    options: StylizeOptions
     output: OutputOptions
     regions: tuple[tuple[str, str], ...] = ()
     mask: str | None = None
@@ -151,7 +151,7 @@ def job_of(
         entries, regions = record["styles"], record.get("regions", [])
         at = paths.get("styles") or [None] * len(entries)
         within = paths.get("regions") or [[None, None]] * len(regions)
-        options = OptimizeOptions.from_dict(record["options"])
+        options = StylizeOptions.from_dict(record["options"])
         return PaintJob(
             content or find(record["content"], paths.get("content")),
             styles or tuple(find(e, p) for e, p in zip(entries, at, strict=True)),

@@ -18,8 +18,9 @@ from ..image.place import check_target
 from ..image.resize import resize
 from ..options import STARTS
 from ..style.target import StyleTarget
-from ..stylize.choose import choose_stylizer, compute_of, resolve_mask, resolve_region, resolve_style
-from ..stylize.protocol import Region, Step
+from ..stylize.choose import choose_stylizer, compute_of
+from ..stylize.protocol import NamedStyle, Region, Step
+from ..stylize.sources import resolve_learnt, resolve_mask, resolve_region
 from .checkpoint import Checkpoint, load_checkpoint
 from .job import PaintJob, describe, job_of, undamaged
 from .progress import follow_steps, start_logging
@@ -34,7 +35,7 @@ class Sources:
     """What a job names, read: the photograph, the styles, the regions, the mask and the picture to start from."""
 
     photo: Picture
-    styles: list[Tensor | StyleTarget]
+    styles: list[Tensor | StyleTarget | NamedStyle]
     regions: list[Region]
     mask: Tensor | None
     start: Tensor | None
@@ -46,8 +47,8 @@ def read_sources(job: PaintJob) -> Sources:
     start = job.options.start
     return Sources(
         to_picture(job.content, max_megapixels=limit),
-        [resolve_style(s, limit) for s in job.styles],
-        [resolve_region(mask, style, limit) for mask, style in job.regions],
+        [resolve_learnt(s, job.options.model, limit) for s in job.styles],
+        [resolve_region(mask, style, limit, job.options.model) for mask, style in job.regions],
         None if job.mask is None else resolve_mask(job.mask, limit),
         None if start in STARTS else to_picture(start, max_megapixels=limit).tensor,
     )
@@ -73,7 +74,8 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None) -> None:
     given = read_sources(job)
     described = describe(job)  # the files as they are now: they may be others when it is done
     state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
-    stylizer = choose_stylizer(given.styles, job.options, given.start)
+    stylizer = choose_stylizer(given.styles, job.options, given.start, given.regions)
+    described = {"method": stylizer.method, **described}
     steps = stylizer.steps(given.photo.tensor, given.regions, given.mask, state)
     folder = RunFolder(job, described, compute_of(job.options), checkpoint) if job.run else nullcontext()
     with Stop() as stop, folder as run:
@@ -90,7 +92,8 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None) -> None:
         asked = ended or asked or stop.taken()
     h, w = last.image.shape[-2:]
     if ended is None:
-        log.info("%s: %dx%d, %d iterations in %.1f s", job.target, w, h, last.iteration, seconds)
+        how = f"{last.iteration} iterations" if stylizer.method == "optimize" else "one pass"
+        log.info("%s: %dx%d, %s in %.1f s", job.target, w, h, how, seconds)
     else:
         where = f"the painting so far is in {job.target}"
         if job.run is not None and isinstance(ended, KeyboardInterrupt):
@@ -137,7 +140,7 @@ def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, 
     if run is None:
         return
     shown = [("content", resize(given.photo.tensor, painting.size))]
-    shown += [(n, s) for n, s in zip(job.styles, given.styles, strict=True) if not isinstance(s, StyleTarget)]
+    shown += [(n, s) for n, s in zip(job.styles, given.styles, strict=True) if isinstance(s, Tensor)]
     problem = run.finish(record, [*shown, ("painting", painting.tensor)])
     if problem:
         log.warning("%s", problem)

@@ -66,7 +66,7 @@ def make_record(described: Mapping[str, Any], last: Step, finished: bool) -> dic
 
 def versions() -> dict[str, str]:
     """What painted."""
-    return {"impasto": __version__, "torch": torch.__version__, "method": "optimize"}
+    return {"impasto": __version__, "torch": torch.__version__}
 
 
 def machine(compute: Compute) -> dict[str, Any]:

@@ -11,6 +11,8 @@ painted alike: the loss against flicker.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from ..models.transformer import Transformer, TransformerConfig, save_transforme
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from ..models.weights import load_encoder
 from ..options import TrainFeedforwardOptions
-from ..style.losses import content_loss, gram_loss, total_variation
+from ..style.losses import content_loss, content_spread, gram_loss, total_variation
 from ..style.statistics import head_metric, raw_moments
 from ..style.wasserstein import MomentsTarget, covariance_metric, moments_loss
 from .data import PictureBank, find_pictures, read_exclude
@@ -45,8 +47,14 @@ MOST_SIDE = 512
 """Larger photographs are reduced to this short side, in pixels."""
 IDENTITY_WEIGHT = 20.0
 """Weight of the mean squared difference to the photograph at strength 0."""
+FOLLOW = 0.1
+"""How far the statistics of strength 0 go towards those of a step."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
 """One picture in so many is painted a second time, moved, with noise of up to that deviation."""
+STROKES = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0)
+"""Sizes of the strokes that are trained on, over `--style-scale`."""
+SPREAD_PHOTOS, LEAST_SPREAD = 32, 0.1
+"""Photographs whose content features' mean spread is taken, and the least share of it that a photograph has."""
 GAP = 2
 """White pixels between the pictures of a sheet."""
 FIRST_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT = 0.05, 0.005, 0.5
@@ -62,8 +70,8 @@ class FeedforwardRecipe:
     ----------
     options : TrainFeedforwardOptions
         How it is trained.
-    styles : dict of str to dict of str to Tensor
-        Name -> layer -> raw moments (1, C + 1, C + 1) of the encoder's features.
+    styles : dict of str to sequence of dict of str to Tensor
+        Name -> for each of `STROKES`: layer -> raw moments (1, C + 1, C + 1) of the encoder's features.
     photos : PictureBank
         What it is trained on.
     encoder : VGG
@@ -75,7 +83,7 @@ class FeedforwardRecipe:
     def __init__(
         self,
         options: TrainFeedforwardOptions,
-        styles: dict[str, dict[str, Tensor]],
+        styles: dict[str, list[dict[str, Tensor]]],
         photos: PictureBank,
         encoder: VGG,
         compute: Compute,
@@ -89,13 +97,22 @@ class FeedforwardRecipe:
         mine = {id(w) for w in inner}
         others = [p for p in self.net.parameters() if id(p) not in mine]
         self.optimisers = Optimisers(inner, others, (options.rate, options.small_rate))
-        self.distances = {k: self._distance(k, [m[k] for m in styles.values()]) for k in self.layers}
+        targets = [m for strokes in styles.values() for m in strokes]
+        self.distances = {k: self._distance(k, [m[k] for m in targets]) for k in self.layers}
         self.content_weights = torch.full((len(styles),), FIRST_WEIGHT)
         if options.content_weight is not None:
             self.content_weights.fill_(options.content_weight)
 
+    @cached_property
+    def least_spread(self) -> float:
+        """What a photograph's content features count as spread out at least: some crops are of one colour."""
+        photos = self.compute.picture(sample_photos(self, SPREAD_PHOTOS))
+        with torch.no_grad(), self.compute.autocast():
+            features = self.encoder(reflection_pad(photos, MARGIN), [self.content_layer])[self.content_layer]
+        return LEAST_SPREAD * float(content_spread(features.float()).mean())
+
     def _distance(self, layer: str, moments: list[Tensor]) -> Any:
-        """(moments (N, ...), style indices (N,)) -> (N,), the distance of a layer's moments to the styles'."""
+        """(moments (N, ...), indices (N,)) -> (N,), the distance of a layer's moments to the targets'."""
         target = torch.cat([m.to(self.compute.device) for m in moments])
         if self.options.style_loss == "gram":
             metric = head_metric(self.encoder, layer)
@@ -103,8 +120,8 @@ class FeedforwardRecipe:
         wanted = MomentsTarget.of(target, covariance_metric(self.encoder, layer))
         return lambda own, index: moments_loss(own, wanted.pick(index.cpu()))
 
-    def picture(self, step: int, i: int) -> tuple[Tensor, int, bool]:
-        """Photograph (3, S, S), style index and whether strength is 0, of the picture number i of a step."""
+    def picture(self, step: int, i: int) -> "Drawn":
+        """The picture number i of a step."""
         o, styles = self.options, len(self.net.config.styles)
         rng = np.random.default_rng((o.seed, 1, step, i))
         photo = self.photos.crop(rng, o.crop, ZOOM)
@@ -113,34 +130,45 @@ class FeedforwardRecipe:
         # Every style once, in an order of its own, before any comes again.
         number = step * o.batch + i
         order = np.random.default_rng((o.seed, 2, number // styles)).permutation(styles)
-        return photo, int(order[number % styles]), bool(rng.random() < o.identity)
+        plain, other = rng.random() < o.identity, rng.random() < o.strokes
+        stroke = int(rng.integers(len(STROKES))) if other else STROKES.index(1.0)
+        return Drawn(photo, int(order[number % styles]), stroke, bool(plain))
 
     def loss(self, step: int, pictures: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the pictures' losses; the sums of their terms, and of each style's content and count."""
         drawn = {i: self.picture(step, i) for i in pictures}
-        plain = [d for d in drawn.values() if d[2]]
-        styled = {i: d for i, d in drawn.items() if not d[2]}
+        plain = [d for d in drawn.values() if d.plain]
+        styled = {i: d for i, d in drawn.items() if not d.plain}
         total = torch.zeros((), device=self.compute.device)
         found = dict.fromkeys(("style", "content", "tv", "styled", "stability", "identity"), total)
         found |= {k: torch.zeros(self.styles) for k in ("contents", "counts")}  # the same in every process
+        self.net.train()
         if styled:
-            index = torch.tensor([d[1] for d in styled.values()])
-            x = self.compute.picture(torch.stack([d[0] for d in styled.values()]))
-            y = self.paint(x, Conditions.of(index, self.styles))
-            total, terms = self._styled(x, y, index)
+            x = self.compute.picture(torch.stack([d.photo for d in styled.values()]))
+            y = self.paint(x, self.conditions(list(styled.values())))
+            total, terms = self._styled(x, y, list(styled.values()))
             found |= terms
-            tried = [k for k, i in enumerate(styled) if i % STABILITY_EVERY == 0 and self.options.stability]
-            for k in tried:
+            tried = [(k, d) for k, (i, d) in enumerate(styled.items()) if i % STABILITY_EVERY == 0]
+            for k, d in tried if self.options.stability else ():
                 rng = np.random.default_rng((self.options.seed, 3, step, list(styled)[k]))
-                flicker = STABILITY_EVERY * self.options.stability * self._stability(x[k], y[k], index[k], rng)
+                flicker = STABILITY_EVERY * self.options.stability * self._stability(x[k], y[k], d, rng)
                 found["stability"] = found["stability"] + flicker
                 total = total + flicker
         if plain:
-            x = self.compute.picture(torch.stack([d[0] for d in plain]))
-            y = self.paint(x, Conditions.of(torch.tensor([d[1] for d in plain]), self.styles, 0.0))
+            x = self.compute.picture(torch.stack([d.photo for d in plain]))
+            y = self.paint(x, self.conditions(plain))
             found["identity"] = IDENTITY_WEIGHT * (y - x).square().mean() * len(plain)
             total = total + found["identity"]
+        self.net.eval()
+        found["seen"] = self.net.seen()
         return total, found
+
+    def conditions(self, drawn: Sequence["Drawn"]) -> Conditions:
+        """How the network shall paint them."""
+        weights = Conditions.of(torch.tensor([d.style for d in drawn]), self.styles).weights
+        strength = tuple(0.0 if d.plain else 1.0 for d in drawn)
+        stroke = torch.tensor([math.log2(STROKES[d.stroke]) for d in drawn])[:, None]
+        return Conditions(weights, strength, stroke * weights).to(self.compute.device)
 
     @property
     def styles(self) -> int:
@@ -149,18 +177,19 @@ class FeedforwardRecipe:
 
     def paint(self, x: Tensor, conditions: Conditions) -> Tensor:
         """The network's painting, float32."""
-        weights = conditions.weights.to(self.compute.device)
         with self.compute.autocast():
-            return self.net(x, Conditions(weights, conditions.strength)).float()
+            return self.net(x, conditions).float()
 
-    def _styled(self, x: Tensor, y: Tensor, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Style, content and total variation of paintings y of photographs x in the styles of that index."""
+    def _styled(self, x: Tensor, y: Tensor, drawn: Sequence["Drawn"]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Style, content and total variation of paintings y of photographs x."""
+        index = torch.tensor([d.style for d in drawn])
+        target = torch.tensor([len(STROKES) * d.style + d.stroke for d in drawn])
         with self.compute.autocast():
             features = self.encoder(reflection_pad(y, MARGIN), dict.fromkeys((*self.layers, self.content_layer)))
             with torch.no_grad():
-                target = self.encoder(reflection_pad(x, MARGIN), [self.content_layer])[self.content_layer]
-        style = torch.stack([self.distances[k](raw_moments(features[k]), index) for k in self.layers]).mean(0)  # (N,)
-        content = content_loss(features[self.content_layer], target)
+                photo = self.encoder(reflection_pad(x, MARGIN), [self.content_layer])[self.content_layer]
+        style = torch.stack([self.distances[k](raw_moments(features[k]), target) for k in self.layers]).mean(0)  # (N,)
+        content = content_loss(features[self.content_layer], photo, self.least_spread)
         weights = self.content_weights[index].to(content)
         found = {
             "style": style.sum(),
@@ -173,18 +202,20 @@ class FeedforwardRecipe:
             found[k] = torch.zeros(self.styles).index_add_(0, index, v.float())
         return total, found
 
-    def _stability(self, x: Tensor, y: Tensor, index: Tensor, rng: np.random.Generator) -> Tensor:
+    def _stability(self, x: Tensor, y: Tensor, drawn: "Drawn", rng: np.random.Generator) -> Tensor:
         """How otherwise a photograph (3, S, S) is painted when moved: the mean square over the painting's variance."""
         (before, after), inside = moved(torch.stack([x, y.detach()])[:, None], rng)
         noise = torch.from_numpy(rng.standard_normal(tuple(before.shape), dtype=np.float32)).to(before)
         before = self.compute.picture(before + float(rng.uniform(0, MOST_NOISE)) * noise)
-        again = self.paint(before, Conditions.of(index[None], self.styles))
+        again = self.paint(before, self.conditions([drawn]))
         difference = (again - after)[..., inside:-inside, inside:-inside]
         return difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
 
     def after(self, step: int, sums: dict[str, Tensor]) -> dict[str, float]:
         """Let the content weights follow; the figures are means a styled picture."""
         self.net.normalise()
+        if "seen" in sums:
+            self.net.follow(sums["seen"], FOLLOW)
         counts, contents = sums.get("counts"), sums.get("contents")
         if counts is not None and contents is not None and step > BALANCE_FROM and self.options.content_weight is None:
             excess = contents / counts.clamp(min=1) / self.options.content - 1
@@ -217,8 +248,19 @@ class FeedforwardRecipe:
             "encoder": self.encoder.name,
             "style_loss": o.style_loss,
             "content": o.content,
+            "picture": o.picture,
         }
         save_transformer(net, path, training=training, licence="MIT")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture of a batch: the photograph (3, S, S), indices of style and stroke, whether strength is 0."""
+
+    photo: Tensor
+    style: int
+    stroke: int
+    plain: bool
 
 
 def style_and_content_layers(encoder: VGG) -> tuple[tuple[str, ...], str]:
@@ -256,7 +298,8 @@ def start_training(o: TrainFeedforwardOptions) -> Training:
     encoder = load_encoder(o.encoder, offline=o.offline)
     compute.network(encoder)
     layers, _ = style_and_content_layers(encoder)
-    styles = measure_styles(o.styles, encoder, compute, round(o.picture * o.style_scale), layers)
+    sizes = [round(o.picture * o.style_scale * k) for k in STROKES]
+    styles = measure_styles(o.styles, encoder, compute, sizes, layers)
     photos = PictureBank(find_pictures(o.photos, read_exclude(o.exclude) if o.exclude else []), MOST_SIDE)
     training = Training(FeedforwardRecipe(o, styles, photos, encoder, compute), o, fabric)
     if o.resume:

@@ -10,7 +10,7 @@ from ..errors import TrainingError
 from ..models.vgg import VGG
 from ..style.builtin import SUFFIX, builtin_names
 from ..style.target import StyleTarget
-from ..stylize.choose import resolve_style
+from ..stylize.sources import resolve_style
 from .data import find_pictures
 
 ALL = "all"
@@ -50,21 +50,21 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
 
 
 def measure_styles(
-    sources: Sequence[str], encoder: VGG, compute: Compute, size: int, layers: Sequence[str]
-) -> dict[str, dict[str, Tensor]]:
-    """Name -> layer -> raw moments (1, C + 1, C + 1) at a style size (long side in pixels).
+    sources: Sequence[str], encoder: VGG, compute: Compute, sizes: Sequence[int], layers: Sequence[str]
+) -> dict[str, list[dict[str, Tensor]]]:
+    """Name -> for each style size (long side in pixels): layer -> raw moments (1, C + 1, C + 1).
 
     Raises
     ------
     TrainingError, StyleError, PictureError, WeightsError
         If a style is not to be had, or was measured with another encoder.
     """
-    moments: dict[str, dict[str, Tensor]] = {}
+    moments: dict[str, list[dict[str, Tensor]]] = {}
     for name, source in find_styles(sources).items():
         style = resolve_style(source)
         if isinstance(style, Tensor):
-            style = StyleTarget.of(style, encoder, compute, (size,), layers)
+            style = StyleTarget.of(style, encoder, compute, tuple(sizes), layers)
         else:
             style.check(encoder)
-        moments[name] = style.at(size)
+        moments[name] = [style.at(s) for s in sizes]
     return moments

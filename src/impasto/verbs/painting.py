@@ -9,7 +9,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..errors import OptionError
-from ..options import OptimizeOptions, OutputOptions
+from ..options import OutputOptions, StylizeOptions
 from ..options.kinds import BITS, INT, NUMBER
 from .show import say, table
 
@@ -60,7 +60,7 @@ class Stylize:
         tyro.conf.arg(metavar="DIR"),
         Doc("Go on with the painting of this run folder, after whatever stopped it; nothing else is given then."),
     ] = None
-    optimize: Annotated[OptimizeOptions, Flat] = field(default_factory=OptimizeOptions)
+    options: Annotated[StylizeOptions, Flat] = field(default_factory=StylizeOptions)
     output: Annotated[OutputOptions, Flat] = field(default_factory=OutputOptions)
 
     def __call__(self) -> None:
@@ -72,7 +72,7 @@ class Stylize:
             raise OptionError("no style given; name a picture, a style file or a built-in style (see `impasto styles`)")
         if self.snapshot_every < 1:
             raise OptionError(f"--snapshot-every is {self.snapshot_every}; it must be 1 or more")
-        from ..stylize.choose import split_region
+        from ..stylize.sources import split_region
         from ..tools.job import PaintJob
         from ..tools.paint import paint, resume
 
@@ -83,7 +83,7 @@ class Stylize:
             PaintJob(
                 self.content,
                 self.styles,
-                self.optimize,
+                self.options,
                 self.output,
                 tuple(split_region(r) for r in self.region),
                 self.mask,

@@ -1,0 +1,60 @@
+"""The networks that paint in one pass: the bundled palette, and model files of one's own."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ..errors import WeightsError
+from .transformer import Transformer, load_transformer
+from .weights import find_model
+
+PALETTE = "palette"
+"""The name of the bundled network, which has learnt every built-in style."""
+PICTURE = 512
+"""Long side, in pixels, of the pictures that a network paints best, where its file does not say."""
+
+
+def network_path(model: str | None) -> Path:
+    """The file of a network: of the registry, the palette if none is named, else what `model` is the path of."""
+    if model is None or model == PALETTE:
+        return find_model(PALETTE).path
+    return Path(model)
+
+
+def learnt_styles(model: str | None) -> tuple[str, ...]:
+    """The styles that a network has learnt; none if there is no such network."""
+    path = network_path(model)
+    return _styles(path, path.stat().st_mtime_ns) if path.is_file() else ()
+
+
+@lru_cache(maxsize=16)
+def _styles(path: Path, _time: int) -> tuple[str, ...]:
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+        return tuple(str(s) for s in config["styles"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} holds no image transformation network: {error}") from error
+
+
+def load_network(model: str | None) -> tuple[Transformer, int]:
+    """A network, and the long side in pixels of the pictures that it paints best.
+
+    Parameters
+    ----------
+    model : str or None
+        `palette`, or the path of a model file; the palette if None.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of something else.
+    """
+    net, metadata = load_transformer(network_path(model))
+    try:
+        picture = int(json.loads(metadata.get("training", "{}")).get("picture", PICTURE))
+    except (ValueError, TypeError, AttributeError):
+        picture = PICTURE
+    return net, max(1, picture)

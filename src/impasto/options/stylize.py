@@ -1,0 +1,64 @@
+"""How `stylize` paints: which method, and how that works."""
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+import tyro
+from typing_extensions import Doc
+
+from ..errors import OptionError
+from ..ranges import Range
+from .optimize import LOOK, NETWORK, OptimizeOptions
+
+Method = Literal["auto", "optimize", "feedforward"]
+
+HEEDED = (
+    *("method", "model", "quality", "size", "scale", "strict_size", "strength", "style_weights", "style_scale"),
+    *("keep_colours", "colour_space", "mask_feather", "seed", "device", "precision", "compile", "offline"),
+)
+"""The options that the method `feedforward` heeds; the others are of the optimisation."""
+
+
+@dataclass(frozen=True)
+class StylizeOptions(OptimizeOptions):
+    """How `stylize` paints: by optimisation, or by a network in one pass."""
+
+    method: Annotated[
+        Method,
+        Doc(
+            "`optimize`: any style, best quality. `feedforward`: learnt styles, at once. `auto`: by the quality; "
+            "`draft` takes a network where one has learnt the style."
+        ),
+        LOOK,
+    ] = "auto"
+    model: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE"),
+        Doc("The network of `feedforward`: a model file of your own, its styles then given by name; else `palette`."),
+        NETWORK,
+    ] = None
+    strength: Annotated[
+        float,
+        Doc("How far to go from the photo to the style: 0 the photo, 1 the style; to 1.5 by `feedforward`."),
+        Range(0, 1.5),
+        LOOK,
+    ] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is not None and self.method == "optimize":
+            raise OptionError("--model is for the method feedforward; leave out one of --model and --method")
+        if self.method == "feedforward" or self.model is not None:
+            others = self.only_of_optimize
+            if others:
+                raise OptionError(f"the method feedforward has no --{others[0]}; leave out one of them")
+        elif self.strength > 1 and (self.method == "optimize" or self.quality != "draft"):
+            raise OptionError(
+                f"--strength is {self.strength:g}; beyond 1 goes only the method feedforward: add --quality draft"
+            )
+
+    @property
+    def only_of_optimize(self) -> list[str]:
+        """The options given, as the command line calls them, that mean something to the optimisation alone."""
+        given = (f for f in fields(self) if f.name not in HEEDED and getattr(self, f.name) != f.default)
+        return [f.name.replace("_", "-") for f in given]
