@@ -85,17 +85,25 @@ def test_the_statistics_of_strength_0_follow_what_is_seen() -> None:
 
 
 def test_places_have_styles_of_their_own() -> None:
-    """Where a mask is whole, that condition alone; where it is half, the mean."""
+    """Each half is as if it were a picture of its own; where a mask is half, half of both."""
     norm, x = norm_of(4, relu=True), numbers(1, 4, 6, 8)
     masks = torch.zeros(2, 1, 12, 16)
     masks[0, :, :, :8] = 1
-    masks[0, :, :, 8:10] = 0.5
     masks[1] = 1 - masks[0]
     both = tuple(Conditions.of(torch.tensor([i]), 3, s) for i, s in ((0, 1.0), (2, 0.5)))
-    found, (one, other) = norm(x, Places(masks, both)), (norm(x, c) for c in both)
-    torch.testing.assert_close(found[..., :4], one[..., :4])
-    torch.testing.assert_close(found[..., 4], (one + other)[..., 4] / 2)
-    torch.testing.assert_close(found[..., 5:], other[..., 5:])
+    found = norm(x, Places(masks, both))
+    for part, condition in ((slice(0, 4), both[0]), (slice(4, 8), both[1])):
+        torch.testing.assert_close(found[..., part], norm(x[..., part], condition), rtol=1e-4, atol=1e-5)
+    evenly = norm(x, Places(torch.full((2, 1, 12, 16), 0.5), both))
+    torch.testing.assert_close(evenly, (norm(x, both[0]) + norm(x, both[1])) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_places_have_phases() -> None:
+    norm, x = norm_of(4), numbers(1, 16, 3, 4)
+    condition, mask = Conditions.of(torch.tensor([1]), 3), torch.ones(1, 1, 6, 8)
+    torch.testing.assert_close(
+        norm(x, Places(mask, (condition,)), phases=4), norm(x, condition, phases=4), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_phases_share_their_statistics() -> None:

@@ -11,8 +11,9 @@ from impasto.models.norm import Conditions
 from impasto.models.transformer import load_transformer
 from impasto.options import TrainFeedforwardOptions
 from impasto.style.builtin import builtin_names, load_builtin
-from impasto.train.feedforward import STROKES, FeedforwardRecipe, sample_photos, sample_sheet, start_training
+from impasto.train.feedforward import STROKES, FeedforwardRecipe
 from impasto.train.loop import train
+from impasto.train.start import sample_sheet, start_training
 from impasto.train.styles import find_styles
 
 Brief = Callable[..., TrainFeedforwardOptions]
@@ -88,11 +89,11 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
 
 def test_the_sample_sheet(brief: Brief) -> None:
     recipe = recipe_of(brief())
-    photos = sample_photos(recipe, 3)
+    photos = recipe.sample(3)
     sheet = sample_sheet(recipe.net, photos, recipe.compute, [0, 1])
     assert sheet.shape == (1, 3, 3 * 66, 3 * 66)
     assert torch.equal(sheet[0, :, :64, :64], photos[0])
-    assert torch.equal(photos, sample_photos(recipe, 3))
+    assert torch.equal(photos, recipe.sample(3))
 
 
 # -- what it learns from ----------------------------------------------------------------------------------------------

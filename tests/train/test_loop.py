@@ -12,8 +12,8 @@ from torch import Tensor
 
 from impasto.errors import TrainingError
 from impasto.options import TrainFeedforwardOptions
-from impasto.train.feedforward import start_training
 from impasto.train.loop import Training, checkpoint_path, load_checkpoint, rate_factor, train
+from impasto.train.start import start_training
 
 Brief = Callable[..., TrainFeedforwardOptions]
 
@@ -126,7 +126,7 @@ PROGRAM = """
 import sys, torch
 from pathlib import Path
 from impasto.options import TrainFeedforwardOptions
-from impasto.train.feedforward import start_training
+from impasto.train.start import start_training
 from impasto.train.loop import train
 torch.set_num_threads(1)
 o = TrainFeedforwardOptions(styles=("starry-night", "great-wave"), photos=(Path(sys.argv[1]),), out=Path(sys.argv[2]),

@@ -50,7 +50,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Places:
-    """Styles by place, for one picture: the norms' outputs for several conditions are added up by masks.
+    """Styles by place, for one picture: each part's features are normalised by themselves, and added up by masks.
 
     Parameters
     ----------
@@ -116,14 +116,21 @@ class ConditionalNorm(nn.Module):
         Tensor
             (N, phases C, H, W), channels_last, in the type of `x`; the statistics are taken in float32.
         """
-        if isinstance(conditions, Places):
-            masks = conditions.at(x.shape[2], x.shape[3]).to(x.dtype)
-            parts = (m * self(x, c, phases) for m, c in zip(masks, conditions.conditions, strict=True))
-            return sum(parts, torch.zeros_like(x))
         n, c, h, w = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
         # The phases of a channels_last tensor, side by side: (N, C, H, W phases), without a copy.
         x = x.permute(0, 2, 3, 1).reshape(n, h, w * phases, c // phases).permute(0, 3, 1, 2)
+        if isinstance(conditions, Places):
+            x = self._by_place(x, conditions, conditions.at(h, w).repeat_interleave(phases, 3).to(x))
+        else:
+            scale, shift, plain = self.maps(conditions)
+            if self.training and plain is not None:
+                self._look(x.detach()[[i for i, s in enumerate(conditions.strength) if s == 0]])
+            x = _Norm.apply(x, scale, shift, plain, self.relu)  # type: ignore[assignment]
+        return x.permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+    def maps(self, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scale of the normalised picture, shift, and scale of the picture as it is (None for 0), (N, C) each."""
         shares = conditions.weights[:, :, None]  # (N, S, 1); a matrix product would be autocast
         scale, shift, plain = (shares * self.scale).sum(1), (shares * self.shift).sum(1), None
         if conditions.stroke is not None:
@@ -134,10 +141,23 @@ class ConditionalNorm(nn.Module):
             slope = self.plain_scale / self.plain_deviation
             scale, shift = s * scale, s * shift + (1 - s) * (self.plain_shift - slope * self.plain_mean)
             plain = (1 - s) * slope
-            if self.training:
-                self._look(x.detach()[[i for i, s in enumerate(conditions.strength) if s == 0]])
-        x = _Norm.apply(x, scale, shift, plain, self.relu)  # type: ignore[assignment]
-        return x.permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return scale, shift, plain
+
+    def _by_place(self, x: Tensor, places: Places, masks: Tensor) -> Tensor:
+        """A picture (1, C, H, W), each part normalised by its own statistics; masks (R, 1, H, W)."""
+        found = torch.zeros_like(x)
+        for mask, conditions in zip(masks, places.conditions, strict=True):
+            scale, shift, plain = self.maps(conditions)
+            scale, shift = scale[:, :, None, None], shift[:, :, None, None]
+            share = mask.float() / mask.float().sum().clamp(min=1e-6)
+            mean = (x.float() * share).sum((2, 3), keepdim=True)
+            variance = ((x.float() - mean).square() * share).sum((2, 3), keepdim=True)
+            gain = scale * (variance + EPSILON).rsqrt()
+            part = x * (gain if plain is None else gain + plain[:, :, None, None]).to(x.dtype) + (
+                shift - gain * mean
+            ).to(x.dtype)
+            found += mask * (part.relu() if self.relu else part)
+        return found
 
     def _look(self, x: Tensor) -> None:
         """Take what channels are in pictures (N, C, H, W) that are painted with strength 0 into `seen`."""

@@ -20,7 +20,7 @@ from .optimize import (
 from .output import OutputOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions, TextureOutputOptions
-from .train import TrainFeedforwardOptions, TrainOptions
+from .train import TrainFeedforwardOptions, TrainOptions, TrainPaintersOptions, TrainStyleOptions
 
 __all__ = [
     "ITERATIONS",
@@ -42,5 +42,7 @@ __all__ = [
     "TrainEncoderOptions",
     "TrainFeedforwardOptions",
     "TrainOptions",
+    "TrainPaintersOptions",
+    "TrainStyleOptions",
     "named_weights",
 ]

@@ -55,15 +55,9 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFeedforwardOptions(TrainOptions):
-    """How a feed-forward network is trained: one network, one or many styles."""
+class TrainPaintersOptions(TrainOptions):
+    """What a feed-forward network learns from: the loss of its paintings."""
 
-    styles: Annotated[
-        tuple[str, ...],
-        Doc("Built-in names, pictures, style files, or folders of these; `all` is every built-in style."),
-    ]
-    width: Annotated[int, Doc("Channels behind the first convolution; 32 is the paper's."), Range(4, 128), STEPS] = 16
-    blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
     style_loss: Annotated[
         Literal["moments", "gram"], Doc("Distance to the style: Wasserstein of the moments, or Gatys'."), LOSS
     ] = "moments"
@@ -90,9 +84,47 @@ class TrainFeedforwardOptions(TrainOptions):
     stability: Annotated[
         float, Doc("Weight of the loss against flicker: what is moved must be painted alike."), Range(0), LOSS
     ] = 0.5
-    identity: Annotated[
-        float, Doc("Share of pictures on which the network learns to give the photograph back."), Range(0, 0.9), LOSS
-    ] = 0.12
     strokes: Annotated[
         float, Doc("Share of pictures painted with strokes of another size, half to twice as large."), Range(0, 1), LOSS
     ] = 0.4
+    identity: Annotated[
+        float, Doc("Share of pictures on which the network learns to give the photograph back."), Range(0, 0.9), LOSS
+    ] = 0.12
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFeedforwardOptions(TrainPaintersOptions):
+    """How a feed-forward network is trained: one network, one or many styles."""
+
+    styles: Annotated[
+        tuple[str, ...],
+        Doc("Built-in names, pictures, style files, or folders of these; `all` is every built-in style."),
+    ]
+    width: Annotated[int, Doc("Channels behind the first convolution; 32 is the paper's."), Range(4, 128), STEPS] = 16
+    blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStyleOptions(TrainPaintersOptions):
+    """How a network that has learnt styles learns more of them: by its norms' scales and shifts alone."""
+
+    paintings: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="PAINTING [PAINTING ...]"),
+        Doc("Pictures, style files, or folders of these; each style is called as its file."),
+    ]
+    base: Annotated[
+        str, tyro.conf.arg(name="from", metavar="FILE"), Doc("The network: `palette`, or a model file of your own.")
+    ] = "palette"
+    steps: Annotated[int, Doc("Steps in all."), Range(1), STEPS] = 150
+    small_rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0), STEPS] = 0.02
+    warm_up: Annotated[int, Doc("Steps over which the rate rises."), Range(0), STEPS] = 5
+    decay: Annotated[float, Doc("Last part of the steps, over which the rate falls to 0."), Range(0, 1), STEPS] = 0.5
+    average: Annotated[
+        float, Doc("Decay of the moving average of the weights, which is what is written."), Range(0, 0.99999), STEPS
+    ] = 0.9
+    checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 50
+    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 50
+    rate: Annotated[tyro.conf.Suppress[float], Doc("Of convolutions, which do not learn here.")] = 0.0
+    identity: Annotated[tyro.conf.Suppress[float], Doc("Strength 0 is what it is in the network.")] = 0.0

@@ -192,7 +192,8 @@ class RunFolder:
             if "interrupted" not in record:
                 (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         try:
-            plot_losses(self.rows, self.folder / "losses.png")
+            if "total" in self.rows[-1]:  # a network's one pass has no losses
+                plot_losses(self.rows, self.folder / "losses.png")
             plot_pictures(pictures, self.folder / "side-by-side.png")
         except ImpastoError as error:
             return error

@@ -6,10 +6,11 @@ import time
 from contextlib import closing, nullcontext
 
 from ..errors import TrainingError
-from ..options import TrainEncoderOptions, TrainFeedforwardOptions
+from ..options import TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
 from ..train.distill import train_encoder
-from ..train.feedforward import FeedforwardRecipe, sample_photos, sample_sheet, start_training
+from ..train.feedforward import FeedforwardRecipe
 from ..train.loop import Training, train
+from ..train.start import sample_sheet, start_style_training, start_training
 from .progress import bar, start_logging
 from .stopping import Stop
 from .training_log import TrainingLog
@@ -21,8 +22,8 @@ SAMPLES = (4, 8)
 """Photographs and styles on a sheet of samples."""
 
 
-def follow_feedforward(o: TrainFeedforwardOptions) -> None:
-    """Train a feed-forward network; a row of OUT.csv every 50 steps, a sheet of samples at intervals.
+def follow_feedforward(o: TrainFeedforwardOptions | TrainStyleOptions) -> None:
+    """Train a feed-forward network, or more styles in one; a row of OUT.csv every 50 steps, sheets of samples.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def follow_feedforward(o: TrainFeedforwardOptions) -> None:
         o.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
-    training = start_training(o)
+    training = start_style_training(o) if isinstance(o, TrainStyleOptions) else start_training(o)
     recipe = training.recipe
     assert isinstance(recipe, FeedforwardRecipe)
     photos, styles = recipe.photos, recipe.net.config.styles
@@ -57,7 +58,7 @@ def follow_feedforward(o: TrainFeedforwardOptions) -> None:
 def _follow(training: Training, recipe: FeedforwardRecipe, stop: Stop, book: TrainingLog | None) -> None:
     o, names = training.options, recipe.net.config.styles
     shown = range(0, len(names), max(1, len(names) // SAMPLES[1]))[: SAMPLES[1]]
-    photos = sample_photos(recipe, SAMPLES[0])
+    photos = recipe.sample(SAMPLES[0])
     with bar("figures") as progress, closing(train(training)) as steps:
         task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")
         for step in steps:

@@ -10,7 +10,7 @@ painted alike: the loss against flicker.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,24 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..device import Compute, channels_last
 from ..models.norm import Conditions
 from ..models.padding import reflection_pad
-from ..models.transformer import Transformer, TransformerConfig, save_transformer
+from ..models.transformer import Transformer, save_transformer
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..models.weights import load_encoder
-from ..options import TrainFeedforwardOptions
+from ..options import TrainPaintersOptions
 from ..style.losses import content_loss, content_spread, gram_loss, total_variation
 from ..style.statistics import head_metric, raw_moments
 from ..style.wasserstein import MomentsTarget, covariance_metric, moments_loss
-from .data import PictureBank, find_pictures, read_exclude
-from .loop import Training, compute_on, start_fabric
+from .data import PictureBank
 from .move import moved
 from .optimisers import Optimisers
-from .styles import measure_styles
 
 LAYERS = {"vgg16": (("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "relu3_3")}
 """Encoder -> its style layers and its content layer, where they are not Gatys': Johnson's of VGG-16."""
@@ -43,8 +39,6 @@ MARGIN = 8
 """Pixels by which paintings are continued before the encoder sees them, as in `optimize`."""
 ZOOM = (0.8, 2.0)
 """How much photographs are enlarged."""
-MOST_SIDE = 512
-"""Larger photographs are reduced to this short side, in pixels."""
 IDENTITY_WEIGHT = 20.0
 """Weight of the mean squared difference to the photograph at strength 0."""
 FOLLOW = 0.1
@@ -55,12 +49,14 @@ STROKES = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0)
 """Sizes of the strokes that are trained on, over `--style-scale`."""
 SPREAD_PHOTOS, LEAST_SPREAD = 32, 0.1
 """Photographs whose content features' mean spread is taken, and the least share of it that a photograph has."""
-GAP = 2
-"""White pixels between the pictures of a sheet."""
 FIRST_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT = 0.05, 0.005, 0.5
 """Of the content: where it begins, and between what it settles."""
 BALANCE_RATE, BALANCE_FROM = 0.02, 300
 """How fast a content weight follows, a picture of its style, and from which step on."""
+
+
+Styles = Mapping[str, Sequence[Mapping[str, Tensor]]]
+"""Name -> for each of `STROKES`: layer -> raw moments (1, C + 1, C + 1) of the encoder's features."""
 
 
 class FeedforwardRecipe:
@@ -68,10 +64,12 @@ class FeedforwardRecipe:
 
     Parameters
     ----------
-    options : TrainFeedforwardOptions
+    net : Transformer
+        The network; what of it requires no gradient does not learn.
+    options : TrainPaintersOptions
         How it is trained.
-    styles : dict of str to sequence of dict of str to Tensor
-        Name -> for each of `STROKES`: layer -> raw moments (1, C + 1, C + 1) of the encoder's features.
+    styles : Styles
+        What the loss aims at, for each of the network's styles.
     photos : PictureBank
         What it is trained on.
     encoder : VGG
@@ -82,20 +80,20 @@ class FeedforwardRecipe:
 
     def __init__(
         self,
-        options: TrainFeedforwardOptions,
-        styles: dict[str, list[dict[str, Tensor]]],
+        net: Transformer,
+        options: TrainPaintersOptions,
+        styles: Styles,
         photos: PictureBank,
         encoder: VGG,
         compute: Compute,
     ):
         self.options, self.photos, self.encoder, self.compute = options, photos, encoder, compute
         self.layers, self.content_layer = style_and_content_layers(encoder)
-        self.net = Transformer(TransformerConfig(tuple(styles), options.width, options.blocks))
-        self.net.initialise(torch.Generator().manual_seed(options.seed))
-        channels_last(self.net.to(compute.device))
-        inner = self.net.inner_weights()
+        self.net = channels_last(net.to(compute.device))
+        learning = [p for p in net.parameters() if p.requires_grad]
+        inner = [w for w in net.inner_weights() if w.requires_grad]
         mine = {id(w) for w in inner}
-        others = [p for p in self.net.parameters() if id(p) not in mine]
+        others = [p for p in learning if id(p) not in mine]
         self.optimisers = Optimisers(inner, others, (options.rate, options.small_rate))
         targets = [m for strokes in styles.values() for m in strokes]
         self.distances = {k: self._distance(k, [m[k] for m in targets]) for k in self.layers}
@@ -106,7 +104,7 @@ class FeedforwardRecipe:
     @cached_property
     def least_spread(self) -> float:
         """What a photograph's content features count as spread out at least: some crops are of one colour."""
-        photos = self.compute.picture(sample_photos(self, SPREAD_PHOTOS))
+        photos = self.compute.picture(self.sample(SPREAD_PHOTOS))
         with torch.no_grad(), self.compute.autocast():
             features = self.encoder(reflection_pad(photos, MARGIN), [self.content_layer])[self.content_layer]
         return LEAST_SPREAD * float(content_spread(features.float()).mean())
@@ -133,6 +131,11 @@ class FeedforwardRecipe:
         plain, other = rng.random() < o.identity, rng.random() < o.strokes
         stroke = int(rng.integers(len(STROKES))) if other else STROKES.index(1.0)
         return Drawn(photo, int(order[number % styles]), stroke, bool(plain))
+
+    def sample(self, count: int) -> Tensor:
+        """Photographs (N, 3, S, S), the same at every step of every run with that seed."""
+        rng = np.random.default_rng((self.options.seed, 4))
+        return torch.stack([self.photos.crop(rng, self.options.crop, (1.0, 1.5)) for _ in range(count)])
 
     def loss(self, step: int, pictures: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the pictures' losses; the sums of their terms, and of each style's content and count."""
@@ -213,7 +216,8 @@ class FeedforwardRecipe:
 
     def after(self, step: int, sums: dict[str, Tensor]) -> dict[str, float]:
         """Let the content weights follow; the figures are means a styled picture."""
-        self.net.normalise()
+        if self.optimisers.weights:
+            self.net.normalise()
         if "seen" in sums:
             self.net.follow(sums["seen"], FOLLOW)
         counts, contents = sums.get("counts"), sums.get("contents")
@@ -237,9 +241,13 @@ class FeedforwardRecipe:
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
         """Write the network as a model file."""
-        o = self.options
         assert isinstance(net, Transformer)
-        training = {
+        save_transformer(net, path, training=self.account(step), licence="MIT")
+
+    def account(self, step: int) -> dict[str, Any]:
+        """How the network was trained, for its file."""
+        o = self.options
+        return {
             "recipe": "impasto train feedforward",
             "steps": step,
             "batch": o.batch,
@@ -250,7 +258,6 @@ class FeedforwardRecipe:
             "content": o.content,
             "picture": o.picture,
         }
-        save_transformer(net, path, training=training, licence="MIT")
 
 
 @dataclass(frozen=True)
@@ -266,42 +273,3 @@ class Drawn:
 def style_and_content_layers(encoder: VGG) -> tuple[tuple[str, ...], str]:
     """The style layers and the content layer that a network is trained with."""
     return LAYERS.get(encoder.name, (STYLE_LAYERS, CONTENT_LAYER))
-
-
-def sample_photos(recipe: FeedforwardRecipe, count: int) -> Tensor:
-    """Photographs (N, 3, S, S) for the sheets of samples, the same at every step of every run with that seed."""
-    rng = np.random.default_rng((recipe.options.seed, 4))
-    return torch.stack([recipe.photos.crop(rng, recipe.options.crop, (1.0, 1.5)) for _ in range(count)])
-
-
-def sample_sheet(net: Transformer, photos: Tensor, compute: Compute, columns: Sequence[int]) -> Tensor:
-    """A sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings of them."""
-    rows = [photos]
-    with torch.no_grad(), compute.autocast():
-        for i in columns:
-            conditions = Conditions.of(torch.full((len(photos),), i), len(net.config.styles))
-            rows.append(net(compute.picture(photos), conditions).float().cpu())
-    framed = [F.pad(r, (0, GAP, 0, GAP), value=1.0) for r in rows]
-    return torch.cat([torch.cat(list(r), 2) for r in framed], 1)[None]
-
-
-def start_training(o: TrainFeedforwardOptions) -> Training:
-    """A training as the options say, resumed if they say so, in every process of it.
-
-    Raises
-    ------
-    ImpastoError
-        If options, styles, photographs, encoder and machine do not fit together.
-    """
-    fabric = start_fabric(o)
-    compute = compute_on(fabric, o)
-    encoder = load_encoder(o.encoder, offline=o.offline)
-    compute.network(encoder)
-    layers, _ = style_and_content_layers(encoder)
-    sizes = [round(o.picture * o.style_scale * k) for k in STROKES]
-    styles = measure_styles(o.styles, encoder, compute, sizes, layers)
-    photos = PictureBank(find_pictures(o.photos, read_exclude(o.exclude) if o.exclude else []), MOST_SIDE)
-    training = Training(FeedforwardRecipe(o, styles, photos, encoder, compute), o, fabric)
-    if o.resume:
-        training.restore()
-    return training

@@ -27,9 +27,11 @@ class Optimisers:
     def __init__(self, convolutions: Iterable[Tensor], others: Iterable[Tensor], rates: tuple[float, float]):
         self.weights, self.others, self.rates = list(convolutions), list(others), rates
         self.matrices = [nn.Parameter(w.data.contiguous().flatten(1)) for w in self.weights]  # Muon takes matrices only
-        muon = torch.optim.Muon(self.matrices, lr=rates[0], weight_decay=0, adjust_lr_fn="match_rms_adamw")
-        adam = torch.optim.Adam(self.others, lr=rates[1], betas=(0.9, 0.99))
-        self.optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer] = (muon, adam)
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        if self.matrices:
+            muon = torch.optim.Muon(self.matrices, lr=rates[0], weight_decay=0, adjust_lr_fn="match_rms_adamw")
+            self.optimisers["muon"] = muon
+        self.optimisers["adam"] = torch.optim.Adam(self.others, lr=rates[1], betas=(0.9, 0.99))
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -43,13 +45,14 @@ class Optimisers:
 
     def step(self, factor: float) -> None:
         """One step along the gradients, the rates times `factor`."""
-        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * factor
+        for name, rate in zip(("muon", "adam"), self.rates, strict=True):
+            if name in self.optimisers:
+                self.optimisers[name].param_groups[0]["lr"] = rate * factor
         for w, m in zip(self.weights, self.matrices, strict=True):
             assert w.grad is not None
             m.data.copy_(w.data.reshape(m.shape))
             m.grad = w.grad.contiguous().flatten(1)
-        for optimiser in self.optimisers:
+        for optimiser in self.optimisers.values():
             optimiser.step()
         with torch.no_grad():
             for w, m in zip(self.weights, self.matrices, strict=True):
@@ -57,9 +60,9 @@ class Optimisers:
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint; the weights themselves are the network's."""
-        return {"muon": self.optimisers[0].state_dict(), "adam": self.optimisers[1].state_dict()}
+        return {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint."""
-        for optimiser, name in zip(self.optimisers, ("muon", "adam"), strict=True):
+        for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[name])

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from typing_extensions import Doc
 
-from ..options import TrainEncoderOptions, TrainFeedforwardOptions
+from ..options import TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
 from .show import say
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -30,6 +30,18 @@ class TrainFeedforward:
     """Train a network that paints any photograph at once, in one style or in many."""
 
     options: Annotated[TrainFeedforwardOptions, Flat]
+
+    def __call__(self) -> None:
+        from ..tools.training import follow_feedforward
+
+        follow_feedforward(self.options)
+
+
+@dataclass(frozen=True)
+class TrainStyle:
+    """Teach a trained network new styles, in minutes: only their norms are learnt."""
+
+    options: Annotated[TrainStyleOptions, Flat]
 
     def __call__(self) -> None:
         from ..tools.training import follow_feedforward
@@ -64,6 +76,7 @@ class Train:
 
     verb: (
         Annotated[TrainFeedforward, tyro.conf.subcommand("feedforward")]
+        | Annotated[TrainStyle, tyro.conf.subcommand("style")]
         | Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
         | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
     )
