@@ -8,10 +8,10 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
 from .transformer import Transformer, load_transformer
-from .weights import find_model
+from .weights import MODELS, find_model
 
 PALETTE = "palette"
-"""The name of the bundled network, which has learnt every built-in style."""
+"""The name of the bundled network, which has learnt every built-in style, where one is bundled."""
 PICTURE = 512
 """Long side, in pixels, of the pictures that a network paints best, where its file does not say."""
 
@@ -25,6 +25,8 @@ def network_path(model: str | None) -> Path:
 
 def learnt_styles(model: str | None) -> tuple[str, ...]:
     """The styles that a network has learnt; none if there is no such network."""
+    if model is None and PALETTE not in MODELS:
+        return ()
     path = network_path(model)
     return _styles(path, path.stat().st_mtime_ns) if path.is_file() else ()
 

@@ -79,9 +79,6 @@ MODELS = {
     for m in (
         ModelInfo("compact", "encoder", "compact.safetensors", "MIT", "small VGG distilled from VGG-19; bundled"),
         ModelInfo(
-            "palette", "feedforward", "palette.safetensors", "MIT", "paints all built-in styles in one pass; bundled"
-        ),
-        ModelInfo(
             "vgg16",
             "encoder",
             "vgg16-397923af.pth",

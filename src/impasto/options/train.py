@@ -72,7 +72,7 @@ class TrainPaintersOptions(TrainOptions):
         Doc("How far from the photograph the content may be; each style's content weight settles so that it is."),
         Range(0.05, 10),
         LOSS,
-    ] = 0.8
+    ] = 1.3
     content_weight: Annotated[
         float | None,
         tyro.conf.arg(metavar="NUMBER"),

@@ -7,7 +7,7 @@ size of the strokes, and styles by place. Nothing is blended as pictures, but fo
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -74,6 +74,7 @@ class FeedforwardStylizer:
         self.shares, self.scales = shares_and_scales(options, len(styles))
         self.styles = [self.index(s) for s in styles]
         compute.network(net)
+        self.run: Callable[[Tensor, Conditions | Places], Tensor] = torch.compile(net) if options.compile else net
 
     def index(self, style: NamedStyle | StyleTarget | Tensor) -> int:
         """Where a style stands in the network."""
@@ -136,9 +137,9 @@ class FeedforwardStylizer:
                 parts = divide([m for m, _ in places])
                 masks = torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
                 several = [self._conditions([i], (1.0,), self.scales[:1], max(size)) for _, i in places]
-                painted = self.net(x, Places(masks, (*several, own)))
+                painted = self.run(x, Places(masks, (*several, own)))
             else:
-                painted = self.net(x, own)
+                painted = self.run(x, own)
         painted = painted.float().contiguous()
         if mask is not None:
             where = blur(resize(mask, size), self.options.mask_feather).to(x)
