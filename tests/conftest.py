@@ -43,6 +43,7 @@ def _empty_weights_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     """Torch's hub cache starts empty: what the machine downloaded earlier changes no result."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch-home")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

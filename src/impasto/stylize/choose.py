@@ -10,6 +10,7 @@ from torch import Tensor
 from ..device import Compute, choose_compute
 from ..errors import OptionError
 from ..models.networks import learnt_styles, load_network
+from ..models.tuning import fastest
 from ..models.weights import find_model, load_encoder
 from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
@@ -95,6 +96,9 @@ def choose_stylizer(
     if choose_method(options, [*styles, *(r.style for r in regions)]) == "feedforward":
         assert isinstance(options, StylizeOptions)
         net, picture = load_network(options.model)
+        compute.network(net)
+        if options.precision == "auto":
+            compute = fastest(net, compute)
         stylizer = FeedforwardStylizer(net, styles, options, compute, picture)
     else:
         painted = [s for s in styles if not isinstance(s, NamedStyle)]

@@ -1,0 +1,75 @@
+"""The precision that a network is fastest in: measured once, remembered, and never a reason to fail."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from impasto.device import Compute
+from impasto.models import tuning
+from impasto.models.transformer import Transformer, TransformerConfig
+from impasto.models.tuning import cache_file, fastest
+
+LOW, HIGH = Compute(torch.device("cpu"), torch.bfloat16), Compute(torch.device("cpu"), None)
+
+
+@pytest.fixture
+def net() -> Transformer:
+    return Transformer(TransformerConfig(("one",), 4, 1)).eval().requires_grad_(False)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [((1.0, 2.0), HIGH), ((2.0, 1.0), LOW)])
+def test_the_faster_one_is_taken_and_remembered(
+    net: Transformer, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], wanted: Compute
+) -> None:
+    calls = []
+
+    def timed(_: Transformer, compute: Compute) -> float:
+        calls.append(compute)
+        return seconds[compute.low is not None]
+
+    monkeypatch.setattr(tuning, "_seconds", timed)
+    assert fastest(net, LOW) == wanted
+    assert fastest(net, LOW) == wanted
+    assert calls == [HIGH, LOW]  # once
+    assert list(json.loads(cache_file().read_text()).values()) == ["bfloat16" if wanted.low else "float32"]
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    fastest(net, LOW)
+    assert len(calls) == 4  # with other threads it may be the other
+
+
+def test_it_is_measured_on_the_network(net: Transformer) -> None:
+    assert fastest(net, LOW) in (LOW, HIGH)
+    assert 0 < tuning._seconds(net, HIGH) < 60
+
+
+def test_where_there_is_no_choice_nothing_is_measured(net: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "_seconds", None)
+    assert fastest(net, HIGH) == HIGH
+    gpu = Compute(torch.device("cuda"), torch.bfloat16)
+    assert fastest(net, gpu) == gpu
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{]", '{"a": 3}'])
+def test_a_damaged_cache_is_measured_anew(net: Transformer, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.low is None))
+    cache_file().parent.mkdir()
+    cache_file().write_text(content)
+    assert fastest(net, LOW) == LOW
+    assert "bfloat16" in cache_file().read_text()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    net: Transformer, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.low is None))
+    (cache / "impasto").write_text("a file where the folder should be")
+    assert fastest(net, LOW) == LOW
