@@ -265,3 +265,15 @@ def test_what_is_enlarged_is_enlarged_before(paint: Callable[..., Tensor], net: 
 
     conditions = Conditions.of(torch.tensor([0]), 3, stroke=2.0)
     torch.testing.assert_close(paint(size=192), net(resize(content, (128, 192)), conditions), rtol=0, atol=1e-5)
+
+
+def test_compiled_is_the_same(net: Transformer, content: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile without code generation, which needs a C++ compiler and its time: what it captures is run."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **options: compiler(f, backend="eager", **options))
+    torch.compiler.reset()
+    styles, options = [NamedStyle("one")], {"method": "feedforward", "size": 64}
+    plain, compiled = (
+        FeedforwardStylizer(net, styles, StylizeOptions(**options, compile=c), PLAIN)(content) for c in (False, True)
+    )
+    torch.testing.assert_close(plain, compiled, rtol=0, atol=1e-5)

@@ -12,7 +12,6 @@ group of C channels. It is the same function, in fewer and wider operations.
 """
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +212,7 @@ def resized_convolution(x: Tensor, weight: Tensor) -> Tensor:
         (N, 4 O, H, W).
     """
     outputs, inputs = weight.shape[:2]
-    kernel = weight.flatten(2) @ _resized(weight.device, weight.dtype)  # (O, I, 4 * 9)
+    kernel = weight.flatten(2) @ RESIZED.to(weight)  # (O, I, 4 * 9)
     kernel = kernel.view(outputs, inputs, 4, 3, 3).permute(2, 0, 1, 3, 4).flatten(0, 1)
     return F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last))
 
@@ -221,27 +220,29 @@ def resized_convolution(x: Tensor, weight: Tensor) -> Tensor:
 def last_kernel(weight: Tensor) -> Tensor:
     """A 9x9 convolution (O, I, 9, 9) as one of phases, (4 O, 4 I, 5, 5)."""
     outputs, inputs = weight.shape[:2]
-    kernel = weight.flatten(2) @ _phased(weight.device, weight.dtype)  # (O, I, 4 * 4 * 25)
+    kernel = weight.flatten(2) @ PHASED.to(weight)  # (O, I, 4 * 4 * 25)
     kernel = kernel.view(outputs, inputs, 4, 4, 5, 5).permute(2, 0, 3, 1, 4, 5)
     return kernel.reshape(4 * outputs, 4 * inputs, 5, 5).contiguous(memory_format=torch.channels_last)
 
 
-@lru_cache
-def _resized(device: torch.device, dtype: torch.dtype) -> Tensor:
+def _resized() -> Tensor:
     """(9, 4 * 9): what of a 3x3 kernel's taps goes to which tap of which phase's kernel."""
-    taps = torch.tensor([[[1, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]], dtype=dtype)
-    return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36).to(device)
+    taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+    return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36)
 
 
-@lru_cache
-def _phased(device: torch.device, dtype: torch.dtype) -> Tensor:
+def _phased() -> Tensor:
     """(81, 4 * 4 * 25): where a 9x9 kernel's taps go, for each phase of the output and of the input."""
-    taps = torch.zeros(2, 2, 5, 9, dtype=dtype)  # phase of the output, phase of the input, tap there, tap here
+    taps = torch.zeros(2, 2, 5, 9)  # phase of the output, phase of the input, tap there, tap here
     for phase in range(2):
         for tap in range(9):
             cell, source = divmod(phase + tap - 4, 2)
             taps[phase, source, cell + 2, tap] = 1
-    return torch.einsum("pfas,qgbt->stpqfgab", taps, taps).reshape(81, 400).to(device)
+    return torch.einsum("pfas,qgbt->stpqfgab", taps, taps).reshape(81, 400)
+
+
+RESIZED, PHASED = _resized(), _phased()
+"""What the kernels of the two are, by the kernels that they stand for."""
 
 
 def save_transformer(net: Transformer, path: Path, *, training: dict[str, Any], licence: str) -> None:
