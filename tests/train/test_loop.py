@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -157,3 +159,36 @@ def test_two_processes_are_one_with_the_whole_batch(photos: Path, tmp_path: Path
     for k, v in one["net"].items():
         torch.testing.assert_close(two["net"][k], v, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(two["recipe"]["content_weights"], one["recipe"]["content_weights"])
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random_moments_it_ends_at_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    """By SIGKILL, as the command line; what lies beside the network is all that goes on."""
+
+    def command(out: Path, *more: str) -> list[str]:
+        program = [sys.executable, "-m", "impasto", "train", "feedforward", "--photos", str(photos), "--out", str(out)]
+        sizes = ["--steps", "120", "--batch", "2", "--crop", "64", "--width", "4", "--blocks", "1", "--device", "cpu"]
+        return [*program, "--styles", "udnie", *sizes, "--checkpoint-every", "3", "--sample-every", "40", *more]
+
+    def start(out: Path) -> "subprocess.Popen[bytes]":
+        more = ["--resume"] if checkpoint_path(out).exists() else []
+        return subprocess.Popen(command(out, *more), stderr=subprocess.DEVNULL)
+
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    assert start(whole).wait() == 0
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        before = checkpoint_path(killed).stat().st_mtime_ns if checkpoint_path(killed).exists() else 0
+        process = start(killed)
+        while process.poll() is None:
+            if checkpoint_path(killed).exists() and checkpoint_path(killed).stat().st_mtime_ns != before:
+                break
+            time.sleep(0.05)
+        time.sleep(float(rng.uniform(0, 1)))
+        process.kill()
+        process.wait()
+    assert start(killed).wait() == 0
+    assert killed.read_bytes() == whole.read_bytes()
+    states = [load_checkpoint(checkpoint_path(p)) for p in (whole, killed)]
+    assert states[0]["step"] == states[1]["step"] == 120
+    assert same(states[0]["net"], states[1]["net"])
