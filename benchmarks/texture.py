@@ -34,7 +34,6 @@ HEADER = ("", "loss", "worst", "patches", "at a quarter", "colours", "variation"
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULTS: {},
     "200 iterations": {"iterations": 200},
-    "rate 0.03": {"rate": 0.03},
     "Adam, pixels": {"parameters": "pixels"},
     "L-BFGS": {"optimizer": "lbfgs"},
     "gram": {"style_loss": "gram"},

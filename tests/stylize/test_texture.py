@@ -372,3 +372,13 @@ def test_unknown_options_are_named() -> None:
         impasto.texture("starry-night", tvweight=1.0)
     with pytest.raises(OptionError, match=r"impasto\.TextureOptions lists them"):
         impasto.texture("starry-night", zzz=1.0)
+
+
+@pytest.mark.parametrize(("quality", "iterations"), [("draft", 150), ("good", 300), ("best", 900)])
+def test_from_noise_it_takes_half_as_many_iterations_again(quality: Any, iterations: int, style: Tensor) -> None:
+    options = TextureOptions(quality=quality)
+    assert options.settings.iterations == iterations == 1.5 * OptimizeOptions(quality=quality).settings.iterations
+    told = painting_options([style], (64, 64), options)
+    assert told.settings.iterations == iterations
+    assert painting_options([style], (64, 64), TextureOptions(iterations=7)).settings.iterations == 7
+    assert painting_options([style], (64, 64), TextureOptions(time=3.0)).iterations is None

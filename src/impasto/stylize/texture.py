@@ -111,6 +111,8 @@ def painting_options(
     _, scales = shares_and_scales(options, len(styles))
     largest = [max(own_size(s) / max(size), LEAST_SCALE) for s in styles]
     values = options.to_dict() | {"size": max(size), "style_scale": tuple(map(min, scales, largest))}
+    if options.time is None:
+        values["iterations"] = options.settings.iterations  # more than a painting's
     return OptimizeOptions.from_dict(values)
 
 

@@ -42,8 +42,9 @@ def follow_feedforward(o: TrainFeedforwardOptions | TrainStyleOptions) -> None:
     assert isinstance(recipe, FeedforwardRecipe)
     photos, styles = recipe.photos, recipe.net.config.styles
     skipped = f", {photos.skipped} files skipped" if photos.skipped else ""
-    log.info("%d styles, %d photographs%s, on %s", len(styles), len(photos), skipped, recipe.compute)
     first = training.fabric.is_global_zero
+    if first:
+        log.info("%d styles, %d photographs%s, on %s", len(styles), len(photos), skipped, recipe.compute)
     with Stop() as stop, TrainingLog(o.out, 50, training.step) if first else nullcontext() as book:
         _follow(training, recipe, stop, book)
         asked = stop.taken()
