@@ -108,7 +108,7 @@ def describe(job: TextureJob) -> dict[str, Any]:
     """A job as a record has it: names, hashes and all options; no paths."""
     options, files = job.options.to_dict(), {}
     for option, names in NAMES.items():
-        if options[option] not in names:
+        if options.get(option, names[0]) not in names:
             files[option] = source_entry(options[option])
             options[option] = files[option]["name"]
     height, width = job.size
