@@ -21,6 +21,7 @@ from impasto.verbs import join_numbers, parse
             ["--iterations", "60,30", "--style-scale", "1,2"],
         ),
         (["--iterations", "--style-scale", "1", "2"], ["--iterations", "--style-scale", "1,2"]),
+        (["--stroke", "1", "2", "a.jpg"], ["--stroke", "1,2", "a.jpg"]),
         (["--style-weights", "-1", "1e3"], ["--style-weights", "-1,1e3"]),
         (["1", "2", "--seed", "3", "4"], ["1", "2", "--seed", "3", "4"]),
         (["--iterations"], ["--iterations"]),
@@ -37,6 +38,7 @@ def test_lists_and_times_on_the_command_line() -> None:
     assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
     options = verb.options
     assert (options.style_weights, options.style_scale, options.time) == ((2.0, 1.0), (0.5, 2.0), 120.0)
+    assert parse(["stylize", "a.jpg", "b.jpg", "--stroke", "0.5", "2"]).options.style_scale == (0.5, 2.0)
     verb = parse(["stylize", "--style-weights", "2", "1", "a.jpg", "b.jpg", "c.jpg", "--iterations", "60", "30"])
     assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
     assert (verb.options.style_weights, verb.options.iterations) == ((2.0, 1.0), (60, 30))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
+import tyro
 from typing_extensions import Doc, Self
 
 from ..errors import OptionError
@@ -124,6 +125,7 @@ class OptimizeOptions:
     style_scale: Annotated[
         float | tuple[float, ...],
         NUMBERS,
+        tyro.conf.arg(aliases=["--stroke"]),
         Doc("Size of the brush strokes: the style's size as a multiple of the painting's; one for all, or for each."),
         Range(0.1, 8),
         LOOK,

@@ -38,7 +38,7 @@ def parse(args: Sequence[str]) -> Any:
     )
 
 
-NUMBER_LISTS = ("--style-weights", "--style-scale", "--iterations")
+NUMBER_LISTS = ("--style-weights", "--style-scale", "--stroke", "--iterations")
 """Options that take numbers with commas between them, or, as people write too, with spaces."""
 
 
