@@ -348,6 +348,7 @@ def test_models(here: Path, run: Run) -> None:
     assert out == run("models", "list")[1]
     assert [line.split("\t")[:3] for line in out.splitlines()] == [
         ["compact", "encoder", "here"],
+        ["palette", "transformer", "here"],
         ["vgg16", "encoder", "not fetched"],
         ["vgg19", "encoder", "not fetched"],
     ]

@@ -180,11 +180,11 @@ def test_a_style_that_it_has_not_learnt(paint: Callable[..., Tensor]) -> None:
 
 
 def test_options_of_the_optimisation_are_refused() -> None:
-    with pytest.raises(OptionError, match="the method feedforward has no --style-loss"):
+    with pytest.raises(OptionError, match="paints in one pass has no --style-loss"):
         StylizeOptions(method="feedforward", style_loss="gram")
-    with pytest.raises(OptionError, match="--model is for the method feedforward"):
+    with pytest.raises(OptionError, match="--model is for the methods of one pass"):
         StylizeOptions(method="optimize", model="own.safetensors")
-    with pytest.raises(OptionError, match=r"--strength is 1\.5; beyond 1 goes only the method feedforward"):
+    with pytest.raises(OptionError, match=r"--strength is 1\.5; beyond 1 goes only a network"):
         StylizeOptions(strength=1.5)
 
 

@@ -90,7 +90,7 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
 def test_the_sample_sheet(brief: Brief) -> None:
     recipe = recipe_of(brief())
     photos = recipe.sample(3)
-    sheet = sample_sheet(recipe.net, photos, recipe.compute, [0, 1])
+    sheet = sample_sheet(recipe, photos)
     assert sheet.shape == (1, 3, 3 * 66, 3 * 66)
     assert torch.equal(sheet[0, :, :64, :64], photos[0])
     assert torch.equal(photos, recipe.sample(3))

@@ -12,6 +12,8 @@ from .weights import MODELS, find_model
 
 PALETTE = "palette"
 """The name of the bundled network, which has learnt every built-in style, where one is bundled."""
+TRANSFORMER, ARBITRARY = "transformer", "arbitrary"
+"""The kinds of networks that paint: in learnt styles, in any style."""
 PICTURE = 512
 """Long side, in pixels, of the pictures that a network paints best, where its file does not say."""
 
@@ -39,6 +41,16 @@ def _styles(path: Path, _time: int) -> tuple[str, ...]:
         return tuple(str(s) for s in config["styles"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} holds no image transformation network: {error}") from error
+
+
+def network_kind(model: str | None) -> str:
+    """What sort of network a name or path stands for, TRANSFORMER where that cannot be told."""
+    path = network_path(model)
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("kind", TRANSFORMER)
+    except (SafetensorError, OSError):
+        return TRANSFORMER  # loading it will say what is wrong
 
 
 def load_network(model: str | None) -> tuple[Transformer, int]:

@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-5
 """Added to the variance."""
+PER_STYLE = ("scale", "shift", "stroke_scale", "stroke_shift")
+"""What a norm has for each style: its parameters (styles, channels)."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,15 @@ class Conditions:
         N numbers: 1 is the style, 0 the photograph, between and beyond them the norms' maps are inter- or extrapolated.
     stroke : Tensor, optional
         (N, S), the logarithm to base 2 of the size of each style's strokes over the one that was mostly trained on.
+    maps : Tensor, optional
+        (N, 2, all channels), scales and shifts of all norms, one norm behind the other, of styles that were not learnt
+        but predicted: in place of those that the weights share.
     """
 
     weights: Tensor
     strength: tuple[float, ...]
     stroke: Tensor | None = None
+    maps: Tensor | None = None
 
     @classmethod
     def of(cls, styles: Tensor, count: int, strength: float = 1.0, stroke: float = 1.0) -> "Conditions":
@@ -44,8 +50,8 @@ class Conditions:
 
     def to(self, device: torch.device) -> "Conditions":
         """On that device."""
-        stroke = None if self.stroke is None else self.stroke.to(device)
-        return replace(self, weights=self.weights.to(device), stroke=stroke)
+        stroke, maps = (None if t is None else t.to(device) for t in (self.stroke, self.maps))
+        return replace(self, weights=self.weights.to(device), stroke=stroke, maps=maps)
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,13 @@ class ConditionalNorm(nn.Module):
         How many.
     relu : bool
         Whether a ReLU follows.
+    first : int
+        How many channels the norms before this one have: where its own begin in `Conditions.maps`.
     """
 
-    def __init__(self, channels: int, styles: int, relu: bool = True):
+    def __init__(self, channels: int, styles: int, relu: bool = True, first: int = 0):
         super().__init__()
-        self.relu = relu
+        self.relu, self.own = relu, slice(first, first + channels)
         self.scale = nn.Parameter(torch.ones(styles, channels))
         self.shift = nn.Parameter(torch.zeros(styles, channels))
         self.stroke_scale = nn.Parameter(torch.zeros(styles, channels))
@@ -131,17 +139,24 @@ class ConditionalNorm(nn.Module):
 
     def maps(self, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor | None]:
         """Scale of the normalised picture, shift, and scale of the picture as it is (None for 0), (N, C) each."""
+        scale, shift = self._style(conditions)
+        if all(s == 1 for s in conditions.strength):
+            return scale, shift, None
+        s = scale.new_tensor(conditions.strength)[:, None]
+        slope = self.plain_scale / self.plain_deviation
+        return s * scale, s * shift + (1 - s) * (self.plain_shift - slope * self.plain_mean), (1 - s) * slope
+
+    def _style(self, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """Scale and shift of strength 1, (N, C) each."""
+        if conditions.maps is not None:
+            scale, shift = conditions.maps[:, :, self.own].unbind(1)
+            return scale, shift
         shares = conditions.weights[:, :, None]  # (N, S, 1); a matrix product would be autocast
-        scale, shift, plain = (shares * self.scale).sum(1), (shares * self.shift).sum(1), None
+        scale, shift = (shares * self.scale).sum(1), (shares * self.shift).sum(1)
         if conditions.stroke is not None:
             larger = shares * conditions.stroke[:, :, None]
             scale, shift = scale + (larger * self.stroke_scale).sum(1), shift + (larger * self.stroke_shift).sum(1)
-        if any(s != 1 for s in conditions.strength):
-            s = scale.new_tensor(conditions.strength)[:, None]
-            slope = self.plain_scale / self.plain_deviation
-            scale, shift = s * scale, s * shift + (1 - s) * (self.plain_shift - slope * self.plain_mean)
-            plain = (1 - s) * slope
-        return scale, shift, plain
+        return scale, shift
 
     def _by_place(self, x: Tensor, places: Places, masks: Tensor) -> Tensor:
         """A picture (1, C, H, W), each part normalised by its own statistics; masks (R, 1, H, W)."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..device import channels_last
 from ..errors import WeightsError
 from .model_file import read_model_file, write_model_file
-from .norm import ConditionalNorm, Conditions, Places
+from .norm import PER_STYLE, ConditionalNorm, Conditions, Places
 from .padding import reflection_pad
 
 STRIDE = 4
@@ -84,11 +84,15 @@ class Transformer(nn.Module):
         self.residual = nn.ModuleList([convolution(4 * w, 4 * w, 3) for _ in range(2 * config.blocks)])
         self.up = nn.ModuleList([convolution(4 * w, 2 * w, 3), convolution(2 * w, w, 3)])
         self.last = nn.Conv2d(w, 3, 9)
-        self.down_norms = nn.ModuleList([ConditionalNorm(c, styles) for c in widths])
-        self.residual_norms = nn.ModuleList(
-            [ConditionalNorm(4 * w, styles, relu=i % 2 == 0) for i in range(2 * config.blocks)]
-        )
-        self.up_norms = nn.ModuleList([ConditionalNorm(c, styles) for c in (2 * w, w)])
+        channels = (*widths, *(4 * w,) * (2 * config.blocks), 2 * w, w)
+        added = range(4, 4 + 2 * config.blocks, 2)  # of a residual branch the last norm has no ReLU
+        norms = [
+            ConditionalNorm(c, styles, relu=i not in added, first=sum(channels[:i])) for i, c in enumerate(channels)
+        ]
+        self.down_norms, self.residual_norms = nn.ModuleList(norms[:3]), nn.ModuleList(norms[3:-2])
+        self.up_norms = nn.ModuleList(norms[-2:])
+        self.channels = sum(channels)
+        """Of all norms together."""
 
     def forward(self, image: Tensor, conditions: Conditions | Places) -> Tensor:
         """Paint.
@@ -122,6 +126,20 @@ class Transformer(nn.Module):
         x = shuffle(F.conv2d(x, last_kernel(self.last.weight)))
         assert self.last.bias is not None
         return torch.sigmoid(x[:, :, :height, :width] + self.last.bias[:, None, None])
+
+    @torch.no_grad()
+    def begin_as(self, known: "Transformer") -> None:
+        """Take over what a trained network of the same shape knows: convolutions, plain maps and, by name, styles.
+
+        A style that it does not know begins as the mean of its styles.
+        """
+        own, theirs = self.state_dict(), known.state_dict()
+        rows = [known.config.styles.index(s) if s in known.config.styles else None for s in self.config.styles]
+        for key, value in own.items():
+            if key.rpartition(".")[2] not in PER_STYLE:
+                value.copy_(theirs[key])
+            elif rows:
+                value.copy_(torch.stack([theirs[key].mean(0) if i is None else theirs[key][i] for i in rows]))
 
     def inner_weights(self) -> list[Tensor]:
         """The weights of all 3x3 convolutions."""

@@ -35,7 +35,7 @@ class ModelInfo:
     Parameters
     ----------
     name, kind : str
-        What the user calls it; which sort of network it is ("encoder").
+        What the user calls it; which sort of network it is ("encoder", "transformer").
     file : str
         The file's name, in the package if there is no `url`, else in `model_dir()`.
     licence, description : str
@@ -78,6 +78,9 @@ MODELS = {
     m.name: m
     for m in (
         ModelInfo("compact", "encoder", "compact.safetensors", "MIT", "small VGG distilled from VGG-19; bundled"),
+        ModelInfo(
+            "palette", "transformer", "palette.safetensors", "MIT", "paints in the built-in styles at once; bundled"
+        ),
         ModelInfo(
             "vgg16",
             "encoder",

@@ -20,7 +20,7 @@ from .optimize import (
 from .output import OutputOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions, TextureOutputOptions
-from .train import TrainFeedforwardOptions, TrainOptions, TrainPaintersOptions, TrainStyleOptions
+from .train import TrainArbitraryOptions, TrainFeedforwardOptions, TrainOptions, TrainPaintersOptions, TrainStyleOptions
 
 __all__ = [
     "ITERATIONS",
@@ -39,6 +39,7 @@ __all__ = [
     "StylizeOptions",
     "TextureOptions",
     "TextureOutputOptions",
+    "TrainArbitraryOptions",
     "TrainEncoderOptions",
     "TrainFeedforwardOptions",
     "TrainOptions",

@@ -10,13 +10,15 @@ from ..errors import OptionError
 from ..ranges import Range
 from .optimize import LOOK, NETWORK, OptimizeOptions
 
-Method = Literal["auto", "optimize", "feedforward"]
+Method = Literal["auto", "optimize", "feedforward", "arbitrary"]
+ONE_PASS: tuple[Method, ...] = ("feedforward", "arbitrary")
+"""The methods that paint in one pass."""
 
 HEEDED = (
     *("method", "model", "quality", "size", "scale", "strict_size", "strength", "style_weights", "style_scale"),
     *("keep_colours", "colour_space", "mask_feather", "seed", "device", "precision", "compile", "offline"),
 )
-"""The options that the method `feedforward` heeds; the others are of the optimisation."""
+"""The options that the methods which paint in one pass heed; the others are of the optimisation."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,20 @@ class StylizeOptions(OptimizeOptions):
     method: Annotated[
         Method,
         Doc(
-            "`optimize`: any style, best quality. `feedforward`: learnt styles, at once. `auto`: by the quality; "
-            "`draft` takes a network where one has learnt the style."
+            "`optimize`: any style, best quality. `feedforward`: learnt styles, at once. `arbitrary`: any style, at "
+            "once. `auto`: by the quality; `draft` takes a network where one can paint the style."
         ),
         LOOK,
     ] = "auto"
     model: Annotated[
         str | None,
         tyro.conf.arg(metavar="FILE"),
-        Doc("The network of `feedforward`: a model file of your own, its styles then given by name; else `palette`."),
+        Doc("A network of your own: a model file. The styles that it has learnt are given by name; else `palette`."),
         NETWORK,
     ] = None
     strength: Annotated[
         float,
-        Doc("How far to go from the photo to the style: 0 the photo, 1 the style; to 1.5 by `feedforward`."),
+        Doc("How far to go from the photo to the style: 0 the photo, 1 the style; to 1.5 by a network."),
         Range(0, 1.5),
         LOOK,
     ] = 1.0
@@ -47,14 +49,15 @@ class StylizeOptions(OptimizeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model is not None and self.method == "optimize":
-            raise OptionError("--model is for the method feedforward; leave out one of --model and --method")
-        if self.method == "feedforward" or self.model is not None:
+            raise OptionError("--model is for the methods of one pass; leave out one of --model and --method")
+        if self.method in ONE_PASS or self.model is not None:
             others = self.only_of_optimize
             if others:
-                raise OptionError(f"the method feedforward has no --{others[0]}; leave out one of them")
+                raise OptionError(f"a network that paints in one pass has no --{others[0]}; leave out one of them")
         elif self.strength > 1 and (self.method == "optimize" or self.quality != "draft"):
             raise OptionError(
-                f"--strength is {self.strength:g}; beyond 1 goes only the method feedforward: add --quality draft"
+                f"--strength is {self.strength:g}; beyond 1 goes only a network that paints in one pass: add "
+                "--quality draft"
             )
 
     @property

@@ -58,6 +58,12 @@ class TrainOptions:
 class TrainPaintersOptions(TrainOptions):
     """What a feed-forward network learns from: the loss of its paintings."""
 
+    style_rate: Annotated[
+        float,
+        Doc("Learning rate of what a style has of its own: the norms' scales and shifts (Adam)."),
+        Range(0),
+        STEPS,
+    ] = 0.01
     style_loss: Annotated[
         Literal["moments", "gram"], Doc("Distance to the style: Wasserstein of the moments, or Gatys'."), LOSS
     ] = "moments"
@@ -100,6 +106,11 @@ class TrainFeedforwardOptions(TrainPaintersOptions):
         tuple[str, ...],
         Doc("Built-in names, pictures, style files, or folders of these; `all` is every built-in style."),
     ]
+    base: Annotated[
+        str | None,
+        tyro.conf.arg(name="from", metavar="FILE"),
+        Doc("A network to begin with, of the same width and blocks: `palette`, or a model file of your own."),
+    ] = None
     width: Annotated[int, Doc("Channels behind the first convolution; 32 is the paper's."), Range(4, 128), STEPS] = 16
     blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
 
@@ -118,7 +129,7 @@ class TrainStyleOptions(TrainPaintersOptions):
         str, tyro.conf.arg(name="from", metavar="FILE"), Doc("The network: `palette`, or a model file of your own.")
     ] = "palette"
     steps: Annotated[int, Doc("Steps in all."), Range(1), STEPS] = 150
-    small_rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0), STEPS] = 0.02
+    style_rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0), STEPS] = 0.02
     warm_up: Annotated[int, Doc("Steps over which the rate rises."), Range(0), STEPS] = 5
     decay: Annotated[float, Doc("Last part of the steps, over which the rate falls to 0."), Range(0, 1), STEPS] = 0.5
     average: Annotated[
@@ -127,4 +138,27 @@ class TrainStyleOptions(TrainPaintersOptions):
     checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 50
     sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 50
     rate: Annotated[tyro.conf.Suppress[float], Doc("Of convolutions, which do not learn here.")] = 0.0
+    small_rate: Annotated[tyro.conf.Suppress[float], Doc("Of the rest, which does not learn here.")] = 0.0
     identity: Annotated[tyro.conf.Suppress[float], Doc("Strength 0 is what it is in the network.")] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArbitraryOptions(TrainPaintersOptions):
+    """How a network for any style is trained."""
+
+    paintings: Annotated[tuple[Path, ...], Doc("Folders with paintings to learn styles from, searched to any depth.")]
+    base: Annotated[
+        str | None,
+        tyro.conf.arg(name="from", metavar="FILE"),
+        Doc("A feed-forward network whose convolutions it begins with: `palette`, or a model file of your own."),
+    ] = None
+    width: Annotated[int, Doc("Channels behind the first convolution."), Range(4, 128), STEPS] = 16
+    blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
+    hidden: Annotated[int, Doc("Width of the network that predicts the norms."), Range(8, 2048), STEPS] = 192
+    own: Annotated[
+        float,
+        Doc("Share of pictures that are paintings, in their own style, which must come back."),
+        Range(0, 0.9),
+        LOSS,
+    ] = 0.05
+    mixed: Annotated[float, Doc("Share of pictures painted in a blend of two styles."), Range(0, 1), LOSS] = 0.15

@@ -3,17 +3,21 @@
 import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
 from ..device import Compute, choose_compute
 from ..errors import OptionError
-from ..models.networks import learnt_styles, load_network
+from ..models.arbitrary import load_arbitrary
+from ..models.networks import ARBITRARY, learnt_styles, load_network, network_kind
+from ..models.transformer import Transformer
 from ..models.tuning import fastest
 from ..models.weights import find_model, load_encoder
 from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
+from .arbitrary import ArbitraryStylizer
 from .colours import ColourKeeper
 from .feedforward import FeedforwardStylizer, style_name
 from .gatys import GatysStylizer
@@ -48,7 +52,7 @@ def compute_of(options: OptimizeOptions) -> Compute:
 
 def choose_method(
     options: OptimizeOptions, styles: Sequence[Tensor | StyleTarget | NamedStyle]
-) -> Literal["optimize", "feedforward"]:
+) -> Literal["optimize", "feedforward", "arbitrary"]:
     """The method that the options come to for those styles, the regions' included; why, where `draft` cannot have it.
 
     Raises
@@ -58,7 +62,14 @@ def choose_method(
     """
     if not isinstance(options, StylizeOptions):
         return "optimize"
-    if options.method == "feedforward" or options.model is not None:
+    if options.model is not None:
+        method = "arbitrary" if network_kind(options.model) == ARBITRARY else "feedforward"
+        if options.method not in ("auto", method):
+            raise OptionError(f"--model {options.model} is a network of the method {method}, not {options.method}")
+        return method
+    if options.method == "arbitrary":
+        raise OptionError("the method arbitrary takes a network of your own: add --model FILE")
+    if options.method == "feedforward":
         return "feedforward"
     if options.method == "auto" and options.quality == "draft":
         learnt = learnt_styles(None)
@@ -69,7 +80,7 @@ def choose_method(
         why = f"--{others[0]} is of the optimisation" if others else "no network has learnt the style"
         log.info("%s: draft optimises, with fewer steps", why)
     if options.strength > 1:
-        raise OptionError(f"--strength is {options.strength:g}; beyond 1 goes only the method feedforward")
+        raise OptionError(f"--strength is {options.strength:g}; beyond 1 goes only a network that paints in one pass")
     return "optimize"
 
 
@@ -93,13 +104,18 @@ def choose_stylizer(
     """
     compute = compute_of(options)
     stylizer: Stylizer
-    if choose_method(options, [*styles, *(r.style for r in regions)]) == "feedforward":
+    method = choose_method(options, [*styles, *(r.style for r in regions)])
+    if method == "feedforward":
         assert isinstance(options, StylizeOptions)
         net, picture = load_network(options.model)
-        compute.network(net)
-        if options.precision == "auto":
-            compute = fastest(net, compute)
-        stylizer = FeedforwardStylizer(net, styles, options, compute, picture)
+        stylizer = FeedforwardStylizer(net, styles, options, compute_for(net, options, compute), picture)
+    elif method == "arbitrary":
+        assert isinstance(options, StylizeOptions)
+        assert options.model is not None
+        any_style, _ = load_arbitrary(Path(options.model))
+        encoder = load_encoder(choose_encoder_name(options), offline=options.offline)
+        compute = compute_for(any_style.transformer, options, compute)
+        stylizer = ArbitraryStylizer(any_style, styles, options, encoder, compute)
     else:
         painted = [s for s in styles if not isinstance(s, NamedStyle)]
         assert len(painted) == len(styles), "names that only a network knows are for that network"
@@ -111,6 +127,12 @@ def choose_stylizer(
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
+
+
+def compute_for(net: Transformer, options: OptimizeOptions, compute: Compute) -> Compute:
+    """The precision that a network is fastest in, where the options leave it open."""
+    compute.network(net)
+    return fastest(net, compute) if options.precision == "auto" else compute
 
 
 def choose_texture(

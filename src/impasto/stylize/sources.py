@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
+from ..models.networks import ARBITRARY, network_kind
 from ..options import STARTS, OptimizeOptions, StylizeOptions
 from ..style.builtin import builtin_names, load_builtin
 from ..style.target import StyleTarget
@@ -53,8 +54,8 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor 
 def resolve_learnt(
     source: StyleSource, model: str | None, max_megapixels: float = 200.0
 ) -> Tensor | StyleTarget | NamedStyle:
-    """The same, but that text is the name of a style which the network `model` has learnt, if there is one."""
-    if model is None:
+    """The same, but that text is the name of a style which the network `model` has learnt, if it has learnt any."""
+    if model is None or network_kind(model) == ARBITRARY:
         return resolve_style(source, max_megapixels)
     if not isinstance(source, str):
         raise StyleError("the styles of a network of your own are given by name")

@@ -4,13 +4,14 @@ import csv
 import logging
 import time
 from contextlib import closing, nullcontext
+from typing import Any
 
 from ..errors import TrainingError
-from ..options import TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
+from ..options import TrainArbitraryOptions, TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
 from ..train.distill import train_encoder
-from ..train.feedforward import FeedforwardRecipe
 from ..train.loop import Training, train
-from ..train.start import sample_sheet, start_style_training, start_training
+from ..train.painters import PaintersRecipe
+from ..train.start import sample_sheet, start_arbitrary_training, start_style_training, start_training
 from .progress import bar, start_logging
 from .stopping import Stop
 from .training_log import TrainingLog
@@ -18,12 +19,12 @@ from .training_log import TrainingLog
 log = logging.getLogger(__name__)
 
 SMOOTHING = 0.97
-SAMPLES = (4, 8)
-"""Photographs and styles on a sheet of samples."""
+SAMPLES = 4
+"""Photographs on a sheet of samples."""
 
 
-def follow_feedforward(o: TrainFeedforwardOptions | TrainStyleOptions) -> None:
-    """Train a feed-forward network, or more styles in one; a row of OUT.csv every 50 steps, sheets of samples.
+def follow_painter(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions) -> None:
+    """Train a network that paints, or more styles in one; a row of OUT.csv every 50 steps, sheets of samples.
 
     Raises
     ------
@@ -37,14 +38,14 @@ def follow_feedforward(o: TrainFeedforwardOptions | TrainStyleOptions) -> None:
         o.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
-    training = start_style_training(o) if isinstance(o, TrainStyleOptions) else start_training(o)
+    training = begin(o)
     recipe = training.recipe
-    assert isinstance(recipe, FeedforwardRecipe)
-    photos, styles = recipe.photos, recipe.net.config.styles
+    assert isinstance(recipe, PaintersRecipe)
+    photos = recipe.photos
     skipped = f", {photos.skipped} files skipped" if photos.skipped else ""
     first = training.fabric.is_global_zero
     if first:
-        log.info("%d styles, %d photographs%s, on %s", len(styles), len(photos), skipped, recipe.compute)
+        log.info("%s, %d photographs%s, on %s", recipe.what, len(photos), skipped, recipe.compute)
     with Stop() as stop, TrainingLog(o.out, 50, training.step) if first else nullcontext() as book:
         _follow(training, recipe, stop, book)
         asked = stop.taken()
@@ -56,10 +57,15 @@ def follow_feedforward(o: TrainFeedforwardOptions | TrainStyleOptions) -> None:
         log.info("%s: trained", o.out)
 
 
-def _follow(training: Training, recipe: FeedforwardRecipe, stop: Stop, book: TrainingLog | None) -> None:
-    o, names = training.options, recipe.net.config.styles
-    shown = range(0, len(names), max(1, len(names) // SAMPLES[1]))[: SAMPLES[1]]
-    photos = recipe.sample(SAMPLES[0])
+def begin(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions) -> Training:
+    """The training of what the options are for, resumed if they say so."""
+    if isinstance(o, TrainArbitraryOptions):
+        return start_arbitrary_training(o)
+    return start_style_training(o) if isinstance(o, TrainStyleOptions) else start_training(o)
+
+
+def _follow(training: Training, recipe: PaintersRecipe[Any], stop: Stop, book: TrainingLog | None) -> None:
+    o, photos = training.options, recipe.sample(SAMPLES)
     with bar("figures") as progress, closing(train(training)) as steps:
         task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")
         for step in steps:
@@ -68,7 +74,7 @@ def _follow(training: Training, recipe: FeedforwardRecipe, stop: Stop, book: Tra
                 progress.update(task, completed=step.step, figures=book.step(step))
                 if o.sample_every and (step.step % o.sample_every == 0 or step.step == o.steps):
                     with training.averaged():
-                        book.sheet(sample_sheet(recipe.net, photos, recipe.compute, shown), step.step)
+                        book.sheet(sample_sheet(recipe, photos), step.step)
             if stop.asked is not None:
                 break
 

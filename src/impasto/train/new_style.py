@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..device import Compute
 from ..errors import TrainingError
-from ..models.norm import Conditions
+from ..models.norm import PER_STYLE, Conditions
 from ..models.transformer import Transformer, TransformerConfig, save_transformer
 from ..models.vgg import VGG
 from ..options import TrainStyleOptions
@@ -23,8 +23,6 @@ from .feedforward import STROKES, FeedforwardRecipe, Styles
 
 log = logging.getLogger(__name__)
 
-PER_STYLE = ("scale", "shift", "stroke_scale", "stroke_shift")
-"""What a norm has for each style."""
 TRIED_PHOTOS = 4
 """Photographs that are painted in every known style, to find the nearest."""
 

@@ -18,20 +18,24 @@ class Optimisers:
     ----------
     convolutions : iterable of Tensor
         The weights (O, I, h, w) that Muon trains, each as a matrix (O, I h w).
-    others : iterable of Tensor
-        What Adam trains.
-    rates : (float, float)
-        Muon's and Adam's learning rates.
+    rate : float
+        Muon's learning rate.
+    others : sequence of (iterable of Tensor, float)
+        What Adam trains, each group with its learning rate.
     """
 
-    def __init__(self, convolutions: Iterable[Tensor], others: Iterable[Tensor], rates: tuple[float, float]):
-        self.weights, self.others, self.rates = list(convolutions), list(others), rates
+    def __init__(self, convolutions: Iterable[Tensor], rate: float, *others: tuple[Iterable[Tensor], float]):
+        self.weights = list(convolutions)
+        groups = [(list(tensors), r) for tensors, r in others]
+        self.others = [t for tensors, _ in groups for t in tensors]
+        self.rates = {"muon": [rate], "adam": [r for tensors, r in groups if tensors]}
         self.matrices = [nn.Parameter(w.data.contiguous().flatten(1)) for w in self.weights]  # Muon takes matrices only
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         if self.matrices:
-            muon = torch.optim.Muon(self.matrices, lr=rates[0], weight_decay=0, adjust_lr_fn="match_rms_adamw")
+            muon = torch.optim.Muon(self.matrices, lr=rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
             self.optimisers["muon"] = muon
-        self.optimisers["adam"] = torch.optim.Adam(self.others, lr=rates[1], betas=(0.9, 0.99))
+        each = [{"params": tensors, "lr": r} for tensors, r in groups if tensors]
+        self.optimisers["adam"] = torch.optim.Adam(each, betas=(0.9, 0.99))
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -45,9 +49,9 @@ class Optimisers:
 
     def step(self, factor: float) -> None:
         """One step along the gradients, the rates times `factor`."""
-        for name, rate in zip(("muon", "adam"), self.rates, strict=True):
-            if name in self.optimisers:
-                self.optimisers[name].param_groups[0]["lr"] = rate * factor
+        for name, optimiser in self.optimisers.items():
+            for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * factor
         for w, m in zip(self.weights, self.matrices, strict=True):
             assert w.grad is not None
             m.data.copy_(w.data.reshape(m.shape))

@@ -1,6 +1,7 @@
-"""From options to a training of a feed-forward network, and its sheets of samples."""
+"""From options to a training of a network that paints, and its sheets of samples."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,15 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..device import Compute
+from ..errors import TrainingError
+from ..models.arbitrary import ArbitraryConfig, ArbitraryNetwork
 from ..models.networks import load_network
-from ..models.norm import Conditions
 from ..models.transformer import Transformer, TransformerConfig
+from ..models.vgg import VGG
 from ..models.weights import load_encoder
-from ..options import TrainFeedforwardOptions, TrainPaintersOptions, TrainStyleOptions
+from ..options import TrainArbitraryOptions, TrainFeedforwardOptions, TrainPaintersOptions, TrainStyleOptions
+from .arbitrary import ArbitraryRecipe
 from .data import PictureBank, find_pictures, read_exclude
-from .feedforward import STROKES, FeedforwardRecipe, Styles, style_and_content_layers
+from .distance import style_and_content_layers
+from .feedforward import STROKES, FeedforwardRecipe, Styles
 from .loop import Training, compute_on, start_fabric
 from .new_style import NewStyleRecipe
+from .painters import PaintersRecipe
 from .styles import measure_styles
 
 MOST_SIDE = 512
@@ -28,16 +34,44 @@ GAP = 2
 def start_training(o: TrainFeedforwardOptions) -> Training:
     """A training as the options say, resumed if they say so, in every process of it; raises as `prepare`."""
 
-    def begin(styles: Styles, *world: Any) -> FeedforwardRecipe:
+    def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> FeedforwardRecipe:
+        styles = styles_of(o, o.styles, encoder, compute)
         net = Transformer(TransformerConfig(tuple(styles), o.width, o.blocks))
         net.initialise(torch.Generator().manual_seed(o.seed))
-        return FeedforwardRecipe(net, o, styles, *world)
+        if o.base is not None:
+            net.begin_as(known_network(o.base, o.width, o.blocks))
+        return FeedforwardRecipe(net, o, styles, photos, encoder, compute)
 
-    return prepare(o, o.styles, begin)
+    return prepare(o, begin)
 
 
-def prepare(o: TrainPaintersOptions, names: Sequence[str], begin: Callable[..., FeedforwardRecipe]) -> Training:
-    """The training of a recipe, which `begin` makes of styles, photographs, encoder and compute.
+def start_style_training(o: TrainStyleOptions) -> Training:
+    """A training of new styles as the options say, resumed if they say so; raises as `prepare`."""
+    known, _ = load_network(o.base)
+
+    def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> NewStyleRecipe:
+        return NewStyleRecipe(known, o, styles_of(o, o.paintings, encoder, compute), photos, encoder, compute)
+
+    return prepare(o, begin)
+
+
+def start_arbitrary_training(o: TrainArbitraryOptions) -> Training:
+    """A training of a network for any style as the options say, resumed if they say so; raises as `prepare`."""
+
+    def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> ArbitraryRecipe:
+        paintings = pictures_of(o.paintings, o.exclude)
+        layers = {k: encoder.width(k) for k in style_and_content_layers(encoder)[0]}
+        net = ArbitraryNetwork(ArbitraryConfig(encoder.digest, layers, o.width, o.blocks, o.hidden))
+        net.initialise(torch.Generator().manual_seed(o.seed))
+        if o.base is not None:
+            net.begin_as(known_network(o.base, o.width, o.blocks))
+        return ArbitraryRecipe(net, o, paintings, photos, encoder, compute)
+
+    return prepare(o, begin)
+
+
+def prepare(o: TrainPaintersOptions, begin: Callable[[PictureBank, VGG, Compute], PaintersRecipe[Any]]) -> Training:
+    """The training of a recipe, which `begin` makes of photographs, encoder and compute.
 
     Raises
     ------
@@ -48,28 +82,37 @@ def prepare(o: TrainPaintersOptions, names: Sequence[str], begin: Callable[..., 
     compute = compute_on(fabric, o)
     encoder = load_encoder(o.encoder, offline=o.offline)
     compute.network(encoder)
-    layers, _ = style_and_content_layers(encoder)
-    sizes = [round(o.picture * o.style_scale * k) for k in STROKES]
-    styles = measure_styles(names, encoder, compute, sizes, layers)
-    photos = PictureBank(find_pictures(o.photos, read_exclude(o.exclude) if o.exclude else []), MOST_SIDE)
-    training = Training(begin(styles, photos, encoder, compute), o, fabric)
+    training = Training(begin(pictures_of(o.photos, o.exclude), encoder, compute), o, fabric)
     if o.resume:
         training.restore()
     return training
 
 
-def start_style_training(o: TrainStyleOptions) -> Training:
-    """A training of new styles as the options say, resumed if they say so; raises as `prepare`."""
-    known, _ = load_network(o.base)
-    return prepare(o, o.paintings, lambda styles, *world: NewStyleRecipe(known, o, styles, *world))
+def known_network(base: str, width: int, blocks: int) -> Transformer:
+    """The trained network that a training begins with; TrainingError if it is of another shape."""
+    net, _ = load_network(base)
+    if (net.config.width, net.config.blocks) != (width, blocks):
+        raise TrainingError(
+            f"--from {base} is a network of --width {net.config.width} --blocks {net.config.blocks}; give the same"
+        )
+    return net
 
 
-def sample_sheet(net: Transformer, photos: Tensor, compute: Compute, columns: Sequence[int]) -> Tensor:
+def pictures_of(folders: Sequence[Path], exclude: Path | None) -> PictureBank:
+    """All pictures of some folders, but for those of a list; TrainingError if there are none."""
+    return PictureBank(find_pictures(folders, read_exclude(exclude) if exclude else []), MOST_SIDE)
+
+
+def styles_of(o: TrainPaintersOptions, names: Sequence[str], encoder: VGG, compute: Compute) -> Styles:
+    """What the loss aims at, for each of some styles; errors as `measure_styles`."""
+    layers, _ = style_and_content_layers(encoder)
+    return measure_styles(names, encoder, compute, [round(o.picture * o.style_scale * k) for k in STROKES], layers)
+
+
+def sample_sheet(recipe: PaintersRecipe[Any], photos: Tensor) -> Tensor:
     """A sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings of them."""
-    rows = [photos]
-    with torch.no_grad(), compute.autocast():
-        for i in columns:
-            conditions = Conditions.of(torch.full((len(photos),), i), len(net.config.styles))
-            rows.append(net(compute.picture(photos), conditions).float().cpu())
+    x = recipe.compute.picture(photos)
+    with torch.no_grad():
+        rows = [photos, *(recipe.paint(x, conditions).cpu() for conditions in recipe.shown(len(photos)))]
     framed = [F.pad(r, (0, GAP, 0, GAP), value=1.0) for r in rows]
     return torch.cat([torch.cat(list(r), 2) for r in framed], 1)[None]

@@ -59,4 +59,4 @@ def optimisers_of(student: Student, o: TrainEncoderOptions) -> Optimisers:
     """Muon for the encoder's convolutions, Adam for its heads, norms, biases and the hints."""
     weights = [conv.weight for _, conv in student.vgg.convolutions()]
     mine = {id(w) for w in weights}
-    return Optimisers(weights, [p for p in student.parameters() if id(p) not in mine], (o.rate, o.head_rate))
+    return Optimisers(weights, o.rate, ([p for p in student.parameters() if id(p) not in mine], o.head_rate))

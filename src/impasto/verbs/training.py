@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from typing_extensions import Doc
 
-from ..options import TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
+from ..options import TrainArbitraryOptions, TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
 from .show import say
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -32,9 +32,21 @@ class TrainFeedforward:
     options: Annotated[TrainFeedforwardOptions, Flat]
 
     def __call__(self) -> None:
-        from ..tools.training import follow_feedforward
+        from ..tools.training import follow_painter
 
-        follow_feedforward(self.options)
+        follow_painter(self.options)
+
+
+@dataclass(frozen=True)
+class TrainArbitrary:
+    """Train a network that paints any photograph in any style at once."""
+
+    options: Annotated[TrainArbitraryOptions, Flat]
+
+    def __call__(self) -> None:
+        from ..tools.training import follow_painter
+
+        follow_painter(self.options)
 
 
 @dataclass(frozen=True)
@@ -44,9 +56,9 @@ class TrainStyle:
     options: Annotated[TrainStyleOptions, Flat]
 
     def __call__(self) -> None:
-        from ..tools.training import follow_feedforward
+        from ..tools.training import follow_painter
 
-        follow_feedforward(self.options)
+        follow_painter(self.options)
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class Train:
     verb: (
         Annotated[TrainFeedforward, tyro.conf.subcommand("feedforward")]
         | Annotated[TrainStyle, tyro.conf.subcommand("style")]
+        | Annotated[TrainArbitrary, tyro.conf.subcommand("arbitrary")]
         | Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
         | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
     )

@@ -1,0 +1,165 @@
+"""Training of the network for any style: paintings instead of a list of styles, and two more things to learn.
+
+Ghiasi, Lee, Kudlur, Dumoulin, Shlens 2017. The loss is that of `painters`. Every style is a part of a painting, as
+large or as small as chance has it, so that few paintings are many styles; some are a blend of two. And a painting in
+its own style must come back as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..device import Compute
+from ..models.arbitrary import ArbitraryNetwork, StyleSummary, conditions_of, save_arbitrary
+from ..models.norm import Conditions
+from ..models.vgg import VGG
+from ..options import TrainArbitraryOptions
+from ..style.statistics import raw_moments
+from .data import PictureBank
+from .distance import Distance
+from .painters import Drawn, PaintersRecipe
+
+PART, PART_ZOOM = 256, (0.6, 1.25)
+"""Side of the parts of paintings, in pixels, and how much they are enlarged."""
+CALIBRATION = 256
+"""Parts of paintings that tell what styles differ by."""
+SHOWN = 8
+"""Styles on a sheet of samples."""
+
+
+@dataclass(frozen=True)
+class ArbitraryDrawn(Drawn):
+    """A picture of a batch, in a style that is a part of a painting, or a blend of two.
+
+    Parameters
+    ----------
+    parts : Tensor
+        (K, 3, P, P), the parts of paintings.
+    share : float
+        Of the first of them.
+    own : bool
+        Whether the photograph is the style's own painting.
+    moments : dict of str to Tensor
+        Layer -> raw moments (1, C + 1, C + 1) of the style.
+    """
+
+    parts: Tensor
+    share: float
+    own: bool
+    moments: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def back(self) -> bool:
+        """Whether the photograph itself must come back."""
+        return self.plain or self.own
+
+
+class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
+    """The network, paintings and photographs.
+
+    Parameters
+    ----------
+    net : ArbitraryNetwork
+        The network.
+    options : TrainArbitraryOptions
+        How it is trained.
+    paintings, photos : PictureBank
+        What it is trained on.
+    encoder : VGG
+        The frozen network of the loss, and what measures styles.
+    compute : Compute
+        Device and precision.
+    """
+
+    def __init__(
+        self,
+        net: ArbitraryNetwork,
+        options: TrainArbitraryOptions,
+        paintings: PictureBank,
+        photos: PictureBank,
+        encoder: VGG,
+        compute: Compute,
+    ):
+        super().__init__(net, net.transformer, options, 1, photos, encoder, compute)
+        self.arbitrary, self.own, self.mixed, self.paintings = net, options.own, options.mixed, paintings
+        rng = np.random.default_rng((options.seed, 5))
+        parts = [self.measure(torch.stack([self.part(rng)])) for _ in range(CALIBRATION)]
+        for layer, summary in net.summaries.items():
+            assert isinstance(summary, StyleSummary)
+            summary.calibrate(torch.cat([m[layer] for m in parts]))
+
+    @property
+    def net(self) -> ArbitraryNetwork:
+        """The network."""
+        return self.arbitrary
+
+    @property
+    def what(self) -> str:
+        """What styles it learns from, in words."""
+        return f"{len(self.paintings)} paintings"
+
+    def part(self, rng: np.random.Generator) -> Tensor:
+        """A part of a painting, (3, P, P)."""
+        return self.paintings.crop(rng, PART, PART_ZOOM)
+
+    @torch.no_grad()
+    def measure(self, parts: Tensor) -> dict[str, Tensor]:
+        """Layer -> raw moments of parts of paintings (N, 3, P, P), on the device."""
+        with self.compute.autocast():
+            features = self.encoder(self.compute.picture(parts), self.layers)
+        return {k: raw_moments(f) for k, f in features.items()}
+
+    def draw(self, step: int, pictures: Sequence[int]) -> dict[int, ArbitraryDrawn]:
+        """Some pictures of a step's batch, by their numbers, their styles measured."""
+        drawn = {i: self.picture(step, i) for i in pictures}
+        moments = self.measure(torch.cat([d.parts for d in drawn.values()]))
+        first = 0
+        for d in drawn.values():
+            for k, m in moments.items():
+                d.moments[k] = torch.lerp(m[first + len(d.parts) - 1], m[first], d.share)[None]
+            first += len(d.parts)
+        return drawn
+
+    def picture(self, step: int, i: int) -> ArbitraryDrawn:
+        """The picture number i of a step."""
+        photo, rng = self.photograph(step, i)
+        plain, own, mixed = rng.random() < self.options.identity, rng.random() < self.own, rng.random() < self.mixed
+        parts = torch.stack([self.part(rng) for _ in range(2 if mixed and not own else 1)])
+        if own and not plain:
+            side = self.options.crop
+            top, left = (int(v) for v in rng.integers(max(1, PART - side + 1), size=2))
+            photo = parts[0, :, top : top + side, left : left + side]
+        return ArbitraryDrawn(photo, 0, bool(plain), parts, float(rng.random()) if len(parts) > 1 else 1.0, bool(own))
+
+    def conditions(self, drawn: Sequence[ArbitraryDrawn]) -> Conditions:
+        """How the network shall paint them, on the device."""
+        maps = self.arbitrary.maps({k: torch.cat([d.moments[k] for d in drawn]) for k in self.layers})
+        return conditions_of(maps, tuple(0.0 if d.plain else 1.0 for d in drawn))
+
+    def style_losses(self, layer: str, moments: Tensor, drawn: Sequence[ArbitraryDrawn]) -> Tensor:
+        """(N,), how far a layer's raw moments (N, C + 1, C + 1) of the paintings are from their styles'."""
+        targets = torch.cat([d.moments[layer] for d in drawn])
+        distance = Distance(self.encoder, layer, targets, self.options.style_loss)
+        return distance(moments, torch.arange(len(drawn)))
+
+    @torch.no_grad()
+    def shown(self, count: int) -> list[Conditions]:
+        """What a sheet of samples shows: some paintings' styles, each for `count` photographs."""
+        rng = np.random.default_rng((self.options.seed, 6))
+        maps = self.arbitrary.maps(self.measure(torch.stack([self.part(rng) for _ in range(SHOWN)])))
+        return [conditions_of(m.expand(count, -1, -1), 1.0) for m in maps.split(1)]
+
+    def write(self, net: nn.Module, path: Path, step: int) -> None:
+        """Write the network as a model file."""
+        assert isinstance(net, ArbitraryNetwork)
+        save_arbitrary(net, path, training=self.account(step), licence="MIT")
+
+    def account(self, step: int) -> dict[str, Any]:
+        """How the network was trained, for its file."""
+        known = {"recipe": "impasto train arbitrary", "paintings": len(self.paintings)}
+        return {**known, **super().account(step)}

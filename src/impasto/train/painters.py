@@ -1,0 +1,279 @@
+"""The loss that networks which paint are trained with, whatever they know of a style.
+
+Johnson, Alahi, Fei-Fei 2016: content, style and total variation through a frozen encoder. Every style loss is relative
+to its style, so it says the same of all of them; and each style's content weight settles where the content stays as far
+from the photograph as was asked for. So no weight has to be guessed for a style.
+
+Two more losses. A share of the pictures is painted with strength 0, and compared with the photograph itself: what the
+norms' plain maps are learnt from (`models.norm`). And a picture that is moved a little, with a little noise, must be
+painted alike: the loss against flicker.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..device import Compute, channels_last
+from ..models.norm import PER_STYLE, Conditions
+from ..models.padding import reflection_pad
+from ..models.transformer import Transformer
+from ..models.vgg import VGG
+from ..options import TrainPaintersOptions
+from ..style.losses import content_loss, content_spread, total_variation
+from ..style.statistics import raw_moments
+from .data import PictureBank
+from .distance import style_and_content_layers
+from .move import moved
+from .optimisers import Optimisers
+
+MARGIN = 8
+"""Pixels by which paintings are continued before the encoder sees them, as in `optimize`."""
+ZOOM = (0.8, 2.0)
+"""How much photographs are enlarged."""
+IDENTITY_WEIGHT = 20.0
+"""Weight of the mean squared difference to the photograph where that is what must come back."""
+FOLLOW = 0.1
+"""How far the statistics of strength 0 go towards those of a step."""
+STABILITY_EVERY, MOST_NOISE = 4, 0.03
+"""One picture in so many is painted a second time, moved, with noise of up to that deviation."""
+SPREAD_PHOTOS, LEAST_SPREAD = 32, 0.1
+"""Photographs whose content features' mean spread is taken, and the least share of it that a photograph has."""
+FIRST_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT = 0.05, 0.005, 0.5
+"""Of the content: where it begins, and between what it settles."""
+BALANCE_RATE, BALANCE_FROM = 0.02, 300
+"""How fast a content weight follows, a picture of its style, and from which step on."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture of a batch.
+
+    Parameters
+    ----------
+    photo : Tensor
+        (3, S, S), in [0, 1].
+    style : int
+        Which content weight is its.
+    plain : bool
+        Whether it is painted with strength 0.
+    """
+
+    photo: Tensor
+    style: int
+    plain: bool
+
+    @property
+    def back(self) -> bool:
+        """Whether the photograph itself must come back."""
+        return self.plain
+
+
+D = TypeVar("D", bound=Drawn)
+
+
+class PaintersRecipe(ABC, Generic[D]):
+    """A network that paints, and the photographs.
+
+    Parameters
+    ----------
+    net : nn.Module
+        The network: (picture, conditions) -> painting. What of it requires no gradient does not learn.
+    transformer : Transformer
+        The image transformation network that it is, or has.
+    options : TrainPaintersOptions
+        How it is trained.
+    styles : int
+        How many content weights there are.
+    photos : PictureBank
+        What it is trained on.
+    encoder : VGG
+        The frozen network of the loss.
+    compute : Compute
+        Device and precision.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        transformer: Transformer,
+        options: TrainPaintersOptions,
+        styles: int,
+        photos: PictureBank,
+        encoder: VGG,
+        compute: Compute,
+    ):
+        self.options, self.photos, self.encoder, self.compute = options, photos, encoder, compute
+        self.layers, self.content_layer = style_and_content_layers(encoder)
+        self.whole, self.transformer, self.styles = channels_last(net.to(compute.device)), transformer, styles
+        inner = [w for w in transformer.inner_weights() if w.requires_grad]
+        shared = [p for n, p in transformer.named_parameters() if n.rpartition(".")[2] not in PER_STYLE]
+        known, mine = ({id(p) for p in tensors} for tensors in (shared, inner))
+        learning = [p for p in net.parameters() if p.requires_grad and p.numel() and id(p) not in mine]
+        others = [p for p in learning if id(p) in known], [p for p in learning if id(p) not in known]
+        self.optimisers = Optimisers(
+            inner, options.rate, *zip(others, (options.small_rate, options.style_rate), strict=True)
+        )
+        self.content_weights = torch.full((styles,), FIRST_WEIGHT)
+        if options.content_weight is not None:
+            self.content_weights.fill_(options.content_weight)
+
+    @cached_property
+    def least_spread(self) -> float:
+        """What a photograph's content features count as spread out at least: some crops are of one colour."""
+        photos = self.compute.picture(self.sample(SPREAD_PHOTOS))
+        with torch.no_grad(), self.compute.autocast():
+            features = self.encoder(reflection_pad(photos, MARGIN), [self.content_layer])[self.content_layer]
+        return LEAST_SPREAD * float(content_spread(features.float()).mean())
+
+    @property
+    def net(self) -> nn.Module:
+        """The network."""
+        return self.whole
+
+    @property
+    @abstractmethod
+    def what(self) -> str:
+        """What styles it learns from, in words."""
+
+    @abstractmethod
+    def draw(self, step: int, pictures: Sequence[int]) -> dict[int, D]:
+        """Some pictures of a step's batch, by their numbers."""
+
+    @abstractmethod
+    def conditions(self, drawn: Sequence[D]) -> Conditions:
+        """How the network shall paint them, on the device."""
+
+    @abstractmethod
+    def style_losses(self, layer: str, moments: Tensor, drawn: Sequence[D]) -> Tensor:
+        """(N,), how far a layer's raw moments (N, C + 1, C + 1) of the paintings are from their styles'."""
+
+    def photograph(self, step: int, i: int) -> tuple[Tensor, np.random.Generator]:
+        """The photograph number i of a step, and the source of what else is to be chosen for it."""
+        rng = np.random.default_rng((self.options.seed, 1, step, i))
+        photo = self.photos.crop(rng, self.options.crop, ZOOM)
+        return photo.flip(2) if rng.random() < 0.5 else photo, rng
+
+    def sample(self, count: int) -> Tensor:
+        """Photographs (N, 3, S, S), the same at every step of every run with that seed."""
+        rng = np.random.default_rng((self.options.seed, 4))
+        return torch.stack([self.photos.crop(rng, self.options.crop, (1.0, 1.5)) for _ in range(count)])
+
+    def loss(self, step: int, pictures: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the pictures' losses; the sums of their terms, and of each style's content and count."""
+        drawn = self.draw(step, pictures)
+        back = [d for d in drawn.values() if d.back]
+        styled = {i: d for i, d in drawn.items() if not d.back}
+        total = torch.zeros((), device=self.compute.device)
+        found = dict.fromkeys(("style", "content", "tv", "styled", "stability", "identity"), total)
+        found |= {k: torch.zeros(self.styles) for k in ("contents", "counts")}  # the same in every process
+        self.net.train()
+        if styled:
+            x = self.compute.picture(torch.stack([d.photo for d in styled.values()]))
+            y = self.paint(x, self.conditions(list(styled.values())))
+            total, terms = self._styled(x, y, list(styled.values()))
+            found |= terms
+            tried = [(k, d) for k, (i, d) in enumerate(styled.items()) if i % STABILITY_EVERY == 0]
+            for k, d in tried if self.options.stability else ():
+                rng = np.random.default_rng((self.options.seed, 3, step, list(styled)[k]))
+                flicker = STABILITY_EVERY * self.options.stability * self._stability(x[k], y[k], d, rng)
+                found["stability"] = found["stability"] + flicker
+                total = total + flicker
+        if back:
+            x = self.compute.picture(torch.stack([d.photo for d in back]))
+            y = self.paint(x, self.conditions(back))
+            found["identity"] = IDENTITY_WEIGHT * (y - x).square().mean() * len(back)
+            total = total + found["identity"]
+        self.net.eval()
+        found["seen"] = self.transformer.seen()
+        return total, found
+
+    def paint(self, x: Tensor, conditions: Conditions) -> Tensor:
+        """The network's painting, float32."""
+        with self.compute.autocast():
+            return self.net(x, conditions).float()
+
+    def _styled(self, x: Tensor, y: Tensor, drawn: Sequence[D]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Style, content and total variation of paintings y of photographs x."""
+        index = torch.tensor([d.style for d in drawn])
+        with self.compute.autocast():
+            features = self.encoder(reflection_pad(y, MARGIN), dict.fromkeys((*self.layers, self.content_layer)))
+            with torch.no_grad():
+                photo = self.encoder(reflection_pad(x, MARGIN), [self.content_layer])[self.content_layer]
+        each = [self.style_losses(k, raw_moments(features[k]), drawn) for k in self.layers]
+        style = torch.stack(each).mean(0)  # (N,)
+        content = content_loss(features[self.content_layer], photo, self.least_spread)
+        weights = self.content_weights[index].to(content)
+        found = {
+            "style": style.sum(),
+            "content": content.sum(),
+            "tv": self.options.tv_weight * total_variation(y).sum(),
+            "styled": torch.tensor(float(len(index))),
+        }
+        total = found["style"] + (weights * content).sum() + found["tv"]
+        for k, v in (("contents", content.detach().cpu()), ("counts", torch.ones(len(index)))):
+            found[k] = torch.zeros(self.styles).index_add_(0, index, v.float())
+        return total, found
+
+    def _stability(self, x: Tensor, y: Tensor, drawn: D, rng: np.random.Generator) -> Tensor:
+        """How otherwise a photograph (3, S, S) is painted when moved: the mean square over the painting's variance."""
+        (before, after), inside = moved(torch.stack([x, y.detach()])[:, None], rng)
+        noise = torch.from_numpy(rng.standard_normal(tuple(before.shape), dtype=np.float32)).to(before)
+        before = self.compute.picture(before + float(rng.uniform(0, MOST_NOISE)) * noise)
+        again = self.paint(before, self.conditions([drawn]))
+        difference = (again - after)[..., inside:-inside, inside:-inside]
+        return difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
+
+    def after(self, step: int, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Let the content weights follow; the figures are means a styled picture."""
+        if self.optimisers.weights:
+            self.transformer.normalise()
+        if "seen" in sums:
+            self.transformer.follow(sums["seen"], FOLLOW)
+        counts, contents = sums.get("counts"), sums.get("contents")
+        if counts is not None and contents is not None and step > BALANCE_FROM and self.options.content_weight is None:
+            excess = contents / counts.clamp(min=1) / self.options.content - 1
+            change = BALANCE_RATE * counts * excess.clamp(-1, 1)
+            self.content_weights = (self.content_weights * change.exp()).clamp(LEAST_WEIGHT, MOST_WEIGHT)
+        n = max(1.0, float(sums.get("styled", 0.0)))
+        shown = {k: float(sums.get(k, 0.0)) / n for k in ("style", "content", "tv", "stability")}
+        shown["identity"] = float(sums.get("identity", 0.0)) / self.options.batch
+        shown["content_weight"] = math.exp(float(self.content_weights.clamp(min=1e-9).log().mean()))
+        return shown
+
+    def state_dict(self) -> dict[str, Any]:
+        """The content weights."""
+        return {"content_weights": self.content_weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        self.content_weights = state["content_weights"]
+
+    @abstractmethod
+    def shown(self, count: int) -> list[Conditions]:
+        """What a sheet of samples shows: some styles, each for `count` photographs; the same at every step."""
+
+    @abstractmethod
+    def write(self, net: nn.Module, path: Path, step: int) -> None:
+        """Write the network as a model file."""
+
+    def account(self, step: int) -> dict[str, Any]:
+        """How the network was trained, for its file."""
+        o = self.options
+        return {
+            "steps": step,
+            "batch": o.batch,
+            "crop": o.crop,
+            "photographs": len(self.photos),
+            "encoder": self.encoder.name,
+            "style_loss": o.style_loss,
+            "content": o.content,
+            "picture": o.picture,
+        }
