@@ -8,10 +8,10 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
 from .transformer import Transformer, load_transformer
-from .weights import MODELS, find_model
+from .weights import find_model
 
 PALETTE = "palette"
-"""The name of the bundled network, which has learnt every built-in style, where one is bundled."""
+"""The name of the bundled network, which has learnt every built-in style."""
 TRANSFORMER, ARBITRARY = "transformer", "arbitrary"
 """The kinds of networks that paint: in learnt styles, in any style."""
 PICTURE = 512
@@ -27,8 +27,6 @@ def network_path(model: str | None) -> Path:
 
 def learnt_styles(model: str | None) -> tuple[str, ...]:
     """The styles that a network has learnt; none if there is no such network."""
-    if model is None and PALETTE not in MODELS:
-        return ()
     path = network_path(model)
     return _styles(path, path.stat().st_mtime_ns) if path.is_file() else ()
 
