@@ -1,4 +1,4 @@
-"""How good an arbitrary-style network's paintings are: held-out photographs in the styles of held-out paintings, judged.
+"""How good an arbitrary-style network is: held-out photographs in the styles of held-out paintings, judged.
 
 Figures are over the photo's own (see `impasto.tools.metrics`). A sheet of the judged pictures can be written.
 """
