@@ -166,3 +166,20 @@ def test_a_file_that_does_not_fit(tmp_path: Path, config: dict[str, object]) -> 
     write_model_file(path, "transformer", config, network().state_dict(), licence="MIT")
     with pytest.raises(WeightsError, match="does not hold an image transformation network"):
         load_transformer(path)
+
+
+def test_it_begins_as_a_known_network() -> None:
+    """Convolutions and plain maps are the known one's; styles go by name, and an unknown one is their mean."""
+    known = Transformer(TransformerConfig(("a", "b"), 4, 1))
+    known.initialise(torch.Generator().manual_seed(1))
+    for i, p in enumerate(known.parameters()):
+        p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
+    net = Transformer(TransformerConfig(("b", "new"), 4, 1))
+    net.begin_as(known)
+    x = torch.rand(1, 3, 16, 20)
+    for own, theirs in (([1.0, 0.0], [0.0, 1.0]), ([0.0, 1.0], [0.5, 0.5])):
+        for strength in (0.0, 1.0):
+            painted, expected = (
+                n(x, Conditions(torch.tensor([w]), (strength,))) for n, w in ((net, own), (known, theirs))
+            )
+            torch.testing.assert_close(painted, expected)

@@ -1,5 +1,6 @@
 """The Stylizer for any style: what each control does, measured on a small network that was never trained."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from torch import Tensor
 
 import impasto
 from impasto.cli import main
-from impasto.errors import OptionError, StyleError
+from impasto.errors import OptionError, StyleError, WeightsError
 from impasto.image.io import read_image, read_record, write_image
 from impasto.image.picture import Picture
 from impasto.models.arbitrary import ArbitraryConfig, ArbitraryNetwork, StyleSummary, save_arbitrary
 from impasto.models.vgg import STYLE_LAYERS
-from impasto.models.weights import load_encoder
+from impasto.models.weights import find_model, load_encoder
 from impasto.options import StylizeOptions
 from impasto.style.builtin import builtin_names, load_builtin
 from impasto.stylize.arbitrary import ArbitraryStylizer
@@ -83,6 +84,18 @@ def test_controls(paint: Callable[..., Tensor], content: Tensor) -> None:
     assert torch.equal(paint("udnie", mask=mask, mask_feather=1.0)[..., 60:], content[..., 60:])
 
 
+def test_strokes_larger_than_the_style_are_said(
+    paint: Callable[..., Tensor], photo: Callable[[str, int], Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "impasto")
+    coffee = photo("coffee", 128)
+    paint(coffee, style_scale=1.0)
+    assert not caplog.text
+    largest = paint(coffee, style_scale=2.0)
+    assert "strokes are 0.67 times as large as asked for at this size: the style has 128 pixels at most" in caplog.text
+    assert torch.equal(largest, paint(coffee, style_scale=4.0))
+
+
 def test_a_painting_is_measured_once_for_many_photographs(
     model: Path, content: Tensor, photo: Callable[[str, int], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +131,10 @@ def test_on_the_command_line(
 def test_options_that_will_not_do(paint: Callable[..., Tensor], content: Tensor) -> None:
     with pytest.raises(OptionError, match="takes a network of your own: add --model FILE"):
         impasto.stylize(content, "udnie", method="arbitrary", size=96)
+    with pytest.raises(WeightsError, match="there is no such model file"):
+        impasto.stylize(content, content, model="typo.safetensors", size=96)
+    with pytest.raises(WeightsError, match="holds the kind 'encoder' of network, which does not paint"):
+        impasto.stylize(content, content, model=str(find_model("compact").path), size=96)
     with pytest.raises(OptionError, match="is a network of the method arbitrary, not feedforward"):
         paint("udnie", method="feedforward")
     with pytest.raises(OptionError, match="paints in one pass has no --tv-weight"):

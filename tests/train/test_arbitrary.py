@@ -116,6 +116,14 @@ def test_what_is_drawn(small: Brief) -> None:
     assert torch.equal(first.photo, first.parts[0])
 
 
+def test_crops_larger_than_parts(small: Brief) -> None:
+    """The parts of paintings are then as large, so that a painting in its own style is of the crops' size."""
+    recipe = recipe_of(small(crop=96, own=0.5))
+    drawn = [recipe.picture(step, 0) for step in range(8)]
+    assert {d.own for d in drawn} == {True, False}
+    assert {d.photo.shape for d in drawn} == {(3, 96, 96)}
+
+
 def test_a_style_is_at_no_distance_from_itself(small: Brief) -> None:
     recipe = recipe_of(small(mixed=0.0))
     drawn = list(recipe.draw(0, range(4)).values())
@@ -135,6 +143,7 @@ def test_it_begins_as_a_network_of_learnt_styles(small: Brief, brief: Callable[.
     recipe = recipe_of(small(base=str(o.out)))
     known = start_training(brief(out=o.out, base=str(o.out))).recipe.net
     torch.testing.assert_close(recipe.transformer.last.weight, known.last.weight)  # type: ignore[union-attr]
+    assert recipe.account(1)["from"] == str(o.out)
     with pytest.raises(TrainingError, match="is a network of --width 4 --blocks 1; give the same"):
         start_arbitrary_training(small(base=str(o.out), width=8))
 

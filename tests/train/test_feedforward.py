@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from impasto.errors import StyleError, TrainingError
-from impasto.models.norm import Conditions
+from impasto.models.norm import PER_STYLE, Conditions
 from impasto.models.transformer import load_transformer
 from impasto.options import TrainFeedforwardOptions
 from impasto.style.builtin import builtin_names, load_builtin
 from impasto.train.feedforward import STROKES, FeedforwardRecipe
-from impasto.train.loop import train
+from impasto.train.loop import Training, train
 from impasto.train.start import sample_sheet, start_training
 from impasto.train.styles import find_styles
 
@@ -85,6 +85,42 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
         near, far = (recipe.distances[layer](own, len(STROKES) * torch.tensor(i) + middle) for i in ((0, 1), (1, 0)))
         assert near.abs().max() < 0.02
         assert far.min() > 10 * near.abs().max()
+
+
+def test_what_learns_at_which_rate(brief: Brief) -> None:
+    """Convolutions by Muon; what styles differ by, and the rest, each at a rate of its own by Adam."""
+    recipe = recipe_of(brief(rate=0.5, small_rate=0.25, style_rate=0.125))
+    names = {id(p): n for n, p in recipe.net.named_parameters()}
+    recipe.optimisers.zero_grad()
+    recipe.optimisers.step(0.5)
+    (muon,) = recipe.optimisers.optimisers["muon"].param_groups
+    rest, styles = recipe.optimisers.optimisers["adam"].param_groups
+    assert (muon["lr"], rest["lr"], styles["lr"]) == (0.25, 0.125, 0.0625)
+    assert {names[id(p)].rpartition(".")[2] for p in styles["params"]} == set(PER_STYLE)
+    assert {names[id(p)].rpartition(".")[2] for p in rest["params"]} == {"weight", "bias", "plain_scale", "plain_shift"}
+    assert len(recipe.optimisers.parameters) == len(names)
+
+
+def test_it_goes_on_from_a_known_network(brief: Brief, tmp_path: Path) -> None:
+    known = brief(out=tmp_path / "known.safetensors", steps=2)
+    for _ in train(start_training(known)):
+        pass
+    net, _ = load_transformer(known.out)
+    again = recipe_of(brief(base=str(known.out), styles=("great-wave", "udnie")))
+    x = torch.rand(1, 3, 32, 32)
+    expected = net(x, Conditions.of(torch.tensor([1]), 2))
+    torch.testing.assert_close(again.net.eval()(x, Conditions.of(torch.tensor([0]), 2)), expected)
+    assert again.account(1)["from"] == str(known.out)
+    with pytest.raises(TrainingError, match="is a network of --width 4 --blocks 1; give the same"):
+        start_training(brief(base=str(known.out), width=8))
+
+
+def test_more_processes_than_pictures(brief: Brief) -> None:
+    class Two:
+        world_size, global_rank = 2, 1
+
+    with pytest.raises(TrainingError, match="--batch is 1 for 2 processes"):
+        Training(recipe_of(brief(batch=2)), brief(batch=1), Two())  # type: ignore[arg-type]
 
 
 def test_the_sample_sheet(brief: Brief) -> None:

@@ -24,6 +24,9 @@ from .transformer import Transformer, TransformerConfig
 LEAST_VARIANCE = 1e-4
 """Added to variances before their logarithm is taken; features are of the order of one."""
 
+LARGEST = {"width": 256, "blocks": 64, "hidden": 4096, "directions": 16}
+"""What a file may ask for."""
+
 
 @dataclass(frozen=True)
 class ArbitraryConfig:
@@ -45,9 +48,9 @@ class ArbitraryConfig:
 
     encoder: str
     layers: dict[str, int]
-    width: int = 16
-    blocks: int = 5
-    hidden: int = 192
+    width: int
+    blocks: int
+    hidden: int
     directions: int = 2
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,10 +60,12 @@ class ArbitraryConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ArbitraryConfig":
         """The inverse of `to_dict`; KeyError, TypeError or ValueError if it is not that."""
-        layers = {str(k): int(c) for k, c in values["layers"].items()}
-        numbers = {k: int(values[k]) for k in ("width", "blocks", "hidden", "directions")}
-        if not layers or not all(1 <= n <= 4096 for n in (*layers.values(), *numbers.values())):
+        layers = {str(k): int(c) for k, c in dict(values["layers"]).items()}
+        numbers = {k: int(values[k]) for k in LARGEST}
+        if not layers or not all(1 <= numbers[k] <= most for k, most in LARGEST.items()):
             raise ValueError("its numbers are out of range")
+        if not all(1 <= c <= 4096 for c in layers.values()):
+            raise ValueError("its layers' channels are out of range")
         return cls(str(values["encoder"]), layers, **numbers)
 
 
@@ -149,7 +154,7 @@ class ArbitraryNetwork(nn.Module):
         return self.transformer(image, conditions)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He's initialisation; every style begins with the same maps, those of a new image transformation network."""
+        """He's initialisation; every style begins with nearly the same maps, those of a new transformation network."""
         self.transformer.initialise(generator)
         linear = [m for m in self.predict if isinstance(m, nn.Linear)]
         for m in linear:
@@ -164,7 +169,7 @@ class ArbitraryNetwork(nn.Module):
         linear[-1].bias.data.copy_(torch.cat([scales, torch.zeros_like(scales)]))
 
     def begin_as(self, net: Transformer) -> None:
-        """Take over a trained network's convolutions and plain maps; every style begins as the mean of its styles."""
+        """Take over a trained network's convolutions and plain maps; styles begin nearly as the mean of its styles."""
         self.transformer.begin_as(net)
         last = self.predict[-1]
         assert isinstance(last, nn.Linear)

@@ -103,21 +103,31 @@ def read_model_file(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Te
     WeightsError
         If the file is missing, damaged, or not a model file of that kind.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such model file")
+    metadata = read_metadata(path)
+    config = _check_metadata(path, metadata, kind)
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            config = _check_metadata(path, metadata, kind)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged or not a model file: {error}") from error
     return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
 
 
-def _check_metadata(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a model file of any kind; WeightsError if the file is missing, damaged, or none of ours."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such model file")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or not a model file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a model file of ours: its metadata has no format {FORMAT!r}")
+    return metadata
+
+
+def _check_metadata(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
     if metadata.get("kind") != kind:
         raise WeightsError(f"{path} holds the kind {metadata.get('kind')!r} of network, not {kind!r}")
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
+from .model_file import read_metadata
 from .transformer import Transformer, load_transformer
 from .weights import find_model
 
@@ -42,13 +43,18 @@ def _styles(path: Path, _time: int) -> tuple[str, ...]:
 
 
 def network_kind(model: str | None) -> str:
-    """What sort of network a name or path stands for, TRANSFORMER where that cannot be told."""
+    """What sort of network a name or path stands for, TRANSFORMER or ARBITRARY.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or of something that does not paint.
+    """
     path = network_path(model)
-    try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("kind", TRANSFORMER)
-    except (SafetensorError, OSError):
-        return TRANSFORMER  # loading it will say what is wrong
+    kind = read_metadata(path).get("kind", "")
+    if kind not in (TRANSFORMER, ARBITRARY):
+        raise WeightsError(f"{path} holds the kind {kind!r} of network, which does not paint")
+    return kind
 
 
 def load_network(model: str | None) -> tuple[Transformer, int]:

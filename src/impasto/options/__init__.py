@@ -20,7 +20,14 @@ from .optimize import (
 from .output import OutputOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions, TextureOutputOptions
-from .train import TrainArbitraryOptions, TrainFeedforwardOptions, TrainOptions, TrainPaintersOptions, TrainStyleOptions
+from .train import (
+    TrainArbitraryOptions,
+    TrainFeedforwardOptions,
+    TrainLearntOptions,
+    TrainOptions,
+    TrainPaintersOptions,
+    TrainStyleOptions,
+)
 
 __all__ = [
     "ITERATIONS",
@@ -42,6 +49,7 @@ __all__ = [
     "TrainArbitraryOptions",
     "TrainEncoderOptions",
     "TrainFeedforwardOptions",
+    "TrainLearntOptions",
     "TrainOptions",
     "TrainPaintersOptions",
     "TrainStyleOptions",

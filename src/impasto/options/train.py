@@ -56,23 +56,17 @@ class TrainOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPaintersOptions(TrainOptions):
-    """What a feed-forward network learns from: the loss of its paintings."""
+    """What a network that paints learns from: the loss of its paintings."""
 
     style_rate: Annotated[
         float,
-        Doc("Learning rate of what a style has of its own: the norms' scales and shifts (Adam)."),
+        Doc("Learning rate of what styles differ by: the norms' scales and shifts, or what predicts them (Adam)."),
         Range(0),
         STEPS,
     ] = 0.01
     style_loss: Annotated[
         Literal["moments", "gram"], Doc("Distance to the style: Wasserstein of the moments, or Gatys'."), LOSS
     ] = "moments"
-    style_scale: Annotated[
-        float, Doc("Size of the brush strokes: the style's size as a multiple of the picture's."), Range(0.1, 8), LOSS
-    ] = 1.0
-    picture: Annotated[
-        int, Doc("Long side of the pictures that the network shall be best at."), Range(64, 4096, "px"), LOSS
-    ] = 512
     content: Annotated[
         float,
         Doc("How far from the photograph the content may be; each style's content weight settles so that it is."),
@@ -90,33 +84,45 @@ class TrainPaintersOptions(TrainOptions):
     stability: Annotated[
         float, Doc("Weight of the loss against flicker: what is moved must be painted alike."), Range(0), LOSS
     ] = 0.5
-    strokes: Annotated[
-        float, Doc("Share of pictures painted with strokes of another size, half to twice as large."), Range(0, 1), LOSS
-    ] = 0.4
     identity: Annotated[
         float, Doc("Share of pictures on which the network learns to give the photograph back."), Range(0, 0.9), LOSS
     ] = 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFeedforwardOptions(TrainPaintersOptions):
+class TrainLearntOptions(TrainPaintersOptions):
+    """How networks learn styles one by one."""
+
+    base: Annotated[
+        str | None,
+        tyro.conf.arg(name="from", metavar="FILE"),
+        Doc("A network to begin with, of the same width and blocks: `palette`, or a model file of your own."),
+    ] = None
+    style_scale: Annotated[
+        float, Doc("Size of the brush strokes: the style's size as a multiple of the picture's."), Range(0.1, 8), LOSS
+    ] = 1.0
+    picture: Annotated[
+        int, Doc("Long side of the pictures that the network shall be best at."), Range(64, 4096, "px"), LOSS
+    ] = 512
+    strokes: Annotated[
+        float, Doc("Share of pictures painted with strokes of another size, half to twice as large."), Range(0, 1), LOSS
+    ] = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFeedforwardOptions(TrainLearntOptions):
     """How a feed-forward network is trained: one network, one or many styles."""
 
     styles: Annotated[
         tuple[str, ...],
         Doc("Built-in names, pictures, style files, or folders of these; `all` is every built-in style."),
     ]
-    base: Annotated[
-        str | None,
-        tyro.conf.arg(name="from", metavar="FILE"),
-        Doc("A network to begin with, of the same width and blocks: `palette`, or a model file of your own."),
-    ] = None
     width: Annotated[int, Doc("Channels behind the first convolution; 32 is the paper's."), Range(4, 128), STEPS] = 16
     blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStyleOptions(TrainPaintersOptions):
+class TrainStyleOptions(TrainLearntOptions):
     """How a network that has learnt styles learns more of them: by its norms' scales and shifts alone."""
 
     paintings: Annotated[
@@ -154,6 +160,7 @@ class TrainArbitraryOptions(TrainPaintersOptions):
     ] = None
     width: Annotated[int, Doc("Channels behind the first convolution."), Range(4, 128), STEPS] = 16
     blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
+    encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
     hidden: Annotated[int, Doc("Width of the network that predicts the norms."), Range(8, 2048), STEPS] = 192
     own: Annotated[
         float,

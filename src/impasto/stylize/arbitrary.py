@@ -1,9 +1,10 @@
 """`arbitrary`: a network paints any photograph in any style in one pass.
 
 Its norms' scales and shifts are predicted from the style's moments (`models.arbitrary`). A style is measured at the
-size that its strokes shall have, so any stroke is to be had, and several styles blend as moments do.
+size that its strokes shall have, up to its own size, and several styles blend as moments do.
 """
 
+import logging
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -17,6 +18,8 @@ from ..options import StylizeOptions
 from ..style.target import StyleTarget, blend
 from .one_pass import OnePassStylizer
 from .protocol import NamedStyle
+
+log = logging.getLogger(__name__)
 
 
 class ArbitraryStylizer(OnePassStylizer["MeasuredStyle"]):
@@ -65,29 +68,36 @@ class ArbitraryStylizer(OnePassStylizer["MeasuredStyle"]):
             raise StyleError(f"style {style.name!r} is known to another network alone; give its picture")
         if isinstance(style, StyleTarget):
             style.check(self.encoder)
-        return MeasuredStyle(style, self.encoder, self.compute)
+        return MeasuredStyle(style, self.encoder, self.compute, tuple(self.net.config.layers))
 
     def conditions(
         self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
     ) -> Conditions:
         """The maps that the network predicts for the blend of the styles' moments."""
         moments = [style.at(round(scale * long)) for style, scale in zip(styles, scales, strict=True)]
-        mixed = {k: v.to(self.compute.device) for k, v in blend(moments, shares).items()}
-        return conditions_of(self.net.maps(mixed), self.options.strength)
+        return conditions_of(self.net.maps(blend(moments, shares)), self.options.strength)
 
 
 class MeasuredStyle:
     """A style that is measured at each size once."""
 
-    def __init__(self, style: Tensor | StyleTarget, encoder: VGG, compute: Compute):
-        self.style, self.encoder, self.compute = style, encoder, compute
+    def __init__(self, style: Tensor | StyleTarget, encoder: VGG, compute: Compute, layers: tuple[str, ...]):
+        self.style, self.encoder, self.compute, self.layers = style, encoder, compute, layers
         self.known: dict[int, dict[str, Tensor]] = {}
 
     def at(self, size: int) -> dict[str, Tensor]:
-        """Layer -> raw moments (1, C + 1, C + 1), at that long side of the painting in pixels."""
+        """Layer -> raw moments (1, C + 1, C + 1) on the device, at that long side of the painting in pixels."""
         if size not in self.known:
             style = self.style
+            largest = max(style.shape[-2:]) if isinstance(style, Tensor) else style.sizes[-1]
+            if size > 1.01 * largest:
+                log.info(
+                    "strokes are %.2g times as large as asked for at this size: the style has %d pixels at most",
+                    largest / size,
+                    largest,
+                )
             if isinstance(style, Tensor):
-                style = StyleTarget.of(style, self.encoder, self.compute, (size,))
-            self.known[size] = style.at(size)
+                style = StyleTarget.of(style, self.encoder, self.compute, (size,), self.layers)
+            found = style.at(size)
+            self.known[size] = {k: found[k].to(self.compute.device) for k in self.layers}
         return self.known[size]

@@ -171,7 +171,7 @@ def load_stylizer(
     options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
     style : str or list of str, optional
-        The style, or several that blend, of those that the network has learnt.
+        The style, or several that blend: names of those that the network has learnt; any, if it paints in any.
     **changes
         Fields of StylizeOptions that differ.
 
@@ -187,7 +187,7 @@ def load_stylizer(
     >>> quick = impasto.load_stylizer("palette", style="starry-night", strength=0.7)  # doctest: +SKIP
     """
     if style is not None:
-        changes, source = {**changes, "method": "feedforward", "model": str(source)}, style
+        changes, source = {**changes, "model": str(source)}, style
     options = stylize_options(options, changes)
     return choose_stylizer(resolve_styles(source, options), options, resolve_start(options))
 

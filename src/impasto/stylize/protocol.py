@@ -96,7 +96,7 @@ class Stylizer(Protocol):
 
     @property
     def method(self) -> str:
-        """The name of that way: `optimize`, `feedforward`."""
+        """The name of that way: `optimize`, `feedforward`, `arbitrary`."""
         ...
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:

@@ -64,7 +64,7 @@ def begin(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions
     return start_style_training(o) if isinstance(o, TrainStyleOptions) else start_training(o)
 
 
-def _follow(training: Training, recipe: PaintersRecipe[Any], stop: Stop, book: TrainingLog | None) -> None:
+def _follow(training: Training, recipe: PaintersRecipe[Any, Any], stop: Stop, book: TrainingLog | None) -> None:
     o, photos = training.options, recipe.sample(SAMPLES)
     with bar("figures") as progress, closing(train(training)) as steps:
         task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")

@@ -21,11 +21,11 @@ from ..models.vgg import VGG
 from ..options import TrainArbitraryOptions
 from ..style.statistics import raw_moments
 from .data import PictureBank
-from .distance import Distance
+from .distance import Distance, metric_of
 from .painters import Drawn, PaintersRecipe
 
 PART, PART_ZOOM = 256, (0.6, 1.25)
-"""Side of the parts of paintings, in pixels, and how much they are enlarged."""
+"""Side of the parts of paintings in pixels, or that of the crops if that is larger; how much they are enlarged."""
 CALIBRATION = 256
 """Parts of paintings that tell what styles differ by."""
 SHOWN = 8
@@ -59,7 +59,7 @@ class ArbitraryDrawn(Drawn):
         return self.plain or self.own
 
 
-class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
+class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
     """The network, paintings and photographs.
 
     Parameters
@@ -86,7 +86,8 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
         compute: Compute,
     ):
         super().__init__(net, net.transformer, options, 1, photos, encoder, compute)
-        self.arbitrary, self.own, self.mixed, self.paintings = net, options.own, options.mixed, paintings
+        self.arbitrary, self.paintings, self.side = net, paintings, max(PART, options.crop)
+        self.metrics = {k: metric_of(encoder, k, options.style_loss) for k in self.layers}
         rng = np.random.default_rng((options.seed, 5))
         parts = [self.measure(torch.stack([self.part(rng)])) for _ in range(CALIBRATION)]
         for layer, summary in net.summaries.items():
@@ -105,7 +106,7 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
 
     def part(self, rng: np.random.Generator) -> Tensor:
         """A part of a painting, (3, P, P)."""
-        return self.paintings.crop(rng, PART, PART_ZOOM)
+        return self.paintings.crop(rng, self.side, PART_ZOOM)
 
     @torch.no_grad()
     def measure(self, parts: Tensor) -> dict[str, Tensor]:
@@ -128,13 +129,13 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
     def picture(self, step: int, i: int) -> ArbitraryDrawn:
         """The picture number i of a step."""
         photo, rng = self.photograph(step, i)
-        plain, own, mixed = rng.random() < self.options.identity, rng.random() < self.own, rng.random() < self.mixed
+        o = self.options
+        plain, own, mixed = (bool(rng.random() < share) for share in (o.identity, o.own, o.mixed))
         parts = torch.stack([self.part(rng) for _ in range(2 if mixed and not own else 1)])
         if own and not plain:
-            side = self.options.crop
-            top, left = (int(v) for v in rng.integers(max(1, PART - side + 1), size=2))
-            photo = parts[0, :, top : top + side, left : left + side]
-        return ArbitraryDrawn(photo, 0, bool(plain), parts, float(rng.random()) if len(parts) > 1 else 1.0, bool(own))
+            top, left = (int(v) for v in rng.integers(self.side - o.crop + 1, size=2))
+            photo = parts[0, :, top : top + o.crop, left : left + o.crop]
+        return ArbitraryDrawn(photo, 0, plain, parts, float(rng.random()) if len(parts) > 1 else 1.0, own)
 
     def conditions(self, drawn: Sequence[ArbitraryDrawn]) -> Conditions:
         """How the network shall paint them, on the device."""
@@ -144,7 +145,7 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
     def style_losses(self, layer: str, moments: Tensor, drawn: Sequence[ArbitraryDrawn]) -> Tensor:
         """(N,), how far a layer's raw moments (N, C + 1, C + 1) of the paintings are from their styles'."""
         targets = torch.cat([d.moments[layer] for d in drawn])
-        distance = Distance(self.encoder, layer, targets, self.options.style_loss)
+        distance = Distance(targets, self.metrics[layer], self.options.style_loss)
         return distance(moments, torch.arange(len(drawn)))
 
     @torch.no_grad()
@@ -161,5 +162,6 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn]):
 
     def account(self, step: int) -> dict[str, Any]:
         """How the network was trained, for its file."""
-        known = {"recipe": "impasto train arbitrary", "paintings": len(self.paintings)}
-        return {**known, **super().account(step)}
+        o = self.options
+        known = {"recipe": "impasto train arbitrary", "from": o.base, "paintings": len(self.paintings)}
+        return {**known, **super().account(step), "own": o.own, "mixed": o.mixed}

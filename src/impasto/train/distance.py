@@ -11,31 +11,32 @@ LAYERS = {"vgg16": (("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "relu3_3")}
 """Encoder -> its style layers and its content layer, where they are not Gatys': Johnson's of VGG-16."""
 
 
+def metric_of(encoder: VGG, layer: str, loss: str) -> Tensor | None:
+    """What a layer's moments are measured with behind its head, by `moments` or `gram`; None without a head."""
+    return head_metric(encoder, layer) if loss == "gram" else covariance_metric(encoder, layer)
+
+
 class Distance:
     """How far a layer's moments are from those of styles.
 
     Parameters
     ----------
-    encoder : VGG
-        Whose layer it is.
-    layer : str
-        Which one.
     targets : Tensor
         (M, C + 1, C + 1), the raw moments of M styles, on the device.
+    metric : Tensor or None
+        `metric_of` the layer and the loss.
     loss : "moments" or "gram"
         Wasserstein, or Gatys'.
     """
 
-    def __init__(self, encoder: VGG, layer: str, targets: Tensor, loss: str):
-        self.gram = targets if loss == "gram" else None
-        self.metric = head_metric(encoder, layer)
-        self.wanted = None if loss == "gram" else MomentsTarget.of(targets, covariance_metric(encoder, layer))
+    def __init__(self, targets: Tensor, metric: Tensor | None, loss: str):
+        self.targets, self.metric = targets, metric
+        self.wanted = None if loss == "gram" else MomentsTarget.of(targets, metric)
 
     def __call__(self, moments: Tensor, index: Tensor) -> Tensor:
         """(N,), of raw moments (N, C + 1, C + 1) to the styles numbered by `index` (N,)."""
         if self.wanted is None:
-            assert self.gram is not None
-            return gram_loss(moments, self.gram[index.to(self.gram.device)], self.metric)
+            return gram_loss(moments, self.targets[index.to(self.targets.device)], self.metric)
         return moments_loss(moments, self.wanted.pick(index.cpu()))
 
 

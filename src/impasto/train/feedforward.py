@@ -17,9 +17,9 @@ from ..device import Compute
 from ..models.norm import Conditions
 from ..models.transformer import Transformer, save_transformer
 from ..models.vgg import VGG
-from ..options import TrainPaintersOptions
+from ..options import TrainLearntOptions
 from .data import PictureBank
-from .distance import Distance
+from .distance import Distance, metric_of
 from .painters import Drawn, PaintersRecipe
 
 STROKES = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0)
@@ -38,14 +38,14 @@ class LearntDrawn(Drawn):
     stroke: int
 
 
-class FeedforwardRecipe(PaintersRecipe[LearntDrawn]):
+class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
     """The network, its styles as what the loss aims at, and the photographs.
 
     Parameters
     ----------
     net : Transformer
         The network; what of it requires no gradient does not learn.
-    options : TrainPaintersOptions
+    options : TrainLearntOptions
         How it is trained.
     styles : Styles
         What the loss aims at, for each of the network's styles.
@@ -60,7 +60,7 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn]):
     def __init__(
         self,
         net: Transformer,
-        options: TrainPaintersOptions,
+        options: TrainLearntOptions,
         styles: Styles,
         photos: PictureBank,
         encoder: VGG,
@@ -69,7 +69,11 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn]):
         super().__init__(net, net, options, len(styles), photos, encoder, compute)
         targets = [m for strokes in styles.values() for m in strokes]
         self.distances = {
-            k: Distance(encoder, k, torch.cat([m[k] for m in targets]).to(compute.device), options.style_loss)
+            k: Distance(
+                torch.cat([m[k] for m in targets]).to(compute.device),
+                metric_of(encoder, k, options.style_loss),
+                options.style_loss,
+            )
             for k in self.layers
         }
 
@@ -122,4 +126,5 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn]):
 
     def account(self, step: int) -> dict[str, Any]:
         """How the network was trained, for its file."""
-        return {"recipe": "impasto train feedforward", **super().account(step)}
+        o = self.options
+        return {"recipe": "impasto train feedforward", "from": o.base, **super().account(step), "picture": o.picture}

@@ -116,10 +116,17 @@ class Training:
         How.
     fabric : Fabric
         The processes.
+
+    Raises
+    ------
+    TrainingError
+        If there are more processes than pictures a step.
     """
 
     def __init__(self, recipe: Recipe, options: TrainOptions, fabric: "Fabric"):
         self.recipe, self.options, self.fabric = recipe, options, fabric
+        if options.batch < fabric.world_size:
+            raise TrainingError(f"--batch is {options.batch} for {fabric.world_size} processes; give each a picture")
         self.step = 0
         self.average = {k: v.detach().clone() for k, v in recipe.net.state_dict().items()}
         share = range(fabric.global_rank, options.batch, fabric.world_size)

@@ -48,8 +48,8 @@ SPREAD_PHOTOS, LEAST_SPREAD = 32, 0.1
 """Photographs whose content features' mean spread is taken, and the least share of it that a photograph has."""
 FIRST_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT = 0.05, 0.005, 0.5
 """Of the content: where it begins, and between what it settles."""
-BALANCE_RATE, BALANCE_FROM = 0.02, 300
-"""How fast a content weight follows, a picture of its style, and from which step on."""
+BALANCE_RATE, MOST_CHANGE, BALANCE_FROM = 0.02, 0.1, 300
+"""How fast a content weight follows, a picture of its style and a step at most, and from which step on."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,10 @@ class Drawn:
 
 
 D = TypeVar("D", bound=Drawn)
+Options = TypeVar("Options", bound=TrainPaintersOptions)
 
 
-class PaintersRecipe(ABC, Generic[D]):
+class PaintersRecipe(ABC, Generic[D, Options]):
     """A network that paints, and the photographs.
 
     Parameters
@@ -104,7 +105,7 @@ class PaintersRecipe(ABC, Generic[D]):
         self,
         net: nn.Module,
         transformer: Transformer,
-        options: TrainPaintersOptions,
+        options: Options,
         styles: int,
         photos: PictureBank,
         encoder: VGG,
@@ -240,7 +241,7 @@ class PaintersRecipe(ABC, Generic[D]):
         counts, contents = sums.get("counts"), sums.get("contents")
         if counts is not None and contents is not None and step > BALANCE_FROM and self.options.content_weight is None:
             excess = contents / counts.clamp(min=1) / self.options.content - 1
-            change = BALANCE_RATE * counts * excess.clamp(-1, 1)
+            change = (BALANCE_RATE * counts * excess.clamp(-1, 1)).clamp(-MOST_CHANGE, MOST_CHANGE)
             self.content_weights = (self.content_weights * change.exp()).clamp(LEAST_WEIGHT, MOST_WEIGHT)
         n = max(1.0, float(sums.get("styled", 0.0)))
         shown = {k: float(sums.get(k, 0.0)) / n for k in ("style", "content", "tv", "stability")}
@@ -275,5 +276,4 @@ class PaintersRecipe(ABC, Generic[D]):
             "encoder": self.encoder.name,
             "style_loss": o.style_loss,
             "content": o.content,
-            "picture": o.picture,
         }

@@ -15,7 +15,13 @@ from ..models.networks import load_network
 from ..models.transformer import Transformer, TransformerConfig
 from ..models.vgg import VGG
 from ..models.weights import load_encoder
-from ..options import TrainArbitraryOptions, TrainFeedforwardOptions, TrainPaintersOptions, TrainStyleOptions
+from ..options import (
+    TrainArbitraryOptions,
+    TrainFeedforwardOptions,
+    TrainLearntOptions,
+    TrainPaintersOptions,
+    TrainStyleOptions,
+)
 from .arbitrary import ArbitraryRecipe
 from .data import PictureBank, find_pictures, read_exclude
 from .distance import style_and_content_layers
@@ -33,13 +39,14 @@ GAP = 2
 
 def start_training(o: TrainFeedforwardOptions) -> Training:
     """A training as the options say, resumed if they say so, in every process of it; raises as `prepare`."""
+    known = None if o.base is None else known_network(o.base, o.width, o.blocks)
 
     def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> FeedforwardRecipe:
         styles = styles_of(o, o.styles, encoder, compute)
         net = Transformer(TransformerConfig(tuple(styles), o.width, o.blocks))
         net.initialise(torch.Generator().manual_seed(o.seed))
-        if o.base is not None:
-            net.begin_as(known_network(o.base, o.width, o.blocks))
+        if known is not None:
+            net.begin_as(known)
         return FeedforwardRecipe(net, o, styles, photos, encoder, compute)
 
     return prepare(o, begin)
@@ -57,20 +64,25 @@ def start_style_training(o: TrainStyleOptions) -> Training:
 
 def start_arbitrary_training(o: TrainArbitraryOptions) -> Training:
     """A training of a network for any style as the options say, resumed if they say so; raises as `prepare`."""
+    known = None if o.base is None else known_network(o.base, o.width, o.blocks)
 
     def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> ArbitraryRecipe:
         paintings = pictures_of(o.paintings, o.exclude)
         layers = {k: encoder.width(k) for k in style_and_content_layers(encoder)[0]}
         net = ArbitraryNetwork(ArbitraryConfig(encoder.digest, layers, o.width, o.blocks, o.hidden))
         net.initialise(torch.Generator().manual_seed(o.seed))
-        if o.base is not None:
-            net.begin_as(known_network(o.base, o.width, o.blocks))
+        if known is not None:
+            net.begin_as(known)
         return ArbitraryRecipe(net, o, paintings, photos, encoder, compute)
 
     return prepare(o, begin)
 
 
-def prepare(o: TrainPaintersOptions, begin: Callable[[PictureBank, VGG, Compute], PaintersRecipe[Any]]) -> Training:
+Begin = Callable[[PictureBank, VGG, Compute], PaintersRecipe[Any, Any]]
+"""Makes a recipe of photographs, encoder and compute."""
+
+
+def prepare(o: TrainPaintersOptions, begin: Begin) -> Training:
     """The training of a recipe, which `begin` makes of photographs, encoder and compute.
 
     Raises
@@ -103,13 +115,13 @@ def pictures_of(folders: Sequence[Path], exclude: Path | None) -> PictureBank:
     return PictureBank(find_pictures(folders, read_exclude(exclude) if exclude else []), MOST_SIDE)
 
 
-def styles_of(o: TrainPaintersOptions, names: Sequence[str], encoder: VGG, compute: Compute) -> Styles:
+def styles_of(o: TrainLearntOptions, names: Sequence[str], encoder: VGG, compute: Compute) -> Styles:
     """What the loss aims at, for each of some styles; errors as `measure_styles`."""
     layers, _ = style_and_content_layers(encoder)
     return measure_styles(names, encoder, compute, [round(o.picture * o.style_scale * k) for k in STROKES], layers)
 
 
-def sample_sheet(recipe: PaintersRecipe[Any], photos: Tensor) -> Tensor:
+def sample_sheet(recipe: PaintersRecipe[Any, Any], photos: Tensor) -> Tensor:
     """A sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings of them."""
     x = recipe.compute.picture(photos)
     with torch.no_grad():
