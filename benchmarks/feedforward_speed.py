@@ -6,7 +6,6 @@ network's are random. Passes are timed in turn, the median counts; the first pas
 stands beside. Memory is that of a fresh process: the highest resident size, less that after loading.
 """
 
-import resource
 import shlex
 import statistics
 import subprocess
@@ -83,7 +82,7 @@ class FeedforwardSpeed:
         if self.way is not None:
             run, before = self.prepared(self.way, x), resident()
             run()
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+            print(resident("VmHWM") - before)
             return
         print(f"`{shlex.join(['python', *sys.argv])}`: {torch.get_num_threads()} threads\n")
         ways = WAYS if choose_compute("cpu").low is not None else WAYS[:-1]  # without bfloat16 units it takes minutes

@@ -4,7 +4,6 @@ What counts is the highest resident size while steps are taken, less the residen
 and libraries are there by then. VGG-19 has random weights, which changes nothing of the memory.
 """
 
-import resource
 import shlex
 import subprocess
 import sys
@@ -88,12 +87,15 @@ class Memory:
             descent = Descent(objective.at(scale, content), compute.picture(content), scale, options)
             for _ in range(self.steps):
                 descent.step()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        return resident("VmHWM") - before
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory now."""
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS:"))
+def resident(which: str = "VmRSS") -> int:
+    """Bytes of this process that are in memory now, or with `VmHWM` the most that have been.
+
+    The resource module's figure for the latter begins with what the process that started this one had.
+    """
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(which + ":"))
     return int(line.split()[1]) * 1024
 
 
