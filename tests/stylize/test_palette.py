@@ -67,7 +67,7 @@ def test_strength_0_is_the_photograph(content: Tensor) -> None:
     """Through the network: no special case, so not exactly; and from there the way leads on evenly."""
     found = [paint(content, "starry-night", strength=s) for s in (0.0, 0.02, 0.5, 1.0)]
     errors = [(f - content).square().mean().item() for f in found]
-    assert -10 * math.log10(errors[1]) > 22
+    assert -10 * math.log10(errors[1]) > 20
     assert errors[0] > 0
     assert errors[1] < errors[2] < errors[3]
 
