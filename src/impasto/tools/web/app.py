@@ -1,0 +1,81 @@
+"""The application: HTTP interface and page on one engine, behind what guards them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import gradio
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from ... import __version__
+from ...options import ServeOptions
+from .docs import docs_page
+from .engine import Engine
+from .gate import Gate
+from .http import install_errors, router
+from .page import HEAD, make_page, theme
+from .security import Guard, read_key
+
+STATIC = Path(__file__).parent / "static"
+DESCRIPTION = (
+    "Paint photographs in the style of other pictures. A painting is answered at once (`POST /v1/stylize`), or put into "
+    "the queue and followed (`POST /v1/jobs`). Errors are 4xx, with the reason on one line as `error`. Where the server "
+    "was started with a key, requests carry it as `Authorization: Bearer KEY`."
+)
+
+
+def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
+    """The application.
+
+    Parameters
+    ----------
+    options : ServeOptions
+        Names and key that it is served with, and limits.
+    engine : Engine
+        What paints.
+
+    Raises
+    ------
+    OptionError
+        If the key's file is not usable.
+    """
+    key = None if options.api_key_file is None else read_key(options.api_key_file)
+    app = FastAPI(title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    install_errors(app)
+    app.include_router(router(engine))
+
+    @app.get("/healthz", tags=["health"])
+    def healthz() -> dict[str, Any]:
+        """Whether it works, and how many paintings wait."""
+        return {"status": "ok", "waiting": engine.waiting}
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    app.mount("/studio", StaticFiles(directory=STATIC))
+    uploads = engine.folder / "page"
+    uploads.mkdir(exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    page = make_page(engine)
+    events = {number: len(fn.inputs) for number, fn in page.fns.items()}
+    app = gradio.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        footer_links=[],
+        show_error=True,
+        max_file_size=int(options.max_upload * 1e6),
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=theme(),
+        head=HEAD,
+    )
+    app.add_middleware(Gate, folder=uploads, events=lambda: events)
+    hosts = [*options.allow_host, options.host]
+    app.add_middleware(Guard, hosts=hosts, key=key, max_bytes=int(options.max_upload * 1e6))
+    return app
