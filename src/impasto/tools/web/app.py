@@ -51,6 +51,17 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         """Whether it works, and how many paintings wait."""
         return {"status": "ok", "waiting": engine.waiting}
 
+    described = app.openapi
+
+    def closed() -> dict[str, Any]:
+        """The description, which says that forms have no other fields."""
+        for name, schema in (found := described())["components"]["schemas"].items():
+            if name.startswith("Body_"):
+                schema["additionalProperties"] = False
+        return found
+
+    app.openapi = closed
+
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return HTMLResponse(docs_page(app.openapi()))

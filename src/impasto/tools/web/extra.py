@@ -1,6 +1,7 @@
 """The extra `web`: whether it is installed, and its libraries told to keep to this machine before they are loaded."""
 
 import os
+import warnings
 from importlib.util import find_spec
 
 from ...errors import ImpastoError
@@ -26,3 +27,4 @@ def prepare() -> None:
         HF_HUB_OFFLINE="1",
         HF_HUB_DISABLE_TELEMETRY="1",
     )
+    warnings.filterwarnings("ignore", module=r"gradio\.")  # its own dealings with the libraries that it builds on

@@ -48,8 +48,6 @@ def form_type(control: Control) -> Any:
         limits["max_length"] = LONGEST_TEXT
     kinds: dict[str, Any] = {"flag": bool, "integer": int, "number": float, "text": str}
     kind = Literal[control.choices] if control.kind == "choice" else kinds[control.kind]
-    if control.optional and control.kind != "text":
-        kind = kind | None
     return Annotated[kind, Form(description=control.help, **limits)]
 
 
@@ -99,7 +97,7 @@ def router(engine: Engine) -> APIRouter:
         region_style: Annotated[
             list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
         ] = [],  # noqa: B006
-        mask: Annotated[UploadFile | None, File(description="Where to paint: white in this picture.")] = None,
+        mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = cast(Any, None),
     ) -> PaintRequest:
         if len(region_mask) != len(region_style):
             raise OptionError(f"{len(region_mask)} region_mask and {len(region_style)} region_style; give one for each")
@@ -112,7 +110,7 @@ def router(engine: Engine) -> APIRouter:
             tuple(style),
             tuple([await upload(f) for f in style_file]),
             tuple([(await upload(m), s) for m, s in zip(region_mask, region_style, strict=True)]),
-            None if mask is None else await upload(mask),
+            await upload(mask) if mask else None,
         )
 
     Read = Annotated[PaintRequest, Depends(read)]

@@ -51,6 +51,20 @@ def theme() -> gr.themes.Base:
         neutral_hue=gr.themes.colors.stone,
         font=["system-ui", "Segoe UI", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    ).set(
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_padding="0",
+        block_title_text_weight="600",
+        color_accent="#b8471f",
+        checkbox_label_background_fill_selected="#b8471f",
+        checkbox_label_background_fill_selected_dark="#b8471f",
+        checkbox_background_color_selected="#b8471f",
+        checkbox_background_color_selected_dark="#b8471f",
+        slider_color="#b8471f",
+        slider_color_dark="#b8471f",
     )
 
 
@@ -73,10 +87,10 @@ def make_page(engine: Engine) -> gr.Blocks:
                     show_label=False,
                     elem_id="photo",
                     buttons=[],
-                    placeholder="### Drop a photograph here\nor click to choose one",
+                    placeholder="Drop a photograph here\nor click to choose one",
                 )
                 with gr.Row(elem_id="samples"):
-                    tries = [gr.Button(f"Try {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()]
+                    tries = [gr.Button(f"Try the {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()]
                 gr.HTML(STAGE, elem_id="stage")
                 command = gr.Textbox(
                     label="As a command", buttons=["copy"], interactive=False, elem_id="command", lines=2, max_lines=6
@@ -101,10 +115,10 @@ def make_page(engine: Engine) -> gr.Blocks:
                     for _ in range(MOST_STYLES)
                 ]
                 made = {"quality": gr.Radio([(WORDS[q], q) for q in QUALITIES], value="good", label="Quality", elem_id="quality")}
-                with gr.Row(elem_id="main"):
+                with gr.Group(elem_id="main"):
                     for name in IN_VIEW:
                         changes = {"label": LABELS[name]} if name in LABELS else {}
-                        made[name] = widget(controls(StylizeOptions)[name], min_width=220, **changes)
+                        made[name] = widget(controls(StylizeOptions)[name], **changes)
                 with gr.Row(elem_id="actions"):
                     paint = gr.Button("Paint", variant="primary", elem_id="paint", size="lg")
                     cancel = gr.Button("Stop here", elem_id="cancel", size="lg")

@@ -11,6 +11,8 @@ from .controls import Control
 WIDEST_SLIDER = 8.0
 """A range up to that is a slider; a wider one is a field for a number."""
 SLIDER_STEP = 0.05
+OPEN = "by the quality and the photograph"
+"""What stands in the field of a number that may be left open."""
 WORDS = {"draft": "Draft", "good": "Good", "best": "Best"}
 
 
@@ -35,24 +37,16 @@ def widget(control: Control, **changes: Any) -> Component:
         return gr.Dropdown(choices, value="" if c.default is None else str(c.default), **shared)
     if c.low is not None and c.high is not None and not c.optional and c.high - c.low <= WIDEST_SLIDER:
         return gr.Slider(c.low, c.high, value=c.default, step=SLIDER_STEP, **shared)
-    if c.kind in ("integer", "number"):
-        return gr.Number(
-            c.default,
-            minimum=c.low,
-            maximum=c.high,
-            precision=0 if c.kind == "integer" else None,
-            step=1 if c.kind == "integer" else 0.01,
-            placeholder="by the quality or preset" if c.optional else None,
-            **shared,
-        )
-    return gr.Textbox(c.text(c.default), max_length=500, max_lines=1, **shared)
+    if c.kind in ("integer", "number") and not c.optional:
+        return gr.Number(c.default, precision=0 if c.kind == "integer" else None, step=1, **shared)
+    return gr.Textbox(c.text(c.default), max_length=500, max_lines=1, placeholder=OPEN if c.optional else None, **shared)
 
 
 def shown(control: Control, value: Any) -> Any:
     """What a widget shows for an option's value."""
     if control.kind == "choice":
         return "" if value is None else str(value)
-    if control.kind == "text":
+    if control.kind == "text" or (control.optional and control.kind in ("integer", "number")):
         return control.text(value)
     return value
 
