@@ -1,7 +1,7 @@
 """Paint the studio's thumbnails: one free photograph in each built-in style, as small JPEGs beside the page's files.
 
-    python examples/thumbnails.py                                    # by the network that has learnt the styles
-    python examples/thumbnails.py --method optimize --iterations 40  # without it
+python examples/thumbnails.py                                    # by the network that has learnt the styles
+python examples/thumbnails.py --method optimize --iterations 40  # without it
 """
 
 import argparse

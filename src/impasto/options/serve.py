@@ -40,12 +40,17 @@ class ServeOptions:
         ADDRESS,
     ] = ()
     max_upload: Annotated[float, Doc("Most that one request may carry."), Range(0.001, 4096, "MB"), LIMITS] = 40.0
-    max_megapixels: Annotated[float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001, 1e4), LIMITS] = 50.0
+    max_megapixels: Annotated[
+        float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001, 1e4), LIMITS
+    ] = 50.0
     max_size: Annotated[
         int, Doc("Most that a painting's long side may be."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), LIMITS
     ] = 2048
     max_seconds: Annotated[
-        float, Doc("Time after which a painting is stopped; what is painted by then is kept."), Range(1, 1e6, "s"), LIMITS
+        float,
+        Doc("Time after which a painting is stopped; what is painted by then is kept."),
+        Range(1, 1e6, "s"),
+        LIMITS,
     ] = 1800.0
     max_waiting: Annotated[int, Doc("Most paintings that may wait for their turn."), Range(1, 10_000), LIMITS] = 20
     keep: Annotated[int, Doc("Finished paintings that are kept for download."), Range(1, 100_000), LIMITS] = 100

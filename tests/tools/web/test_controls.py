@@ -31,12 +31,21 @@ def test_controls_say_what_the_options_say() -> None:
     ("given", "options"),
     [
         ({}, {}),
-        ({"size": "64", "strength": "0.5", "iterations": "60,30"}, {"size": 64, "strength": 0.5, "iterations": (60, 30)}),
-        ({"style_scale": "2", "style_weights": "2,1", "time": "2m"}, {"style_scale": 2.0, "style_weights": (2, 1), "time": 120}),
-        ({"style_scale": 1.5, "size": 64.0, "quality": "draft", "strict_size": True}, {"style_scale": 1.5, "size": 64, "quality": "draft", "strict_size": True}),
+        (
+            {"size": "64", "strength": "0.5", "iterations": "60,30"},
+            {"size": 64, "strength": 0.5, "iterations": (60, 30)},
+        ),
+        (
+            {"style_scale": "2", "style_weights": "2,1", "time": "2m"},
+            {"style_scale": 2.0, "style_weights": (2, 1), "time": 120},
+        ),
+        (
+            {"style_scale": 1.5, "size": 64.0, "quality": "draft", "strict_size": True},
+            {"style_scale": 1.5, "size": 64, "quality": "draft", "strict_size": True},
+        ),
         ({"size": "", "content_weight": None, "start": "noise"}, {"start": "noise"}),
     ],
-)  # fmt: skip
+)
 def test_values_make_options(given: dict[str, Any], options: dict[str, Any]) -> None:
     assert options_of(given) == StylizeOptions(**options)
 
@@ -76,7 +85,9 @@ def test_what_is_no_value(given: dict[str, Any], message: str) -> None:
 )
 def test_the_command_line_means_the_same(changes: dict[str, Any]) -> None:
     options, output = StylizeOptions(**changes), OutputOptions(bits=16, jpeg_quality=90)
-    line = command_line("my photo.jpg", ("starry-night", "b.jpg"), options, output, regions=(("m.png", "udnie"),), mask="w.png")  # fmt: skip
+    line = command_line(
+        "my photo.jpg", ("starry-night", "b.jpg"), options, output, regions=(("m.png", "udnie"),), mask="w.png"
+    )
     program, *words = shlex.split(line)
     verb = parse(words)
     assert program == "impasto"

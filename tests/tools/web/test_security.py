@@ -26,7 +26,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def guarded(**changes: Any) -> TestClient:
-    return TestClient(Guard(echo, **{"hosts": ["studio.test"], "key": None, "max_bytes": 1000, **changes}), base_url=HOME)
+    return TestClient(
+        Guard(echo, **{"hosts": ["studio.test"], "key": None, "max_bytes": 1000, **changes}), base_url=HOME
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,14 @@ def test_routes_that_the_page_does_not_use(gate: TestClient, method: str, path: 
 
 def test_files(gate: TestClient, tmp_path: Path) -> None:
     assert gate.get(f"/gradio_api/file={tmp_path}/own.png").status_code == 200
-    for name in ("/etc/passwd", f"{tmp_path}/../x", f"{tmp_path}", "own.png", "http://a.example/x.png", f"{tmp_path}/none"):
+    for name in (
+        "/etc/passwd",
+        f"{tmp_path}/../x",
+        f"{tmp_path}",
+        "own.png",
+        "http://a.example/x.png",
+        f"{tmp_path}/none",
+    ):
         assert gate.get(f"/gradio_api/file={name}").status_code == 403
 
 

@@ -20,9 +20,9 @@ from .security import Guard, read_key
 
 STATIC = Path(__file__).parent / "static"
 DESCRIPTION = (
-    "Paint photographs in the style of other pictures. A painting is answered at once (`POST /v1/stylize`), or put into "
-    "the queue and followed (`POST /v1/jobs`). Errors are 4xx, with the reason on one line as `error`. Where the server "
-    "was started with a key, requests carry it as `Authorization: Bearer KEY`."
+    "Paint photographs in the style of other pictures. A painting is answered at once (`POST /v1/stylize`), or put "
+    "into the queue and followed (`POST /v1/jobs`). Errors are 4xx, with the reason on one line as `error`. Where the "
+    "server was started with a key, requests carry it as `Authorization: Bearer KEY`."
 )
 
 

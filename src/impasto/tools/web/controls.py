@@ -117,9 +117,7 @@ def _plain(value: Any) -> str:
 def controls(options: type = StylizeOptions) -> dict[str, Control]:
     """The controls of an options dataclass, by name, in its order, without those that are not a visitor's."""
     hints = get_type_hints(options, include_extras=True)
-    return {
-        f.name: _control(f.name, hints[f.name], f.default) for f in fields(options) if f.name not in NOT_A_VISITORS
-    }
+    return {f.name: _control(f.name, hints[f.name], f.default) for f in fields(options) if f.name not in NOT_A_VISITORS}
 
 
 def _control(name: str, hint: Any, default: Any) -> Control:

@@ -9,8 +9,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
   background: #fbf8f2 }
 h1, h2 { font-family: "Iowan Old Style", Palatino, Georgia, serif; font-weight: 500 }
 code { font-size: .92em; background: #efe9dd; border-radius: 4px; padding: .1em .3em }
-table { border-collapse: collapse; width: 100%; font-size: .92rem } td { border-top: 1px solid #e2d9c8; padding: .3rem .6rem .3rem 0;
-  vertical-align: top } details { margin: .5rem 0 } a { color: #a8401a }
+table { border-collapse: collapse; width: 100%; font-size: .92rem }
+td { border-top: 1px solid #e2d9c8; padding: .3rem .6rem .3rem 0; vertical-align: top }
+details { margin: .5rem 0 } a { color: #a8401a }
 """
 
 
@@ -18,7 +19,9 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
     """The page, as HTML, of an OpenAPI description."""
     info = openapi["info"]
     parts = [f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{marked(info['description'])}</p>"]
-    parts.append('<p>The same for programs: <a href="/openapi.json">openapi.json</a>. The studio: <a href="/">/</a>.</p>')
+    parts.append(
+        '<p>The same for programs: <a href="/openapi.json">openapi.json</a>. The studio: <a href="/">/</a>.</p>'
+    )
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")

@@ -233,4 +233,3 @@ class Engine:
             if i < many or (job.ended or 0.0) < oldest:
                 del self._jobs[job.id]
                 job.forget()
-

@@ -103,7 +103,9 @@ class Gate:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        headers = [(k, v) for k, v in scope["headers"] if k not in (b"content-length", b"content-type", b"transfer-encoding")]
+        headers = [
+            (k, v) for k, v in scope["headers"] if k not in (b"content-length", b"content-type", b"transfer-encoding")
+        ]
         headers += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
         await self.app({**scope, "headers": headers}, again, send)
 

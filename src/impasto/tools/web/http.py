@@ -1,11 +1,10 @@
 """The HTTP interface: paintings for programs. Its OpenAPI description is at /openapi.json, its pages at /docs."""
 
 import asyncio
-import inspect
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -18,8 +17,8 @@ from starlette.responses import StreamingResponse
 from ...errors import ImpastoError, OptionError
 from ...options import OutputOptions, StylizeOptions
 from ...style.builtin import builtin_names, load_builtin
-from .controls import LONGEST_TEXT, Control, controls, options_of
 from .engine import BusyError, Engine
+from .forms import dependency, only_known_fields
 from .jobs import Job
 from .painter import encoded
 from .replies import ERRORS, JobView, StyleView, refusal
@@ -34,49 +33,9 @@ LOOK_SECONDS = 0.1
 PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The painting's file.", "content": {m: {} for m in FORMATS.values()}}
 }
+NO_FILE = cast(UploadFile, None)
+"""The default of a file that may be left out; that it is none is not for the description to offer."""
 JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
-FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "region_style", "mask", "format"))
-
-
-def form_type(control: Control) -> Any:
-    """The annotation of a form's field for a control."""
-    numeric = control.kind in ("integer", "number")
-    limits = {"ge": control.low, "le": control.high} if numeric else {}
-    if control.kind == "number":
-        limits["allow_inf_nan"] = False
-    if control.kind == "text":
-        limits["max_length"] = LONGEST_TEXT
-    kinds: dict[str, Any] = {"flag": bool, "integer": int, "number": float, "text": str}
-    kind = Literal[control.choices] if control.kind == "choice" else kinds[control.kind]
-    return Annotated[kind, Form(description=control.help, **limits)]
-
-
-def form_default(control: Control) -> Any:
-    """What a field of the form is if it is not given."""
-    return control.text(control.default) if control.kind == "text" else control.default
-
-
-def dependency(options: type) -> Callable[..., Any]:
-    """What FastAPI fills from a form: a call whose parameters are the options' controls, and which makes the options."""
-    known = controls(options)
-
-    def make(**values: Any) -> Any:
-        return options_of(values, options)
-
-    parameters = [
-        inspect.Parameter(c.name, inspect.Parameter.KEYWORD_ONLY, default=form_default(c), annotation=form_type(c))
-        for c in known.values()
-    ]
-    make.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
-    return make
-
-
-async def only_known_fields(request: Request) -> None:
-    """OptionError for a form's field that nothing here reads: a slip of the pen would else change nothing."""
-    known = {*FORM_FIELDS, *controls(StylizeOptions), *controls(OutputOptions)}
-    for name in (await request.form()).keys():
-        if name not in known:
-            raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")
 
 
 def router(engine: Engine) -> APIRouter:
@@ -89,7 +48,8 @@ def router(engine: Engine) -> APIRouter:
             list[str], Form(description="Built-in styles by name; `file:1` is the first `style_file`.", max_length=8)
         ] = [],  # noqa: B006 - FastAPI copies it
         style_file: Annotated[
-            list[UploadFile], File(description="Pictures or style files; all are used if no `style` is given.", max_length=8)
+            list[UploadFile],
+            File(description="Pictures or style files; all are used if no `style` is given.", max_length=8),
         ] = [],  # noqa: B006
         region_mask: Annotated[
             list[UploadFile], File(description="Masks, white where a region is.", max_length=8)
@@ -97,7 +57,7 @@ def router(engine: Engine) -> APIRouter:
         region_style: Annotated[
             list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
         ] = [],  # noqa: B006
-        mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = cast(Any, None),
+        mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = NO_FILE,
     ) -> PaintRequest:
         if len(region_mask) != len(region_style):
             raise OptionError(f"{len(region_mask)} region_mask and {len(region_style)} region_style; give one for each")
@@ -162,7 +122,9 @@ def router(engine: Engine) -> APIRouter:
         finally:
             engine.remove(job)
 
-    @routes.post("/jobs", status_code=201, response_model=JobView, response_model_exclude_none=True, dependencies=checked)
+    @routes.post(
+        "/jobs", status_code=201, response_model=JobView, response_model_exclude_none=True, dependencies=checked
+    )
     async def create_job(wanted: Read, options: Options, output: Output, response: Response) -> dict[str, Any]:
         """Put a painting into the queue."""
         job = await submit(wanted, options, output)
@@ -250,7 +212,9 @@ def router(engine: Engine) -> APIRouter:
     @routes.get("/styles", response_model=list[StyleView])
     def styles() -> list[dict[str, str]]:
         """The built-in styles."""
-        return [{"name": n, "thumbnail": f"/studio/thumbnails/{n}.jpg", **load_builtin(n).about} for n in builtin_names()]
+        return [
+            {"name": n, "thumbnail": f"/studio/thumbnails/{n}.jpg", **load_builtin(n).about} for n in builtin_names()
+        ]
 
     return routes
 

@@ -90,7 +90,9 @@ def make_page(engine: Engine) -> gr.Blocks:
                     placeholder="Drop a photograph here\nor click to choose one",
                 )
                 with gr.Row(elem_id="samples"):
-                    tries = [gr.Button(f"Try the {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()]
+                    tries = [
+                        gr.Button(f"Try the {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()
+                    ]
                 gr.HTML(STAGE, elem_id="stage")
                 command = gr.Textbox(
                     label="As a command", buttons=["copy"], interactive=False, elem_id="command", lines=2, max_lines=6
@@ -114,7 +116,11 @@ def make_page(engine: Engine) -> gr.Blocks:
                     gr.Slider(0, 1, value=1, step=0.05, visible=False, elem_classes=["weight"])
                     for _ in range(MOST_STYLES)
                 ]
-                made = {"quality": gr.Radio([(WORDS[q], q) for q in QUALITIES], value="good", label="Quality", elem_id="quality")}
+                made = {
+                    "quality": gr.Radio(
+                        [(WORDS[q], q) for q in QUALITIES], value="good", label="Quality", elem_id="quality"
+                    )
+                }
                 with gr.Group(elem_id="main"):
                     for name in IN_VIEW:
                         changes = {"label": LABELS[name]} if name in LABELS else {}

@@ -1,6 +1,6 @@
 """What stands before every request: who may ask, from where, and how much they may send.
 
-- The Host must be one of ours, so that a stranger's domain which is pointed at this machine (DNS rebinding) gets nothing.
+- The Host must be one of ours: a stranger's domain that is pointed at this machine (DNS rebinding) gets nothing.
 - A request that changes something must come from our own page, or from no page at all (cross-site posts).
 - With a key, every request carries it: as `Authorization: Bearer KEY`, or as the cookie that the page's form sets.
 - A body beyond the limit is refused before it is read.

@@ -1,4 +1,4 @@
-"""What the page does when something is chosen, clicked or loaded again: calls of the engine, with a session's own jobs."""
+"""What the page does when something is chosen, clicked or loaded again: calls of the engine, on a session's jobs."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ def title_of(style: str) -> str:
 def page_controls() -> dict[str, Control]:
     """The controls of the page; the weights of styles are sliders of their own there."""
     painting = {k: c for k, c in controls(StylizeOptions).items() if k != "style_weights"}
-    return {**painting, **{k: c for k, c in controls(OutputOptions).items()}}
+    return {**painting, **controls(OutputOptions)}
 
 
 def own_name(path: str) -> str:

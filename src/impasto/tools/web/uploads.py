@@ -149,4 +149,3 @@ def check_uploads(placed: Placed, max_megapixels: float) -> tuple[int, int]:
 def without_folder(message: str, folder: Path) -> str:
     """A message that names a job's files as their owner calls them."""
     return message.replace(f"{folder}/", "").replace(str(folder), "the job")
-

@@ -1,4 +1,4 @@
-"""The page's controls, made from the options: a widget for each, in the group and with the help text that it has there."""
+"""The page's controls, made from the options: a widget for each, in its group and with its help text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,12 @@ def widget(control: Control, **changes: Any) -> Component:
         Of the widget's arguments.
     """
     c = control
-    shared: dict[str, Any] = {"label": c.label, "info": c.help, "elem_id": f"option-{c.name.replace('_', '-')}", **changes}
+    shared: dict[str, Any] = {
+        "label": c.label,
+        "info": c.help,
+        "elem_id": f"option-{c.name.replace('_', '-')}",
+        **changes,
+    }
     if c.kind == "flag":
         return gr.Checkbox(bool(c.default), **shared)
     if c.kind == "choice":
@@ -39,7 +44,9 @@ def widget(control: Control, **changes: Any) -> Component:
         return gr.Slider(c.low, c.high, value=c.default, step=SLIDER_STEP, **shared)
     if c.kind in ("integer", "number") and not c.optional:
         return gr.Number(c.default, precision=0 if c.kind == "integer" else None, step=1, **shared)
-    return gr.Textbox(c.text(c.default), max_length=500, max_lines=1, placeholder=OPEN if c.optional else None, **shared)
+    return gr.Textbox(
+        c.text(c.default), max_length=500, max_lines=1, placeholder=OPEN if c.optional else None, **shared
+    )
 
 
 def shown(control: Control, value: Any) -> Any:
