@@ -175,13 +175,13 @@ def test_rows_of_losses_do_not_grow_without_end(tmp_path: Any) -> None:
 
 
 def test_estimates() -> None:
-    """A pass over twice the iterations takes twice as long; a larger painting, as many times as its pixels are more."""
+    """Twice the iterations take twice as long; a larger painting, as many times as its pixels are more."""
     pace = Pace()
     pace.learn(1.01, (1000, 1000))
     assert pace.rate == pytest.approx(1)
     of = StylizeOptions
     once = pace.seconds((512, 512), of(size=512, iterations=100))
-    assert pace.seconds((512, 512), of(size=512, iterations=200)) == pytest.approx(2 * once)
+    assert pace.seconds((512, 512), of(size=512, iterations=200)) == pytest.approx(2 * once, rel=0.02)
     assert 3 < pace.seconds((512, 512), of(size=2048, iterations=100)) / once < 16
     assert pace.seconds((512, 512), of(time=30.0)) == 30
     pace.learn(2.01, (1000, 1000))

@@ -84,8 +84,6 @@ class Control:
                 found = self.spec.instance_from_str([str(given)])
                 alone = isinstance(found, tuple) and len(found) == 1 and not isinstance(self.default, tuple)
                 return found[0] if alone else found
-            if self.kind == "choice":
-                return next((c for c in self.choices if str(c) == str(given)), given)
             if self.kind == "integer":
                 return int(given) if float(given) == int(given) else given
             if self.kind == "number":
@@ -93,8 +91,11 @@ class Control:
         except (ValueError, TypeError, OverflowError) as error:
             said = str(error) if self.spec is not None else f"{given!r} is not {_NOUNS[self.kind]}"
             raise OptionError(f"{self.flag}: {said}") from error
-        if self.name in CHOICES and given not in CHOICES[self.name]:
-            raise OptionError(f"{self.flag} is {given!r}; it must be {' or '.join(CHOICES[self.name])}")
+        if self.kind == "choice":
+            found = next((c for c in self.choices if str(c) == str(given)), None)
+            if found is None:
+                raise OptionError(f"{self.flag} is {given!r}; it must be {' or '.join(map(repr, self.choices))}")
+            return found
         return given
 
     def text(self, value: Any) -> str:
@@ -104,7 +105,7 @@ class Control:
         return self.spec.str_from_instance(value)[0] if self.spec is not None and value != () else _plain(value)
 
 
-_NOUNS = {"integer": "a whole number", "number": "a number", "choice": "one of the choices"}
+_NOUNS = {"integer": "a whole number", "number": "a number"}
 
 
 def _plain(value: Any) -> str:
