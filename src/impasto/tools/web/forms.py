@@ -23,13 +23,15 @@ def form_type(control: Control) -> Any:
     if control.kind == "text":
         limits["max_length"] = LONGEST_TEXT
     kinds: dict[str, Any] = {"flag": bool, "integer": int, "number": float, "text": str}
-    kind = Literal[control.choices] if control.kind == "choice" else kinds[control.kind]
+    kind = Literal[tuple(map(str, control.choices))] if control.kind == "choice" else kinds[control.kind]
     return Annotated[kind, Form(description=control.help, **limits)]
 
 
 def form_default(control: Control) -> Any:
     """What a field of the form is if it is not given."""
-    return control.text(control.default) if control.kind == "text" else control.default
+    if control.default is None or control.kind not in ("text", "choice"):
+        return "" if control.kind == "text" else control.default
+    return control.text(control.default)
 
 
 def dependency(options: type) -> Callable[..., Any]:
