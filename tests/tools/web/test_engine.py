@@ -1,5 +1,6 @@
 """The engine: jobs are painted in turn, stopped with the picture so far, limited, and forgotten with their files."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -55,7 +56,7 @@ def test_a_painting(make: Callable[..., Engine], picture: bytes, wait: Until) ->
     assert engine.pace.rate > 0
     deep = encoded(job, "png", job.output)
     assert deep[24] == 16
-    with Image.open(__import__("io").BytesIO(encoded(job, "jpeg", OutputOptions()))) as flat:
+    with Image.open(io.BytesIO(encoded(job, "jpeg", OutputOptions()))) as flat:
         assert flat.size == (64, 57)
         assert np.asarray(flat).std() > 5
     assert "temporary" not in json.dumps(job.record)

@@ -26,6 +26,18 @@ DESCRIPTION = (
 )
 
 
+class Application(FastAPI):
+    """FastAPI, whose description says that our forms have no other fields than those that it names."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description."""
+        found = super().openapi()
+        for name, schema in found["components"]["schemas"].items():
+            if name.startswith("Body_"):
+                schema["additionalProperties"] = False
+        return found
+
+
 def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     """The application.
 
@@ -42,7 +54,9 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         If the key's file is not usable.
     """
     key = None if options.api_key_file is None else read_key(options.api_key_file)
-    app = FastAPI(title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app: FastAPI = Application(
+        title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
+    )
     install_errors(app)
     app.include_router(router(engine))
 
@@ -50,17 +64,6 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     def healthz() -> dict[str, Any]:
         """Whether it works, and how many paintings wait."""
         return {"status": "ok", "waiting": engine.waiting}
-
-    described = app.openapi
-
-    def closed() -> dict[str, Any]:
-        """The description, which says that forms have no other fields."""
-        for name, schema in (found := described())["components"]["schemas"].items():
-            if name.startswith("Body_"):
-                schema["additionalProperties"] = False
-        return found
-
-    app.openapi = closed
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

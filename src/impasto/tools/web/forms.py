@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import Form, Request
 
@@ -23,7 +23,7 @@ def form_type(control: Control) -> Any:
     if control.kind == "text":
         limits["max_length"] = LONGEST_TEXT
     kinds: dict[str, Any] = {"flag": bool, "integer": int, "number": float, "text": str}
-    kind = Literal[tuple(map(str, control.choices))] if control.kind == "choice" else kinds[control.kind]
+    kind = cast(Any, Literal)[tuple(map(str, control.choices))] if control.kind == "choice" else kinds[control.kind]
     return Annotated[kind, Form(description=control.help, **limits)]
 
 

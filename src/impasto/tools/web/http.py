@@ -111,14 +111,14 @@ def router(engine: Engine) -> APIRouter:
         format: Annotated[Format, Form(description="Format of the painting's file.")] = "png",  # noqa: A002
     ) -> Response:
         """Paint a photograph and answer the painting. A client that hangs up ends the work."""
-        check_bits(file_format := format, output)
+        check_bits(format, output)
         job = await submit(wanted, options, output)
         try:
             while not job.has_ended:
                 if await request.is_disconnected():
                     break
                 await asyncio.sleep(LOOK_SECONDS)
-            return await picture(job, file_format, output)
+            return await picture(job, format, output)
         finally:
             engine.remove(job)
 

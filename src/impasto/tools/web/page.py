@@ -93,6 +93,9 @@ def make_page(engine: Engine) -> gr.Blocks:
                     tries = [
                         gr.Button(f"Try the {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()
                     ]
+                with gr.Row(elem_id="actions"):
+                    paint = gr.Button("Paint", variant="primary", elem_id="paint", size="lg")
+                    cancel = gr.Button("Stop here", elem_id="cancel", size="lg")
                 gr.HTML(STAGE, elem_id="stage")
                 command = gr.Textbox(
                     label="As a command", buttons=["copy"], interactive=False, elem_id="command", lines=2, max_lines=6
@@ -125,10 +128,7 @@ def make_page(engine: Engine) -> gr.Blocks:
                     for name in IN_VIEW:
                         changes = {"label": LABELS[name]} if name in LABELS else {}
                         made[name] = widget(controls(StylizeOptions)[name], **changes)
-                with gr.Row(elem_id="actions"):
-                    paint = gr.Button("Paint", variant="primary", elem_id="paint", size="lg")
-                    cancel = gr.Button("Stop here", elem_id="cancel", size="lg")
-                with gr.Accordion("Regions: a part in a style of its own", open=False, elem_id="regions"):
+                with gr.Accordion("Regions: a part in a style of its own", open=False, elem_id="regions") as folded:
                     gr.HTML(BRUSH)
                     regions = [
                         gr.Dropdown(
@@ -146,6 +146,7 @@ def make_page(engine: Engine) -> gr.Blocks:
         for sample, path in zip(tries, samples(), strict=True):
             sample.click(partial(str, path), None, photo, **private)
         photo.change(None, None, None, js="() => impasto.photo()", api_visibility="private")
+        folded.expand(None, None, None, js="() => impasto.photo()", api_visibility="private")
         gr.on(
             [page.load, photo.change, styles.change, *(made[n].change for n in ("size", "scale", "iterations"))],
             session.estimates,

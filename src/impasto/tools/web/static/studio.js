@@ -7,6 +7,7 @@ const impasto = (() => {
   const MORE_COLOURS = ["#b8862b", "#7a5cc7", "#5b8a8a", "#8a5b6b", "#6b6b6b"];
   const SIDE = 640;
   let job = null, source = null, shown = 0, rows = [], shownPhoto = false;
+  let photoOf = ""; // the photograph that the layers belong to
   const layers = {}; // which mask -> its canvas
   const kept = {}; // job -> its masks
 
@@ -167,10 +168,9 @@ const impasto = (() => {
       const fit = () => {
         const scale = SIDE / Math.max(picture.naturalWidth, picture.naturalHeight);
         const [w, h] = [Math.round(picture.naturalWidth * scale), Math.round(picture.naturalHeight * scale)];
-        if (board.width === w && board.height === h && board.dataset.of === picture.src) return;
-        [board.width, board.height] = [w, h];
-        if (board.dataset.of !== picture.src) for (const name of Object.keys(layers)) delete layers[name];
-        board.dataset.of = picture.src;
+        if (board.width !== w || board.height !== h) [board.width, board.height] = [w, h];
+        if (photoOf !== picture.src) for (const name of Object.keys(layers)) delete layers[name];
+        photoOf = picture.src;
         if (waiting && Date.now() < waiting.until) restore(waiting.text);
         paintBoard();
       };
