@@ -198,6 +198,15 @@ def test_unknown_jobs(client: TestClient) -> None:
         assert answer.json() == {"error": "there is no such job; it may have been removed"}
 
 
+def test_methods_and_places_that_are_none(client: TestClient) -> None:
+    answer = client.put("/v1/jobs")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json() == {"error": "PUT is not for this; use POST"}
+    assert client.post("/healthz").status_code == 405
+    assert client.patch("/v1/jobs/nothing").headers["allow"] == "GET, DELETE"
+    assert client.get("/v1/nothing").json() == {"error": "there is no such thing; /docs lists what there is"}
+
+
 def test_styles(client: TestClient) -> None:
     found = client.get("/v1/styles").json()
     assert [s["name"] for s in found] == builtin_names()

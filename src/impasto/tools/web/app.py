@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from ... import __version__
 from ...options import ServeOptions
 from .docs import docs_page
+from .elsewhere import stand_behind
 from .engine import Engine
 from .gate import Gate
 from .http import install_errors, router
@@ -64,6 +65,8 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     def healthz() -> dict[str, Any]:
         """Whether it works, and how many paintings wait."""
         return {"status": "ok", "waiting": engine.waiting}
+
+    stand_behind(app.router.routes)
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

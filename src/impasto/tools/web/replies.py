@@ -52,6 +52,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "The key is missing or wrong."},
     403: {"model": Refusal, "description": "It comes from another site's page, or calls the server by a strange name."},
     404: {"model": Refusal, "description": "There is no such thing."},
+    405: {"model": Refusal, "description": "Another method would do."},
     409: {"model": Refusal, "description": "It is too early for that."},
     413: {"model": Refusal, "description": "It is too large."},
     422: {"model": Refusal, "description": "Something in it cannot be painted."},
