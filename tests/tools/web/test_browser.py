@@ -82,7 +82,7 @@ class Visit:
     def take(self, name: str) -> None:
         """A picture for the docs, where they are asked for."""
         if SCREENSHOTS:
-            self.page.screenshot(path=Path(SCREENSHOTS) / f"studio-{name}.png", timeout=60_000 * PATIENCE)
+            self.page.screenshot(path=Path(SCREENSHOTS) / f"studio-{name}.jpg", quality=85, timeout=60_000 * PATIENCE)
 
     def state(self, *states: str) -> Any:
         """Wait until the painting is in one of them."""

@@ -68,6 +68,11 @@ def theme() -> gr.themes.Base:
     )
 
 
+def uploaded(picture: Any) -> str | None:
+    """The file that was uploaded, as it is: it is for our own reader to say what it holds, not for Gradio's."""
+    return None if picture is None else picture.path
+
+
 def make_page(engine: Engine) -> gr.Blocks:
     """The page, on an engine."""
     session = Session(engine)
@@ -89,6 +94,7 @@ def make_page(engine: Engine) -> gr.Blocks:
                     buttons=[],
                     placeholder="Drop a photograph here\nor click to choose one",
                 )
+                photo.preprocess = uploaded  # pyright: ignore[reportAttributeAccessIssue]
                 with gr.Row(elem_id="samples"):
                     tries = [
                         gr.Button(f"Try the {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()
