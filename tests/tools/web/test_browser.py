@@ -167,6 +167,7 @@ def test_from_a_photograph_to_a_painting(visit: Visit, photo_file: Any, tmp_path
     assert "--region region-1.png=the-scream" in page.locator("#command textarea").input_value()
 
     assert page.locator("#history label").count() == 2
+    page.wait_for_function("document.querySelector('#history label').style.cssText.includes('/frame')")
     page.locator("#history label").nth(1).click()
     page.wait_for_function("!document.querySelector('#command textarea').value.includes('--region')")
     visit.state("done")

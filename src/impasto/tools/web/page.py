@@ -167,10 +167,9 @@ def make_page(engine: Engine) -> gr.Blocks:
             [current, command, ids, history],
             js="(masks, ...rest) => [impasto.masks(), ...rest]",
             **private,
-        )
+        ).then(None, None, None, js="() => impasto.thumbnails()", api_visibility="private")
         cancel.click(None, None, None, js="() => impasto.cancel()", api_visibility="private")
         current.change(None, current, None, js="(id) => impasto.follow(id)", api_visibility="private")
-        history.change(None, None, None, js="() => impasto.thumbnails()", api_visibility="private")
         history.input(
             session.load, history, [photo, styles, own, *weights, *regions, *values, current, command], **private
         )

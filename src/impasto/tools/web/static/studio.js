@@ -125,7 +125,7 @@ const impasto = (() => {
     }
     const [low, high] = [Math.log(Math.min(...values)), Math.log(Math.max(...values))];
     const [first, last] = [rows[0].iteration, rows[rows.length - 1].iteration];
-    const x = (i) => 44 + (548 * (i - first)) / Math.max(1, last - first);
+    const x = (i) => 58 + (534 * (i - first)) / Math.max(1, last - first);
     const y = (v) => 10 + 180 * (1 - (Math.log(v) - low) / Math.max(1e-9, high - low));
     const parts = rows.slice(1).filter((r, i) => r.scale !== rows[i].scale)
       .map((r) => `<line x1="${x(r.iteration)}" x2="${x(r.iteration)}" y1="10" y2="190" class="scale"/>`);
@@ -135,18 +135,20 @@ const impasto = (() => {
       const points = rows.filter((r) => r[n] > 0).map((r) => `${x(r.iteration).toFixed(1)},${y(r[n]).toFixed(1)}`);
       parts.push(`<polyline points="${points.join(" ")}" stroke="${colour[n]}"/>`);
     }
-    const tick = (v) => `<text x="38" y="${y(v) + 4}" text-anchor="end">${v.toPrecision(2)}</text>`;
+    const tick = (v) => `<text x="52" y="${y(v) + 4}" text-anchor="end">${v.toPrecision(2)}</text>`;
     parts.push(tick(Math.exp(low)), tick(Math.exp(high)));
-    parts.push(`<text x="44" y="210">${first}</text><text x="592" y="210" text-anchor="end">iteration ${last}</text>`);
+    parts.push(`<text x="58" y="210">${first}</text><text x="592" y="210" text-anchor="end">iteration ${last}</text>`);
     svg.innerHTML = parts.join("");
     legend.innerHTML = names.map((n) => `<span style="--colour:${colour[n]}">${n}</span>`).join(" ");
   }
 
   function thumbnails() {
-    for (const label of document.querySelectorAll("#history label")) {
-      const id = label.querySelector("input").value;
-      label.style.setProperty("--thumbnail", `url("/v1/jobs/${encodeURIComponent(id)}/frame")`);
-    }
+    setTimeout(() => { // once the list is there
+      for (const label of document.querySelectorAll("#history label")) {
+        const id = label.querySelector("input").value;
+        label.style.setProperty("--thumbnail", `url("/v1/jobs/${encodeURIComponent(id)}/frame")`);
+      }
+    }, 100);
   }
 
   // ---- the brush
