@@ -16,6 +16,12 @@ OPEN = "by the quality and the photograph"
 WORDS = {"draft": "Draft", "good": "Good", "best": "Best"}
 
 
+def is_slider(control: Control) -> bool:
+    """Whether it is chosen on a slider; of a list of numbers, that is one for all."""
+    c = control
+    return c.low is not None and c.high is not None and not c.optional and c.high - c.low <= WIDEST_SLIDER
+
+
 def widget(control: Control, **changes: Any) -> Component:
     """A control's widget.
 
@@ -40,7 +46,7 @@ def widget(control: Control, **changes: Any) -> Component:
         if c.optional:
             choices = [("by default", ""), *choices]
         return gr.Dropdown(choices, value="" if c.default is None else str(c.default), **shared)
-    if c.low is not None and c.high is not None and not c.optional and c.high - c.low <= WIDEST_SLIDER:
+    if is_slider(c):
         return gr.Slider(c.low, c.high, value=c.default, step=SLIDER_STEP, **shared)
     if c.kind in ("integer", "number") and not c.optional:
         return gr.Number(c.default, precision=0 if c.kind == "integer" else None, step=1, **shared)
@@ -51,6 +57,8 @@ def widget(control: Control, **changes: Any) -> Component:
 
 def shown(control: Control, value: Any) -> Any:
     """What a widget shows for an option's value."""
+    if is_slider(control):
+        return value[0] if isinstance(value, tuple) else value
     if control.kind == "choice":
         return "" if value is None else str(value)
     if control.kind == "text" or (control.optional and control.kind in ("integer", "number")):
