@@ -219,13 +219,14 @@ def test_on_a_phone(browser: Any, address: str, tmp_path: Path) -> None:
     page.wait_for_timeout(1000 * PATIENCE)
     found.take("phone-painting")
     found.close()
-    check = browser.new_context()
+    other = browser.new_context()
+    page, status = other.new_page(), 0
     for _ in range(100):
-        status = check.request.get(f"{address}/v1/jobs/{job}").status
+        status = other.request.get(f"{address}/v1/jobs/{job}").status
         if status == 404:
             break
-        check.pages or check.new_page().wait_for_timeout(200 * PATIENCE)
-    check.close()
+        page.wait_for_timeout(200 * PATIENCE)
+    other.close()
     assert status == 404
 
 

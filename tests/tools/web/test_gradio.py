@@ -6,10 +6,12 @@ import json
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.font_manager  # noqa: F401 - Gradio loads it, and it looks for fonts then
 import pytest
 from starlette.testclient import TestClient
 
@@ -31,11 +33,12 @@ ROUTES = ("run/predict", "api/predict", "call/predict", "queue/join", "upload", 
 def opened(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
     """What is opened or connected to meanwhile, outside the studio's own folders and its libraries."""
     found: list[str] = []
+    spool = tempfile.gettempdir()  # opened as a folder, for a file without a name
     ours = (str(engine.folder), str(Path(os.__file__).parent), str(Path(__file__).parents[3]))
 
     def watch(call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(name: Any, *args: Any, **more: Any) -> Any:
-            if not isinstance(name, int) and not os.path.abspath(os.fsdecode(name)).startswith(ours):
+            if not isinstance(name, int) and name != spool and not os.path.abspath(os.fsdecode(name)).startswith(ours):
                 found.append(os.fsdecode(name))
             return call(name, *args, **more)
 

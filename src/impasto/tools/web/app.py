@@ -58,6 +58,7 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     app: FastAPI = Application(
         title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
+    app.state.engine = engine
     install_errors(app)
     app.include_router(router(engine))
 
@@ -77,7 +78,8 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     uploads.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     page = make_page(engine)
-    events = {number: len(fn.inputs) for number, fn in page.fns.items()}
+    unloads = {n for n, fn in page.fns.items() if any(event == "unload" for _, event in fn.targets)}
+    events = {n: len(fn.inputs) for n, fn in page.fns.items() if fn.fn is not None and n not in unloads}
     app = gradio.mount_gradio_app(
         app,
         page,

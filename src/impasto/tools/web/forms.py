@@ -17,7 +17,7 @@ FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "regio
 def form_type(control: Control) -> Any:
     """The annotation of a form's field for a control."""
     numeric = control.kind in ("integer", "number")
-    limits = {"ge": control.low, "le": control.high} if numeric else {}
+    limits: dict[str, Any] = {"ge": control.low, "le": control.high} if numeric else {}
     if control.kind == "number":
         limits["allow_inf_nan"] = False
     if control.kind == "text":

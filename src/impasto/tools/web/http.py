@@ -38,44 +38,57 @@ NO_FILE = cast(UploadFile, None)
 JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
 
 
+async def read(
+    content: Annotated[UploadFile, File(description="The photograph.")],
+    style: Annotated[
+        list[str], Form(description="Built-in styles by name; `file:1` is the first `style_file`.", max_length=8)
+    ] = [],  # noqa: B006 - FastAPI copies it
+    style_file: Annotated[
+        list[UploadFile],
+        File(description="Pictures or style files; all are used if no `style` is given.", max_length=8),
+    ] = [],  # noqa: B006
+    region_mask: Annotated[list[UploadFile], File(description="Masks, white where a region is.", max_length=8)] = [],  # noqa: B006
+    region_style: Annotated[
+        list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
+    ] = [],  # noqa: B006
+    mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = NO_FILE,
+) -> PaintRequest:
+    """What a form asks to paint; OptionError if a region has no style, or a style no region."""
+    if len(region_mask) != len(region_style):
+        raise OptionError(f"{len(region_mask)} region_mask and {len(region_style)} region_style; give one for each")
+
+    async def upload(file: UploadFile) -> Upload:
+        return Upload(file.filename or "", await file.read())
+
+    return PaintRequest(
+        await upload(content),
+        tuple(style),
+        tuple([await upload(f) for f in style_file]),
+        tuple([(await upload(m), s) for m, s in zip(region_mask, region_style, strict=True)]),
+        await upload(mask) if mask else None,
+    )
+
+
+Read = Annotated[PaintRequest, Depends(read)]
+Options = Annotated[StylizeOptions, Depends(dependency(StylizeOptions))]
+Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
+
+
+def find(job_id: JobId, request: Request) -> Job:
+    """The job that a path names; 404 if there is none."""
+    job = request.app.state.engine.find(job_id)
+    if job is None:
+        raise HTTPException(404, "there is no such job; it may have been removed")
+    return job
+
+
+Found = Annotated[Job, Depends(find)]
+
+
 def router(engine: Engine) -> APIRouter:
-    """The routes, on that engine."""
+    """The routes, on that engine; the application keeps it as `state.engine`."""
     routes = APIRouter(prefix="/v1", responses=ERRORS)
 
-    async def read(
-        content: Annotated[UploadFile, File(description="The photograph.")],
-        style: Annotated[
-            list[str], Form(description="Built-in styles by name; `file:1` is the first `style_file`.", max_length=8)
-        ] = [],  # noqa: B006 - FastAPI copies it
-        style_file: Annotated[
-            list[UploadFile],
-            File(description="Pictures or style files; all are used if no `style` is given.", max_length=8),
-        ] = [],  # noqa: B006
-        region_mask: Annotated[
-            list[UploadFile], File(description="Masks, white where a region is.", max_length=8)
-        ] = [],  # noqa: B006
-        region_style: Annotated[
-            list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
-        ] = [],  # noqa: B006
-        mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = NO_FILE,
-    ) -> PaintRequest:
-        if len(region_mask) != len(region_style):
-            raise OptionError(f"{len(region_mask)} region_mask and {len(region_style)} region_style; give one for each")
-
-        async def upload(file: UploadFile) -> Upload:
-            return Upload(file.filename or "", await file.read())
-
-        return PaintRequest(
-            await upload(content),
-            tuple(style),
-            tuple([await upload(f) for f in style_file]),
-            tuple([(await upload(m), s) for m, s in zip(region_mask, region_style, strict=True)]),
-            await upload(mask) if mask else None,
-        )
-
-    Read = Annotated[PaintRequest, Depends(read)]
-    Options = Annotated[StylizeOptions, Depends(dependency(StylizeOptions))]
-    Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
     checked = [Depends(only_known_fields)]
 
     async def submit(wanted: PaintRequest, options: StylizeOptions, output: OutputOptions) -> Job:
@@ -84,14 +97,6 @@ def router(engine: Engine) -> APIRouter:
             return await run_in_threadpool(engine.submit, wanted, options, output)
         except BusyError as error:
             raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
-
-    def find(job_id: JobId) -> Job:
-        job = engine.find(job_id)
-        if job is None:
-            raise HTTPException(404, "there is no such job; it may have been removed")
-        return job
-
-    Found = Annotated[Job, Depends(find)]
 
     async def picture(job: Job, file_format: Format, output: OutputOptions) -> Response:
         if job.error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.themes import Base, Soft, colors
 
 from ...options import StylizeOptions
 from ...style.builtin import builtin_names
@@ -44,11 +45,11 @@ BRUSH = (STATIC / "brush.html").read_text(encoding="utf-8")
 TITLE = "<header><h1>Impasto</h1><p>Your photograph, painted before your eyes.</p></header>"
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Colours of paper and ink; fonts that every machine has, so that none is fetched."""
-    return gr.themes.Soft(
-        primary_hue=gr.themes.colors.orange,
-        neutral_hue=gr.themes.colors.stone,
+    return Soft(
+        primary_hue=colors.orange,
+        neutral_hue=colors.stone,
         font=["system-ui", "Segoe UI", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(
@@ -125,7 +126,7 @@ def make_page(engine: Engine) -> gr.Blocks:
                     gr.Slider(0, 1, value=1, step=0.05, visible=False, elem_classes=["weight"])
                     for _ in range(MOST_STYLES)
                 ]
-                made = {
+                made: dict[str, Any] = {
                     "quality": gr.Radio(
                         [(WORDS[q], q) for q in QUALITIES], value="good", label="Quality", elem_id="quality"
                     )

@@ -108,9 +108,11 @@ def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None
     """Put the painting into the job's folder at 16 bits a sample, and its record into the job."""
     painting = given.photo.with_tensor(last.image.float().cpu())
     levels = quantised(painting.tensor, np.dtype(np.uint16))
-    extra = {} if painting.alpha is None else {"alpha": painting.alpha.numpy()}
     with (of.folder / PAINTING_FILE).open("wb") as file:
-        np.savez(file, tensor=levels, **extra)
+        if painting.alpha is None:
+            np.savez(file, tensor=levels)
+        else:
+            np.savez(file, tensor=levels, alpha=painting.alpha.numpy())
     of.size = painting.size
     show(of, painting.tensor)
     of.metadata = painting.metadata
