@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check -c constraints.txt
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_BROWSER := $(VENV)/.ready-browser
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-slow check bench clean
@@ -18,10 +19,10 @@ demo: $(READY) ## paint a sample photograph as Starry Night
 	$(BIN)/impasto stylize examples/photo.jpg starry-night -o out/demo.png
 	@echo "The painting is out/demo.png; the photograph is examples/photo.jpg."
 
-test: $(READY_DEV) ## run the tests, without the slow ones
+test: $(READY_DEV) $(READY_BROWSER) ## run the tests, without the slow ones
 	$(BIN)/pytest
 
-test-slow: $(READY_DEV) ## run all tests, the slow ones too
+test-slow: $(READY_DEV) $(READY_BROWSER) ## run all tests, the slow ones too
 	$(BIN)/pytest -m "slow or not slow"
 
 check: $(READY_DEV) ## lint, formatting and types
@@ -57,6 +58,15 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 $(READY_DEV): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(INSTALL) -e '.[dev]'
 	touch $(READY) $@
+
+# The studio's page is tested in a browser: the one that is there, else Debian's where it can be installed, else none, and
+# then those tests are skipped and say so.
+$(READY_BROWSER): | $(VENV)/pyvenv.cfg
+	@command -v chromium chromium-browser google-chrome > /dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null && timeout 300 apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq install --no-install-recommends chromium > /dev/null; } || \
+	  echo "no browser to be had here: the tests of the studio's page will be skipped"
+	touch $@
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Impasto needs Python 3.10 or newer: make PYTHON=...")'

@@ -10,6 +10,7 @@ import impasto
 
 HEAVY = {
     "av",
+    "fastapi",
     "gradio",
     "lightning",
     "lightning_fabric",
@@ -22,6 +23,7 @@ HEAVY = {
     "skimage",
     "torch",
     "torchvision",
+    "uvicorn",
 }
 NOT_EVEN = {"PIL", "numpy", "rich", "tyro"}
 
@@ -70,8 +72,8 @@ def test_version(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
-@pytest.mark.parametrize("verb", [[], ["stylize"]], ids=["impasto", "stylize"])
+@pytest.mark.parametrize("verb", [[], ["stylize"], ["serve"]], ids=["impasto", "stylize", "serve"])
 def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))
-    assert "stylize" in output
+    assert (verb or ["stylize"])[0] in output
     assert not loaded & HEAVY

@@ -18,6 +18,7 @@ from .optimize import (
     Settings,
 )
 from .output import OutputOptions
+from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions, TextureOutputOptions
 from .train import (
@@ -42,6 +43,7 @@ __all__ = [
     "PaletteMatch",
     "Precision",
     "Quality",
+    "ServeOptions",
     "Settings",
     "StylizeOptions",
     "TextureOptions",

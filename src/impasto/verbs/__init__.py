@@ -11,6 +11,7 @@ import tyro
 
 from .models import Models
 from .painting import Info, Rerun, Styles, Stylize
+from .serving import Serve
 from .texture import Texture
 from .training import Train
 
@@ -21,6 +22,7 @@ Verb = (
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Rerun, tyro.conf.subcommand("rerun")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Train, tyro.conf.subcommand("train")]
 )
 

@@ -1,0 +1,146 @@
+"""The studio under load: many clients at once, memory over many jobs, and how soon the first frame comes.
+
+    python benchmarks/studio.py load           # 8 clients send 40 draft jobs and 8 bad uploads
+    python benchmarks/studio.py memory         # 100 jobs one after the other: does the server grow after the first 10?
+    python benchmarks/studio.py first-frame    # `good` at 512 px: the first frame, against a step's own time
+    python benchmarks/studio.py start          # seconds until the server says its address
+
+Each starts a server of its own on a free port of this machine. Linux: memory is read from /proc.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import httpx2 as httpx
+
+from impasto.tools.metrics import markdown_table
+
+PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
+BAD = (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"<svg/>", b"II*\0", b"%PDF-1.7")
+DRAFT = {"style": "starry-night", "quality": "draft", "size": "128", "iterations": "20"}
+TIMEOUT = 3600.0
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[tuple[str, int, float]]:
+    """A server's address, its process and the seconds that it took to say so."""
+    begun = time.monotonic()
+    command = [sys.executable, "-u", "-m", "impasto", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://[\d.:]+", process.stdout.readline())
+            assert found, "the server did not start"
+            yield found[0], process.pid, time.monotonic() - begun
+        finally:
+            process.terminate()
+
+
+def resident(pid: int) -> float:
+    """Megabytes of memory that the process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+
+def stylize(address: str, content: bytes, **more: str) -> httpx.Response:
+    """One painting, at once."""
+    form = {**DRAFT, **more}
+    return httpx.post(f"{address}/v1/stylize", files={"content": ("photo.jpg", content)}, data=form, timeout=TIMEOUT)
+
+
+def load() -> None:
+    """8 clients, 40 good jobs and 8 bad ones."""
+    photo = PHOTO.read_bytes()
+    jobs = [photo] * 40
+    for i, bad in enumerate(BAD):
+        jobs.insert(6 * i, bad)
+    with server("--max-waiting", "100") as (address, pid, _), ThreadPoolExecutor(8) as clients:
+        begun, before = time.monotonic(), resident(pid)
+        answers = list(clients.map(lambda content: (content, stylize(address, content)), jobs))
+        seconds = time.monotonic() - begun
+        good = [a for c, a in answers if c is photo]
+        bad = [a for c, a in answers if c is not photo]
+        refused = sum(a.status_code == 422 and bool(a.json()["error"]) for a in bad)
+        rows = [
+            ["good jobs answered", f"{sum(a.status_code == 200 for a in good)} of {len(good)}"],
+            ["bad uploads refused with a reason", f"{refused} of {len(bad)}"],
+            ["5xx", sum(a.status_code >= 500 for _, a in answers)],
+            ["seconds in all", f"{seconds:.1f}"],
+            ["resident memory before and after, MB", f"{before:.0f}, {resident(pid):.0f}"],
+        ]  # fmt: skip
+    print(markdown_table(["8 clients", ""], rows))
+
+
+def memory(jobs: int) -> None:
+    """Resident memory after 10 jobs and after all."""
+    photo = PHOTO.read_bytes()
+    with server() as (address, pid, _):
+        sizes = []
+        for i in range(jobs):
+            job = httpx.post(f"{address}/v1/jobs", files={"content": ("photo.jpg", photo)}, data=DRAFT).json()["id"]
+            with httpx.stream("GET", f"{address}/v1/jobs/{job}/events", timeout=TIMEOUT) as events:
+                for _ in events.iter_lines():
+                    pass
+            assert httpx.get(f"{address}/v1/jobs/{job}/result", timeout=TIMEOUT).status_code == 200
+            sizes.append(resident(pid))
+            print(i + 1, f"{sizes[-1]:.0f} MB", file=sys.stderr)
+    rows = [[n, f"{sizes[n - 1]:.0f}"] for n in sorted({1, min(10, jobs), jobs})]
+    print(markdown_table(["jobs", "resident memory, MB"], rows))
+    print(f"growth after the first 10: {100 * (sizes[-1] / sizes[min(9, jobs - 1)] - 1):.1f} %")
+
+
+def first_frame() -> None:
+    """Seconds from the request to the first frame, and of a step at 512 px."""
+    photo = PHOTO.read_bytes()
+    form = {"style": "starry-night", "quality": "good", "size": "512"}
+    rows = []
+    with server() as (address, _, _):
+        time.sleep(10)  # the worker's warm-up
+        for attempt in range(3):
+            begun, first, seen = time.monotonic(), None, []
+            job = httpx.post(f"{address}/v1/jobs", files={"content": ("photo.jpg", photo)}, data=form).json()["id"]
+            with httpx.stream("GET", f"{address}/v1/jobs/{job}/events", timeout=TIMEOUT) as events:
+                for line in events.iter_lines():
+                    if not line.startswith("data: "):
+                        continue
+                    view = json.loads(line.removeprefix("data: "))
+                    if first is None and view["frames"]:
+                        first = time.monotonic() - begun
+                    if max(view.get("scale", [0])) == 512:
+                        seen.append((view["iteration"], view["seconds"]))
+            steps = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(seen) if b[0] > a[0]]
+            assert first is not None
+            step = statistics.median(steps)
+            rows.append([attempt + 1, f"{first:.2f}", f"{step:.2f}", f"{first / step:.1f}"])
+    print(markdown_table(["try", "first frame, s", "a step at 512 px, s", "ratio"], rows))
+
+
+def start() -> None:
+    """Seconds until the address is said."""
+    seconds = []
+    for _ in range(3):
+        with server() as (_, _, took):
+            seconds.append(took)
+    print(markdown_table(["try", "seconds to the address"], [[i, f"{s:.1f}"] for i, s in enumerate(seconds, 1)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("load", "memory", "first-frame", "start"))
+    parser.add_argument("--jobs", type=int, default=100, help="of `memory`")
+    args = parser.parse_args()
+    {"load": load, "memory": lambda: memory(args.jobs), "first-frame": first_frame, "start": start}[args.what]()
+
+
+if __name__ == "__main__":
+    main()

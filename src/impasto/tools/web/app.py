@@ -1,0 +1,100 @@
+"""The application: HTTP interface and page on one engine, behind what guards them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import gradio
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from ... import __version__
+from ...options import ServeOptions
+from .docs import docs_page
+from .elsewhere import stand_behind
+from .engine import Engine
+from .gate import Gate
+from .http import install_errors, router
+from .page import HEAD, make_page, theme
+from .security import Guard, read_key
+
+STATIC = Path(__file__).parent / "static"
+DESCRIPTION = (
+    "Paint photographs in the style of other pictures. A painting is answered at once (`POST /v1/stylize`), or put "
+    "into the queue and followed (`POST /v1/jobs`). Errors are 4xx, with the reason on one line as `error`. Where the "
+    "server was started with a key, requests carry it as `Authorization: Bearer KEY`."
+)
+
+
+class Application(FastAPI):
+    """FastAPI, whose description says that our forms have no other fields than those that it names."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description."""
+        found = super().openapi()
+        for name, schema in found["components"]["schemas"].items():
+            if name.startswith("Body_"):
+                schema["additionalProperties"] = False
+        return found
+
+
+def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
+    """The application.
+
+    Parameters
+    ----------
+    options : ServeOptions
+        Names and key that it is served with, and limits.
+    engine : Engine
+        What paints.
+
+    Raises
+    ------
+    OptionError
+        If the key's file is not usable.
+    """
+    key = None if options.api_key_file is None else read_key(options.api_key_file)
+    app: FastAPI = Application(
+        title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
+    )
+    app.state.engine = engine
+    install_errors(app)
+    app.include_router(router(engine))
+
+    @app.get("/healthz", tags=["health"])
+    def healthz() -> dict[str, Any]:
+        """Whether it works, and how many paintings wait."""
+        return {"status": "ok", "waiting": engine.waiting}
+
+    stand_behind(app.router.routes)
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    app.mount("/studio", StaticFiles(directory=STATIC))
+    uploads = engine.folder / "page"
+    uploads.mkdir(exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    page = make_page(engine)
+    unloads = {n for n, fn in page.fns.items() if any(event == "unload" for _, event in fn.targets)}
+    events = {n: len(fn.inputs) for n, fn in page.fns.items() if fn.fn is not None and n not in unloads}
+    app = gradio.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        footer_links=[],
+        show_error=True,
+        max_file_size=int(options.max_upload * 1e6),
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=theme(),
+        head=HEAD,
+    )
+    app.add_middleware(Gate, folder=uploads, events=lambda: events)
+    hosts = [*options.allow_host, options.host]
+    app.add_middleware(Guard, hosts=hosts, key=key, max_bytes=int(options.max_upload * 1e6))
+    return app

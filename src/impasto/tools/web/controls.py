@@ -1,0 +1,192 @@
+"""What a visitor may choose, read from the options' annotations: page, HTTP interface and command line all follow it.
+
+A control is a field of an options dataclass with its help text, range, unit, group and choices. Nothing is written
+here that the options say already; only which of them are not a visitor's to give.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import tyro
+from typing_extensions import Doc
+
+from ...errors import OptionError
+from ...options import STARTS, OutputOptions, StylizeOptions
+from ...options.kinds import Group
+from ...ranges import Range
+
+NOT_A_VISITORS = frozenset(("model", "encoder", "device", "offline", "compile", "max_megapixels"))
+"""Options that name files, devices or the network, or that are the server's own."""
+CHOICES: Mapping[str, tuple[str, ...]] = {"start": STARTS}
+"""Options that take a file's path besides these words, which is not a visitor's to give."""
+LONGEST_TEXT = 500
+"""Characters that an option may have."""
+
+Kind = Literal["choice", "flag", "integer", "number", "text"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One option as a visitor meets it.
+
+    Parameters
+    ----------
+    name : str
+        The field's name.
+    kind : "choice", "flag", "integer", "number" or "text"
+        What is given; lists of numbers and times are text, written as on the command line.
+    help, group, unit : str
+        Of the field's annotation.
+    default : object
+        The field's own.
+    choices : tuple
+        What there is to choose from.
+    low, high : float or None
+        The least and the most that a number may be.
+    optional : bool
+        Whether it may be left open (None).
+    spec : tyro's PrimitiveConstructorSpec or None
+        How its text is read and written, where that is special.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    group: str
+    default: Any
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    optional: bool = False
+    spec: Any = None
+
+    @property
+    def label(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ").capitalize() + (f" ({self.unit})" if self.unit else "")
+
+    @property
+    def flag(self) -> str:
+        """The name as the command line has it."""
+        return "--" + self.name.replace("_", "-")
+
+    def value(self, given: Any) -> Any:
+        """What the field takes of what a visitor gave, text or the kind's own type; OptionError if it is neither."""
+        if given is None or (isinstance(given, str) and not given.strip()):
+            return self.default
+        try:
+            if self.spec is not None:
+                found = self.spec.instance_from_str([str(given)])
+                alone = isinstance(found, tuple) and len(found) == 1 and not isinstance(self.default, tuple)
+                return found[0] if alone else found
+            if self.kind == "integer":
+                return int(given) if float(given) == int(given) else given
+            if self.kind == "number":
+                return float(given)
+        except (ValueError, TypeError, OverflowError) as error:
+            said = str(error) if self.spec is not None else f"{given!r} is not {_NOUNS[self.kind]}"
+            raise OptionError(f"{self.flag}: {said}") from error
+        if self.kind == "choice":
+            found = next((c for c in self.choices if str(c) == str(given)), None)
+            if found is None:
+                raise OptionError(f"{self.flag} is {given!r}; it must be {' or '.join(map(repr, self.choices))}")
+            return found
+        return given
+
+    def text(self, value: Any) -> str:
+        """A value as the command line takes it."""
+        if value is None:
+            return ""
+        return self.spec.str_from_instance(value)[0] if self.spec is not None and value != () else _plain(value)
+
+
+_NOUNS = {"integer": "a whole number", "number": "a number"}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_plain(v) for v in value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+@cache
+def controls(options: type = StylizeOptions) -> dict[str, Control]:
+    """The controls of an options dataclass, by name, in its order, without those that are not a visitor's."""
+    hints = get_type_hints(options, include_extras=True)
+    return {f.name: _control(f.name, hints[f.name], f.default) for f in fields(options) if f.name not in NOT_A_VISITORS}
+
+
+def _control(name: str, hint: Any, default: Any) -> Control:
+    kind, *notes = get_args(hint) if get_origin(hint) is Annotated else [hint]
+    found: dict[type, Any] = {type(note): note for note in notes}
+    limits, doc, group = found.get(Range, Range()), found.get(Doc), found.get(Group)
+    spec = found.get(tyro.constructors.PrimitiveConstructorSpec)
+    arguments = get_args(kind) if get_origin(kind) is not Literal else (kind,)
+    plain = [a for a in arguments if a is not NoneType] or [kind]
+    choices = CHOICES.get(name) or (get_args(plain[0]) if get_origin(plain[0]) is Literal else ())
+    of_type: dict[Any, Kind] = {bool: "flag", int: "integer", float: "number"}
+    return Control(
+        name,
+        "choice" if choices else "text" if spec is not None else of_type.get(plain[0], "text"),
+        doc.documentation if doc else "",
+        group.name if group else "output",
+        default,
+        choices,
+        limits.low,
+        limits.high,
+        limits.unit,
+        NoneType in arguments,
+        spec,
+    )
+
+
+def options_of(values: Mapping[str, Any], options: type = StylizeOptions) -> Any:
+    """The options that a visitor's values make, what is not given as by default.
+
+    Raises
+    ------
+    OptionError
+        For a value that is none, and for an option that is not a visitor's to give.
+    """
+    known = controls(options)
+    for name in values:
+        if name not in known:
+            raise OptionError(f"there is no option {name!r} here")
+    return options(**{name: known[name].value(given) for name, given in values.items()})
+
+
+def given_options(options: Any) -> dict[str, str]:
+    """The options that differ from the defaults, as the command line writes them; of a flag that is set, no text."""
+    found = {}
+    for name, control in controls(type(options)).items():
+        value = getattr(options, name)
+        if value != control.default:
+            found[control.flag] = "" if control.kind == "flag" else control.text(value)
+    return found
+
+
+def command_line(
+    content: str,
+    styles: tuple[str, ...],
+    options: StylizeOptions,
+    output: OutputOptions,
+    *,
+    regions: tuple[tuple[str, str], ...] = (),
+    mask: str | None = None,
+    out: str = "",
+) -> str:
+    """The line for a shell that paints the same picture; files by their names, without folders."""
+    words = ["impasto", "stylize", content, *styles]
+    for region_mask, style in regions:
+        words += ["--region", f"{region_mask}={style}"]
+    if mask is not None:
+        words += ["--mask", mask]
+    for name, text in {**given_options(options), **given_options(output)}.items():
+        words += [name, text] if text else [name]
+    words += ["-o", out] if out else []
+    return shlex.join(words)

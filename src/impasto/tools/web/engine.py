@@ -1,0 +1,235 @@
+"""The engine behind page and HTTP interface: a queue of jobs, and one worker a device that paints them."""
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import torch
+
+from ...errors import ImpastoError, OptionError
+from ...options import OutputOptions, ServeOptions, StylizeOptions
+from ...style.builtin import builtin_names, load_builtin
+from ...stylize.choose import choose_stylizer, compute_of
+from ...stylize.objective import shares_and_scales
+from ...stylize.schedule import painting_size
+from ..job import PaintJob
+from .estimate import Countdown, Pace
+from .jobs import SOURCES, Job, Status
+from .painter import paint_job
+from .uploads import Request, check_uploads, place, without_folder
+
+log = logging.getLogger(__name__)
+
+WARM_UP = StylizeOptions(size=128, iterations=4)
+"""What a worker paints first, so that the first visitor does not wait for what is loaded and measured once."""
+TIDY_SECONDS = 5.0
+READERS = 2
+"""Uploads that are read at the same time; each takes memory."""
+
+
+class BusyError(ImpastoError):
+    """The queue is full."""
+
+
+class Engine:
+    """Jobs and what paints them.
+
+    Parameters
+    ----------
+    options : ServeOptions
+        Limits and devices.
+    warm : bool
+        Whether workers paint a picture of their own first.
+
+    Raises
+    ------
+    OptionError
+        If a device is not to be had.
+    """
+
+    def __init__(self, options: ServeOptions, *, warm: bool = True):
+        self.options = options
+        devices = options.devices or ("auto",)
+        for device in devices:
+            compute_of(StylizeOptions(device=device))
+        self.folder = Path(tempfile.mkdtemp(prefix="impasto-studio-"))
+        self.pace = Pace()
+        self._jobs: dict[str, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._state = threading.Condition()
+        self._reading = threading.Semaphore(READERS)
+        self._closed = False
+        self._workers = [
+            threading.Thread(target=self._work, args=(d, warm), name=f"painter-{d}", daemon=True) for d in devices
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def submit(
+        self, request: Request, options: StylizeOptions, output: OutputOptions | None = None, owner: str = ""
+    ) -> Job:
+        """Check a request and put it into the queue.
+
+        Raises
+        ------
+        BusyError
+            If the queue is full.
+        ImpastoError
+            If anything of it cannot be painted, as far as that can be known before.
+        """
+        self._check_room()
+        output = output or OutputOptions(max_megapixels=self.options.max_megapixels)
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
+        try:
+            (folder / SOURCES).mkdir()
+            placed = place(request, folder / SOURCES)
+            shares_and_scales(options, len(placed.styles))
+            with self._reading:
+                photo = check_uploads(placed, self.options.max_megapixels)
+            self.check_size(photo, options)
+            job = Job(folder, placed, options, output, owner)
+            with self._state:
+                self._check_room()
+                self._jobs[job.id] = job
+                self._waiting.append(job)
+                self._state.notify()
+        except ImpastoError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise type(error)(without_folder(str(error), folder / SOURCES)) from error
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return job
+
+    def check_size(self, photo: tuple[int, int], options: StylizeOptions) -> None:
+        """OptionError if a photograph of that height and width would be painted larger than allowed here."""
+        size = painting_size(photo, options)
+        if max(size) > self.options.max_size:
+            raise OptionError(
+                f"the painting would be {size[1]}x{size[0]}; here at most {self.options.max_size} pixels a side are "
+                "painted: give a smaller --size"
+            )
+
+    def _check_room(self) -> None:
+        if self._closed:
+            raise BusyError("the studio is closing")
+        if len(self._waiting) >= self.options.max_waiting:
+            raise BusyError(f"{len(self._waiting)} paintings wait already; try again in a few minutes")
+
+    def find(self, job_id: str) -> Job | None:
+        """The job of that id, unless it was forgotten."""
+        return self._jobs.get(job_id)
+
+    def place(self, job: Job) -> int:
+        """A job's place among those that wait, counted from 1; 0 if it does not wait."""
+        with self._state:
+            return self._waiting.index(job) + 1 if job in self._waiting else 0
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._waiting)
+
+    def cancel(self, job: Job) -> None:
+        """End a job: what is painted so far is kept; one that still waits ends without a picture."""
+        job.stop.set()
+        with self._state:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.note = "stopped before its turn came"
+                self._end(job, "stopped")
+
+    def remove(self, job: Job) -> None:
+        """End a job and forget it, with its files."""
+        self.cancel(job)
+        with self._state:
+            self._jobs.pop(job.id, None)
+            if job.has_ended:
+                job.forget()
+
+    def remove_of(self, owner: str) -> None:
+        """Forget the jobs of a page's session that is gone."""
+        for job in [j for j in list(self._jobs.values()) if owner and j.owner == owner]:
+            self.remove(job)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """End all work and remove all files."""
+        with self._state:
+            self._closed = True
+            jobs = list(self._jobs.values())
+            self._state.notify_all()
+        for job in jobs:
+            self.cancel(job)
+        until = time.monotonic() + timeout
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self, job: Job, status: Status) -> None:
+        job.ended = time.monotonic()
+        job.status = status
+        job.seconds_left = None
+        job.changed()
+        if job.id not in self._jobs:
+            job.forget()
+
+    def _work(self, device: str, warm: bool) -> None:
+        if warm:
+            self._warm_up(device)
+        while True:
+            with self._state:
+                while not self._waiting and not self._closed:
+                    self._state.wait(TIDY_SECONDS)
+                    self._tidy()
+                if self._closed:
+                    return
+                job = self._waiting.popleft()
+                job.status, job.begun = "painting", time.monotonic()
+                job.changed()
+                self._tidy()
+            self._paint(job, device)
+
+    def _paint(self, job: Job, device: str) -> None:
+        status: Status = "failed"
+        try:
+            p = job.placed
+            paint = PaintJob(p.content, p.styles, job.options, job.output, p.regions, p.mask)
+            paint_job(paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
+        except ImpastoError as error:
+            job.error = without_folder(str(error), job.folder / SOURCES)
+        except Exception as error:
+            if isinstance(error, MemoryError | RuntimeError) and "memory" in f"{type(error).__name__} {error}".lower():
+                job.error = "out of memory; try a smaller --size"
+            else:
+                log.exception("a painting failed")
+                job.error = "the painting failed; the server's log says why"
+        with self._state:
+            self._end(job, status)
+
+    def _warm_up(self, device: str) -> None:
+        options = StylizeOptions(**{**WARM_UP.to_dict(), "device": device, "offline": True})
+        stylizer = choose_stylizer([load_builtin(builtin_names()[0])], options)
+        grey = torch.rand((1, 3, 128, 128), generator=torch.Generator().manual_seed(0))
+        countdown, last = Countdown(), None
+        for step in stylizer.steps(grey):
+            last = step
+            countdown.left(step, time.monotonic())
+            if self._closed:
+                return
+        if last is not None and (seconds := countdown.pace(last, time.monotonic())) is not None:
+            self.pace.learn(seconds, last.scale)
+
+    def _tidy(self) -> None:
+        """Forget ended jobs that are too old, or too many."""
+        ended = sorted((j for j in self._jobs.values() if j.ended is not None), key=lambda j: j.ended or 0.0)
+        oldest = time.monotonic() - 60 * self.options.keep_minutes
+        many = len(ended) - self.options.keep
+        for i, job in enumerate(ended):
+            if i < many or (job.ended or 0.0) < oldest:
+                del self._jobs[job.id]
+                job.forget()

@@ -1,0 +1,87 @@
+"""How long a painting takes here: from what others took, and, once it has begun, from itself."""
+
+import threading
+
+from ...models.networks import learnt_styles
+from ...options import StylizeOptions, named_weights
+from ...stylize.protocol import Step
+from ...stylize.schedule import painting_size, schedule
+
+FIRST_GUESS = 1.5
+"""Seconds that an iteration of a megapixel takes on a machine that nothing is known of."""
+PASS_SHARE = 0.5
+"""What one pass of a network takes, over an iteration of the optimisation at that size."""
+LEAST = 0.01
+"""Seconds that an iteration takes however small the picture is."""
+WEIGHT = 0.3
+"""Of a new measurement, over what was measured before."""
+
+
+class Pace:
+    """Seconds an iteration and megapixel, learnt from the jobs that were painted."""
+
+    def __init__(self) -> None:
+        self.rate = FIRST_GUESS
+        self._known = False
+        self._lock = threading.Lock()
+
+    def learn(self, seconds: float, scale: tuple[int, int]) -> None:
+        """An iteration took so many seconds, at a scale of that height and width in pixels."""
+        rate = max(seconds - LEAST, 0.001) / (scale[0] * scale[1] / 1e6)
+        with self._lock:
+            self.rate = self.rate + WEIGHT * (rate - self.rate) if self._known else rate
+            self._known = True
+
+    def seconds(self, photo: tuple[int, int], options: StylizeOptions, styles: tuple[str, ...] = ()) -> float:
+        """What a painting of a photograph of that height and width, in pixels, will take.
+
+        Raises
+        ------
+        OptionError
+            If the options do not fit the size.
+        """
+        size = painting_size(photo, options)
+        if options.time is not None:
+            return options.time
+        if one_pass(options, styles):
+            return LEAST + PASS_SHARE * self.rate * size[0] * size[1] / 1e6
+        if options.preset == "gatys":
+            iterations = options.settings.iterations
+            assert isinstance(iterations, int)
+            return iterations * (LEAST + self.rate * size[0] * size[1] / 1e6)
+        scales = schedule(size, options, "nn" in named_weights(options.style_loss, "--style-loss"))
+        return sum(s.iterations * (LEAST + self.rate * s.size[0] * s.size[1] / 1e6) for s in scales)
+
+
+def one_pass(options: StylizeOptions, styles: tuple[str, ...]) -> bool:
+    """Whether a network paints it at once."""
+    if options.method == "feedforward":
+        return True
+    learnt = learnt_styles(None)
+    quick = options.method == "auto" and options.quality == "draft" and not options.only_of_optimize
+    return quick and bool(styles) and all(s in learnt for s in styles)
+
+
+class Countdown:
+    """Seconds that are left of a painting, from the steps that it has taken."""
+
+    def __init__(self) -> None:
+        self._scale, self._at, self._first = 0, 0.0, 0
+
+    def left(self, step: Step, now: float) -> float | None:
+        """Seconds from `now`, a clock's, to the end; None as long as that cannot be told."""
+        if step.scale_index != self._scale:
+            self._scale, self._at, self._first = step.scale_index, now, step.iteration
+            return None
+        done = step.iteration - self._first
+        pace = (now - self._at) / done
+        plan = step.schedule or (step.total,)
+        before = sum(plan[: step.scale_index])
+        left = pace * max(0, before - step.iteration)
+        # Each scale has four times the pixels of the one before.
+        return left + sum(n * pace * 4.0**i for i, n in enumerate(plan[step.scale_index :], 1))
+
+    def pace(self, step: Step, now: float) -> float | None:
+        """Seconds an iteration at the present scale, or None before its second step."""
+        done = step.iteration - self._first
+        return (now - self._at) / done if step.scale_index == self._scale and done >= 2 else None

@@ -1,0 +1,57 @@
+"""The HTTP interface's forms, made from the options: a field for each, with its help, its range and its choices."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import Form, Request
+
+from ...errors import OptionError
+from ...options import OutputOptions, StylizeOptions
+from .controls import LONGEST_TEXT, Control, controls, options_of
+
+FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "region_style", "mask", "format"))
+"""Fields that are no options."""
+
+
+def form_type(control: Control) -> Any:
+    """The annotation of a form's field for a control."""
+    numeric = control.kind in ("integer", "number")
+    limits: dict[str, Any] = {"ge": control.low, "le": control.high} if numeric else {}
+    if control.kind == "number":
+        limits["allow_inf_nan"] = False
+    if control.kind == "text":
+        limits["max_length"] = LONGEST_TEXT
+    kinds: dict[str, Any] = {"flag": bool, "integer": int, "number": float, "text": str}
+    kind = cast(Any, Literal)[tuple(map(str, control.choices))] if control.kind == "choice" else kinds[control.kind]
+    return Annotated[kind, Form(description=control.help, **limits)]
+
+
+def form_default(control: Control) -> Any:
+    """What a field of the form is if it is not given."""
+    if control.default is None or control.kind not in ("text", "choice"):
+        return "" if control.kind == "text" else control.default
+    return control.text(control.default)
+
+
+def dependency(options: type) -> Callable[..., Any]:
+    """What FastAPI fills from a form: a call whose parameters are the controls, and which makes the options."""
+    known = controls(options)
+
+    def make(**values: Any) -> Any:
+        return options_of(values, options)
+
+    parameters = [
+        inspect.Parameter(c.name, inspect.Parameter.KEYWORD_ONLY, default=form_default(c), annotation=form_type(c))
+        for c in known.values()
+    ]
+    make.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return make
+
+
+async def only_known_fields(request: Request) -> None:
+    """OptionError for a form's field that nothing here reads: a slip of the pen would else change nothing."""
+    known = {*FORM_FIELDS, *controls(StylizeOptions), *controls(OutputOptions)}
+    for name in await request.form():
+        if name not in known:
+            raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")

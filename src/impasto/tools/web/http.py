@@ -1,0 +1,286 @@
+"""The HTTP interface: paintings for programs. Its OpenAPI description is at /openapi.json, its pages at /docs."""
+
+import asyncio
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import Path as PathParameter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from ...errors import ImpastoError, OptionError
+from ...options import OutputOptions, StylizeOptions
+from ...style.builtin import builtin_names, load_builtin
+from .engine import BusyError, Engine
+from .forms import dependency, only_known_fields
+from .jobs import Job
+from .painter import encoded
+from .replies import ERRORS, JobView, StyleView, refusal
+from .uploads import Request as PaintRequest
+from .uploads import Upload
+
+FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif"}
+"""Format of a painting's file -> its media type."""
+Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
+LOOK_SECONDS = 0.1
+"""How often a watched job is looked at."""
+PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The painting's file.", "content": {m: {} for m in FORMATS.values()}}
+}
+NO_FILE = cast(UploadFile, None)
+"""The default of a file that may be left out; that it is none is not for the description to offer."""
+JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
+
+
+async def read(
+    content: Annotated[UploadFile, File(description="The photograph.")],
+    style: Annotated[
+        list[str], Form(description="Built-in styles by name; `file:1` is the first `style_file`.", max_length=8)
+    ] = [],  # noqa: B006 - FastAPI copies it
+    style_file: Annotated[
+        list[UploadFile],
+        File(description="Pictures or style files; all are used if no `style` is given.", max_length=8),
+    ] = [],  # noqa: B006
+    region_mask: Annotated[list[UploadFile], File(description="Masks, white where a region is.", max_length=8)] = [],  # noqa: B006
+    region_style: Annotated[
+        list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
+    ] = [],  # noqa: B006
+    mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = NO_FILE,
+) -> PaintRequest:
+    """What a form asks to paint; OptionError if a region has no style, or a style no region."""
+    if len(region_mask) != len(region_style):
+        raise OptionError(f"{len(region_mask)} region_mask and {len(region_style)} region_style; give one for each")
+
+    async def upload(file: UploadFile) -> Upload:
+        return Upload(file.filename or "", await file.read())
+
+    return PaintRequest(
+        await upload(content),
+        tuple(style),
+        tuple([await upload(f) for f in style_file]),
+        tuple([(await upload(m), s) for m, s in zip(region_mask, region_style, strict=True)]),
+        await upload(mask) if mask else None,
+    )
+
+
+Read = Annotated[PaintRequest, Depends(read)]
+Options = Annotated[StylizeOptions, Depends(dependency(StylizeOptions))]
+Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
+
+
+def find(job_id: JobId, request: Request) -> Job:
+    """The job that a path names; 404 if there is none."""
+    job = request.app.state.engine.find(job_id)
+    if job is None:
+        raise HTTPException(404, "there is no such job; it may have been removed")
+    return job
+
+
+Found = Annotated[Job, Depends(find)]
+
+
+def router(engine: Engine) -> APIRouter:
+    """The routes, on that engine; the application keeps it as `state.engine`."""
+    routes = APIRouter(prefix="/v1", responses=ERRORS)
+
+    checked = [Depends(only_known_fields)]
+
+    async def submit(wanted: PaintRequest, options: StylizeOptions, output: OutputOptions) -> Job:
+        output = replace(output, max_megapixels=engine.options.max_megapixels)
+        try:
+            return await run_in_threadpool(engine.submit, wanted, options, output)
+        except BusyError as error:
+            raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
+
+    async def picture(job: Job, file_format: Format, output: OutputOptions) -> Response:
+        if job.error:
+            raise HTTPException(422, job.error)
+        data = await run_in_threadpool(encoded, job, file_format, output)
+        headers = {"Content-Disposition": f'attachment; filename="{ascii_name(job.name)}.{file_format}"'}
+        if job.note:
+            headers["Impasto-Note"] = ascii_name(job.note)
+        return Response(data, media_type=FORMATS[file_format], headers=headers)
+
+    @routes.post("/stylize", responses=PICTURES, response_class=Response, dependencies=checked)
+    async def stylize(
+        request: Request,
+        wanted: Read,
+        options: Options,
+        output: Output,
+        format: Annotated[Format, Form(description="Format of the painting's file.")] = "png",  # noqa: A002
+    ) -> Response:
+        """Paint a photograph and answer the painting. A client that hangs up ends the work."""
+        check_bits(format, output)
+        job = await submit(wanted, options, output)
+        try:
+            while not job.has_ended:
+                if await request.is_disconnected():
+                    break
+                await asyncio.sleep(LOOK_SECONDS)
+            return await picture(job, format, output)
+        finally:
+            engine.remove(job)
+
+    @routes.post(
+        "/jobs", status_code=201, response_model=JobView, response_model_exclude_none=True, dependencies=checked
+    )
+    async def create_job(wanted: Read, options: Options, output: Output, response: Response) -> dict[str, Any]:
+        """Put a painting into the queue."""
+        job = await submit(wanted, options, output)
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        return job.view(engine.place(job))
+
+    @routes.get("/jobs/{job_id}", response_model=JobView, response_model_exclude_none=True)
+    async def get_job(job: Found) -> dict[str, Any]:
+        """How far a painting is."""
+        return job.view(engine.place(job))
+
+    @routes.delete("/jobs/{job_id}", status_code=204)
+    async def delete_job(job: Found) -> None:
+        """Stop a painting and remove it with its files."""
+        engine.remove(job)
+
+    @routes.post("/jobs/{job_id}/cancel", response_model=JobView, response_model_exclude_none=True)
+    async def cancel_job(job: Found) -> dict[str, Any]:
+        """Stop a painting; the picture so far is kept."""
+        engine.cancel(job)
+        return job.view(engine.place(job))
+
+    @routes.get(
+        "/jobs/{job_id}/events",
+        response_class=StreamingResponse,
+        responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
+    )
+    async def job_events(job: Found) -> StreamingResponse:
+        """The job, again whenever it changes, as server-sent events named as its status; the last one is of its end."""
+        return StreamingResponse(events(job, engine), media_type="text/event-stream", headers=NO_CACHE)
+
+    @routes.get(
+        "/jobs/{job_id}/frame",
+        response_class=Response,
+        responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}},
+    )
+    async def job_frame(job: Found) -> Response:
+        """The painting so far, at most 1024 pixels a side."""
+        if not job.preview:
+            raise HTTPException(404, "nothing is painted yet")
+        return Response(job.preview, media_type="image/jpeg", headers=NO_CACHE)
+
+    @routes.get(
+        "/jobs/{job_id}/photo",
+        response_class=Response,
+        responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}},
+    )
+    async def job_photo(job: Found) -> Response:
+        """The photograph upright and in sRGB, at most 1024 pixels a side; it is there once painting has begun."""
+        if not job.photo:
+            raise HTTPException(404, "painting has not begun")
+        return Response(job.photo, media_type="image/jpeg", headers=NO_CACHE)
+
+    @routes.get("/jobs/{job_id}/losses")
+    async def job_losses(job: Found) -> list[dict[str, float]]:
+        """The losses so far, an iteration each; of a very long painting every second one, or fewer."""
+        return list(job.rows)
+
+    @routes.get("/jobs/{job_id}/result", responses=PICTURES, response_class=Response)
+    async def job_result(
+        job: Found,
+        format: Format = "png",  # noqa: A002
+        bits: Literal["8", "16"] | None = None,
+    ) -> Response:
+        """The painting, in any format that it can have, also of a job that was cancelled."""
+        if not job.has_ended:
+            raise HTTPException(409, "it is not finished; its events tell when it is, and cancel ends it early")
+        output = replace(job.output, bits=cast(Any, int(bits)) if bits else job.output.bits)
+        check_bits(format, output)
+        return await picture(job, format, output)
+
+    @routes.get(
+        "/jobs/{job_id}/record",
+        response_class=Response,
+        responses={200: {"description": "An archive.", "content": {"application/zip": {}}}},
+    )
+    async def job_record(job: Found) -> Response:
+        """How it was painted: record.json, losses.csv, command.txt and the masks, as a ZIP archive."""
+        if not job.has_picture:
+            raise HTTPException(409, "there is no painting yet, so there is no record of one")
+        data = await run_in_threadpool(archive, job)
+        name = f'attachment; filename="{ascii_name(job.name)}-record.zip"'
+        return Response(data, media_type="application/zip", headers={"Content-Disposition": name})
+
+    @routes.get("/styles", response_model=list[StyleView])
+    def styles() -> list[dict[str, str]]:
+        """The built-in styles."""
+        return [
+            {"name": n, "thumbnail": f"/studio/thumbnails/{n}.jpg", **load_builtin(n).about} for n in builtin_names()
+        ]
+
+    return routes
+
+
+NO_CACHE = {"Cache-Control": "no-store"}
+
+
+def check_bits(file_format: Format, output: OutputOptions) -> None:
+    """OptionError if the format has not so many bits."""
+    if output.bits == 16 and file_format not in ("png", "tiff"):
+        raise OptionError(f"{file_format} has 8 bits a channel; for 16 ask for png or tiff")
+
+
+def ascii_name(text: str) -> str:
+    """A text as a header can carry it."""
+    return text.encode("ascii", "replace").decode().replace('"', "'")
+
+
+async def events(job: Job, engine: Engine) -> AsyncIterator[str]:
+    """The job's states as server-sent events, at most ten a second; `id` counts them."""
+    seen, place = -1, -1
+    while True:
+        ended = job.has_ended
+        if (job.version, engine.place(job)) != (seen, place):
+            seen, place = job.version, engine.place(job)
+            yield f"event: {job.status}\nid: {seen}\ndata: {json.dumps(job.view(place))}\n\n"
+        if ended:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def archive(job: Job) -> bytes:
+    """record.json, losses.csv, command.txt and the masks of a job that has a painting, as a ZIP archive."""
+    rows = job.rows
+    columns = list(rows[0]) if rows else []
+    losses = [",".join(columns), *(",".join(f"{r[c]:.8g}" if c in r else "" for c in columns) for r in rows)]
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("record.json", json.dumps(job.record, indent=2, ensure_ascii=False) + "\n")
+        packed.writestr("losses.csv", "\n".join(losses) + "\n")
+        packed.writestr("command.txt", job.command + "\n")
+        for mask in [m for m, _ in job.placed.regions] + ([job.placed.mask] if job.placed.mask else []):
+            packed.write(mask, Path(mask).name)
+    return file.getvalue()
+
+
+def install_errors(app: Any) -> None:
+    """Answer every error of ours, and every request that is not understood, with its reason on one line."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException as StarletteHTTPException
+
+    @app.exception_handler(ImpastoError)
+    async def ours(request: Request, error: ImpastoError) -> Response:
+        return refusal(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first.get("loc", ())[1:])
+        return refusal(422, f"{where}: {first.get('msg', 'is not valid')}" if where else str(first.get("msg")))
+
+    @app.exception_handler(StarletteHTTPException)
+    async def plain(request: Request, error: StarletteHTTPException) -> Response:
+        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))

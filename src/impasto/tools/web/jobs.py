@@ -1,0 +1,149 @@
+"""A job: one painting, from the moment it is asked for until it is forgotten, and what can be seen of it meanwhile."""
+
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ...image.picture import Metadata
+from ...options import OutputOptions, StylizeOptions
+from .controls import command_line
+from .uploads import Placed
+
+Status = Literal["queued", "painting", "done", "stopped", "failed"]
+ENDED = frozenset(("done", "stopped", "failed"))
+PAINTING_FILE, SOURCES = "painting.npz", "sources"
+ROWS = 4_000
+"""Most rows of losses that are kept; of a longer painting every second one, every fourth, and so on."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A step without its picture, which is large: the scale's height and width in pixels, the iteration, the losses."""
+
+    scale: tuple[int, int]
+    iteration: int
+    total: int
+    losses: Mapping[str, float]
+
+
+@dataclass(eq=False)
+class Job:
+    """One painting.
+
+    Parameters
+    ----------
+    folder : Path
+        Its own; the sources lie in `sources`.
+    placed : Placed
+        The sources, by paths there and built-in names.
+    options, output
+        How to paint, and how to write unless a download asks for another way.
+    owner : str
+        The page's session that it belongs to; empty for one of the HTTP interface.
+    id : str
+        Not to be guessed: whoever knows it may see the painting, stop it and remove it.
+    """
+
+    folder: Path
+    placed: Placed
+    options: StylizeOptions
+    output: OutputOptions
+    owner: str = ""
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    status: Status = "queued"
+    created: float = field(default_factory=time.monotonic)
+    begun: float | None = None
+    ended: float | None = None
+    step: Seen | None = None
+    size: tuple[int, int] | None = None
+    seconds_left: float | None = None
+    rows: list[dict[str, float]] = field(default_factory=list)
+    photo: bytes = b""
+    preview: bytes = b""
+    frames: int = 0
+    version: int = 0
+    note: str = ""
+    error: str = ""
+    record: Mapping[str, Any] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    stop: threading.Event = field(default_factory=threading.Event)
+    _every: int = 1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in ENDED
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a painting to download."""
+        return self.status in ("done", "stopped") and self.record is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been painted."""
+        return 0.0 if self.begun is None else (self.ended or time.monotonic()) - self.begun
+
+    @property
+    def name(self) -> str:
+        """What a download is called, without a suffix."""
+        style = Path(self.placed.styles[0]).name.split(".")[0]
+        return f"{Path(self.placed.content).stem}-{style}"
+
+    @property
+    def command(self) -> str:
+        """The command line that paints the same; masks by the names that they have in the record's archive."""
+
+        def base(source: str) -> str:
+            return Path(source).name
+
+        p = self.placed
+        return command_line(
+            base(p.content),
+            tuple(base(s) for s in p.styles),
+            self.options,
+            self.output,
+            regions=tuple((base(m), base(s)) for m, s in p.regions),
+            mask=base(p.mask) if p.mask else None,
+        )
+
+    def add_row(self, row: dict[str, float]) -> None:
+        """Keep a row of losses; the list never grows beyond `ROWS`."""
+        if int(row["iteration"]) % self._every == 0 or int(row["iteration"]) == 1:
+            self.rows.append(row)
+        if len(self.rows) >= ROWS:
+            self.rows[1:] = self.rows[2::2]
+            self._every *= 2
+
+    def changed(self) -> None:
+        """Whoever watches shall look again."""
+        self.version += 1
+
+    def forget(self) -> None:
+        """Remove its files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def view(self, place: int = 0) -> dict[str, Any]:
+        """What the HTTP interface tells of it; `place` is its place among those that wait, counted from 1."""
+        step = self.step
+        found: dict[str, Any] = {"id": self.id, "status": self.status, "seconds": round(self.seconds, 2)}
+        if self.status == "queued":
+            found["place"] = place
+        if step is not None:
+            found |= {
+                "iteration": step.iteration,
+                "total": step.total,
+                "scale": [step.scale[1], step.scale[0]],
+                "losses": {k: float(v) for k, v in step.losses.items()},
+            }
+        if self.seconds_left is not None and self.status == "painting":
+            found["seconds_left"] = round(self.seconds_left, 1)
+        if self.size is not None:
+            found["size"] = [self.size[1], self.size[0]]
+        found |= {"frames": self.frames} | {k: v for k in ("note", "error") if (v := getattr(self, k))}
+        return found

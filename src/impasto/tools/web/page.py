@@ -1,0 +1,178 @@
+"""The page: a photograph and styles on one side, the painting as it comes into being on the other."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.themes import Base, Soft, colors
+
+from ...options import StylizeOptions
+from ...style.builtin import builtin_names
+from .controls import controls
+from .engine import Engine
+from .session import MOST_STYLES, QUALITIES, REGIONS, Session, style_choices, title_of
+from .widgets import WORDS, widget
+
+STATIC = Path(__file__).parent / "static"
+IN_VIEW = ("strength", "style_scale", "keep_colours", "size")
+"""The options that are not folded away, besides the quality."""
+LABELS = {"style_scale": "Stroke size", "size": "Size (px, long side)"}
+"""What the page calls options in view whose names say it less well."""
+GROUPS = {"look": "More of the look", "size": "More of the size", "optimiser": "Optimiser", "network": "Network"}
+STYLE_FILES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".bmp", ".safetensors"]
+
+
+def gallery_css() -> str:
+    """The thumbnails, each on the label of its choice, in the choices' order."""
+    rows = [
+        f'#styles label:nth-of-type({i}) {{ --thumbnail: url("/studio/thumbnails/{name}.jpg") }}'
+        for i, name in enumerate(builtin_names(), 1)
+    ]
+    rows += [f'#sample-{p.stem} {{ background-image: url("/studio/samples/{p.name}") }}' for p in samples()]
+    return "\n".join(rows)
+
+
+def samples() -> list[Path]:
+    """The photographs that a visitor can try it with."""
+    return sorted((STATIC / "samples").glob("*.jpg"))
+
+
+HEAD = f"""<link rel="icon" href="/studio/icon.svg"><link rel="stylesheet" href="/studio/studio.css">
+<style>{gallery_css()}</style><script src="/studio/studio.js"></script>"""
+STAGE = (STATIC / "stage.html").read_text(encoding="utf-8")
+BRUSH = (STATIC / "brush.html").read_text(encoding="utf-8")
+TITLE = "<header><h1>Impasto</h1><p>Your photograph, painted before your eyes.</p></header>"
+
+
+def theme() -> Base:
+    """Colours of paper and ink; fonts that every machine has, so that none is fetched."""
+    return Soft(
+        primary_hue=colors.orange,
+        neutral_hue=colors.stone,
+        font=["system-ui", "Segoe UI", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_padding="0",
+        block_title_text_weight="600",
+        color_accent="#b8471f",
+        checkbox_label_background_fill_selected="#b8471f",
+        checkbox_label_background_fill_selected_dark="#b8471f",
+        checkbox_background_color_selected="#b8471f",
+        checkbox_background_color_selected_dark="#b8471f",
+        slider_color="#b8471f",
+        slider_color_dark="#b8471f",
+    )
+
+
+def uploaded(picture: Any) -> str | None:
+    """The file that was uploaded, as it is: it is for our own reader to say what it holds, not for Gradio's."""
+    return None if picture is None else picture.path
+
+
+def make_page(engine: Engine) -> gr.Blocks:
+    """The page, on an engine."""
+    session = Session(engine)
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    with gr.Blocks(title="Impasto", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as page:
+        gr.HTML(TITLE, elem_id="title")
+        masks = gr.Textbox(visible="hidden", elem_id="masks")
+        current = gr.Textbox(visible="hidden", elem_id="current")
+        ids = gr.State([])
+        with gr.Row(elem_id="studio"):
+            with gr.Column(scale=3, elem_id="easel", min_width=300):
+                photo = gr.Image(
+                    type="filepath",
+                    image_mode=None,
+                    sources=["upload", "webcam", "clipboard"],
+                    label="Photograph",
+                    show_label=False,
+                    elem_id="photo",
+                    buttons=[],
+                    placeholder="Drop a photograph here\nor click to choose one",
+                )
+                photo.preprocess = uploaded  # pyright: ignore[reportAttributeAccessIssue]
+                with gr.Row(elem_id="samples"):
+                    tries = [
+                        gr.Button(f"Try the {p.stem}", elem_id=f"sample-{p.stem}", min_width=60) for p in samples()
+                    ]
+                with gr.Row(elem_id="actions"):
+                    paint = gr.Button("Paint", variant="primary", elem_id="paint", size="lg")
+                    cancel = gr.Button("Stop here", elem_id="cancel", size="lg")
+                gr.HTML(STAGE, elem_id="stage")
+                command = gr.Textbox(
+                    label="As a command", buttons=["copy"], interactive=False, elem_id="command", lines=2, max_lines=6
+                )
+                history = gr.Radio(
+                    [], label="Painted in this session", info="Choose one to go back to it.", elem_id="history",
+                    visible=False,
+                )  # fmt: skip
+            with gr.Column(scale=2, elem_id="palette", min_width=300):
+                styles = gr.CheckboxGroup(
+                    [(title_of(n), n) for n in builtin_names()],
+                    label="Style",
+                    info="Choose one, or several that blend.",
+                    elem_id="styles",
+                )
+                with gr.Accordion("A style of your own", open=False, elem_id="own"):
+                    own = gr.File(
+                        file_count="multiple", file_types=STYLE_FILES, label="Pictures, or style files", height=120
+                    )
+                weights = [
+                    gr.Slider(0, 1, value=1, step=0.05, visible=False, elem_classes=["weight"])
+                    for _ in range(MOST_STYLES)
+                ]
+                made: dict[str, Any] = {
+                    "quality": gr.Radio(
+                        [(WORDS[q], q) for q in QUALITIES], value="good", label="Quality", elem_id="quality"
+                    )
+                }
+                with gr.Group(elem_id="main"):
+                    for name in IN_VIEW:
+                        changes = {"label": LABELS[name]} if name in LABELS else {}
+                        made[name] = widget(controls(StylizeOptions)[name], **changes)
+                with gr.Accordion("Regions: a part in a style of its own", open=False, elem_id="regions") as folded:
+                    gr.HTML(BRUSH)
+                    regions = [
+                        gr.Dropdown(
+                            style_choices([]), value=None, label=f"Style of region {i}", elem_classes=[f"region-{i}"]
+                        )
+                        for i in range(1, REGIONS + 1)
+                    ]
+                for group in dict.fromkeys(c.group for c in session.controls.values()):
+                    with gr.Accordion(GROUPS.get(group, "File"), open=False, elem_classes=["folded"]):
+                        for name, control in session.controls.items():
+                            if control.group == group and name not in made:
+                                made[name] = widget(control)
+        values = [made[name] for name in session.controls]
+
+        for sample, path in zip(tries, samples(), strict=True):
+            sample.click(partial(str, path), None, photo, **private)
+        photo.change(None, None, None, js="() => impasto.photo()", api_visibility="private")
+        folded.expand(None, None, None, js="() => impasto.photo()", api_visibility="private")
+        gr.on(
+            [page.load, photo.change, styles.change, *(made[n].change for n in ("size", "scale", "iterations"))],
+            session.estimates,
+            [photo, styles, *values],
+            made["quality"],
+            **private,
+        )
+        gr.on([styles.change, own.change], session.weigh, [styles, own], [*weights, *regions], **private)
+        paint.click(
+            session.paint,
+            [masks, photo, styles, own, ids, *weights, *regions, *values],
+            [current, command, ids, history],
+            js="(masks, ...rest) => [impasto.masks(), ...rest]",
+            **private,
+        ).then(None, None, None, js="() => impasto.thumbnails()", api_visibility="private")
+        cancel.click(None, None, None, js="() => impasto.cancel()", api_visibility="private")
+        current.change(None, current, None, js="(id) => impasto.follow(id)", api_visibility="private")
+        history.input(
+            session.load, history, [photo, styles, own, *weights, *regions, *values, current, command], **private
+        )
+        page.unload(session.leave)
+    return page

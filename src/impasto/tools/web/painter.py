@@ -1,0 +1,150 @@
+"""What a worker does with a job: paint it step by step, show frames of it, keep what is painted."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...errors import OptionError
+from ...image.io import write_image
+from ...image.picture import Picture
+from ...image.resize import fit_size, resize
+from ...image.write import quantised
+from ...options import OutputOptions
+from ...stylize.choose import choose_stylizer
+from ...stylize.protocol import Step
+from ..job import PaintJob, describe
+from ..paint import Sources, read_sources
+from ..run import make_record
+from .estimate import Countdown, Pace
+from .jobs import PAINTING_FILE, Job, Seen
+
+FRAME_SECONDS = 0.5
+"""Between two frames of a painting that is watched."""
+FRAME_SIDE = 1024
+"""Most that a frame's long side has, in pixels."""
+FRAME_QUALITY = 85
+
+
+def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pace, publish: Callable[[], None]) -> None:
+    """Paint a job to its end, or until it is stopped; its `record` and painting's file are there afterwards.
+
+    Parameters
+    ----------
+    job : PaintJob
+        With the paths of its sources.
+    of : Job
+        What is told of it.
+    device : str
+        As `--device` takes it.
+    max_seconds : float
+        After which it is stopped.
+    pace : Pace
+        What learns from it.
+    publish : callable
+        Called after each change.
+
+    Raises
+    ------
+    ImpastoError
+        If it cannot be painted.
+    """
+    given = read_sources(job)
+    of.photo = jpeg(as_frame(given.photo.tensor))
+    described = describe(job)
+    options = replace(job.options, device=device, offline=True)
+    stylizer = choose_stylizer(given.styles, options, given.start, given.regions)
+    described = {"method": stylizer.method, **described}
+    steps = stylizer.steps(given.photo.tensor, given.regions, given.mask)
+    last, countdown, shown = None, Countdown(), 0.0
+    begun = time.monotonic()
+    for step in steps:
+        last, now = step, time.monotonic()
+        of.step = Seen(step.scale, step.iteration, step.total, dict(step.losses))
+        of.seconds_left = countdown.left(step, now)
+        of.add_row({"iteration": step.iteration, "scale": max(step.scale), **step.losses})
+        if now - shown >= FRAME_SECONDS or step.iteration == step.total:
+            show(of, step.image)
+            shown = now
+        publish()
+        if step.iteration < step.total and of.stop.is_set():
+            of.note = of.note or "stopped: this is the painting so far"
+            break
+        if step.iteration < step.total and now - begun > max_seconds:
+            of.note = f"stopped after the {max_seconds:g} seconds that this server gives a painting"
+            break
+    assert last is not None, "a stylizer yields at least one step"
+    seconds = countdown.pace(last, time.monotonic())
+    if seconds is not None:
+        pace.learn(seconds, last.scale)
+    keep(of, given, described, last)
+
+
+def show(of: Job, image: Tensor) -> None:
+    """Make the picture (1, 3, H, W) the frame that watchers see."""
+    of.preview = jpeg(as_frame(image))
+    of.frames += 1
+
+
+def as_frame(image: Tensor) -> Tensor:
+    """A picture (1, 3, H, W) no larger than a frame."""
+    return resize(image.float().cpu(), fit_size((image.shape[-2], image.shape[-1]), long_side=FRAME_SIDE))
+
+
+def jpeg(image: Tensor, quality: int = FRAME_QUALITY) -> bytes:
+    """A picture (1, 3, H, W), [0, 1], as a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(quantised(image[0].permute(1, 2, 0), np.dtype(np.uint8))).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None:
+    """Put the painting into the job's folder at 16 bits a sample, and its record into the job."""
+    painting = given.photo.with_tensor(last.image.float().cpu())
+    levels = quantised(painting.tensor, np.dtype(np.uint16))
+    with (of.folder / PAINTING_FILE).open("wb") as file:
+        if painting.alpha is None:
+            np.savez(file, tensor=levels)
+        else:
+            np.savez(file, tensor=levels, alpha=painting.alpha.numpy())
+    of.size = painting.size
+    show(of, painting.tensor)
+    of.metadata = painting.metadata
+    of.record = make_record(described, last, last.iteration == last.total)
+
+
+def kept(of: Job) -> Picture:
+    """The painting of a job that has one, as it was painted."""
+    with np.load(of.folder / PAINTING_FILE, allow_pickle=False) as arrays:
+        tensor = torch.from_numpy(arrays["tensor"].astype(np.float32) / 65535)
+        alpha = torch.from_numpy(arrays["alpha"]) if "alpha" in arrays else None
+    return Picture(tensor, alpha, of.metadata)
+
+
+def encoded(of: Job, file_format: str, output: OutputOptions) -> bytes:
+    """The painting's file, with its profile, the photograph's metadata and its record.
+
+    Raises
+    ------
+    OptionError
+        If the format does not have so many bits, or the job has no painting.
+    """
+    if not of.has_picture:
+        raise OptionError("there is no painting to download yet")
+    file = io.BytesIO()
+    write_image(
+        kept(of),
+        file,
+        bits=output.bits,
+        quality=output.jpeg_quality,
+        keep_gps=output.keep_gps,
+        record=dict(of.record or {}),
+        format=file_format,
+    )
+    return file.getvalue()

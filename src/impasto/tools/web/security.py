@@ -1,0 +1,218 @@
+"""What stands before every request: who may ask, from where, and how much they may send.
+
+- The Host must be one of ours: a stranger's domain that is pointed at this machine (DNS rebinding) gets nothing.
+- A request that changes something must come from our own page, or from no page at all (cross-site posts).
+- With a key, every request carries it: as `Authorization: Bearer KEY`, or as the cookie that the page's form sets.
+- A body beyond the limit is refused before it is read.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Sequence
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ...errors import OptionError
+from .replies import refusal
+
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+COOKIE, KEY_FORM = "impasto_key", "/key"
+LEAST_KEY = 16
+"""Characters that a key has at least."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    # Whatever a page's code tries, it reaches this server alone.
+    "Content-Security-Policy": (
+        "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
+        "frame-ancestors 'self'; form-action 'self'"
+    ),
+}
+
+
+def read_key(path: Path) -> str:
+    """The key in a text file, without space around it.
+
+    Raises
+    ------
+    OptionError
+        If the file cannot be read, or what is in it is too short to be a key.
+    """
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"--api-key-file {path} cannot be read as text in ASCII: {error}") from error
+    if len(key) < LEAST_KEY or not key.isprintable():
+        raise OptionError(f"--api-key-file {path}: a key is one line of at least {LEAST_KEY} characters")
+    return key
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port, in lower case; empty if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_address(name: str) -> bool:
+    """Whether it is a numeric address, which no domain can be pointed to."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guard:
+    """The middleware.
+
+    Parameters
+    ----------
+    app : ASGI application
+        What stands behind it.
+    hosts : sequence of str
+        Names that the server may be called by, besides localhost, this machine's own name and numeric addresses.
+    key : str or None
+        What requests must carry.
+    max_bytes : int
+        Most that a request's body may have.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], key: str | None, max_bytes: int):
+        self.app, self.max_bytes = app, max_bytes
+        self.hosts = {"localhost", socket.gethostname().lower(), *(h.lower() for h in hosts)}
+        self.digest = None if key is None else hashlib.sha256(key.encode()).hexdigest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass, or answer it."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a WebSocket, of which there is none here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = Headers(scope=scope)
+        answer = self.refused(scope, headers)
+        if answer is None and not self.has_key(headers):
+            await self.ask_for_key(scope, headers, receive, send)
+        elif answer is not None:
+            await answer(scope, receive, with_headers(send))
+        else:
+            await self.limited(scope, receive, with_headers(send))
+
+    def refused(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        """The answer to a request that may not pass, whatever its key."""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        name = host_name(host)
+        if not (name in self.hosts or is_address(name)):
+            return refusal(403, f"this server is not called {name[:60]!r}; --allow-host lets it be")
+        if scope["method"] not in SAFE_METHODS:
+            if origin is not None and origin.lower().partition("://")[2] != host.lower():
+                return refusal(403, "the request comes from another site's page")
+            if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+                return refusal(403, "the request comes from another site's page")
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            return refusal(400, "the length of the request is no number")
+        if int(length[:18]) > self.max_bytes:
+            return self.too_large()
+        return None
+
+    def too_large(self) -> ASGIApp:
+        """The answer to a body beyond the limit."""
+        return refusal(413, f"the request is larger than the {self.max_bytes / 1e6:g} MB that are allowed here")
+
+    def has_key(self, headers: Headers) -> bool:
+        """Whether the request carries the key, where there is one; compared in constant time."""
+        if self.digest is None:
+            return True
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self.is_key(given.strip()):
+            return True
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self.digest.encode())
+
+    def is_key(self, given: str) -> bool:
+        """Whether that is the key."""
+        assert self.digest is not None
+        found = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
+        return hmac.compare_digest(found, self.digest)
+
+    async def ask_for_key(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Answer a request without the key: a browser with a form, a program with 401."""
+        answer: ASGIApp = refusal(401, "the key is missing or wrong", {"WWW-Authenticate": "Bearer"})
+        if scope["method"] == "POST" and scope["path"] == KEY_FORM:
+            body = b""
+            while len(body) <= 4096:
+                message = await receive()
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    break
+            given = parse_qs(body.decode("latin-1")).get("key", [""])[0]
+            if self.is_key(given):
+                answer = RedirectResponse("/", 303)
+                answer.set_cookie(COOKIE, self.digest or "", httponly=True, samesite="strict")
+        elif scope["method"] == "GET" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+            answer = HTMLResponse(KEY_PAGE, 401)
+        await answer(scope, receive, with_headers(send))
+
+    async def limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; a body without a length that turns out too large is cut off and refused."""
+        read, refused, begun = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal read, refused
+            if refused:
+                return {"type": "http.disconnect"}
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read <= self.max_bytes:
+                return message
+            refused = True
+            if not begun:
+                await self.too_large()(scope, receive, send)
+            return {"type": "http.disconnect"}
+
+        async def unless_refused(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            if not refused:
+                await send(message)
+
+        try:
+            await self.app(scope, counted, unless_refused)
+        except Exception:
+            if not refused:  # what the cut made of the application
+                raise
+
+
+def with_headers(send: Send) -> Send:
+    """What sends answers, with the headers that each has."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            known = {name.lower() for name, _ in message.get("headers", [])}
+            more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items() if k.lower().encode() not in known]
+            message = {**message, "headers": [*message.get("headers", []), *more]}
+        await send(message)
+
+    return sending
+
+
+KEY_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Impasto</title><body style="font: 18px system-ui; max-width: 24em; margin: 20vh auto; padding: 0 1em">
+<form method="post" action="/key"><h1>Impasto</h1><p><label>The key of this studio<br>
+<input name="key" type="password" autofocus autocomplete="current-password" style="font: inherit; width: 100%"></label>
+<p><button style="font: inherit">Open</button></form></body></html>"""

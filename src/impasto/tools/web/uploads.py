@@ -1,0 +1,151 @@
+"""What visitors send: pictures and style files, put into a job's own folder under names that harm nobody.
+
+No path and no address that a visitor writes is ever opened: a source is a built-in style's name, or bytes that came
+with the request.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ...errors import OptionError, StyleError
+from ...image.read import read_image
+from ...style.builtin import builtin_names
+from ...stylize.sources import resolve_style
+
+LONGEST_NAME = 80
+FILE_REFERENCE = re.compile(r"file:([0-9]{1,3})")
+"""How a style that came along is named among the styles: by its place, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came with a request.
+
+    Parameters
+    ----------
+    name : str
+        As the visitor's machine calls it.
+    data : bytes
+        What is in it.
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to paint, as a visitor gives it.
+
+    Parameters
+    ----------
+    content : Upload
+        The photograph.
+    styles : tuple of str
+        Built-in names, or `file:1` for the first of the style files; all of the style files if empty.
+    style_files : tuple of Upload
+        Pictures and style files.
+    regions : tuple of (Upload, str)
+        A mask each, and its style, named as in `styles`.
+    mask : Upload or None
+        Where to paint.
+    """
+
+    content: Upload
+    styles: tuple[str, ...] = ()
+    style_files: tuple[Upload, ...] = ()
+    regions: tuple[tuple[Upload, str], ...] = ()
+    mask: Upload | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The same in a job's folder: paths and built-in names."""
+
+    content: str
+    styles: tuple[str, ...]
+    regions: tuple[tuple[str, str], ...]
+    mask: str | None
+
+
+def safe_name(name: str, fallback: str) -> str:
+    """A visitor's file name without folders, without what shells or file systems take for something else."""
+    base = PurePosixPath(PureWindowsPath(name).as_posix()).name
+    kept = re.sub(r"[^\w. -]+", "-", base).strip(". -")
+    stem, dot, suffix = kept.rpartition(".")
+    kept = f"{stem[: LONGEST_NAME - 13]}.{suffix[:12]}" if dot and stem else kept[:LONGEST_NAME]
+    return kept.lstrip(".- ") or fallback
+
+
+def place(request: Request, folder: Path) -> Placed:
+    """Write what came into the folder.
+
+    Raises
+    ------
+    OptionError
+        If there are no styles, or as many masks as styles for regions are wanting.
+    StyleError
+        If a style is no built-in one, and no file that came along.
+    """
+    taken: set[str] = set(builtin_names())  # a file of a style's name would be taken for it
+
+    def put(upload: Upload, fallback: str) -> str:
+        name = safe_name(upload.name, fallback)
+        stem, dot, suffix = name.rpartition(".")
+        number = 2
+        while name.lower() in taken:
+            name = f"{stem}-{number}{dot}{suffix}" if dot else f"{suffix}-{number}"
+            number += 1
+        taken.add(name.lower())
+        path = folder / name
+        path.write_bytes(upload.data)
+        return str(path)
+
+    content = put(request.content, "photo")
+    files = [put(f, f"style-{i}") for i, f in enumerate(request.style_files, 1)]
+
+    def find(style: str) -> str:
+        reference = FILE_REFERENCE.fullmatch(style)
+        if reference is not None:
+            if not 1 <= int(reference[1]) <= len(files):
+                raise StyleError(f"style {style!r}: {len(files)} style files came along")
+            return files[int(reference[1]) - 1]
+        if style not in builtin_names():
+            raise StyleError(f"style {style[:60]!r} is no built-in style; GET /v1/styles lists them")
+        return style
+
+    styles = tuple(find(s) for s in request.styles) or tuple(files)
+    if not styles:
+        raise OptionError("no style given; name a built-in style, or send a picture of one")
+    regions = tuple((put(m, f"mask-{i}.png"), find(s)) for i, (m, s) in enumerate(request.regions, 1))
+    return Placed(content, styles, regions, put(request.mask, "mask.png") if request.mask else None)
+
+
+def check_uploads(placed: Placed, max_megapixels: float) -> tuple[int, int]:
+    """Read everything once, so that what is wrong is said before the job waits for its turn.
+
+    Returns
+    -------
+    (int, int)
+        Height and width of the photograph, in pixels.
+
+    Raises
+    ------
+    ImpastoError
+        If a picture or style file cannot be read.
+    """
+    size = read_image(placed.content, max_megapixels=max_megapixels).size
+    names = builtin_names()
+    sources: Sequence[str] = [*placed.styles, *(s for _, s in placed.regions)]
+    for style in {s for s in sources if s not in names}:
+        resolve_style(style, max_megapixels)
+    for mask in [*(m for m, _ in placed.regions), *([placed.mask] if placed.mask else [])]:
+        read_image(mask, max_megapixels=max_megapixels)
+    return size
+
+
+def without_folder(message: str, folder: Path) -> str:
+    """A message that names a job's files as their owner calls them."""
+    return message.replace(f"{folder}/", "").replace(str(folder), "the job")

@@ -1,0 +1,89 @@
+"""The studio in the tests' own process: small pictures, no warm-up, and a client that talks to it without a network."""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from impasto.options import ServeOptions
+from impasto.tools.web.extra import prepare
+
+prepare()
+
+from starlette.testclient import TestClient  # noqa: E402
+
+from impasto.tools.web.app import make_app  # noqa: E402
+from impasto.tools.web.engine import Engine  # noqa: E402
+
+HOME = "http://127.0.0.1:7860"
+OPTIONS = ServeOptions(max_upload=2.0, max_megapixels=1.0, max_size=256, max_waiting=4, allow_host=("testserver",))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    found = Engine(OPTIONS, warm=False)
+    yield found
+    found.close()
+    assert not found.folder.exists()
+
+
+@pytest.fixture(scope="module")
+def app(engine: Engine) -> Any:
+    return make_app(OPTIONS, engine)
+
+
+@pytest.fixture(scope="module")
+def client(app: Any) -> Iterator[TestClient]:
+    with TestClient(app, base_url=HOME) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    """A picture of 72x64 pixels, as a PNG."""
+    return png(np.random.default_rng(0).integers(0, 256, (64, 72, 3), np.uint8))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[..., Any]:
+    """`wait(call)`: what the call gives, once that is true."""
+
+    def until(call: Callable[[], Any], seconds: float = 120.0) -> Any:
+        end = time.monotonic() + seconds
+        while not (found := call()):
+            assert time.monotonic() < end, "it took too long"
+            time.sleep(0.02)
+        return found
+
+    return until
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """`serving(max_waiting=1)`: a client of a studio with other options."""
+    opened: list[tuple[Engine, TestClient]] = []
+
+    def serve(**changes: Any) -> TestClient:
+        options = replace(OPTIONS, **changes)
+        engine = Engine(options, warm=False)
+        client = TestClient(make_app(options, engine), base_url=HOME)
+        opened.append((engine, client))
+        client.__enter__()
+        return client
+
+    yield serve
+    for engine, client in opened:
+        client.__exit__(None, None, None)
+        engine.close()

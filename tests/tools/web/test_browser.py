@@ -1,0 +1,246 @@
+"""The page in a real browser, on a real server: painted on, watched, stopped, masked, downloaded, loaded again.
+
+It needs Chromium (`make test` installs Debian's where it can) and is skipped where there is none. IMPASTO_SCREENSHOTS
+names a folder for the pictures of docs/studio.md; IMPASTO_PATIENCE is a factor on all waiting, for a busy machine.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from impasto.image.io import read_image, read_record
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+BROWSER = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
+PATIENCE = float(os.environ.get("IMPASTO_PATIENCE", "1"))
+SCREENSHOTS = os.environ.get("IMPASTO_SCREENSHOTS")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get install chromium` where that can be had")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server's address; at the end it is told to stop while it paints, and has to leave nothing behind."""
+    temporary = tmp_path_factory.mktemp("studio")
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "impasto", "serve", "--port", "0", "--max-size", "1024"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert server.stdout is not None
+    said = server.stdout.readline()
+    found = re.search(r"http://[\d.:]+", said)
+    assert found, said + (server.stderr.read() if server.stderr and server.poll() is not None else "")
+    yield found[0]
+    server.send_signal(signal.SIGTERM)
+    _, errors = server.communicate(timeout=30 * PATIENCE)
+    assert server.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert not list(temporary.glob("impasto-studio-*"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+class Visit:
+    """A page of the studio; all that it asks for and complains of is written down."""
+
+    def __init__(self, browser: Any, address: str, **settings: Any):
+        self.context = browser.new_context(accept_downloads=True, **settings)
+        self.context.set_default_timeout(20_000 * PATIENCE)
+        self.page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda m: m.type == "error" and self.problems.append(m.text))
+        self.page.on("pageerror", lambda e: self.problems.append(str(e)))
+        self.page.on("request", lambda r: self._ask(r.url, address))
+        self.page.goto(address, wait_until="domcontentloaded")
+        self.page.locator("#paint").wait_for()
+        self.page.locator("#quality label").first.wait_for()
+
+    def _ask(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            self.problems.append(f"asked for {url}")
+
+    def take(self, name: str) -> None:
+        """A picture for the docs, where they are asked for."""
+        if SCREENSHOTS:
+            self.page.screenshot(path=Path(SCREENSHOTS) / f"studio-{name}.jpg", quality=85, timeout=60_000 * PATIENCE)
+
+    def state(self, *states: str) -> Any:
+        """Wait until the painting is in one of them."""
+        wanted = ", ".join(f'#view[data-state="{s}"]' for s in states)
+        return self.page.locator(wanted).wait_for(timeout=60_000 * PATIENCE)
+
+    def choose(self, photo: Path, style: str) -> None:
+        """A photograph by the page's file field, and a style by a click on its picture."""
+        self.page.locator("#photo input[type=file]").set_input_files(photo)
+        self.page.locator("#photo img").wait_for()
+        self.page.locator("#styles label", has_text=style).click()
+
+    def open(self, text: str) -> None:
+        """Unfold what is folded under that title."""
+        self.page.get_by_role("button", name=text).click()
+
+    def close(self) -> None:
+        self.context.close()
+        assert not self.problems
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    found = Visit(browser, address, viewport=DESKTOP)
+    yield found
+    found.close()
+
+
+def test_from_a_photograph_to_a_painting(visit: Visit, photo_file: Any, tmp_path: Path) -> None:
+    """Upload, choose, watch, slide, download, mask a region, paint again, go back."""
+    page = visit.page
+    visit.take("start")
+    visit.choose(photo_file("coffee"), "The Starry Night")
+    page.locator("#option-size textarea, #option-size input").first.fill("200")
+    visit.open("Optimiser")
+    page.locator("#option-iterations textarea, #option-iterations input").first.fill("12")
+    visit.open("Optimiser")
+    page.locator("#paint").click()
+    visit.state("painting", "done")
+    page.locator("#after[src]").wait_for()
+    visit.state("done")
+    assert page.locator("#status").inner_text().startswith("Done: 200 × 133")
+    sources = page.evaluate(
+        "performance.getEntriesByType('resource').map(e => e.name).filter(n => n.includes('/frame?'))"
+    )
+    assert sources
+    page.locator("#divide").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#view").evaluate("e => e.style.getPropertyValue('--cut')") == "3%"
+    page.locator("#divide").evaluate("e => { e.value = 50; e.dispatchEvent(new Event('input', {bubbles: true})) }")
+    page.locator("#curves summary").click()
+    assert page.locator("#curves polyline").count() >= 3
+    visit.take("painting")
+    page.locator("#format").select_option("png-16")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    download.value.save_as(tmp_path / "painting.png")
+    assert (tmp_path / "painting.png").read_bytes()[24] == 16
+    record = read_record(tmp_path / "painting.png")
+    assert record is not None
+    assert (record["options"]["size"], record["options"]["iterations"]) == (200, 12)
+    command = page.locator("#command textarea").input_value()
+    assert re.fullmatch(r"impasto stylize coffee\.\w+ starry-night --size 200 --iterations 12", command)
+
+    visit.open("Regions")
+    canvas = page.locator("#canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    assert box["height"] > 100
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40, steps=4)
+    page.mouse.up()
+    page.locator(".region-1 input").click()
+    page.get_by_role("option", name="The Scream").click()
+    visit.take("regions")
+    page.locator("#paint").click()
+    visit.state("queued", "painting")
+    visit.state("done")
+    assert "--region region-1.png=the-scream" in page.locator("#command textarea").input_value()
+
+    assert page.locator("#history label").count() == 2
+    page.wait_for_function("document.querySelector('#history label').style.cssText.includes('/frame')")
+    page.locator("#history label").nth(1).click()
+    page.wait_for_function("!document.querySelector('#command textarea').value.includes('--region')")
+    visit.state("done")
+    assert page.locator("#option-size textarea, #option-size input").first.input_value() == "200"
+
+
+def test_stopped_by_keyboard_alone(visit: Visit, photo_file: Any) -> None:
+    """Without a mouse: a sample photograph, a style, Paint, and Stop here, which keeps the painting so far."""
+    page = visit.page
+    page.locator("#sample-coffee").focus()
+    page.keyboard.press("Enter")
+    page.locator("#photo img").wait_for()
+    page.locator("#styles input").first.focus()
+    page.keyboard.press("Space")
+    page.locator("#option-size textarea, #option-size input").first.focus()
+    page.keyboard.type("256")
+    page.locator("#paint").focus()
+    page.keyboard.press("Enter")
+    visit.state("painting")
+    page.locator("#after[src]").wait_for()
+    page.locator("#cancel").focus()
+    page.keyboard.press("Enter")
+    visit.state("stopped")
+    assert "so far" in page.locator("#status").inner_text()
+    picture = page.context.request.get(page.locator("#download").evaluate("e => e.href"))
+    assert picture.ok
+
+
+def test_what_is_missing_is_said(visit: Visit) -> None:
+    visit.page.locator("#paint").click()
+    visit.page.get_by_text("choose a photograph first").wait_for()
+
+
+def test_on_a_phone(browser: Any, address: str, tmp_path: Path) -> None:
+    """All in one column, nothing wider than the screen; a tab that is closed takes its painting along."""
+    found = Visit(browser, address, viewport=PHONE, device_scale_factor=2, is_mobile=True, has_touch=True)
+    page = found.page
+    found.take("phone-start")
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    Image.fromarray(pixels).resize((512, 384)).save(tmp_path / "own.png")
+    page.locator("#sample-cat").tap()
+    page.locator("#photo img").wait_for()
+    page.locator("#styles label").first.tap()
+    page.locator("#paint").tap()
+    found.state("painting")
+    page.locator("#after[src]").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    job = page.evaluate("document.querySelector('#after').src").split("/")[5]
+    page.wait_for_timeout(1000 * PATIENCE)
+    found.take("phone-painting")
+    found.close()
+    other = browser.new_context()
+    page, status = other.new_page(), 0
+    for _ in range(100):
+        status = other.request.get(f"{address}/v1/jobs/{job}").status
+        if status == 404:
+            break
+        page.wait_for_timeout(200 * PATIENCE)
+    other.close()
+    assert status == 404
+
+
+def test_a_painting_of_the_interface_is_that_of_the_page(address: str, photo_file: Any, tmp_path: Path) -> None:
+    """The server answers programs while it serves pages."""
+    import httpx2
+
+    with photo_file("coffee").open("rb") as photo:
+        answer = httpx2.post(
+            f"{address}/v1/stylize",
+            files={"content": ("coffee.png", photo)},
+            data={"style": "udnie", "size": "64", "iterations": "2"},
+            timeout=120 * PATIENCE,
+        )
+    assert answer.status_code == 200
+    (tmp_path / "a.png").write_bytes(answer.content)
+    assert max(read_image(tmp_path / "a.png").size) == 64

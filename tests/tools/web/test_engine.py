@@ -1,0 +1,199 @@
+"""The engine: jobs are painted in turn, stopped with the picture so far, limited, and forgotten with their files."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from impasto.errors import OptionError, PictureError
+from impasto.options import OutputOptions, ServeOptions, StylizeOptions
+from impasto.tools.web.engine import BusyError, Engine
+from impasto.tools.web.estimate import Countdown, Pace
+from impasto.tools.web.jobs import ROWS, Job
+from impasto.tools.web.painter import encoded
+from impasto.tools.web.uploads import Placed, Request, Upload
+
+QUICK = StylizeOptions(size=64, iterations=2)
+LONG = StylizeOptions(size=64, iterations=100_000)
+Until = Callable[..., Any]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Engine]]:
+    engines: list[Engine] = []
+
+    def made(**changes: Any) -> Engine:
+        engines.append(Engine(ServeOptions(**changes), warm=False))
+        return engines[-1]
+
+    yield made
+    for engine in engines:
+        engine.close()
+        assert not engine.folder.exists()
+
+
+def asked(picture: bytes, *styles: str) -> Request:
+    return Request(Upload("photo.png", picture), styles or ("udnie",))
+
+
+def test_a_painting(make: Callable[..., Engine], picture: bytes, wait: Until) -> None:
+    engine = make()
+    job = engine.submit(asked(picture), QUICK, OutputOptions(bits=16))
+    wait(lambda: job.has_ended)
+    assert (job.status, job.error, job.size) == ("done", "", (57, 64))
+    assert [r["iteration"] for r in job.rows] == [1, 2]
+    assert job.rows[1]["total"] < job.rows[0]["total"]
+    assert job.record is not None
+    assert job.record["content"]["name"] == "photo.png"
+    assert "interrupted" not in job.record
+    assert job.command == "impasto stylize photo.png udnie --size 64 --iterations 2 --bits 16"
+    assert job.preview.startswith(b"\xff\xd8")
+    assert engine.pace.rate > 0
+    deep = encoded(job, "png", job.output)
+    assert deep[24] == 16
+    with Image.open(io.BytesIO(encoded(job, "jpeg", OutputOptions()))) as flat:
+        assert flat.size == (64, 57)
+        assert np.asarray(flat).std() > 5
+    assert "temporary" not in json.dumps(job.record)
+    assert str(engine.folder) not in json.dumps(job.record)
+    folder = job.folder
+    engine.remove(job)
+    assert not folder.exists()
+    assert engine.find(job.id) is None
+
+
+def test_one_is_painted_and_the_others_wait_their_turn(
+    make: Callable[..., Engine], picture: bytes, wait: Until
+) -> None:
+    engine = make(max_waiting=2)
+    first = engine.submit(asked(picture), LONG)
+    wait(lambda: first.step is not None)
+    second, third = engine.submit(asked(picture), QUICK), engine.submit(asked(picture), QUICK)
+    assert (engine.place(first), engine.place(second), engine.place(third)) == (0, 1, 2)
+    with pytest.raises(BusyError, match="2 paintings wait already"):
+        engine.submit(asked(picture), QUICK)
+    assert len(list(engine.folder.iterdir())) == 3
+    engine.cancel(second)
+    assert (second.status, second.has_picture, engine.place(third)) == ("stopped", False, 1)
+    engine.cancel(first)
+    wait(lambda: third.has_ended)
+    assert first.status == "stopped"
+    assert first.has_picture
+    assert first.record is not None
+    assert first.record["interrupted"]
+    assert "so far" in first.note
+    assert third.status == "done"
+
+
+def test_time_is_limited(make: Callable[..., Engine], picture: bytes, wait: Until) -> None:
+    job = make(max_seconds=1).submit(asked(picture), LONG)
+    wait(lambda: job.has_ended)
+    assert (job.status, job.has_picture) == ("stopped", True)
+    assert job.note == "stopped after the 1 seconds that this server gives a painting"
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "content", "error", "message"),
+    [
+        ({}, {}, b"no picture", PictureError, "photo.png is not a picture of a known format"),
+        ({"max_megapixels": 0.001}, {}, None, PictureError, "photo.png has 0.0 megapixels (72x64), more than 0.001"),
+        ({"max_size": 100}, {"size": 101}, None, OptionError, "the painting would be 101x90; here at most 100 pixels"),
+        ({}, {"style_weights": (1.0, 2.0)}, None, OptionError, "2 --style-weights for 1 styles"),
+    ],
+)
+def test_what_cannot_be_painted_is_said_at_once(
+    make: Callable[..., Engine],
+    picture: bytes,
+    changes: dict[str, Any],
+    options: dict[str, Any],
+    content: bytes | None,
+    error: type[Exception],
+    message: str,
+) -> None:
+    engine = make(**changes)
+    wanted = replace(asked(picture), content=Upload("photo.png", picture if content is None else content))
+    with pytest.raises(error) as caught:
+        engine.submit(wanted, StylizeOptions(**options))
+    assert message in str(caught.value)
+    assert str(engine.folder) not in str(caught.value)
+    assert not list(engine.folder.iterdir())
+
+
+def test_what_turns_out_later_is_said_then(make: Callable[..., Engine], picture: bytes, wait: Until) -> None:
+    job = make().submit(asked(picture), StylizeOptions(size=64, layers="relu9_9"))
+    wait(lambda: job.has_ended)
+    assert job.status == "failed"
+    assert "relu9_9" in job.error
+    with pytest.raises(OptionError, match="no painting"):
+        encoded(job, "png", OutputOptions())
+
+
+def test_old_paintings_and_those_of_a_closed_page_are_forgotten(
+    make: Callable[..., Engine], picture: bytes, wait: Until
+) -> None:
+    engine = make(keep=1)
+    jobs = [engine.submit(asked(picture), QUICK, owner=owner) for owner in ("a", "b", "a")]
+    wait(lambda: jobs[2].has_ended)
+    assert engine.find(jobs[0].id) is None
+    assert not jobs[0].folder.exists()
+    engine.remove_of("")
+    assert engine.find(jobs[2].id) is jobs[2]
+    engine.remove_of("a")
+    assert engine.find(jobs[2].id) is None
+    assert not jobs[2].folder.exists()
+
+
+def test_closing_ends_the_work(make: Callable[..., Engine], picture: bytes, wait: Until) -> None:
+    engine = make()
+    job, waiting = engine.submit(asked(picture), LONG), engine.submit(asked(picture), LONG)
+    wait(lambda: job.step is not None)
+    engine.close()
+    assert (job.status, waiting.status) == ("stopped", "stopped")
+    assert not engine.folder.exists()
+    with pytest.raises(BusyError, match="closing"):
+        engine.submit(asked(picture), QUICK)
+
+
+def test_a_device_that_is_not_to_be_had() -> None:
+    with pytest.raises(OptionError, match="--device cuda:77 is not to be had"):
+        Engine(ServeOptions(devices=("cuda:77",)), warm=False)
+
+
+def test_rows_of_losses_do_not_grow_without_end(tmp_path: Any) -> None:
+    job = Job(tmp_path, Placed("a", ("udnie",), (), None), QUICK, OutputOptions())
+    for i in range(1, 50_000):
+        job.add_row({"iteration": i, "scale": 64, "total": 1.0})
+    found = [int(r["iteration"]) for r in job.rows]
+    assert len(found) < ROWS
+    assert found[0] == 1
+    assert found == sorted(found)
+    assert found[-1] > 49_000
+
+
+def test_estimates() -> None:
+    """Twice the iterations take twice as long; a larger painting, as many times as its pixels are more."""
+    pace = Pace()
+    pace.learn(1.01, (1000, 1000))
+    assert pace.rate == pytest.approx(1)
+    of = StylizeOptions
+    once = pace.seconds((512, 512), of(size=512, iterations=100))
+    assert pace.seconds((512, 512), of(size=512, iterations=200)) == pytest.approx(2 * once, rel=0.02)
+    assert 3 < pace.seconds((512, 512), of(size=2048, iterations=100)) / once < 16
+    assert pace.seconds((512, 512), of(time=30.0)) == 30
+    pace.learn(2.01, (1000, 1000))
+    assert 1 < pace.rate < 2
+
+
+def test_countdown() -> None:
+    """At 0.5 s an iteration, with 2 of 4 to come here and 4 at the next scale, of four times the pixels each."""
+    from types import SimpleNamespace
+
+    countdown = Countdown()
+    steps: list[Any] = [SimpleNamespace(scale_index=1, iteration=i, total=8, schedule=(4, 4)) for i in (1, 2)]
+    assert countdown.left(steps[0], 10.0) is None
+    assert countdown.left(steps[1], 10.5) == pytest.approx(2 * 0.5 + 4 * 0.5 * 4)

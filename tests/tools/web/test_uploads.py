@@ -1,0 +1,86 @@
+"""What visitors send gets names that harm nobody, and styles are names of ours or files that came along."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.errors import ImpastoError, OptionError, PictureError, StyleError
+from impasto.tools.web.uploads import Request, Upload, check_uploads, place, safe_name, without_folder
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("My photo (1).JPG", "My photo -1-.JPG"),
+        ("Größe.png", "Größe.png"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\a.png", "a.png"),
+        ("-rf.png", "rf.png"),
+        (".hidden", "hidden"),
+        ("", "photo"),
+        ("..", "photo"),
+        ("-", "photo"),
+        ("a\nb;$(c).png", "a-b-c-.png"),
+        ("x" * 300 + ".style.safetensors", "x" * 67 + ".safetensors"),
+    ],
+)
+def test_names(name: str, safe: str) -> None:
+    assert safe_name(name, "photo") == safe
+
+
+@given(st.text())
+def test_any_name_stays_in_its_folder(name: str) -> None:
+    found = safe_name(name, "photo")
+    assert Path(found).name == found
+    assert found[0] not in ".-"
+    assert found.isprintable()
+    assert len(found) <= 80
+
+
+def test_files_are_put_apart(tmp_path: Path, picture: bytes) -> None:
+    """Two of one name, and one called as a built-in style is: none is taken for another."""
+    request = Request(
+        Upload("a.png", picture),
+        ("udnie", "file:2"),
+        (Upload("a.png", picture), Upload("udnie", picture)),
+        ((Upload("a.png", picture), "file:1"),),
+    )
+    placed = place(request, tmp_path)
+    assert Path(placed.content).name == "a.png"
+    assert placed.styles == ("udnie", str(tmp_path / "udnie-2"))
+    assert placed.regions == ((str(tmp_path / "a-3.png"), str(tmp_path / "a-2.png")),)
+    assert check_uploads(placed, 1.0) == (64, 72)
+
+
+@pytest.mark.parametrize(
+    ("style", "error", "message"),
+    [
+        ("stary-night", StyleError, "is no built-in style"),
+        ("/etc/passwd", StyleError, "is no built-in style"),
+        ("http://example.com/a.png", StyleError, "is no built-in style"),
+        ("-", StyleError, "is no built-in style"),
+        ("file:2", StyleError, "1 style files came along"),
+        ("file:0", StyleError, "1 style files came along"),
+    ],
+)
+def test_styles_that_are_none(
+    tmp_path: Path, picture: bytes, style: str, error: type[ImpastoError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        place(Request(Upload("a.png", picture), (style,), (Upload("b.png", picture),)), tmp_path)
+
+
+def test_no_style(tmp_path: Path, picture: bytes) -> None:
+    with pytest.raises(OptionError, match="no style given"):
+        place(Request(Upload("a.png", picture)), tmp_path)
+
+
+def test_messages_do_not_tell_where_files_lie(tmp_path: Path) -> None:
+    with pytest.raises(PictureError) as caught:
+        check_uploads(place(Request(Upload("a.png", b"no picture"), ("udnie",)), tmp_path), 1.0)
+    said = without_folder(str(caught.value), tmp_path)
+    assert said.startswith("a.png is not a picture")
+    assert str(tmp_path) not in said
