@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def distance() -> Callable[[Tensor, str], float]:
     return measure
 
 
-def paint(content: Tensor, name: str, **options: object) -> Tensor:
+def paint(content: Tensor, name: str, **options: Any) -> Tensor:
     return impasto.stylize(content, name, quality="draft", size=SIZE, precision="float32", **options)
 
 
@@ -81,7 +82,7 @@ def test_borders_are_painted_as_the_inside_is(content: Tensor) -> None:
 
 
 def test_draft_takes_it_for_builtin_styles_alone(photo: Callable[[str, int], Tensor]) -> None:
-    def method(style: object, **options: object) -> str:
+    def method(style: Any, **options: Any) -> str:
         return impasto.load_stylizer(style, size=64, **options).method
 
     assert method("starry-night", quality="draft") == "feedforward"
