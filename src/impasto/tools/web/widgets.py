@@ -47,8 +47,7 @@ def widget(control: Control, **changes: Any) -> Component:
             choices = [("by default", ""), *choices]
         return gr.Dropdown(choices, value="" if c.default is None else str(c.default), **shared)
     if is_slider(c):
-        assert c.low is not None
-        assert c.high is not None
+        assert c.low is not None and c.high is not None
         return gr.Slider(c.low, c.high, value=c.default, step=SLIDER_STEP, **shared)
     if c.kind in ("integer", "number") and not c.optional:
         return gr.Number(c.default, precision=0 if c.kind == "integer" else None, step=1, **shared)
