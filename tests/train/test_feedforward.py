@@ -54,28 +54,6 @@ def test_every_style_comes_as_often_as_the_others(brief: Brief) -> None:
     assert again.photo.shape == (3, 64, 64)
 
 
-def test_the_content_weights_settle_each_by_itself(brief: Brief) -> None:
-    recipe = recipe_of(brief(content=0.5))
-    sums = {"styled": torch.tensor(4.0), "contents": torch.tensor([3.0, 0.4]), "counts": torch.tensor([2.0, 2.0])}
-    recipe.after(10, sums)
-    assert recipe.content_weights.tolist() == pytest.approx([0.05, 0.05])  # too early
-    for step in range(400, 420):
-        recipe.after(step, sums)
-    far, near = recipe.content_weights.tolist()
-    assert far > 0.06  # its content was too far from the photograph
-    assert near < 0.045
-    for step in range(400, 2000):
-        recipe.after(step, sums)
-    assert recipe.content_weights.tolist() == pytest.approx([0.5, 0.005])  # and no further
-
-
-def test_a_content_weight_that_is_given_stays(brief: Brief) -> None:
-    recipe = recipe_of(brief(content_weight=0.3))
-    sums = {"styled": torch.tensor(4.0), "contents": torch.tensor([3.0, 0.4]), "counts": torch.tensor([2.0, 2.0])}
-    recipe.after(1000, sums)
-    assert recipe.content_weights.tolist() == pytest.approx([0.3, 0.3])
-
-
 @pytest.mark.parametrize("loss", ["gram", "moments"])
 def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
     recipe = recipe_of(brief(style_loss=loss))

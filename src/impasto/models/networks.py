@@ -1,8 +1,10 @@
 """The networks that paint in one pass: the bundled palette, and model files of one's own."""
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -72,7 +74,24 @@ def load_network(model: str | None) -> tuple[Transformer, int]:
     """
     net, metadata = load_transformer(network_path(model))
     try:
-        picture = int(json.loads(metadata.get("training", "{}")).get("picture", PICTURE))
-    except (ValueError, TypeError, AttributeError):
+        picture = int(_account(metadata).get("picture", PICTURE))
+    except (ValueError, TypeError):
         picture = PICTURE
     return net, max(1, picture)
+
+
+def settled_weights(model: str | None) -> dict[str, float]:
+    """The content weight that each of a network's styles ended its training with; none if its file does not say."""
+    try:
+        weights = _account(read_metadata(network_path(model))).get("content_weights", {})
+        return {str(k): float(v) for k, v in weights.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _account(metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        account = json.loads(metadata.get("training", "{}"))
+    except ValueError:
+        return {}
+    return account if isinstance(account, dict) else {}

@@ -55,6 +55,8 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
         The frozen network of the loss.
     compute : Compute
         Device and precision.
+    first : sequence of float or None
+        The content weights to begin with, if they have settled in an earlier training.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
         photos: PictureBank,
         encoder: VGG,
         compute: Compute,
+        first: Sequence[float] | None = None,
     ):
-        super().__init__(net, net, options, len(styles), photos, encoder, compute)
+        super().__init__(net, net, options, len(styles), photos, encoder, compute, first)
         targets = [m for strokes in styles.values() for m in strokes]
         self.distances = {
             k: Distance(
@@ -127,4 +130,6 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
     def account(self, step: int) -> dict[str, Any]:
         """How the network was trained, for its file."""
         o = self.options
-        return {"recipe": "impasto train feedforward", "from": o.base, **super().account(step), "picture": o.picture}
+        known = {"recipe": "impasto train feedforward", "from": o.base, **super().account(step), "picture": o.picture}
+        weights = [round(float(w), 5) for w in self.balance.weights]
+        return {**known, "content_weights": dict(zip(self.net.config.styles, weights, strict=True))}

@@ -29,6 +29,7 @@ from ..models.vgg import VGG
 from ..options import TrainPaintersOptions
 from ..style.losses import content_loss, content_spread, total_variation
 from ..style.statistics import raw_moments
+from .balance import ContentBalance
 from .data import PictureBank
 from .distance import style_and_content_layers
 from .move import moved
@@ -46,10 +47,6 @@ STABILITY_EVERY, MOST_NOISE = 4, 0.03
 """One picture in so many is painted a second time, moved, with noise of up to that deviation."""
 SPREAD_PHOTOS, LEAST_SPREAD = 32, 0.1
 """Photographs whose content features' mean spread is taken, and the least share of it that a photograph has."""
-FIRST_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT = 0.05, 0.005, 0.5
-"""Of the content: where it begins, and between what it settles."""
-BALANCE_RATE, MOST_CHANGE, BALANCE_FROM = 0.02, 0.1, 300
-"""How fast a content weight follows, a picture of its style and a step at most, and from which step on."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,8 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         The frozen network of the loss.
     compute : Compute
         Device and precision.
+    first : sequence of float or None
+        The content weights to begin with, if they have settled in an earlier training.
     """
 
     def __init__(
@@ -110,6 +109,7 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         photos: PictureBank,
         encoder: VGG,
         compute: Compute,
+        first: Sequence[float] | None = None,
     ):
         self.options, self.photos, self.encoder, self.compute = options, photos, encoder, compute
         self.layers, self.content_layer = style_and_content_layers(encoder)
@@ -122,9 +122,7 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         self.optimisers = Optimisers(
             inner, options.rate, *zip(others, (options.small_rate, options.style_rate), strict=True)
         )
-        self.content_weights = torch.full((styles,), FIRST_WEIGHT)
-        if options.content_weight is not None:
-            self.content_weights.fill_(options.content_weight)
+        self.balance = ContentBalance(styles, options.content, options.content_weight, first)
 
     @cached_property
     def least_spread(self) -> float:
@@ -174,7 +172,7 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         styled = {i: d for i, d in drawn.items() if not d.back}
         total = torch.zeros((), device=self.compute.device)
         found = dict.fromkeys(("style", "content", "tv", "styled", "stability", "identity"), total)
-        found |= {k: torch.zeros(self.styles) for k in ("contents", "counts")}  # the same in every process
+        found |= {k: torch.zeros(self.styles) for k in ("contents", "styles", "counts")}  # the same in every process
         self.net.train()
         if styled:
             x = self.compute.picture(torch.stack([d.photo for d in styled.values()]))
@@ -211,7 +209,7 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         each = [self.style_losses(k, raw_moments(features[k]), drawn) for k in self.layers]
         style = torch.stack(each).mean(0)  # (N,)
         content = content_loss(features[self.content_layer], photo, self.least_spread)
-        weights = self.content_weights[index].to(content)
+        weights = self.balance.weights[index].to(content)
         found = {
             "style": style.sum(),
             "content": content.sum(),
@@ -219,8 +217,9 @@ class PaintersRecipe(ABC, Generic[D, Options]):
             "styled": torch.tensor(float(len(index))),
         }
         total = found["style"] + (weights * content).sum() + found["tv"]
-        for k, v in (("contents", content.detach().cpu()), ("counts", torch.ones(len(index)))):
-            found[k] = torch.zeros(self.styles).index_add_(0, index, v.float())
+        each_style = (("contents", content), ("styles", style), ("counts", torch.ones(len(index))))
+        for k, v in each_style:
+            found[k] = torch.zeros(self.styles).index_add_(0, index, v.detach().float().cpu())
         return total, found
 
     def _stability(self, x: Tensor, y: Tensor, drawn: D, rng: np.random.Generator) -> Tensor:
@@ -238,24 +237,21 @@ class PaintersRecipe(ABC, Generic[D, Options]):
             self.transformer.normalise()
         if "seen" in sums:
             self.transformer.follow(sums["seen"], FOLLOW)
-        counts, contents = sums.get("counts"), sums.get("contents")
-        if counts is not None and contents is not None and step > BALANCE_FROM and self.options.content_weight is None:
-            excess = contents / counts.clamp(min=1) / self.options.content - 1
-            change = (BALANCE_RATE * counts * excess.clamp(-1, 1)).clamp(-MOST_CHANGE, MOST_CHANGE)
-            self.content_weights = (self.content_weights * change.exp()).clamp(LEAST_WEIGHT, MOST_WEIGHT)
+        if "counts" in sums:
+            self.balance.follow(step, sums["counts"], sums["contents"], sums["styles"])
         n = max(1.0, float(sums.get("styled", 0.0)))
         shown = {k: float(sums.get(k, 0.0)) / n for k in ("style", "content", "tv", "stability")}
         shown["identity"] = float(sums.get("identity", 0.0)) / self.options.batch
-        shown["content_weight"] = math.exp(float(self.content_weights.clamp(min=1e-9).log().mean()))
+        shown["content_weight"] = math.exp(float(self.balance.weights.clamp(min=1e-9).log().mean()))
         return shown
 
     def state_dict(self) -> dict[str, Any]:
         """The content weights."""
-        return {"content_weights": self.content_weights}
+        return self.balance.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse."""
-        self.content_weights = state["content_weights"]
+        self.balance.load_state_dict(state)
 
     @abstractmethod
     def shown(self, count: int) -> list[Conditions]:

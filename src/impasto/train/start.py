@@ -11,7 +11,7 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import TrainingError
 from ..models.arbitrary import ArbitraryConfig, ArbitraryNetwork
-from ..models.networks import load_network
+from ..models.networks import load_network, settled_weights
 from ..models.transformer import Transformer, TransformerConfig
 from ..models.vgg import VGG
 from ..models.weights import load_encoder
@@ -47,7 +47,9 @@ def start_training(o: TrainFeedforwardOptions) -> Training:
         net.initialise(torch.Generator().manual_seed(o.seed))
         if known is not None:
             net.begin_as(known)
-        return FeedforwardRecipe(net, o, styles, photos, encoder, compute)
+        settled = {} if o.base is None else settled_weights(o.base)
+        first = [settled[name] for name in styles] if all(name in settled for name in styles) else None
+        return FeedforwardRecipe(net, o, styles, photos, encoder, compute, first)
 
     return prepare(o, begin)
 
