@@ -169,3 +169,9 @@ class TrainArbitraryOptions(TrainPaintersOptions):
         LOSS,
     ] = 0.05
     mixed: Annotated[float, Doc("Share of pictures painted in a blend of two styles."), Range(0, 1), LOSS] = 0.15
+    recoloured: Annotated[
+        float,
+        Doc("Share of paintings whose colours are exchanged, so that few paintings are many styles."),
+        Range(0, 1),
+        LOSS,
+    ] = 0.4

@@ -20,7 +20,7 @@ from ..models.norm import Conditions
 from ..models.vgg import VGG
 from ..options import TrainArbitraryOptions
 from ..style.statistics import raw_moments
-from .data import PictureBank
+from .data import PictureBank, recolour
 from .distance import Distance, metric_of
 from .painters import Drawn, PaintersRecipe
 
@@ -105,8 +105,9 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         return f"{len(self.paintings)} paintings"
 
     def part(self, rng: np.random.Generator) -> Tensor:
-        """A part of a painting, (3, P, P)."""
-        return self.paintings.crop(rng, self.side, PART_ZOOM)
+        """A part of a painting, (3, P, P), some of them in other colours."""
+        x = self.paintings.crop(rng, self.side, PART_ZOOM)
+        return recolour(x, rng) if rng.random() < self.options.recoloured else x
 
     @torch.no_grad()
     def measure(self, parts: Tensor) -> dict[str, Tensor]:
@@ -164,4 +165,4 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         """How the network was trained, for its file."""
         o = self.options
         known = {"recipe": "impasto train arbitrary", "from": o.base, "paintings": len(self.paintings)}
-        return {**known, **super().account(step), "own": o.own, "mixed": o.mixed}
+        return {**known, **super().account(step), "own": o.own, "mixed": o.mixed, "recoloured": o.recoloured}

@@ -96,6 +96,12 @@ class PictureBank:
         return x[0]
 
 
+def recolour(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Other colours for a (3, S, S) picture in [0, 1], as strong as they were: channels change places and gamma."""
+    order, gamma = rng.permutation(3), np.exp(rng.normal(0, 0.25, (3, 1, 1)))
+    return x[order].clamp(0, 1) ** torch.from_numpy(gamma).float()
+
+
 def jitter(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Flips, quarter turns, colour jitter, blur and noise of a (3, S, S) crop; values may leave [0, 1] a little."""
     if rng.random() < 0.5:

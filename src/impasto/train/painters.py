@@ -39,7 +39,7 @@ MARGIN = 8
 """Pixels by which paintings are continued before the encoder sees them, as in `optimize`."""
 ZOOM = (0.8, 2.0)
 """How much photographs are enlarged."""
-IDENTITY_WEIGHT = 20.0
+IDENTITY_WEIGHT = 60.0
 """Weight of the mean squared difference to the photograph where that is what must come back."""
 FOLLOW = 0.1
 """How far the statistics of strength 0 go towards those of a step."""
