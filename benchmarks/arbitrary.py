@@ -45,13 +45,14 @@ class Arbitrary:
         """Paint, judge, and print the table."""
         judge = load_judge(self.judge)
         photos = [
-            fit(read_image(self.folder / p).tensor, self.size, enlarge=True) for p in self.lines("photos", self.photos)
+            fit(read_image(self.folder / p).tensor, self.size, enlarge=True)
+            for p in heldout(self.heldout, self.folder, "photos", self.photos)
         ]
         seen = [judge.measure(judge.picture(p)) for p in photos]
         print(f"`{shlex.join(['python', *sys.argv])}`, {len(photos)} photographs, judged by {judge.encoder.name}\n")
         judged: dict[str, list[Judgement]] = {}
         shown = [photos]
-        for line in self.lines("paintings", self.paintings):
+        for line in heldout(self.heldout, self.folder, "paintings", self.paintings):
             painting = read_image(self.folder / line).tensor
             stylizer = load_stylizer(painting, model=self.model, size=self.size, precision=self.precision)
             painted = [stylizer(p) for p in photos]
@@ -64,10 +65,11 @@ class Arbitrary:
         if self.sheet is not None:
             write_image(Picture(sheet(shown)), self.sheet, quality=85)
 
-    def lines(self, kind: str, count: int) -> list[str]:
-        """Some lines of the list, evenly from those of one folder."""
-        found = [p for p in self.heldout.read_text().split() if p.startswith(kind) and (self.folder / p).is_file()]
-        return found[:: max(1, len(found) // count)][:count]
+
+def heldout(listed: Path, folder: Path, kind: str, count: int) -> list[str]:
+    """Some lines of a list, evenly from those of one folder."""
+    found = [p for p in listed.read_text().split() if p.startswith(kind) and (folder / p).is_file()]
+    return found[:: max(1, len(found) // count)][:count]
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Optimisers:
         groups = [(list(tensors), r) for tensors, r in others]
         self.others = [t for tensors, _ in groups for t in tensors]
         self.rates = {"muon": [rate], "adam": [r for tensors, r in groups if tensors]}
-        self.matrices = [nn.Parameter(w.data.contiguous().flatten(1)) for w in self.weights]  # Muon takes matrices only
+        self.matrices = [nn.Parameter(w.data.flatten(1).clone()) for w in self.weights]  # Muon takes matrices only
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         if self.matrices:
             muon = torch.optim.Muon(self.matrices, lr=rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
