@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check -c constraints.txt
+# A process a core, up to four, each with whole files of tests: what a file's tests share is made once.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser
@@ -20,10 +22,10 @@ demo: $(READY) ## paint a sample photograph as Starry Night
 	@echo "The painting is out/demo.png; the photograph is examples/photo.jpg."
 
 test: $(READY_DEV) $(READY_BROWSER) ## run the tests, without the slow ones
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-slow: $(READY_DEV) $(READY_BROWSER) ## run all tests, the slow ones too
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest $(PARALLEL) -m "slow or not slow"
 
 check: $(READY_DEV) ## lint, formatting and types
 	$(BIN)/ruff check

@@ -29,7 +29,7 @@ SHOWN = 12
 class Arbitrary:
     """Paint held-out photographs in the styles of held-out paintings, and judge the results."""
 
-    model: Annotated[str, Doc("The network's file.")]
+    model: Annotated[str, Doc("`arbitrary`, or a model file.")]
     folder: Annotated[Path, Doc("The folder that the lines of the list are in.")]
     heldout: Annotated[Path, Doc("A list of photos and paintings that no training has read, one a line.")]
     photos: Annotated[int, Doc("How many photographs, evenly from the list.")] = 20

@@ -1,6 +1,7 @@
 """What every test stands on: no network, nothing that was downloaded before, and the photographs."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Of several processes that test side by side (pytest-xdist) each has its share of the cores; torch is not loaded yet.
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if workers > 1:
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
 # How long an example takes is never a test; the examples are the same in every run, so that a result is a commit's own.
 settings.register_profile("impasto", deadline=None, derandomize=True)

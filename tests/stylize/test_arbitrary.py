@@ -129,8 +129,6 @@ def test_on_the_command_line(
 
 
 def test_options_that_will_not_do(paint: Callable[..., Tensor], content: Tensor) -> None:
-    with pytest.raises(OptionError, match="takes a network of your own: add --model FILE"):
-        impasto.stylize(content, "udnie", method="arbitrary", size=96)
     with pytest.raises(WeightsError, match="there is no such model file"):
         impasto.stylize(content, content, model="typo.safetensors", size=96)
     with pytest.raises(WeightsError, match="holds the kind 'encoder' of network, which does not paint"):
@@ -139,3 +137,18 @@ def test_options_that_will_not_do(paint: Callable[..., Tensor], content: Tensor)
         paint("udnie", method="feedforward")
     with pytest.raises(OptionError, match="paints in one pass has no --tv-weight"):
         paint("udnie", tv_weight=2.0)
+
+
+def test_an_optimisation_that_starts_from_it(photo: Callable[[str, int], Tensor]) -> None:
+    """With a rate of nearly 0 the painting is the start: of the coarsest scale's size, with the regions."""
+    content, sky = photo("coffee", 96), torch.zeros(1, 1, 64, 96)
+    sky[..., :32, :] = 1
+    options: dict[str, Any] = {"style_weights": (2.0, 1.0), "precision": "float32"}
+    region = [(sky, "udnie")]
+    still = {"start": "network", "rate": 1e-6, "iterations": 1, "coarsest": 256}
+    styles = ["starry-night", "great-wave"]
+    found = impasto.stylize(content, styles, size=96, regions=region, **options, **still)
+    wanted = impasto.stylize(content, styles, size=96, regions=region, method="arbitrary", **options)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.01)
+    half = impasto.stylize(content, styles, size=96, regions=region, strength=0.5, **options, **still)
+    torch.testing.assert_close(half, 0.5 * (content + wanted), rtol=0, atol=0.02)

@@ -72,7 +72,7 @@ def recipe_of(o: TrainArbitraryOptions) -> ArbitraryRecipe:
 
 
 def test_it_learns(small: Brief) -> None:
-    o = small(steps=50, width=8, content_weight=0.0, stability=0.0, identity=0.1, own=0.1, average=0.8)
+    o = small(style_rate=0.01, steps=50, width=8, content_weight=0.0, stability=0.0, identity=0.1, own=0.1, average=0.8)
     training = start_arbitrary_training(o)
     figures = [s.figures["style"] for s in train(training)]
     assert np.mean(figures[-8:]) < 0.75 * np.mean(figures[:8])
@@ -146,6 +146,20 @@ def test_it_begins_as_a_network_of_learnt_styles(small: Brief, brief: Callable[.
     assert recipe.account(1)["from"] == str(o.out)
     with pytest.raises(TrainingError, match="is a network of --width 4 --blocks 1; give the same"):
         start_arbitrary_training(small(base=str(o.out), width=8))
+
+
+def test_it_goes_on_with_a_network_for_any_style(small: Brief, tmp_path: Path) -> None:
+    first = small(out=tmp_path / "first.safetensors", steps=2)
+    for _ in train(start_arbitrary_training(first)):
+        pass
+    known, _ = load_arbitrary(first.out)
+    recipe = recipe_of(small(base=str(first.out), seed=1))
+    for key, value in recipe.net.state_dict().items():
+        torch.testing.assert_close(value, known.state_dict()[key])
+    assert recipe.balance.weights.tolist() == pytest.approx([0.05])
+    assert recipe.balance.begin == 0  # it has settled
+    with pytest.raises(TrainingError, match="give the same"):
+        start_arbitrary_training(small(base=str(first.out), hidden=16))
 
 
 def test_the_sample_sheet(small: Brief) -> None:

@@ -1,4 +1,4 @@
-"""The networks that paint in one pass: the bundled palette, and model files of one's own."""
+"""The networks that paint in one pass: the two bundled ones, and model files of one's own."""
 
 import json
 from collections.abc import Mapping
@@ -16,16 +16,14 @@ from .weights import find_model
 PALETTE = "palette"
 """The name of the bundled network, which has learnt every built-in style."""
 TRANSFORMER, ARBITRARY = "transformer", "arbitrary"
-"""The kinds of networks that paint: in learnt styles, in any style."""
+"""The kinds of networks that paint: in learnt styles, in any style. The bundled one of the latter is called so too."""
 PICTURE = 512
 """Long side, in pixels, of the pictures that a network paints best, where its file does not say."""
 
 
 def network_path(model: str | None) -> Path:
     """The file of a network: of the registry, the palette if none is named, else what `model` is the path of."""
-    if model is None or model == PALETTE:
-        return find_model(PALETTE).path
-    return Path(model)
+    return find_model(model or PALETTE).path if model in (None, PALETTE, ARBITRARY) else Path(model)
 
 
 def learnt_styles(model: str | None) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class ModelInfo:
     Parameters
     ----------
     name, kind : str
-        What the user calls it; which sort of network it is ("encoder", "transformer").
+        What the user calls it; which sort of network it is ("encoder", "transformer", "arbitrary").
     file : str
         The file's name, in the package if there is no `url`, else in `model_dir()`.
     licence, description : str
@@ -81,6 +81,7 @@ MODELS = {
         ModelInfo(
             "palette", "transformer", "palette.safetensors", "MIT", "paints in the built-in styles at once; bundled"
         ),
+        ModelInfo("arbitrary", "arbitrary", "arbitrary.safetensors", "MIT", "paints in any style at once; bundled"),
         ModelInfo(
             "vgg16",
             "encoder",

@@ -17,7 +17,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
 
-STARTS = ("content", "blurred", "noise", "grey")
+STARTS = ("content", "network", "blurred", "noise", "grey")
 """What a painting can start from, besides a picture."""
 
 STYLE_LOSSES = ("gram", "moments", "nn")
@@ -195,7 +195,10 @@ class OptimizeOptions:
     ] = None
     start: Annotated[
         str,
-        Doc("What the painting starts from: `content`, `blurred`, `noise`, `grey`, or a picture's path."),
+        Doc(
+            "What the painting starts from: `content`, `network` (a painting in one pass), `blurred`, `noise`, `grey`, "
+            "or a picture's path."
+        ),
         OPTIMISER,
     ] = "content"
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0, 2**63 - 1), OPTIMISER] = 0

@@ -65,7 +65,7 @@ class TextureOptions(OptimizeOptions):
             if NEEDS_PHOTO in get_args(hints[field.name])[1:] and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
                 raise OptionError(f"--{name} needs a photograph, and a texture has none; leave it out")
-        if self.start in ("content", "blurred"):
+        if self.start in ("content", "network", "blurred"):
             raise OptionError(f"--start {self.start} needs a photograph, and a texture has none; give noise or grey")
 
     @property

@@ -156,12 +156,18 @@ class TrainArbitraryOptions(TrainPaintersOptions):
     base: Annotated[
         str | None,
         tyro.conf.arg(name="from", metavar="FILE"),
-        Doc("A feed-forward network whose convolutions it begins with: `palette`, or a model file of your own."),
+        Doc(
+            "A feed-forward network whose convolutions it begins with: `palette`, or a model file of your own; or a "
+            "network for any style to go on with: `arbitrary`, or a model file."
+        ),
     ] = None
     width: Annotated[int, Doc("Channels behind the first convolution."), Range(4, 128), STEPS] = 16
     blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
     hidden: Annotated[int, Doc("Width of the network that predicts the norms."), Range(8, 2048), STEPS] = 192
+    style_rate: Annotated[
+        float, Doc("Learning rate of the network that predicts the norms (Adam)."), Range(0), STEPS
+    ] = 0.002
     own: Annotated[
         float,
         Doc("Share of pictures that are paintings, in their own style, which must come back."),

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from ..device import Compute, choose_compute
 from ..errors import OptionError
 from ..models.arbitrary import load_arbitrary
-from ..models.networks import ARBITRARY, learnt_styles, load_network, network_kind
+from ..models.networks import ARBITRARY, learnt_styles, load_network, network_kind, network_path
 from ..models.transformer import Transformer
 from ..models.tuning import fastest
 from ..models.weights import find_model, load_encoder
@@ -67,10 +66,8 @@ def choose_method(
         if options.method not in ("auto", method):
             raise OptionError(f"--model {options.model} is a network of the method {method}, not {options.method}")
         return method
-    if options.method == "arbitrary":
-        raise OptionError("the method arbitrary takes a network of your own: add --model FILE")
-    if options.method == "feedforward":
-        return "feedforward"
+    if options.method in ("feedforward", "arbitrary"):
+        return options.method
     if options.method == "auto" and options.quality == "draft":
         learnt = learnt_styles(None)
         unknown = [s for s in styles if style_name(s) not in learnt]
@@ -111,11 +108,7 @@ def choose_stylizer(
         stylizer = FeedforwardStylizer(net, styles, options, compute_for(net, options, compute), picture)
     elif method == "arbitrary":
         assert isinstance(options, StylizeOptions)
-        assert options.model is not None
-        any_style, _ = load_arbitrary(Path(options.model))
-        encoder = load_encoder(choose_encoder_name(options), offline=options.offline)
-        compute = compute_for(any_style.transformer, options, compute)
-        stylizer = ArbitraryStylizer(any_style, styles, options, encoder, compute)
+        stylizer = any_style_stylizer(styles, options, compute)
     else:
         painted = [s for s in styles if not isinstance(s, NamedStyle)]
         assert len(painted) == len(styles), "names that only a network knows are for that network"
@@ -123,10 +116,26 @@ def choose_stylizer(
         if options.preset == "gatys":
             stylizer = GatysStylizer(painted, options, encoder, compute)
         else:
-            stylizer = OptimizeStylizer(painted, options, encoder, compute, start)
+            begin = any_style_stylizer(styles, start_options(options), compute) if options.start == "network" else start
+            stylizer = OptimizeStylizer(painted, options, encoder, compute, begin)
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
+
+
+def any_style_stylizer(
+    styles: Sequence[Tensor | StyleTarget | NamedStyle], options: StylizeOptions, compute: Compute
+) -> ArbitraryStylizer:
+    """What paints in one pass in any style, by the network that the options name, else the bundled one."""
+    net, _ = load_arbitrary(network_path(options.model or ARBITRARY))
+    compute = compute_for(net.transformer, options, compute)
+    return ArbitraryStylizer(net, styles, options, load_encoder("compact"), compute)
+
+
+def start_options(options: OptimizeOptions) -> StylizeOptions:
+    """Those of what an optimisation starts from: a picture of the size that it is given, at full strength."""
+    shared = ("style_weights", "style_scale", "seed", "device", "precision", "offline")
+    return StylizeOptions(method="arbitrary", scale=1.0, **{k: getattr(options, k) for k in shared})
 
 
 def compute_for(net: Transformer, options: OptimizeOptions, compute: Compute) -> Compute:

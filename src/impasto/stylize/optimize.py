@@ -7,7 +7,7 @@ large shapes in few cheap iterations, each finer one adds the strokes of its siz
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,9 @@ from .schedule import Scale, check_size, painting_size, schedule, timed
 
 log = logging.getLogger(__name__)
 
+Painter = Callable[[Tensor, Sequence[Region]], Tensor]
+"""Paints (1, 3, H, W), with some regions in styles of their own."""
+
 BLURRED_START = 1 / 32
 """Deviation of the blur of the start `blurred`, over the painting's long side."""
 
@@ -46,8 +49,9 @@ class OptimizeStylizer:
         Whose features are matched.
     compute : Compute
         Device and precision.
-    start : Tensor, optional
-        A picture (1, 3, H, W) to start from, where `options.start` names one.
+    start : Tensor or Painter, optional
+        A picture (1, 3, H, W) to start from, where `options.start` names one; or what paints it, of the photograph in
+        the size of the coarsest scale, and the regions.
     wrap : bool
         Whether the painting shall tile the plane without a seam.
     """
@@ -60,7 +64,7 @@ class OptimizeStylizer:
         options: OptimizeOptions,
         encoder: VGG,
         compute: Compute,
-        start: Tensor | None = None,
+        start: Tensor | Painter | None = None,
         wrap: bool = False,
     ):
         if not styles:
@@ -135,7 +139,7 @@ class OptimizeStylizer:
 
     def _paint(self, objective: Objective, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
-        place = Place(0, 0, self.first(objective.content, scales[0].size), None)
+        place = Place(0, 0, self.first(objective.content, scales[0].size, objective.regions), None)
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
@@ -194,12 +198,12 @@ class OptimizeStylizer:
             x = (x + share * (content - resize(resize(content, coarse), scale.size)).to(x.device)).clamp(0, 1)
         return self.compute.picture(x)
 
-    def first(self, content: Tensor, size: tuple[int, int]) -> Tensor:
+    def first(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
         """The picture that the coarsest scale starts from; with less strength, so much nearer to the photo."""
-        start = self.start_of(content, size)
+        start = self.start_of(content, size, regions)
         return start if self.options.strength == 1 else torch.lerp(resize(content, size), start, self.options.strength)
 
-    def start_of(self, content: Tensor, size: tuple[int, int]) -> Tensor:
+    def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
         """What `options.start` names, in that size."""
         start = self.options.start
         if start == "content":
@@ -213,7 +217,9 @@ class OptimizeStylizer:
             return (0.5 + 0.15 * noise).clamp(0, 1)
         if self.start is None:
             raise OptionError(f"--start {start} is none of content, blurred, noise, grey, and no picture")
-        return resize(self.start, size)
+        return (
+            resize(self.start, size) if isinstance(self.start, Tensor) else self.start(resize(content, size), regions)
+        )
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ CALIBRATION = 256
 """Parts of paintings that tell what styles differ by."""
 SHOWN = 8
 """Styles on a sheet of samples."""
+ANY = "any"
+"""What the one content weight of all styles is called in a network's file."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         The frozen network of the loss, and what measures styles.
     compute : Compute
         Device and precision.
+    first : float or None
+        The content weight to begin with, if it has settled in an earlier training.
+    calibrate : bool
+        Whether the network has still to be told what styles differ by.
     """
 
     def __init__(
@@ -84,11 +90,19 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         photos: PictureBank,
         encoder: VGG,
         compute: Compute,
+        first: float | None = None,
+        calibrate: bool = True,
     ):
-        super().__init__(net, net.transformer, options, 1, photos, encoder, compute)
+        settled = None if first is None else [first]
+        super().__init__(net, net.transformer, options, 1, photos, encoder, compute, settled)
         self.arbitrary, self.paintings, self.side = net, paintings, max(PART, options.crop)
         self.metrics = {k: metric_of(encoder, k, options.style_loss) for k in self.layers}
-        rng = np.random.default_rng((options.seed, 5))
+        if calibrate:
+            self.calibrate(net)
+
+    def calibrate(self, net: ArbitraryNetwork) -> None:
+        """Tell the network what styles differ by."""
+        rng = np.random.default_rng((self.options.seed, 5))
         parts = [self.measure(torch.stack([self.part(rng)])) for _ in range(CALIBRATION)]
         for layer, summary in net.summaries.items():
             assert isinstance(summary, StyleSummary)
@@ -165,4 +179,5 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         """How the network was trained, for its file."""
         o = self.options
         known = {"recipe": "impasto train arbitrary", "from": o.base, "paintings": len(self.paintings)}
+        known["content_weights"] = {ANY: round(float(self.balance.weights[0]), 5)}
         return {**known, **super().account(step), "own": o.own, "mixed": o.mixed, "recoloured": o.recoloured}

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import TrainingError
-from ..models.arbitrary import ArbitraryConfig, ArbitraryNetwork
-from ..models.networks import load_network, settled_weights
+from ..models.arbitrary import ArbitraryConfig, ArbitraryNetwork, load_arbitrary
+from ..models.networks import ARBITRARY, load_network, network_kind, network_path, settled_weights
 from ..models.transformer import Transformer, TransformerConfig
 from ..models.vgg import VGG
 from ..models.weights import load_encoder
@@ -22,7 +22,7 @@ from ..options import (
     TrainPaintersOptions,
     TrainStyleOptions,
 )
-from .arbitrary import ArbitraryRecipe
+from .arbitrary import ANY, ArbitraryRecipe
 from .data import PictureBank, find_pictures, read_exclude
 from .distance import style_and_content_layers
 from .feedforward import STROKES, FeedforwardRecipe, Styles
@@ -66,7 +66,8 @@ def start_style_training(o: TrainStyleOptions) -> Training:
 
 def start_arbitrary_training(o: TrainArbitraryOptions) -> Training:
     """A training of a network for any style as the options say, resumed if they say so; raises as `prepare`."""
-    known = None if o.base is None else known_network(o.base, o.width, o.blocks)
+    begun = o.base is not None and network_kind(o.base) == ARBITRARY
+    known = None if o.base is None or begun else known_network(o.base, o.width, o.blocks)
 
     def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> ArbitraryRecipe:
         paintings = pictures_of(o.paintings, o.exclude)
@@ -75,7 +76,10 @@ def start_arbitrary_training(o: TrainArbitraryOptions) -> Training:
         net.initialise(torch.Generator().manual_seed(o.seed))
         if known is not None:
             net.begin_as(known)
-        return ArbitraryRecipe(net, o, paintings, photos, encoder, compute)
+        if begun:
+            go_on_as(net, o.base)
+        first = settled_weights(o.base).get(ANY) if begun else None
+        return ArbitraryRecipe(net, o, paintings, photos, encoder, compute, first, calibrate=not begun)
 
     return prepare(o, begin)
 
@@ -110,6 +114,18 @@ def known_network(base: str, width: int, blocks: int) -> Transformer:
             f"--from {base} is a network of --width {net.config.width} --blocks {net.config.blocks}; give the same"
         )
     return net
+
+
+def go_on_as(net: ArbitraryNetwork, base: str | None) -> None:
+    """Take over all that a network for any style knows; TrainingError if it is of another shape."""
+    known, _ = load_arbitrary(network_path(base))
+    if known.config != net.config:
+        theirs = known.config
+        raise TrainingError(
+            f"--from {base} is a network of --width {theirs.width} --blocks {theirs.blocks} --hidden {theirs.hidden}, "
+            f"for the encoder {theirs.encoder}; give the same"
+        )
+    net.load_state_dict(known.state_dict())
 
 
 def pictures_of(folders: Sequence[Path], exclude: Path | None) -> PictureBank:
