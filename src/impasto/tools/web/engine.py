@@ -61,7 +61,7 @@ class Engine:
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
         self._state = threading.Condition()
-        self._reading = threading.Semaphore(READERS)
+        self.reading = threading.Semaphore(READERS)
         self._closed = False
         self._workers = [
             threading.Thread(target=self._work, args=(d, warm), name=f"painter-{d}", daemon=True) for d in devices
@@ -88,7 +88,7 @@ class Engine:
             (folder / SOURCES).mkdir()
             placed = place(request, folder / SOURCES)
             shares_and_scales(options, len(placed.styles))
-            with self._reading:
+            with self.reading:
                 photo = check_uploads(placed, self.options.max_megapixels)
             self.check_size(photo, options)
             job = Job(folder, placed, options, output, owner)
