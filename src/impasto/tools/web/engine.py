@@ -42,8 +42,6 @@ class Engine:
     ----------
     options : ServeOptions
         Limits and devices.
-    warm : bool
-        Whether workers paint a picture of their own first.
 
     Raises
     ------
@@ -51,7 +49,7 @@ class Engine:
         If a device is not to be had.
     """
 
-    def __init__(self, options: ServeOptions, *, warm: bool = True):
+    def __init__(self, options: ServeOptions):
         self.options = options
         devices = options.devices or ("auto",)
         for device in devices:
@@ -63,10 +61,14 @@ class Engine:
         self._state = threading.Condition()
         self.reading = threading.Semaphore(READERS)
         self._closed = False
-        self._workers = [
-            threading.Thread(target=self._work, args=(d, warm), name=f"painter-{d}", daemon=True) for d in devices
-        ]
-        for worker in self._workers:
+        self._devices = devices
+        self._workers: list[threading.Thread] = []
+
+    def start(self, *, warm: bool = True) -> None:
+        """Begin to paint what is put into the queue; workers that warm up paint a picture of their own first."""
+        for device in self._devices:
+            worker = threading.Thread(target=self._work, args=(device, warm), name=f"painter-{device}", daemon=True)
+            self._workers.append(worker)
             worker.start()
 
     def submit(

@@ -65,6 +65,12 @@ def theme() -> Base:
         input_border_color="*neutral_300",
         checkbox_border_color="*neutral_400",
         checkbox_border_color_dark="*neutral_500",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        block_label_border_width="0",
+        block_label_border_width_dark="0",
         block_title_background_fill="transparent",
         block_title_background_fill_dark="transparent",
         block_title_text_color="*body_text_color",
@@ -136,7 +142,7 @@ def make_page(engine: Engine) -> gr.Blocks:
                         file_count="multiple", file_types=STYLE_FILES, label="Pictures, or style files", height=120
                     )
                 weights = [
-                    gr.Slider(0, 1, value=1, step=0.05, visible=False, elem_classes=["weight"])
+                    gr.Slider(0, 1, value=1, step=0.05, visible="hidden", elem_classes=["weight"])
                     for _ in range(MOST_STYLES)
                 ]
                 made: dict[str, Any] = {
@@ -176,6 +182,7 @@ def make_page(engine: Engine) -> gr.Blocks:
             session.estimates,
             [photo, styles, own, *values],
             made["quality"],
+            trigger_mode="always_last",
             **private,
         )
         gr.on([styles.change, own.change], session.weigh, [styles, own], [*weights, *regions], **private)

@@ -199,7 +199,9 @@ class Session:
         """The sliders of the styles' weights: one for each, where there are several."""
         names = [*(title_of(s) for s in sorted(styles or ())), *(own_name(p) for p in own or ())]
         sliders = [
-            gr.Slider(label=names[i] if i < len(names) else "", visible=len(names) > 1 and i < len(names))
+            gr.Slider(label=f"Weight of {names[i]}", visible=True)
+            if i < len(names) > 1
+            else gr.Slider(visible="hidden")
             for i in range(MOST_STYLES)
         ]
         return [*sliders, *[gr.Dropdown(choices=style_choices(own or [])) for _ in range(REGIONS)]]
