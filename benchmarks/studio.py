@@ -17,11 +17,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 
@@ -31,7 +32,7 @@ PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 BAD = (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"<svg/>", b"II*\0", b"%PDF-1.7")
 DRAFT = {"style": "starry-night", "quality": "draft"}
 STEPS = 15
-"""Of the finest scale, of which a step's time is taken."""
+"""Of which a step's time is taken."""
 GOOD = {"style": "starry-night", "quality": "good", "size": "512"}
 TIMEOUT = 3600.0
 
@@ -104,35 +105,46 @@ def memory(jobs: int) -> None:
     print(f"growth after the first 10: {100 * (sizes[-1] / sizes[min(9, jobs - 1)] - 1):.1f} %")
 
 
-def first_frame(tries: int = 3) -> None:
+def first_frame(clicks: int = 3) -> None:
     """Seconds from the click, and from a request, to the first frame after a step; and of a step at 512 px."""
-    rows = []
     with server() as (address, _, _), page(address) as click:
         time.sleep(10)  # the worker's warm-up
-        for attempt in range(1, tries + 1):
-            clicked = click()
-            requested, step = painted(address)
-            rows.append([attempt, *(f"{s:.2f}" for s in (clicked, requested, step)), f"{clicked / step:.1f}"])
-    print(
-        markdown_table(["try", "click to frame, s", "request to frame, s", "a step at 512 px, s", "click / step"], rows)
-    )
+        print("warm", file=sys.stderr)
+        clicked = [click() for _ in range(clicks)]
+        requested, step = frame_seconds(address), step_seconds(address)
+    rows = [
+        ["click in the page to the frame in it", ", ".join(f"{s:.2f}" for s in clicked)],
+        ["request to frame, over HTTP", f"{requested:.2f}"],
+        ["a step at 512 px", f"{step:.2f}"],
+        ["median click / step", f"{statistics.median(clicked) / step:.1f}"],
+    ]  # fmt: skip
+    print(markdown_table(["`good` at 512 px", "seconds"], rows))
 
 
-def painted(address: str) -> tuple[float, float]:
-    """Seconds from a request to its first frame, and the median of a step's at full size."""
-    begun, first, seen = time.monotonic(), 0.0, []
-    files = {"content": ("photo.jpg", PHOTO.read_bytes())}
-    job = httpx.post(f"{address}/v1/jobs", files=files, data=GOOD, timeout=TIMEOUT).json()["id"]
-    with httpx.stream("GET", f"{address}/v1/jobs/{job}/events", timeout=TIMEOUT) as events:
-        for line in events.iter_lines():
-            if line.startswith("data: "):
-                view = json.loads(line.removeprefix("data: "))
-                first = first or (time.monotonic() - begun if view["frames"] else 0.0)
-                if max(view.get("scale", [0])) == 512:
-                    seen.append((view["iteration"], view["seconds"]))
-                if len(seen) == STEPS:
-                    httpx.delete(f"{address}/v1/jobs/{job}")
-    return first, statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(seen) if b[0] > a[0])
+def follow(address: str, **more: str) -> Generator[tuple[float, dict[str, Any]], None, None]:
+    """What is told of a `good` painting, each with the seconds since it was asked for; it is removed at the end."""
+    begun, files = time.monotonic(), {"content": ("photo.jpg", PHOTO.read_bytes())}
+    job = httpx.post(f"{address}/v1/jobs", files=files, data=GOOD | more, timeout=TIMEOUT).json()["id"]
+    try:
+        with httpx.stream("GET", f"{address}/v1/jobs/{job}/events", timeout=TIMEOUT) as events:
+            for line in events.iter_lines():
+                if line.startswith("data: "):
+                    yield time.monotonic() - begun, json.loads(line.removeprefix("data: "))
+    finally:
+        httpx.delete(f"{address}/v1/jobs/{job}")
+
+
+def frame_seconds(address: str) -> float:
+    """Seconds from a request to its first frame."""
+    with closing(follow(address)) as views:
+        return next(seconds for seconds, view in views if view["frames"])
+
+
+def step_seconds(address: str) -> float:
+    """Seconds of a step at full size, the median over a painting that begins there."""
+    views = follow(address, coarsest="512", iterations=str(STEPS))
+    seen = [(v["iteration"], v["seconds"]) for _, v in views if "iteration" in v]
+    return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(seen) if b[0] > a[0])
 
 
 CLICK = """() => new Promise((done) => {

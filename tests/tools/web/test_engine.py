@@ -53,7 +53,7 @@ def test_a_painting(make: Callable[..., Engine], picture: bytes, wait: Until) ->
     assert job.record["content"]["name"] == "photo.png"
     assert "interrupted" not in job.record
     assert job.command == "impasto stylize photo.png udnie --size 64 --iterations 2 --bits 16"
-    assert job.preview.startswith(b"\xff\xd8")
+    assert job.shown("preview").startswith(b"\xff\xd8")
     assert engine.pace.rate > 0
     deep = encoded(job, "png", job.output)
     assert deep[24] == 16

@@ -1,7 +1,9 @@
 """The engine behind page and HTTP interface: a queue of jobs, and one worker a device that paints them."""
 
+import ctypes
 import logging
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +31,12 @@ WARM_UP = StylizeOptions(size=128, iterations=4)
 TIDY_SECONDS = 5.0
 READERS = 2
 """Uploads that are read at the same time; each takes memory."""
+
+
+def give_back_memory() -> None:
+    """Return what is free to the system: glibc keeps it for each thread that has ever used it, and jobs use many."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 class BusyError(ImpastoError):
@@ -201,6 +209,7 @@ class Engine:
             p = job.placed
             paint = PaintJob(p.content, p.styles, job.options, job.output, p.regions, p.mask)
             paint_job(paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            job.put_away()
             status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
         except ImpastoError as error:
             job.error = without_folder(str(error), job.folder / SOURCES)
@@ -212,6 +221,7 @@ class Engine:
                 job.error = "the painting failed; the server's log says why"
         with self._state:
             self._end(job, status)
+        give_back_memory()
 
     def _warm_up(self, device: str) -> None:
         options = StylizeOptions(**{**WARM_UP.to_dict(), "device": device, "offline": True})
