@@ -262,12 +262,18 @@ const impasto = (() => {
     const file = [...event.clipboardData.files].find((f) => f.type.startsWith("image/"));
     if (!file) return;
     event.preventDefault();
-    for (const button of [".icon-button-wrapper button", ".source-selection button"]) { // what is there goes; to upload
-      const found = document.querySelector(`#photo ${button}`);
-      if (found) found.click();
+    const find = (what) => document.querySelector(`#photo ${what}`);
+    const settled = async (test) => { // the library builds the field anew when the picture goes
+      for (let i = 0; i < 60 && !test(); i++) await new Promise((done) => setTimeout(done, 50));
+      await new Promise((done) => setTimeout(done, 150));
+    };
+    if (find("img[src]")) {
+      find(".icon-button-wrapper button").click();
+      await settled(() => !find("img[src]"));
     }
-    const field = () => document.querySelector("#photo input[type=file]");
-    for (let i = 0; i < 40 && !field(); i++) await new Promise((done) => setTimeout(done, 50));
+    if (!find(".source-selection button").classList.contains("selected")) find(".source-selection button").click();
+    const field = () => find("input[type=file]");
+    await settled(field);
     const files = new DataTransfer();
     files.items.add(file);
     field().files = files.files;
