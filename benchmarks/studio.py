@@ -93,7 +93,8 @@ def memory(jobs: int) -> None:
     with server() as (address, pid, _):
         sizes = []
         for i in range(jobs):
-            job = httpx.post(f"{address}/v1/jobs", files={"content": ("photo.jpg", photo)}, data=DRAFT).json()["id"]
+            files = {"content": ("photo.jpg", photo)}
+            job = httpx.post(f"{address}/v1/jobs", files=files, data=DRAFT, timeout=TIMEOUT).json()["id"]
             with httpx.stream("GET", f"{address}/v1/jobs/{job}/events", timeout=TIMEOUT) as events:
                 for _ in events.iter_lines():
                     pass
