@@ -21,6 +21,19 @@ def is_heif(head: bytes) -> bool:
     return b"avif" not in head[8:length]
 
 
+def heif_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Height and width of a HEIC file in pixels; None if it is none, or the extra `heif` is not installed."""
+    if not is_heif(file.read(64)):
+        return None
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    file.seek(0)
+    width, height = pillow_heif.open_heif(file).size
+    return height, width
+
+
 def read_heif(file: BinaryIO, name: str, max_megapixels: float) -> tuple[Samples, dict[str, Any]]:
     """A HEIC file's primary picture, turned upright already, and its metadata (`exif`, `xmp`).
 

@@ -27,7 +27,8 @@ OPTIONS = ServeOptions(max_upload=2.0, max_megapixels=1.0, max_size=256, max_wai
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    found = Engine(OPTIONS, warm=False)
+    found = Engine(OPTIONS)
+    found.start(warm=False)
     yield found
     found.close()
     assert not found.folder.exists()
@@ -77,7 +78,8 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
 
     def serve(**changes: Any) -> TestClient:
         options = replace(OPTIONS, **changes)
-        engine = Engine(options, warm=False)
+        engine = Engine(options)
+        engine.start(warm=False)
         client = TestClient(make_app(options, engine), base_url=HOME)
         opened.append((engine, client))
         client.__enter__()

@@ -28,7 +28,8 @@ def make() -> Iterator[Callable[..., Engine]]:
     engines: list[Engine] = []
 
     def made(**changes: Any) -> Engine:
-        engines.append(Engine(ServeOptions(**changes), warm=False))
+        engines.append(Engine(ServeOptions(**changes)))
+        engines[-1].start(warm=False)
         return engines[-1]
 
     yield made
@@ -52,7 +53,7 @@ def test_a_painting(make: Callable[..., Engine], picture: bytes, wait: Until) ->
     assert job.record["content"]["name"] == "photo.png"
     assert "interrupted" not in job.record
     assert job.command == "impasto stylize photo.png udnie --size 64 --iterations 2 --bits 16"
-    assert job.preview.startswith(b"\xff\xd8")
+    assert job.shown("preview").startswith(b"\xff\xd8")
     assert engine.pace.rate > 0
     deep = encoded(job, "png", job.output)
     assert deep[24] == 16
@@ -161,7 +162,7 @@ def test_closing_ends_the_work(make: Callable[..., Engine], picture: bytes, wait
 
 def test_a_device_that_is_not_to_be_had() -> None:
     with pytest.raises(OptionError, match="--device cuda:77 is not to be had"):
-        Engine(ServeOptions(devices=("cuda:77",)), warm=False)
+        Engine(ServeOptions(devices=("cuda:77",)))
 
 
 def test_rows_of_losses_do_not_grow_without_end(tmp_path: Any) -> None:

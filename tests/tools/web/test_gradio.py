@@ -6,6 +6,7 @@ import json
 import os
 import random
 import socket
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,12 @@ def opened(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
     """What is opened or connected to meanwhile, outside the studio's own folders and its libraries."""
     found: list[str] = []
     spool = tempfile.gettempdir()  # opened as a folder, for a file without a name
-    ours = (str(engine.folder), str(Path(os.__file__).parent), str(Path(__file__).parents[3]))
+    ours = (
+        str(engine.folder),
+        str(Path(os.__file__).parent),
+        str(Path(__file__).parents[3]),
+        sysconfig.get_path("purelib"),
+    )
 
     def watch(call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(name: Any, *args: Any, **more: Any) -> Any:

@@ -289,5 +289,5 @@ def test_fuzz(app: Any, client: TestClient) -> None:
 
 @pytest.mark.slow
 def test_fuzz_long(app: Any, client: TestClient) -> None:
-    """The same, 500 examples over all operations."""
-    fuzz(app, 20)
+    """The same, more than 500 examples over all operations."""
+    fuzz(app, 25)

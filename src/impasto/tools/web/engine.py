@@ -1,7 +1,9 @@
 """The engine behind page and HTTP interface: a queue of jobs, and one worker a device that paints them."""
 
+import ctypes
 import logging
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -31,6 +33,12 @@ READERS = 2
 """Uploads that are read at the same time; each takes memory."""
 
 
+def give_back_memory() -> None:
+    """Return what is free to the system: glibc keeps it for each thread that has ever used it, and jobs use many."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
 class BusyError(ImpastoError):
     """The queue is full."""
 
@@ -42,8 +50,6 @@ class Engine:
     ----------
     options : ServeOptions
         Limits and devices.
-    warm : bool
-        Whether workers paint a picture of their own first.
 
     Raises
     ------
@@ -51,7 +57,7 @@ class Engine:
         If a device is not to be had.
     """
 
-    def __init__(self, options: ServeOptions, *, warm: bool = True):
+    def __init__(self, options: ServeOptions):
         self.options = options
         devices = options.devices or ("auto",)
         for device in devices:
@@ -61,12 +67,16 @@ class Engine:
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
         self._state = threading.Condition()
-        self._reading = threading.Semaphore(READERS)
+        self.reading = threading.Semaphore(READERS)
         self._closed = False
-        self._workers = [
-            threading.Thread(target=self._work, args=(d, warm), name=f"painter-{d}", daemon=True) for d in devices
-        ]
-        for worker in self._workers:
+        self._devices = devices
+        self._workers: list[threading.Thread] = []
+
+    def start(self, *, warm: bool = True) -> None:
+        """Begin to paint what is put into the queue; workers that warm up paint a picture of their own first."""
+        for device in self._devices:
+            worker = threading.Thread(target=self._work, args=(device, warm), name=f"painter-{device}", daemon=True)
+            self._workers.append(worker)
             worker.start()
 
     def submit(
@@ -88,7 +98,7 @@ class Engine:
             (folder / SOURCES).mkdir()
             placed = place(request, folder / SOURCES)
             shares_and_scales(options, len(placed.styles))
-            with self._reading:
+            with self.reading:
                 photo = check_uploads(placed, self.options.max_megapixels)
             self.check_size(photo, options)
             job = Job(folder, placed, options, output, owner)
@@ -199,6 +209,7 @@ class Engine:
             p = job.placed
             paint = PaintJob(p.content, p.styles, job.options, job.output, p.regions, p.mask)
             paint_job(paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            job.put_away()
             status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
         except ImpastoError as error:
             job.error = without_folder(str(error), job.folder / SOURCES)
@@ -210,6 +221,7 @@ class Engine:
                 job.error = "the painting failed; the server's log says why"
         with self._state:
             self._end(job, status)
+        give_back_memory()
 
     def _warm_up(self, device: str) -> None:
         options = StylizeOptions(**{**WARM_UP.to_dict(), "device": device, "offline": True})

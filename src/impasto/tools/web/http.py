@@ -168,9 +168,9 @@ def router(engine: Engine) -> APIRouter:
     )
     async def job_frame(job: Found) -> Response:
         """The painting so far, at most 1024 pixels a side."""
-        if not job.preview:
+        if not (frame := job.shown("preview")):
             raise HTTPException(404, "nothing is painted yet")
-        return Response(job.preview, media_type="image/jpeg", headers=NO_CACHE)
+        return Response(frame, media_type="image/jpeg", headers=NO_CACHE)
 
     @routes.get(
         "/jobs/{job_id}/photo",
@@ -179,9 +179,9 @@ def router(engine: Engine) -> APIRouter:
     )
     async def job_photo(job: Found) -> Response:
         """The photograph upright and in sRGB, at most 1024 pixels a side; it is there once painting has begun."""
-        if not job.photo:
+        if not (photo := job.shown("photo")):
             raise HTTPException(404, "painting has not begun")
-        return Response(job.photo, media_type="image/jpeg", headers=NO_CACHE)
+        return Response(photo, media_type="image/jpeg", headers=NO_CACHE)
 
     @routes.get("/jobs/{job_id}/losses")
     async def job_losses(job: Found) -> list[dict[str, float]]:

@@ -124,6 +124,21 @@ class Job:
         """Whoever watches shall look again."""
         self.version += 1
 
+    def shown(self, name: Literal["photo", "preview"]) -> bytes:
+        """The photograph or the last frame, as a JPEG file; empty as long as there is none."""
+        try:
+            return getattr(self, name) or (self.folder / f"{name}.jpg").read_bytes()
+        except OSError:
+            return b""
+
+    def put_away(self) -> None:
+        """Move the pictures that are shown into the folder, so that kept jobs take no memory."""
+        for name in ("photo", "preview"):
+            data: bytes = getattr(self, name)
+            if data:
+                (self.folder / f"{name}.jpg").write_bytes(data)
+                setattr(self, name, b"")
+
     def forget(self) -> None:
         """Remove its files."""
         shutil.rmtree(self.folder, ignore_errors=True)

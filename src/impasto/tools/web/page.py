@@ -19,8 +19,11 @@ IN_VIEW = ("strength", "style_scale", "keep_colours", "size")
 """The options that are not folded away, besides the quality."""
 LABELS = {"style_scale": "Stroke size", "size": "Size (px, long side)"}
 """What the page calls options in view whose names say it less well."""
+TIMED = ("size", "scale", "iterations", "time", "preset", "method")
+"""The options that change what a quality's painting takes so much that it is told anew."""
 GROUPS = {"look": "More of the look", "size": "More of the size", "optimiser": "Optimiser", "network": "Network"}
-STYLE_FILES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".bmp", ".safetensors"]
+STYLE_FILES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".bmp", ".heic", ".heif",
+               ".safetensors"]  # fmt: skip
 
 
 def gallery_css() -> str:
@@ -53,6 +56,21 @@ def theme() -> Base:
         font=["system-ui", "Segoe UI", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(
+        body_text_color_subdued="#6f665e",
+        body_text_color_subdued_dark="#b0a79e",
+        block_info_text_color="*body_text_color_subdued",
+        block_info_text_color_dark="*body_text_color_subdued",
+        input_placeholder_color="#857b72",
+        input_placeholder_color_dark="#a39a91",
+        input_border_color="*neutral_300",
+        checkbox_border_color="*neutral_400",
+        checkbox_border_color_dark="*neutral_500",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        block_label_border_width="0",
+        block_label_border_width_dark="0",
         block_title_background_fill="transparent",
         block_title_background_fill_dark="transparent",
         block_title_text_color="*body_text_color",
@@ -82,6 +100,7 @@ def make_page(engine: Engine) -> gr.Blocks:
         gr.HTML(TITLE, elem_id="title")
         masks = gr.Textbox(visible="hidden", elem_id="masks")
         current = gr.Textbox(visible="hidden", elem_id="current")
+        preview = gr.Textbox(visible="hidden", elem_id="preview")
         ids = gr.State([])
         with gr.Row(elem_id="studio"):
             with gr.Column(scale=3, elem_id="easel", min_width=300):
@@ -123,7 +142,7 @@ def make_page(engine: Engine) -> gr.Blocks:
                         file_count="multiple", file_types=STYLE_FILES, label="Pictures, or style files", height=120
                     )
                 weights = [
-                    gr.Slider(0, 1, value=1, step=0.05, visible=False, elem_classes=["weight"])
+                    gr.Slider(0, 1, value=1, step=0.05, visible="hidden", elem_classes=["weight"])
                     for _ in range(MOST_STYLES)
                 ]
                 made: dict[str, Any] = {
@@ -152,13 +171,18 @@ def make_page(engine: Engine) -> gr.Blocks:
 
         for sample, path in zip(tries, samples(), strict=True):
             sample.click(partial(str, path), None, photo, **private)
+        page.load(None, None, None, js="() => impasto.start()", api_visibility="private")
         photo.change(None, None, None, js="() => impasto.photo()", api_visibility="private")
-        folded.expand(None, None, None, js="() => impasto.photo()", api_visibility="private")
+        photo.change(session.preview, photo, preview, **private).success(
+            None, preview, None, js="(preview) => impasto.photo(preview)", api_visibility="private"
+        )
+        folded.expand(None, preview, None, js="(preview) => impasto.photo(preview)", api_visibility="private")
         gr.on(
-            [page.load, photo.change, styles.change, *(made[n].change for n in ("size", "scale", "iterations"))],
+            [page.load, *(c.change for c in (photo, styles, own, *(made[n] for n in TIMED)))],
             session.estimates,
-            [photo, styles, *values],
+            [photo, styles, own, *values],
             made["quality"],
+            trigger_mode="always_last",
             **private,
         )
         gr.on([styles.change, own.change], session.weigh, [styles, own], [*weights, *regions], **private)

@@ -95,6 +95,7 @@ def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
             address = address_of(options.host, listening.getsockname()[1])
 
             def ready() -> None:
+                engine.start()  # not before: its warming up would hold up the page
                 say(f"The studio is at {address} (Ctrl-C stops it; its HTTP interface is described at {address}/docs)")
 
             with suppress(KeyboardInterrupt):

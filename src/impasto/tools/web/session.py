@@ -15,26 +15,33 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ImpastoError, OptionError
+from ...image.heif import heif_size
+from ...image.io import read_image
 from ...options import OutputOptions, Quality, StylizeOptions
-from ...style.builtin import builtin_names, load_builtin
+from ...style.builtin import builtin_names
 from ...stylize.schedule import painting_size
 from .controls import Control, controls, options_of
 from .engine import Engine
 from .jobs import Job
-from .uploads import Request, Upload
+from .painter import as_frame, jpeg
+from .uploads import Request, Upload, without_folder
 from .widgets import WORDS, duration, shown
 
 LOOK_SECONDS = 0.1
 MOST_STYLES, REGIONS = 6, 3
 ONLY = "only"
 """What the page calls the mask of where to paint at all."""
-MASK_PREFIX = "data:image/png;base64,"
+MASK_PREFIX, PREVIEW_PREFIX = "data:image/png;base64,", "data:image/jpeg;base64,"
+BROWSERS_SHOW = frozenset(("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"))
+"""Formats of photographs that need no preview of ours, as Pillow names them."""
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+"""What libraries raise for a file that is no picture."""
 QUALITIES: tuple[Quality, ...] = ("draft", "good", "best")
 
 
 def title_of(style: str) -> str:
     """A built-in style's name as people read it."""
-    return load_builtin(style).about.get("title") or style
+    return style.replace("-", " ").title()
 
 
 def page_controls() -> dict[str, Control]:
@@ -89,7 +96,7 @@ class Session:
             owner = request.session_hash or ""
             job = await asyncio.to_thread(self.engine.submit, wanted, options, output, owner)
         except ImpastoError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise said(error) from error
         try:
             yield job.id, job.command, ids, gr.skip()
             while not job.has_ended:
@@ -106,18 +113,18 @@ class Session:
     ) -> Request:
         """What the page's widgets ask for; OptionError if something is missing."""
         if not photo:
-            raise OptionError("choose a photograph first")
+            raise OptionError("Choose a photograph first.")
         names = [*sorted(styles), *(f"file:{i}" for i in range(1, len(own) + 1))]
         if not names:
-            raise OptionError("choose a style, or bring a picture of your own")
+            raise OptionError("Choose a style, or bring a picture of your own.")
         if len(names) > MOST_STYLES:
-            raise OptionError(f"{len(names)} styles are chosen; {MOST_STYLES} at most blend")
+            raise OptionError(f"{len(names)} styles are chosen; {MOST_STYLES} at most blend.")
         painted = read_masks(masks)
         parts = []
         for number, style in enumerate(regions, 1):
             mask = painted.get(str(number))
             if mask is not None and not style:
-                raise OptionError(f"region {number} is painted, but has no style; choose one, or clear the region")
+                raise OptionError(f"Region {number} is painted, but has no style: choose one, or clear the region.")
             if mask is not None:
                 parts.append((Upload(f"region-{number}.png", mask), str(style)))
         only = painted.get(ONLY)
@@ -144,7 +151,7 @@ class Session:
         """The widgets' values of a painting of this session, so that it can be changed and painted again."""
         job = self.engine.find(job_id or "")
         if job is None:
-            raise gr.Error("That painting is no longer kept.", print_exception=False)
+            raise said(OptionError("That painting is no longer kept."))
         builtin = [s for s in job.placed.styles if s in builtin_names()]
         own = [s for s in job.placed.styles if s not in builtin]
         both = {**job.options.to_dict(), **vars(job.output)}
@@ -159,7 +166,18 @@ class Session:
         parts = [gr.Dropdown(choices=choices, value=r) for r in regions]
         return job.placed.content, builtin, own or None, *weights, *parts, *values, job.id, job.command
 
-    def estimates(self, photo: str | None, styles: list[str] | None, *values: Any) -> Any:
+    def preview(self, photo: str | None) -> str:
+        """The photograph as a data address, if browsers cannot show its file as it is; else nothing."""
+        if not photo or is_shown_by_browsers(photo):
+            return ""
+        try:
+            with self.engine.reading:
+                picture = read_image(photo, max_megapixels=self.engine.options.max_megapixels)
+        except ImpastoError as error:
+            raise said(error, Path(photo).parent) from error
+        return PREVIEW_PREFIX + base64.b64encode(jpeg(as_frame(picture.tensor))).decode()
+
+    def estimates(self, photo: str | None, styles: list[str] | None, own: list[str] | None, *values: Any) -> Any:
         """The quality's choices, each with the size and the time that it comes to for this photograph."""
         found = []
         size = photo_size(photo) if photo else None
@@ -170,8 +188,8 @@ class Session:
                 options = replace(options, quality=quality)
                 if size is not None:
                     long = max(painting_size(size, options))
-                    seconds = self.engine.pace.seconds(size, options, tuple(styles or ()))
-                    label += f" · {long} px · about {duration(seconds)}"
+                    seconds = self.engine.pace.seconds(size, options, (*(styles or ()), *(own or ())))
+                    label += f"\n{long} px, about {duration(seconds)}"
             except OptionError:
                 pass  # said when it is painted
             found.append((label, quality))
@@ -181,7 +199,9 @@ class Session:
         """The sliders of the styles' weights: one for each, where there are several."""
         names = [*(title_of(s) for s in sorted(styles or ())), *(own_name(p) for p in own or ())]
         sliders = [
-            gr.Slider(label=names[i] if i < len(names) else "", visible=len(names) > 1 and i < len(names))
+            gr.Slider(label=f"Weight of {names[i]}", visible=True)
+            if i < len(names) > 1
+            else gr.Slider(visible="hidden")
             for i in range(MOST_STYLES)
         ]
         return [*sliders, *[gr.Dropdown(choices=style_choices(own or [])) for _ in range(REGIONS)]]
@@ -202,12 +222,31 @@ def read_file(path: str) -> Upload:
     return Upload(Path(path).name, Path(path).read_bytes())
 
 
-def photo_size(path: str) -> tuple[int, int] | None:
-    """Height and width of a picture in pixels, from its header; None if it has none that Pillow knows."""
+def said(error: ImpastoError, folder: Path | None = None) -> gr.Error:
+    """An error as the page says it, without the folder where the visitor's files lie."""
+    text = str(error) if folder is None else without_folder(str(error), folder)
+    return gr.Error(text, print_exception=False)
+
+
+def is_shown_by_browsers(path: str) -> bool:
+    """Whether every browser shows the picture."""
     try:
         with Image.open(path) as image:
+            return image.format in BROWSERS_SHOW
+    except UNREADABLE:
+        return False
+
+
+def photo_size(path: str) -> tuple[int, int] | None:
+    """Height and width of a picture in pixels, from its header; None if it has none that is known."""
+    try:
+        with Path(path).open("rb") as file:
+            found = heif_size(file)
+        if found is not None:
+            return found
+        with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
 
 

@@ -11,6 +11,15 @@ const impasto = (() => {
   const layers = {}; // which mask -> its canvas
   const kept = {}; // job -> its masks
 
+  function start() {
+    const easel = $("easel");
+    new ResizeObserver(() => easel.style.setProperty("--easel", `${easel.offsetHeight}px`)).observe(easel);
+    fetch("/v1/styles").then((r) => r.json()).then((styles) => { // in the order of their pictures
+      const labels = document.querySelectorAll("#styles label");
+      styles.forEach((s, i) => { if (labels[i]) labels[i].title = [s.title, s.artist, s.date].filter(Boolean).join(", "); });
+    });
+  }
+
   // ---- following a painting
 
   function say(text) {
@@ -33,7 +42,7 @@ const impasto = (() => {
     [job, shown, rows, shownPhoto] = [id, 0, [], false];
     if (kept[id]) restore(kept[id]);
     else kept[id] = masks();
-    const photo = document.querySelector("#photo img");
+    const photo = document.querySelector("#photo img[src]");
     $("after").removeAttribute("src");
     if (photo) $("before").src = photo.src;
     $("progress").removeAttribute("value");
@@ -41,7 +50,9 @@ const impasto = (() => {
     divide();
     state("queued");
     say("Getting ready …");
-    if (matchMedia("(max-width: 820px)").matches) $("view").scrollIntoView({ behavior: "smooth", block: "start" });
+    if (matchMedia("(max-width: 820px)").matches) { // once what is above it has become small
+      setTimeout(() => $("view").scrollIntoView({ behavior: "smooth", block: "start" }), 400);
+    }
     source = new EventSource(`/v1/jobs/${id}/events`);
     for (const name of ["queued", "painting", "done", "stopped", "failed"]) {
       source.addEventListener(name, (event) => update(id, name, JSON.parse(event.data)));
@@ -162,9 +173,11 @@ const impasto = (() => {
     return layers[name];
   }
 
-  function photo() {
+  // The photograph has changed; `preview` is what to show of a file that browsers cannot.
+  function photo(preview) {
     setTimeout(() => {
-      const picture = document.querySelector("#photo img"), board = $("canvas");
+      const picture = document.querySelector("#photo img[src]"), board = $("canvas");
+      if (picture && preview && picture.src !== preview) picture.src = preview;
       document.body.dataset.photo = picture ? "yes" : "no";
       if (!board || !picture) return;
       const fit = () => {
@@ -182,7 +195,7 @@ const impasto = (() => {
   }
 
   function paintBoard() {
-    const board = $("canvas"), picture = document.querySelector("#photo img"), pen = board.getContext("2d");
+    const board = $("canvas"), picture = document.querySelector("#photo img[src]"), pen = board.getContext("2d");
     pen.globalAlpha = 1;
     pen.clearRect(0, 0, board.width, board.height);
     if (picture) pen.drawImage(picture, 0, 0, board.width, board.height);
@@ -245,6 +258,27 @@ const impasto = (() => {
     delete layers[$("target").value];
     paintBoard();
   });
+  document.addEventListener("paste", async (event) => {
+    const file = [...event.clipboardData.files].find((f) => f.type.startsWith("image/"));
+    if (!file) return;
+    event.preventDefault();
+    const find = (what) => document.querySelector(`#photo ${what}`);
+    const settled = async (test) => { // the library builds the field anew when the picture goes
+      for (let i = 0; i < 60 && !test(); i++) await new Promise((done) => setTimeout(done, 50));
+      await new Promise((done) => setTimeout(done, 150));
+    };
+    if (find("img[src]")) {
+      find(".icon-button-wrapper button").click();
+      await settled(() => !find("img[src]"));
+    }
+    if (!find(".source-selection button").classList.contains("selected")) find(".source-selection button").click();
+    const field = () => find("input[type=file]");
+    await settled(field);
+    const files = new DataTransfer();
+    files.items.add(file);
+    field().files = files.files;
+    field().dispatchEvent(new Event("change", { bubbles: true }));
+  });
   document.addEventListener("input", (event) => {
     if (event.target.id === "divide") divide();
     if (event.target.id === "format") link();
@@ -253,6 +287,6 @@ const impasto = (() => {
     if (event.target.id === "curves" && event.target.open) draw();
   }, true);
 
-  return { follow, cancel, masks, photo, thumbnails };
+  return { start, follow, cancel, masks, photo, thumbnails };
 })();
 window.impasto = impasto;
