@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--styles", type=Path, nargs="+", required=True, help="pictures")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--method", default="auto", choices=("auto", "optimize", "arbitrary"))
     parser.add_argument("--quality", default="draft", choices=("draft", "good", "best"))
     parser.add_argument("--size", type=int, default=512, help="long side that is painted, in pixels")
     parser.add_argument("--cell", type=int, default=200, help="side of a cell, in pixels")
@@ -42,7 +43,7 @@ def main() -> None:
     for column, style in enumerate(args.styles, 1):
         put(Image.open(style), column, 0)
         for row, photo in enumerate(photos, 1):
-            put(impasto.stylize(photo, style, quality=args.quality, size=args.size), column, row)
+            put(impasto.stylize(photo, style, method=args.method, quality=args.quality, size=args.size), column, row)
     grid.save(args.out, quality=88, optimize=True)
 
 
