@@ -4,6 +4,7 @@ import threading
 
 from ...models.networks import learnt_styles
 from ...options import StylizeOptions, named_weights
+from ...options.stylize import ONE_PASS
 from ...stylize.protocol import Step
 from ...stylize.schedule import painting_size, schedule
 
@@ -55,7 +56,7 @@ class Pace:
 
 def one_pass(options: StylizeOptions, styles: tuple[str, ...]) -> bool:
     """Whether a network paints it at once."""
-    if options.method == "feedforward":
+    if options.method in ONE_PASS:
         return True
     learnt = learnt_styles(None)
     quick = options.method == "auto" and options.quality == "draft" and not options.only_of_optimize
