@@ -349,6 +349,7 @@ def test_models(here: Path, run: Run) -> None:
     assert [line.split("\t")[:3] for line in out.splitlines()] == [
         ["compact", "encoder", "here"],
         ["palette", "transformer", "here"],
+        ["arbitrary", "arbitrary", "here"],
         ["vgg16", "encoder", "not fetched"],
         ["vgg19", "encoder", "not fetched"],
     ]

@@ -243,7 +243,8 @@ def test_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"), [("vgg-19", "vgg19"), ("compct", "compact"), ("zzz", "compact or palette or vgg16 or vgg19")]
+    ("wrong", "near"),
+    [("vgg-19", "vgg19"), ("compct", "compact"), ("zzz", "compact or palette or arbitrary or vgg16 or vgg19")],
 )
 def test_unknown_name(wrong: str, near: str) -> None:
     for function in (find_model, fetch, load_encoder):

@@ -266,6 +266,7 @@ def test_pasted_and_taken_with_the_camera(visit: Visit) -> None:
     page.locator("#photo").get_by_role("button", name="Remove").click()
     page.get_by_role("button", name="Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")  # else what is captured is empty
     page.get_by_role("button", name="capture photo").click()
     page.wait_for_function("document.querySelector('#photo img[src]')?.naturalWidth > 90")
 

@@ -22,7 +22,7 @@ def test_controls_say_what_the_options_say() -> None:
     assert (size.kind, size.low, size.high, size.unit, size.optional) == ("integer", 32, 65536, "px", True)
     assert size.help.startswith("Long side of the painting")
     assert start.kind == "choice"
-    assert start.choices == ("content", "blurred", "noise", "grey")
+    assert start.choices == ("content", "network", "blurred", "noise", "grey")
     assert (strokes.kind, strokes.low, strokes.high, strokes.flag) == ("text", 0.1, 8, "--style-scale")
     assert all(c.help and c.group for c in controls(StylizeOptions).values())
 
