@@ -257,7 +257,7 @@ PUT_A_PICTURE_INTO_THE_CLIPBOARD = """async (width) => {
 }"""
 
 
-@pytest.mark.slow  # not that it takes minutes: on a busy machine the simulated camera does not always give a picture in time
+@pytest.mark.slow  # on a busy machine the simulated camera does not always give a picture in time
 def test_pasted_and_taken_with_the_camera(visit: Visit) -> None:
     page = visit.page
     visit.context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
