@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 from feedforward import judgement, sheet
 from quality import figures
+from torch import Tensor
 from typing_extensions import Doc
 
 from impasto.errors import ImpastoError
@@ -44,10 +45,7 @@ class Arbitrary:
     def __call__(self) -> None:
         """Paint, judge, and print the table."""
         judge = load_judge(self.judge)
-        photos = [
-            fit(read_image(self.folder / p).tensor, self.size, enlarge=True)
-            for p in heldout(self.heldout, self.folder, "photos", self.photos)
-        ]
+        photos = heldout_photos(self.heldout, self.folder, self.photos, self.size)
         seen = [judge.measure(judge.picture(p)) for p in photos]
         print(f"`{shlex.join(['python', *sys.argv])}`, {len(photos)} photographs, judged by {judge.encoder.name}\n")
         judged: dict[str, list[Judgement]] = {}
@@ -70,6 +68,11 @@ def heldout(listed: Path, folder: Path, kind: str, count: int) -> list[str]:
     """Some lines of a list, evenly from those of one folder."""
     found = [p for p in listed.read_text().split() if p.startswith(kind) and (folder / p).is_file()]
     return found[:: max(1, len(found) // count)][:count]
+
+
+def heldout_photos(listed: Path, folder: Path, count: int, size: int) -> list[Tensor]:
+    """Photographs (1, 3, H, W) of a list, of that long side."""
+    return [fit(read_image(folder / p).tensor, size, enlarge=True) for p in heldout(listed, folder, "photos", count)]
 
 
 if __name__ == "__main__":

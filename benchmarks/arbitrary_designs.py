@@ -13,7 +13,7 @@ from typing import Annotated
 
 import torch
 import tyro
-from arbitrary import heldout
+from arbitrary import heldout, heldout_photos
 from feedforward import judgement, sheet
 from quality import figures
 from rivals import rival
@@ -112,10 +112,7 @@ class ArbitraryDesigns:
     def judged(self, design: str, net: ArbitraryNetwork) -> list[Judgement]:
         """Its paintings of held-out photographs in the styles of held-out paintings."""
         judge, compute, encoder = load_judge(self.judge), choose_compute("cpu", "float32"), load_encoder("compact")
-        photos = [
-            fit(read_image(self.folder / p).tensor, 512, enlarge=True)
-            for p in heldout(self.heldout, self.folder, "photos", self.photos)
-        ]
+        photos = heldout_photos(self.heldout, self.folder, self.photos, 512)
         seen = [judge.measure(judge.picture(p)) for p in photos]
         found: list[Judgement] = []
         shown = [photos]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from arbitrary import heldout
+from arbitrary import heldout, heldout_photos
 from feedforward import judgement, sheet
 from quality import figures
 from torch import Tensor
@@ -21,7 +21,6 @@ from typing_extensions import Doc
 
 from impasto.errors import ImpastoError
 from impasto.image.io import Picture, read_image, write_image
-from impasto.image.resize import fit
 from impasto.stylize.choose import load_stylizer
 from impasto.tools.metrics import Judgement, load_judge, markdown_table, over_photo
 
@@ -45,10 +44,7 @@ class ArbitraryStrength:
     def __call__(self) -> None:
         """Paint, judge, and print the table."""
         judge = load_judge(self.judge)
-        photos = [
-            fit(read_image(self.folder / p).tensor, self.size, enlarge=True)
-            for p in heldout(self.heldout, self.folder, "photos", self.photos)
-        ]
+        photos = heldout_photos(self.heldout, self.folder, self.photos, self.size)
         seen = [judge.measure(judge.picture(p)) for p in photos]
         decibels: dict[float, list[float]] = {s: [] for s in STRENGTHS}
         judged: dict[float, list[Judgement]] = {s: [] for s in STRENGTHS}
