@@ -1,8 +1,8 @@
-"""Three designs of a network for any style, trained on the same budget by the same loss, and judged alike.
+"""Designs of a network for any style, trained on the same budget by the same loss, and judged alike.
 
-`norms` is ours: the image transformation network with predicted norms, begun with the palette's convolutions; `fresh`
-is the same begun with nothing. `adain` and `microast` are of `rivals`. Each sees the same photographs and parts of
-paintings, in the same order.
+`colours` is ours: the image transformation network with predicted norms, begun with the palette's convolutions, and
+the style's colours given to what it paints; `norms` is the same without the latter. `adain`, `microast` and `transport`
+are of `rivals`, begun with nothing. Each sees the same photographs and parts of paintings, in the same order.
 """
 
 import shlex
@@ -16,7 +16,7 @@ import tyro
 from arbitrary import heldout, heldout_photos
 from feedforward import judgement, sheet
 from quality import figures
-from rivals import rival
+from rivals import Plain, rival
 from torch import Tensor, nn
 from typing_extensions import Doc
 
@@ -51,7 +51,7 @@ class ArbitraryDesigns:
     """Train the designs, unless their files are there, and judge them."""
 
     designs: tuple[str, ...]
-    """`adain`, `microast`, `norms`, `fresh`."""
+    """`adain`, `microast`, `transport`, `norms`, `colours`."""
     folder: Annotated[Path, Doc("The folder that the lines of the list are in, and `photos` and `paintings`.")]
     heldout: Annotated[Path, Doc("A list of photos and paintings that no training may read, one a line.")]
     out: Annotated[Path, Doc("Where the networks are written to and looked for.")]
@@ -132,18 +132,18 @@ def network(design: str, o: TrainArbitraryOptions) -> ArbitraryNetwork:
     """A design's network, as it begins."""
     encoder = load_encoder("compact")
     layers = {k: encoder.width(k) for k in style_and_content_layers(encoder)[0]}
-    if design not in ("norms", "fresh"):
+    if design not in ("norms", "colours"):
         return rival(design, encoder, layers)
-    net = ArbitraryNetwork(ArbitraryConfig(encoder.digest, layers, o.width, o.blocks, o.hidden))
+    kind = Plain if design == "norms" else ArbitraryNetwork
+    net = kind(ArbitraryConfig(encoder.digest, layers, o.width, o.blocks, o.hidden))
     net.initialise(torch.Generator().manual_seed(0))
-    if design == "norms":
-        net.begin_as(load_network("palette")[0])
+    net.begin_as(load_network("palette")[0])
     return net
 
 
 def parameters(design: str, net: ArbitraryNetwork) -> list[Tensor]:
     """What a file of the design would hold."""
-    return list(net.transformer.parameters() if design == "adain" else net.parameters())
+    return list(net.transformer.parameters() if design in ("adain", "transport") else net.parameters())
 
 
 if __name__ == "__main__":

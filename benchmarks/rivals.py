@@ -5,10 +5,13 @@
 paints them. `microast` is the design of Wang, Zhang, Xing et al. ("MicroAST: Towards Super-Fast Ultra-Resolution
 Arbitrary Style Transfer", AAAI 2023): an encoder and a decoder of its own, small, with separable convolutions; the
 features take the style's means and deviations, and the decoder's filters are modulated. What theirs has from a second
-encoder is predicted here from the style's moments, as in ours.
+encoder is predicted here from the style's moments, as in ours. `transport` whitens and colours the features of four
+layers at once (Li, Fang, Yang et al., "Universal Style Transfer via Feature Transforms", NeurIPS 2017), by the optimal
+transport of Lu et al. (ICCV 2019), and one decoder with skips paints them. `norms` is ours without the colours.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -17,15 +20,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.models.arbitrary import ArbitraryConfig, ArbitraryNetwork
+from impasto.models.colours import bounded, symmetric_root
 from impasto.models.norm import ConditionalNorm, Conditions, Places
 from impasto.models.padding import reflection_pad
 from impasto.models.transformer import Transformer
 from impasto.models.vgg import VGG
+from impasto.style.statistics import covariance, raw_moments
 
 EPSILON = 1e-5
 HIDDEN = 192
 ADAIN_LAYER, ADAIN_DEPTHS = "relu4_1", (1, 4, 2, 2)
 """Where features are modulated, and the decoder's convolutions in each block, from the deepest on."""
+TRANSPORTED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+DECODER = (16, 32, 64, 96)
+"""The layers that `transport` moves, and its decoder's channels at the size of each."""
+RIDGE = 3e-3
+"""Added to the variances of features that are moved, over the style's mean: how far directions can be amplified."""
 
 
 class Trunk(Transformer):
@@ -129,7 +139,15 @@ class AdaInTrunk(Trunk):
         return torch.sigmoid(x[..., :height, :width])
 
 
-class AdaInNetwork(ArbitraryNetwork):
+class Plain(ArbitraryNetwork):
+    """A network whose paintings' colours are left to it."""
+
+    def conditions(self, moments: Mapping[str, Tensor], strength: float | tuple[float, ...]) -> Conditions:
+        """Without colours."""
+        return replace(super().conditions(moments, strength), colours=None)
+
+
+class AdaInNetwork(Plain):
     """AdaIN: nothing is predicted, the style's own means and deviations are the maps."""
 
     def maps(self, moments: Mapping[str, Tensor]) -> Tensor:
@@ -192,6 +210,73 @@ class MicroAstTrunk(Trunk):
         return torch.sigmoid(padded(self.last, x)[..., :height, :width])
 
 
+class TransportNetwork(Plain):
+    """Nothing is predicted, the style's moments are the maps."""
+
+    def maps(self, moments: Mapping[str, Tensor]) -> Tensor:
+        """The raw moments of the moved layers, one behind the other, (N, 2, half of them all)."""
+        flat = torch.cat([moments[k].float().flatten(1) for k in TRANSPORTED], 1)
+        return F.pad(flat, (0, flat.shape[1] % 2)).unflatten(1, (2, -1))
+
+
+class TransportTrunk(Trunk):
+    """The bundled encoder, frozen; its features, moved to the style's means and covariances; a decoder with skips."""
+
+    def __init__(self, encoder: VGG):
+        self.widths = [encoder.width(k) for k in TRANSPORTED]
+        super().__init__(-(-sum((c + 1) ** 2 for c in self.widths) // 2))
+        self.frozen = (encoder,)
+        above = [*DECODER[1:], 0]
+        self.decoder = nn.ModuleList(
+            nn.ModuleList([convolution(c + a, d), convolution(d, d)])
+            for c, a, d in zip(self.widths, above, DECODER, strict=True)
+        )
+        self.last, self.plain = convolution(DECODER[0], 3, 5), convolution(self.widths[0], 3, 1)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He's initialisation; it begins with what a linear function of the first layer gives."""
+        super().initialise(generator)
+        self.last.weight.data.zero_()
+
+    def forward(self, image: Tensor, conditions: Conditions | Places) -> Tensor:
+        """Paint."""
+        height, width = image.shape[-2:]
+        image = F.pad(image, (0, -width % 8, 0, -height % 8), mode="replicate")
+        moved = self.moved(image, conditions)
+        x = moved[-1][:, :0]
+        for features, block in zip(reversed(moved), reversed(self.decoder), strict=True):
+            assert isinstance(block, nn.ModuleList)
+            x = torch.cat([larger(x) if x.shape[1] else x, features], 1)
+            for module in block:
+                x = padded(module, x).relu()
+        return bounded((padded(self.last, x) + self.plain(moved[0]))[..., :height, :width])
+
+    @torch.no_grad()
+    def moved(self, image: Tensor, conditions: Conditions | Places) -> list[Tensor]:
+        """The layers' features, (N, C, H, W) each, as far as the strength says."""
+        assert isinstance(conditions, Conditions)
+        assert conditions.maps is not None
+        flat, found = conditions.maps.flatten(1), []
+        for features in self.frozen[0](image, TRANSPORTED).values():
+            n, c, h, w = features.shape
+            target, flat = flat[:, : (c + 1) ** 2].unflatten(1, (c + 1, c + 1)), flat[:, (c + 1) ** 2 :]
+            matrix, shift = transport_of(raw_moments(features).double(), target.double())
+            pixels = features.permute(0, 2, 3, 1).reshape(n, -1, c)
+            new = torch.baddbmm(shift.to(pixels)[:, None], pixels, matrix.to(pixels).transpose(1, 2))
+            strength = pixels.new_tensor(conditions.strength)[:, None, None]
+            found.append(torch.lerp(pixels, new, strength).view(n, h, w, c).permute(0, 3, 1, 2))
+        return found
+
+
+def transport_of(moments: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The map, (N, C, C) and (N, C), that gives features of some raw moments the mean and covariance of others."""
+    wanted = covariance(target)
+    ridge = RIDGE * wanted.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(wanted.shape[1]).to(wanted)
+    root = symmetric_root(wanted + ridge)
+    matrix = root @ torch.linalg.inv(symmetric_root(root @ (covariance(moments) + ridge) @ root)) @ root
+    return matrix, target[:, :-1, -1] - (matrix @ moments[:, :-1, -1:])[:, :, 0]
+
+
 N = TypeVar("N", bound=ArbitraryNetwork)
 
 
@@ -208,12 +293,15 @@ def with_trunk(net: N, trunk: Trunk, generator: torch.Generator) -> N:
 
 
 def rival(design: str, encoder: VGG, layers: Mapping[str, int], seed: int = 0) -> ArbitraryNetwork:
-    """The network of a design, `adain` or `microast`, initialised."""
+    """The network of a design, `adain`, `microast` or `transport`, initialised."""
     generator = torch.Generator().manual_seed(seed)
     config = ArbitraryConfig(encoder.digest, dict(layers), 16, 1, HIDDEN)
+    if design == "microast":
+        return with_trunk(Plain(config), MicroAstTrunk(), generator)
     if design == "adain":
-        net = with_trunk(AdaInNetwork(config), AdaInTrunk(encoder), generator)
-        net.predict.requires_grad_(False)
-        net.summaries.requires_grad_(False)
-        return net
-    return with_trunk(ArbitraryNetwork(config), MicroAstTrunk(), generator)
+        net: ArbitraryNetwork = with_trunk(AdaInNetwork(config), AdaInTrunk(encoder), generator)
+    else:
+        net = with_trunk(TransportNetwork(config), TransportTrunk(encoder), generator)
+    net.predict.requires_grad_(False)
+    net.summaries.requires_grad_(False)
+    return net

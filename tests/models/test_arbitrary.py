@@ -11,10 +11,10 @@ from impasto.models.arbitrary import (
     ArbitraryConfig,
     ArbitraryNetwork,
     StyleSummary,
-    conditions_of,
     load_arbitrary,
     save_arbitrary,
 )
+from impasto.models.colours import colour
 from impasto.models.norm import Conditions
 from impasto.models.transformer import Transformer, TransformerConfig
 from impasto.style.statistics import raw_moments
@@ -35,6 +35,8 @@ def moments(seed: int) -> dict[str, Tensor]:
 def net() -> ArbitraryNetwork:
     found = ArbitraryNetwork(ArbitraryConfig("0123", LAYERS, width=4, blocks=1, hidden=8))
     found.initialise(torch.Generator().manual_seed(0))
+    found.colours.weight.copy_(torch.randn(3, 4, generator=torch.Generator().manual_seed(9)) / 10)
+    found.colours.bias.fill_(0.5)
     return found.eval()
 
 
@@ -60,11 +62,11 @@ def test_calibrated_summaries_of_styles_have_mean_0_and_deviation_1() -> None:
 
 def test_other_moments_are_other_paintings(net: ArbitraryNetwork) -> None:
     x = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(3))
-    one, two = (net(x, conditions_of(net.maps(moments(i)), 1.0)) for i in (1, 2))
+    one, two = (net(x, net.conditions(moments(i), 1.0)) for i in (1, 2))
     assert one.shape == x.shape
     assert 0 <= one.min() <= one.max() <= 1
     assert (one - two).abs().mean() > 1e-3
-    plain = [net(x, conditions_of(net.maps(moments(i)), 0.0)) for i in (1, 2)]
+    plain = [net(x, net.conditions(moments(i), 0.0)) for i in (1, 2)]
     assert torch.equal(*plain)
 
 
@@ -81,7 +83,9 @@ def test_predicted_maps_are_the_norms_own(net: ArbitraryNetwork) -> None:
         first += channels
     assert first == maps.shape[2]
     x = torch.rand(1, 3, 20, 24)
-    torch.testing.assert_close(net(x, conditions_of(maps, 1.0)), other(x, Conditions.of(torch.tensor([0]), 1)))
+    conditions, own = net.conditions(moments(1), 1.0), Conditions.of(torch.tensor([0]), 1)
+    torch.testing.assert_close(net.transformer(x, conditions), other(x, own))
+    torch.testing.assert_close(net(x, conditions), colour(other(x, own), conditions))
 
 
 def test_it_begins_as_a_known_network(net: ArbitraryNetwork) -> None:
@@ -95,7 +99,7 @@ def test_it_begins_as_a_known_network(net: ArbitraryNetwork) -> None:
     last.weight.data.zero_()
     x = torch.rand(1, 3, 20, 24)
     middle = Conditions(torch.tensor([[0.5, 0.5]]), (1.0,))
-    torch.testing.assert_close(net(x, conditions_of(net.maps(moments(1)), 1.0)), known(x, middle))
+    torch.testing.assert_close(net.transformer(x, net.conditions(moments(1), 1.0)), known(x, middle))
 
 
 def test_file(net: ArbitraryNetwork, tmp_path: Path) -> None:

@@ -211,12 +211,13 @@ def test_the_method_by_quality_and_style(monkeypatch: pytest.MonkeyPatch, caplog
     assert not caplog.text
     assert choose_method(StylizeOptions(quality="draft", method="optimize"), [known]) == "optimize"
     assert choose_method(StylizeOptions(method="feedforward"), [known]) == "feedforward"
-    assert choose_method(StylizeOptions(quality="draft"), [known, unknown]) == "optimize"
-    assert "no network has learnt the style: draft optimises, with fewer steps" in caplog.text
+    assert choose_method(StylizeOptions(quality="draft"), [known, unknown]) == "arbitrary"
+    assert not caplog.text
     assert choose_method(StylizeOptions(quality="draft", tv_weight=2.0), [known]) == "optimize"
     assert "--tv-weight is of the optimisation: draft optimises" in caplog.text
+    assert choose_method(StylizeOptions(quality="draft", strength=1.2), [unknown]) == "arbitrary"
     with pytest.raises(OptionError, match=r"--strength is 1\.2"):
-        choose_method(StylizeOptions(quality="draft", strength=1.2), [unknown])
+        choose_method(StylizeOptions(quality="draft", strength=1.2, tv_weight=2.0), [unknown])
 
 
 def test_a_network_of_ones_own(tmp_path: Path, net: Transformer, content: Tensor) -> None:

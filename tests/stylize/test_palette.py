@@ -88,5 +88,6 @@ def test_draft_takes_it_for_builtin_styles_alone(photo: Callable[[str, int], Ten
     assert method("starry-night", quality="draft") == "feedforward"
     assert method(["starry-night", "udnie"], quality="draft") == "feedforward"
     assert method("starry-night") == "optimize"
-    assert method(photo("coffee", 64), quality="draft") == "optimize"
+    assert method(photo("coffee", 64), quality="draft") == "arbitrary"
+    assert method([photo("coffee", 64), "udnie"], quality="draft") == "arbitrary"
     assert impasto.load_stylizer("palette", style="udnie", size=64).method == "feedforward"

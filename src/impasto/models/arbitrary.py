@@ -5,6 +5,9 @@ network", BMVC 2017: an image transformation network whose conditional instance 
 second network predicts the norms' scales and shifts. Here it sees no picture of the style but its `StyleTarget`, the
 raw moments of the encoder's features. So style files, built-in styles and blends are styles like any other, and a style
 is measured once for many photographs.
+
+The colours are not left to the prediction: what the network paints is brought to the style's mean and covariance of
+colours, which the moments hold (`models.colours`).
 """
 
 from collections.abc import Mapping
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from ..device import channels_last
 from ..errors import WeightsError
+from .colours import ColourReader, colour
 from .model_file import read_model_file, write_model_file
 from .norm import Conditions, Places
 from .transformer import Transformer, TransformerConfig
@@ -122,6 +126,9 @@ class ArbitraryNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.transformer = Transformer(TransformerConfig((), config.width, config.blocks))
+        self.first = next(iter(config.layers))
+        """The layer that tells a style's colours."""
+        self.colours = ColourReader(config.layers[self.first])
         self.summaries = nn.ModuleDict({k: StyleSummary(c, config.directions * c) for k, c in config.layers.items()})
         seen = sum((2 + config.directions) * c for c in config.layers.values())
         self.predict = nn.Sequential(
@@ -149,9 +156,17 @@ class ArbitraryNetwork(nn.Module):
             seen = torch.cat([self.summaries[k](moments[k].float()) for k in self.config.layers], 1)
             return self.predict(seen).unflatten(1, (2, -1))
 
+    def conditions(self, moments: Mapping[str, Tensor], strength: float | tuple[float, ...]) -> Conditions:
+        """What `forward` takes for styles whose moments are given as to `maps`, with one strength or one for each."""
+        maps = self.maps(moments)
+        strengths = strength if isinstance(strength, tuple) else (float(strength),) * len(maps)
+        with torch.no_grad():
+            colours = self.colours(moments[self.first])
+        return Conditions(maps.new_zeros(len(maps), 0), strengths, maps=maps, colours=colours)
+
     def forward(self, image: Tensor, conditions: Conditions | Places) -> Tensor:
-        """Paint (N, 3, H, W), sRGB in [0, 1], of any size, with `conditions` whose `maps` are of this network."""
-        return self.transformer(image, conditions)
+        """Paint (N, 3, H, W), sRGB in [0, 1], of any size, with `conditions` of this network; float32."""
+        return colour(self.transformer(image, conditions), conditions)
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's initialisation; every style begins with nearly the same maps, those of a new transformation network."""
@@ -175,12 +190,6 @@ class ArbitraryNetwork(nn.Module):
         assert isinstance(last, nn.Linear)
         means = [torch.cat([getattr(n, name).data.mean(0) for n in net.norms()]) for name in ("scale", "shift")]
         last.bias.data.copy_(torch.cat(means))
-
-
-def conditions_of(maps: Tensor, strength: float | tuple[float, ...]) -> Conditions:
-    """What the norms shall do for predicted maps (N, 2, channels), with one strength or one for each."""
-    strengths = strength if isinstance(strength, tuple) else (strength,) * len(maps)
-    return Conditions(maps.new_zeros(len(maps), 0), strengths, maps=maps)
 
 
 def save_arbitrary(net: ArbitraryNetwork, path: Path, *, training: dict[str, Any], licence: str) -> None:

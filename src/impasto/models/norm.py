@@ -35,12 +35,15 @@ class Conditions:
     maps : Tensor, optional
         (N, 2, all channels), scales and shifts of all norms, one norm behind the other, of styles that were not learnt
         but predicted: in place of those that the weights share.
+    colours : Tensor, optional
+        (N, 3, 4), the covariance and mean [K, m] of the colours that the paintings shall have.
     """
 
     weights: Tensor
     strength: tuple[float, ...]
     stroke: Tensor | None = None
     maps: Tensor | None = None
+    colours: Tensor | None = None
 
     @classmethod
     def of(cls, styles: Tensor, count: int, strength: float = 1.0, stroke: float = 1.0) -> "Conditions":
@@ -50,8 +53,9 @@ class Conditions:
 
     def to(self, device: torch.device) -> "Conditions":
         """On that device."""
-        stroke, maps = (None if t is None else t.to(device) for t in (self.stroke, self.maps))
-        return replace(self, weights=self.weights.to(device), stroke=stroke, maps=maps)
+        optional = {k: getattr(self, k) for k in ("stroke", "maps", "colours")}
+        moved = {k: None if t is None else t.to(device) for k, t in optional.items()}
+        return replace(self, weights=self.weights.to(device), **moved)
 
 
 @dataclass(frozen=True)

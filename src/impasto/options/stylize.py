@@ -29,7 +29,7 @@ class StylizeOptions(OptimizeOptions):
         Method,
         Doc(
             "`optimize`: any style, best quality. `feedforward`: learnt styles, at once. `arbitrary`: any style, at "
-            "once. `auto`: by the quality; `draft` takes a network where one has learnt the style."
+            "once. `auto`: by the quality; `draft` takes the network that has learnt the style, else that for any."
         ),
         LOOK,
     ] = "auto"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import StyleError
-from ..models.arbitrary import ArbitraryNetwork, conditions_of
+from ..models.arbitrary import ArbitraryNetwork
 from ..models.norm import Conditions
 from ..models.vgg import VGG
 from ..options import StylizeOptions
@@ -73,9 +73,9 @@ class ArbitraryStylizer(OnePassStylizer["MeasuredStyle"]):
     def conditions(
         self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
     ) -> Conditions:
-        """The maps that the network predicts for the blend of the styles' moments."""
+        """What the network makes of the blend of the styles' moments."""
         moments = [style.at(round(scale * long)) for style, scale in zip(styles, scales, strict=True)]
-        return conditions_of(self.net.maps(blend(moments, shares)), self.options.strength)
+        return self.net.conditions(blend(moments, shares), self.options.strength)
 
 
 class MeasuredStyle:

@@ -72,10 +72,9 @@ def choose_method(
         learnt = learnt_styles(None)
         unknown = [s for s in styles if style_name(s) not in learnt]
         others = options.only_of_optimize
-        if not unknown and not others:
-            return "feedforward"
-        why = f"--{others[0]} is of the optimisation" if others else "no network has learnt the style"
-        log.info("%s: draft optimises, with fewer steps", why)
+        if not others:
+            return "arbitrary" if unknown else "feedforward"
+        log.info("--%s is of the optimisation: draft optimises, with fewer steps", others[0])
     if options.strength > 1:
         raise OptionError(f"--strength is {options.strength:g}; beyond 1 goes only a network that paints in one pass")
     return "optimize"

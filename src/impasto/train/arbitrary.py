@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device import Compute
-from ..models.arbitrary import ArbitraryNetwork, StyleSummary, conditions_of, save_arbitrary
+from ..models.arbitrary import ArbitraryNetwork, StyleSummary, save_arbitrary
 from ..models.norm import Conditions
 from ..models.vgg import VGG
 from ..options import TrainArbitraryOptions
@@ -101,12 +101,19 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
             self.calibrate(net)
 
     def calibrate(self, net: ArbitraryNetwork) -> None:
-        """Tell the network what styles differ by."""
+        """Tell the network what styles differ by, and how colours are read from their moments."""
         rng = np.random.default_rng((self.options.seed, 5))
-        parts = [self.measure(torch.stack([self.part(rng)])) for _ in range(CALIBRATION)]
+        found: list[dict[str, Tensor]] = []
+        colours: list[Tensor] = []
+        for _ in range(CALIBRATION):
+            part = torch.stack([self.part(rng)])
+            features = self.features(part)
+            found.append({k: raw_moments(f) for k, f in features.items()})
+            colours.append(raw_moments(torch.cat([self.compute.picture(part).float(), features[net.first].float()], 1)))
         for layer, summary in net.summaries.items():
             assert isinstance(summary, StyleSummary)
-            summary.calibrate(torch.cat([m[layer] for m in parts]))
+            summary.calibrate(torch.cat([m[layer] for m in found]))
+        net.colours.calibrate(torch.cat(colours).mean(0))
 
     @property
     def net(self) -> ArbitraryNetwork:
@@ -124,11 +131,14 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         return recolour(x, rng) if rng.random() < self.options.recoloured else x
 
     @torch.no_grad()
+    def features(self, parts: Tensor) -> dict[str, Tensor]:
+        """Layer -> features of parts of paintings (N, 3, P, P), on the device."""
+        with self.compute.autocast():
+            return self.encoder(self.compute.picture(parts), self.layers)
+
     def measure(self, parts: Tensor) -> dict[str, Tensor]:
         """Layer -> raw moments of parts of paintings (N, 3, P, P), on the device."""
-        with self.compute.autocast():
-            features = self.encoder(self.compute.picture(parts), self.layers)
-        return {k: raw_moments(f) for k, f in features.items()}
+        return {k: raw_moments(f) for k, f in self.features(parts).items()}
 
     def draw(self, step: int, pictures: Sequence[int]) -> dict[int, ArbitraryDrawn]:
         """Some pictures of a step's batch, by their numbers, their styles measured."""
@@ -154,8 +164,8 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
 
     def conditions(self, drawn: Sequence[ArbitraryDrawn]) -> Conditions:
         """How the network shall paint them, on the device."""
-        maps = self.arbitrary.maps({k: torch.cat([d.moments[k] for d in drawn]) for k in self.layers})
-        return conditions_of(maps, tuple(0.0 if d.plain else 1.0 for d in drawn))
+        moments = {k: torch.cat([d.moments[k] for d in drawn]) for k in self.layers}
+        return self.arbitrary.conditions(moments, tuple(0.0 if d.plain else 1.0 for d in drawn))
 
     def style_losses(self, layer: str, moments: Tensor, drawn: Sequence[ArbitraryDrawn]) -> Tensor:
         """(N,), how far a layer's raw moments (N, C + 1, C + 1) of the paintings are from their styles'."""
@@ -167,8 +177,9 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
     def shown(self, count: int) -> list[Conditions]:
         """What a sheet of samples shows: some paintings' styles, each for `count` photographs."""
         rng = np.random.default_rng((self.options.seed, 6))
-        maps = self.arbitrary.maps(self.measure(torch.stack([self.part(rng) for _ in range(SHOWN)])))
-        return [conditions_of(m.expand(count, -1, -1), 1.0) for m in maps.split(1)]
+        moments = self.measure(torch.stack([self.part(rng) for _ in range(SHOWN)]))
+        each = [{k: m[i : i + 1].expand(count, -1, -1) for k, m in moments.items()} for i in range(SHOWN)]
+        return [self.arbitrary.conditions(m, 1.0) for m in each]
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
         """Write the network as a model file."""

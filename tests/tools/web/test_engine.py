@@ -186,6 +186,8 @@ def test_estimates() -> None:
     assert pace.seconds((512, 512), of(size=512, iterations=200)) == pytest.approx(2 * once, rel=0.02)
     assert 3 < pace.seconds((512, 512), of(size=2048, iterations=100)) / once < 16
     assert pace.seconds((512, 512), of(time=30.0)) == 30
+    assert pace.seconds((512, 512), of(quality="draft")) < once / 20
+    assert pace.seconds((512, 512), of(quality="draft", tv_weight=2.0)) > once / 2
     pace.learn(2.01, (1000, 1000))
     assert 1 < pace.rate < 2
 

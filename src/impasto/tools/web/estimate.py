@@ -2,7 +2,6 @@
 
 import threading
 
-from ...models.networks import learnt_styles
 from ...options import StylizeOptions, named_weights
 from ...options.stylize import ONE_PASS
 from ...stylize.protocol import Step
@@ -33,7 +32,7 @@ class Pace:
             self.rate = self.rate + WEIGHT * (rate - self.rate) if self._known else rate
             self._known = True
 
-    def seconds(self, photo: tuple[int, int], options: StylizeOptions, styles: tuple[str, ...] = ()) -> float:
+    def seconds(self, photo: tuple[int, int], options: StylizeOptions) -> float:
         """What a painting of a photograph of that height and width, in pixels, will take.
 
         Raises
@@ -44,7 +43,7 @@ class Pace:
         size = painting_size(photo, options)
         if options.time is not None:
             return options.time
-        if one_pass(options, styles):
+        if one_pass(options):
             return LEAST + PASS_SHARE * self.rate * size[0] * size[1] / 1e6
         if options.preset == "gatys":
             iterations = options.settings.iterations
@@ -54,13 +53,11 @@ class Pace:
         return sum(s.iterations * (LEAST + self.rate * s.size[0] * s.size[1] / 1e6) for s in scales)
 
 
-def one_pass(options: StylizeOptions, styles: tuple[str, ...]) -> bool:
+def one_pass(options: StylizeOptions) -> bool:
     """Whether a network paints it at once."""
     if options.method in ONE_PASS:
         return True
-    learnt = learnt_styles(None)
-    quick = options.method == "auto" and options.quality == "draft" and not options.only_of_optimize
-    return quick and bool(styles) and all(s in learnt for s in styles)
+    return options.method == "auto" and options.quality == "draft" and not options.only_of_optimize
 
 
 class Countdown:

@@ -178,9 +178,9 @@ def make_page(engine: Engine) -> gr.Blocks:
         )
         folded.expand(None, preview, None, js="(preview) => impasto.photo(preview)", api_visibility="private")
         gr.on(
-            [page.load, *(c.change for c in (photo, styles, own, *(made[n] for n in TIMED)))],
+            [page.load, *(c.change for c in (photo, *(made[n] for n in TIMED)))],
             session.estimates,
-            [photo, styles, own, *values],
+            [photo, *values],
             made["quality"],
             trigger_mode="always_last",
             **private,

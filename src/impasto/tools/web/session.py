@@ -177,7 +177,7 @@ class Session:
             raise said(error, Path(photo).parent) from error
         return PREVIEW_PREFIX + base64.b64encode(jpeg(as_frame(picture.tensor))).decode()
 
-    def estimates(self, photo: str | None, styles: list[str] | None, own: list[str] | None, *values: Any) -> Any:
+    def estimates(self, photo: str | None, *values: Any) -> Any:
         """The quality's choices, each with the size and the time that it comes to for this photograph."""
         found = []
         size = photo_size(photo) if photo else None
@@ -188,7 +188,7 @@ class Session:
                 options = replace(options, quality=quality)
                 if size is not None:
                     long = max(painting_size(size, options))
-                    seconds = self.engine.pace.seconds(size, options, (*(styles or ()), *(own or ())))
+                    seconds = self.engine.pace.seconds(size, options)
                     label += f"\n{long} px, about {duration(seconds)}"
             except OptionError:
                 pass  # said when it is painted

@@ -1,0 +1,162 @@
+"""A painting's colours, brought to the mean and covariance of a style's within a network.
+
+The optimal transport between two Gaussians is one linear map (Olkin, Pukelsheim, "The Distance between Two Random
+Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It is known for every style, so
+that a network has it not to learn, and it is differentiable, so that a network learns to paint with it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ..style.statistics import covariance, raw_moments
+from .norm import Conditions, Places
+
+EPSILON = 1e-4
+"""Added to the variances of both colours, which are of the order of 0.05: how flat a picture can be for its map."""
+RIDGE = 1e-6
+"""Added to the features' variances, over their mean, where the reader is fitted."""
+
+
+class ColourReader(nn.Module):
+    """Reads a style's colours from the raw moments of an encoder's first layer.
+
+    Those features still hold the picture's colours: a linear function of them gives a pixel back, so the same function
+    of their mean and covariance gives the colours' mean and covariance, and a style file need not hold these.
+
+    Parameters
+    ----------
+    channels : int
+        Of the features.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(3, channels))
+        self.register_buffer("bias", torch.zeros(3))
+        self.weight: Tensor
+        self.bias: Tensor
+
+    def forward(self, moments: Tensor) -> Tensor:
+        """Raw moments (N, C + 1, C + 1) -> the colours' covariance and mean (N, 3, 4), float32."""
+        moments = moments.float()
+        mean = moments[:, :-1, -1] @ self.weight.t() + self.bias
+        return torch.cat([self.weight @ covariance(moments) @ self.weight.t(), mean[:, :, None]], 2)
+
+    @torch.no_grad()
+    def calibrate(self, moments: Tensor) -> None:
+        """Fit it by least squares.
+
+        Parameters
+        ----------
+        moments : Tensor
+            (3 + C + 1, 3 + C + 1), raw moments of the colours and the features of many pictures, side by side.
+        """
+        moments = moments.double()
+        both = covariance(moments[None])[0]
+        features = both[3:, 3:]
+        features = features + RIDGE * features.diagonal().mean() * torch.eye(len(features)).to(features)
+        weight = torch.linalg.solve(features, both[3:, :3]).t()
+        self.weight.copy_(weight)
+        self.bias.copy_(moments[:3, -1] - weight @ moments[3:-1, -1])
+
+
+def colour(painting: Tensor, conditions: Conditions | Places) -> Tensor:
+    """Give a painting the colours of its style, as far as the strength says.
+
+    Parameters
+    ----------
+    painting : Tensor
+        (N, 3, H, W).
+    conditions : Conditions or Places
+        With the `colours` of each picture, or of each part of the one picture.
+
+    Returns
+    -------
+    Tensor
+        (N, 3, H, W), float32, within [0, 1].
+    """
+    painting = painting.float()
+    if isinstance(conditions, Places):
+        parts = zip(conditions.at(*painting.shape[-2:]).split(1), conditions.conditions, strict=True)
+        return bounded(sum((mask * _coloured(painting, c, mask) for mask, c in parts), torch.zeros_like(painting)))
+    return bounded(_coloured(painting, conditions))
+
+
+def _coloured(x: Tensor, conditions: Conditions, mask: Tensor | None = None) -> Tensor:
+    if conditions.colours is None:
+        return x
+    n, channels, height, width = x.shape
+    with torch.autocast(x.device.type, enabled=False):
+        matrix, shift = transport(raw_moments(x, mask), conditions.colours, conditions.strength)
+        pixels = x.permute(0, 2, 3, 1).reshape(n, -1, channels)
+        pixels = torch.baddbmm(shift.to(x)[:, None], pixels, matrix.to(x).transpose(1, 2))
+    return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def transport(moments: Tensor, colours: Tensor, strength: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """The map that brings colours to others, or a part of the way there.
+
+    Parameters
+    ----------
+    moments : Tensor
+        (N, 4, 4), the raw moments of the colours that there are.
+    colours : Tensor
+        (N, 3, 4), the covariance and mean of those wanted.
+    strength : tuple of float
+        N numbers, 0 for none of it.
+
+    Returns
+    -------
+    (Tensor, Tensor)
+        (N, 3, 3) and (N, 3), float64, on the CPU.
+    """
+    moments, colours = moments.to("cpu", torch.float64), colours.to("cpu", torch.float64)
+    eye, share = torch.eye(3, dtype=torch.float64), torch.tensor(strength, dtype=torch.float64)[:, None, None]
+    mean, wanted = moments[:, :-1, -1:], colours[:, :, 3:]
+    root = symmetric_root(colours[:, :, :3] + EPSILON * eye)
+    matrix = root @ torch.linalg.inv(symmetric_root(root @ (covariance(moments) + EPSILON * eye) @ root)) @ root
+    shift = (share * (wanted - matrix @ mean))[:, :, 0]
+    return share * matrix + (1 - share) * eye, shift
+
+
+def symmetric_root(matrix: Tensor) -> Tensor:
+    """The square root of symmetric positive definite matrices (N, C, C); equal eigenvalues do no harm to gradients."""
+    return _Root.apply(matrix)  # type: ignore[no-any-return]
+
+
+class _Root(torch.autograd.Function):
+    """With P = U diag(r^2) U^T the root's derivative along D is U (U^T D U / (r_i + r_j)) U^T."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrix)
+        roots = values.clamp(min=1e-14).sqrt()
+        ctx.save_for_backward(roots, vectors)
+        return (vectors * roots[:, None]) @ vectors.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        roots, vectors = ctx.saved_tensors
+        inner = vectors.transpose(1, 2) @ (grads[0] + grads[0].transpose(1, 2)) @ vectors
+        return vectors @ (0.5 * inner / (roots[:, :, None] + roots[:, None])) @ vectors.transpose(1, 2)
+
+
+def bounded(x: Tensor) -> Tensor:
+    """Into [0, 1]; a gradient that would bring a number back passes, one that would take it farther away does not."""
+    return _Bounded.apply(x)  # type: ignore[no-any-return]
+
+
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,), (g,) = ctx.saved_tensors, grads
+        return g.masked_fill(((x < 0) & (g > 0)) | ((x > 1) & (g < 0)), 0)
