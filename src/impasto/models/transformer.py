@@ -6,12 +6,14 @@ convolutions (Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts",
 conditional instance norms (Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", ICLR 2017): styles
 share the convolutions and differ in the norms' scales and shifts alone.
 
+A network can hold its styles' colours besides, which its paintings are given (`models.colours`).
+
 The upper two convolutions are computed at the size before their resizing, and the last one at half size. A picture of
 twice the size is then kept as its four phases, (N, 4 C, H, W): the even and odd rows of even and odd columns, each a
 group of C channels. It is the same function, in fewer and wider operations.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from torch import Tensor, nn
 
 from ..device import channels_last
 from ..errors import WeightsError
+from ..style.statistics import covariance
+from .colours import colour
 from .model_file import read_model_file, write_model_file
 from .norm import PER_STYLE, ConditionalNorm, Conditions, Places
 from .padding import reflection_pad
@@ -29,6 +33,8 @@ STRIDE = 4
 """The deepest features have one pixel for so many of the picture's, along each side."""
 LEAST_SIDE = 16
 """Pixels; smaller pictures are continued to it."""
+OF_STYLES = (*PER_STYLE, "colours")
+"""The names of what a network has for each style."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,14 @@ class TransformerConfig:
         Channels behind the first convolution; behind the third there are four times as many. 32 is the paper's.
     blocks : int
         Residual blocks.
+    colours : bool
+        Whether paintings are given their style's mean and covariance of colours.
     """
 
     styles: tuple[str, ...]
     width: int = 32
     blocks: int = 5
+    colours: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -56,7 +65,8 @@ class TransformerConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TransformerConfig":
         """The inverse of `to_dict`; TypeError or ValueError if it is not that."""
-        config = cls(tuple(str(s) for s in values["styles"]), int(values["width"]), int(values["blocks"]))
+        styles = tuple(str(s) for s in values["styles"])
+        config = cls(styles, int(values["width"]), int(values["blocks"]), bool(values.get("colours", False)))
         if not config.styles or not 1 <= config.width <= 256 or not 0 <= config.blocks <= 64:
             raise ValueError("its numbers are out of range")
         return config
@@ -93,6 +103,10 @@ class Transformer(nn.Module):
         self.up_norms = nn.ModuleList(norms[-2:])
         self.channels = sum(channels)
         """Of all norms together."""
+        self.colours: Tensor
+        """If it has them: (styles, 4, 4), the raw moments of each style's colours."""
+        if config.colours:
+            self.register_buffer("colours", torch.eye(4).repeat(styles, 1, 1))
 
     def forward(self, image: Tensor, conditions: Conditions | Places) -> Tensor:
         """Paint.
@@ -107,7 +121,7 @@ class Transformer(nn.Module):
         Returns
         -------
         Tensor
-            (N, 3, H, W) in [0, 1], in the type that the convolutions give.
+            (N, 3, H, W) in [0, 1], in the type that the convolutions give; of a network with colours, float32.
         """
         height, width = image.shape[-2:]
         x = fill(image)
@@ -125,7 +139,16 @@ class Transformer(nn.Module):
         x = self.up_norms[1](x, conditions, phases=4)
         x = shuffle(F.conv2d(x, last_kernel(self.last.weight)))
         assert self.last.bias is not None
-        return torch.sigmoid(x[:, :, :height, :width] + self.last.bias[:, None, None])
+        painting = torch.sigmoid(x[:, :, :height, :width] + self.last.bias[:, None, None])
+        return colour(painting, self.with_colours(conditions)) if self.config.colours else painting
+
+    def with_colours(self, conditions: Conditions | Places) -> Conditions | Places:
+        """The conditions with the colours of their styles; of a blend, those of its parts side by side."""
+        if isinstance(conditions, Places):
+            parts = (self.with_colours(c) for c in conditions.conditions)
+            return replace(conditions, conditions=tuple(p for p in parts if isinstance(p, Conditions)))
+        moments = (conditions.weights[:, :, None, None] * self.colours).sum(1)  # a matrix product would be autocast
+        return replace(conditions, colours=torch.cat([covariance(moments), moments[:, :-1, -1:]], 2))
 
     @torch.no_grad()
     def begin_as(self, known: "Transformer") -> None:
@@ -136,9 +159,9 @@ class Transformer(nn.Module):
         own, theirs = self.state_dict(), known.state_dict()
         rows = [known.config.styles.index(s) if s in known.config.styles else None for s in self.config.styles]
         for key, value in own.items():
-            if key.rpartition(".")[2] not in PER_STYLE:
+            if key.rpartition(".")[2] not in OF_STYLES:
                 value.copy_(theirs[key])
-            elif rows:
+            elif rows and key in theirs:
                 value.copy_(torch.stack([theirs[key].mean(0) if i is None else theirs[key][i] for i in rows]))
 
     def inner_weights(self) -> list[Tensor]:

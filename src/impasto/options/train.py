@@ -119,6 +119,9 @@ class TrainFeedforwardOptions(TrainLearntOptions):
     ]
     width: Annotated[int, Doc("Channels behind the first convolution; 32 is the paper's."), Range(4, 128), STEPS] = 16
     blocks: Annotated[int, Doc("Residual blocks."), Range(1, 32), STEPS] = 5
+    colours: Annotated[
+        bool, Doc("Give paintings the mean and covariance of their style's colours, within the network."), STEPS
+    ] = True
 
 
 @dataclass(frozen=True, kw_only=True)

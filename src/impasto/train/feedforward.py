@@ -14,16 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from ..device import Compute
+from ..models.colours import ColourReader
 from ..models.norm import Conditions
 from ..models.transformer import Transformer, save_transformer
 from ..models.vgg import VGG
 from ..options import TrainLearntOptions
+from ..style.statistics import raw_moments
 from .data import PictureBank
 from .distance import Distance, metric_of
 from .painters import Drawn, PaintersRecipe
 
 STROKES = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0)
 """Sizes of the strokes that are trained on, over `--style-scale`."""
+READ_PHOTOS = 32
+"""Photographs from which it is told how colours are read from the encoder's features."""
 SHOWN = 8
 """Styles on a sheet of samples."""
 
@@ -79,6 +83,23 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
             )
             for k in self.layers
         }
+        if net.config.colours:
+            read = self.layers[0]
+            middles = torch.cat([strokes[STROKES.index(1.0)][read] for strokes in styles.values()])
+            net.colours.copy_(self.colours_of(read, middles.to(compute.device)))
+
+    @torch.no_grad()
+    def colours_of(self, layer: str, moments: Tensor) -> Tensor:
+        """The raw moments (S, 4, 4) of styles' colours, by those of their features at the first style layer."""
+        photos = self.compute.picture(self.sample(READ_PHOTOS))
+        with self.compute.autocast():
+            features = self.encoder(photos, [layer])[layer]
+        reader = ColourReader(features.shape[1]).to(photos.device)
+        reader.calibrate(raw_moments(torch.cat([photos.float(), features.float()], 1)).mean(0))
+        colours = reader(moments)
+        k, m = colours[:, :, :3], colours[:, :, 3:]
+        both = torch.cat([k + m @ m.transpose(1, 2), m], 2)
+        return torch.cat([both, torch.cat([m.transpose(1, 2), torch.ones_like(m[:, :1])], 2)], 1)
 
     @property
     def net(self) -> Transformer:

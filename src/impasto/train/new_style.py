@@ -5,6 +5,7 @@ the known one whose paintings are nearest to it.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..device import Compute
 from ..errors import TrainingError
 from ..models.norm import PER_STYLE, Conditions
-from ..models.transformer import Transformer, TransformerConfig, save_transformer
+from ..models.transformer import OF_STYLES, Transformer, TransformerConfig, save_transformer
 from ..models.vgg import VGG
 from ..options import TrainStyleOptions
 from ..style.statistics import raw_moments
@@ -56,7 +57,7 @@ class NewStyleRecipe(FeedforwardRecipe):
         if twice:
             raise TrainingError(f"the network {options.base} has a style {twice[0]} already; rename the file")
         self.known = known
-        config = TransformerConfig(tuple(styles), known.config.width, known.config.blocks)
+        config = replace(known.config, styles=tuple(styles))
         super().__init__(of_other_styles(known, config), options, styles, photos, encoder, compute)
         compute.network(known)
         nearest = self.nearest()
@@ -89,10 +90,10 @@ class NewStyleRecipe(FeedforwardRecipe):
         """Write the known network with the new styles behind its own."""
         assert isinstance(net, Transformer)
         known = self.known.config
-        whole = Transformer(TransformerConfig((*known.styles, *net.config.styles), known.width, known.blocks))
+        whole = Transformer(replace(known, styles=(*known.styles, *net.config.styles)))
         values: dict[str, Tensor] = {k: v.clone() for k, v in self.known.state_dict().items()}
         for key, value in net.state_dict().items():
-            if key.rpartition(".")[2] in PER_STYLE:
+            if key.rpartition(".")[2] in OF_STYLES:
                 values[key] = torch.cat([values[key], value])
         whole.load_state_dict(values)
         save_transformer(whole, path, training=self.account(step), licence="MIT")
@@ -106,7 +107,7 @@ def of_other_styles(known: Transformer, config: TransformerConfig) -> Transforme
     """A network with the convolutions of a known one, which do not learn, and norms for other styles, which do."""
     net = Transformer(config)
     own = net.state_dict()
-    shared = {k: v for k, v in known.state_dict().items() if k.rpartition(".")[2] not in PER_STYLE}
+    shared = {k: v for k, v in known.state_dict().items() if k.rpartition(".")[2] not in OF_STYLES}
     net.load_state_dict({**own, **shared})
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name.rpartition(".")[2] in PER_STYLE)

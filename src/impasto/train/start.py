@@ -43,7 +43,7 @@ def start_training(o: TrainFeedforwardOptions) -> Training:
 
     def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> FeedforwardRecipe:
         styles = styles_of(o, o.styles, encoder, compute)
-        net = Transformer(TransformerConfig(tuple(styles), o.width, o.blocks))
+        net = Transformer(TransformerConfig(tuple(styles), o.width, o.blocks, o.colours))
         net.initialise(torch.Generator().manual_seed(o.seed))
         if known is not None:
             net.begin_as(known)
