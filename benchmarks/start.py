@@ -31,6 +31,7 @@ FULL: dict[str, Any] = {"start": "network", "coarsest": SIZE}
 WAYS: dict[str, dict[str, Any]] = {
     "the defaults, from the photograph": {},
     "from the network, Adam, 40 iterations": {**FULL, "iterations": 40},
+    "from the network, L-BFGS, 30 iterations": {**FULL, "iterations": 30, "optimizer": "lbfgs"},
     "from the network, L-BFGS, 40 iterations": {**FULL, "iterations": 40, "optimizer": "lbfgs"},
     "from the network, L-BFGS, 50 iterations": {**FULL, "iterations": 50, "optimizer": "lbfgs"},
     "from the network, coarse to fine, 100 iterations": {"start": "network", "iterations": 100, "coarsest": SIZE // 2},
