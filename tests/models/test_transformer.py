@@ -10,10 +10,12 @@ from torch import Tensor
 from impasto.errors import WeightsError
 from impasto.models.model_file import write_model_file
 from impasto.models.norm import Conditions
+from impasto.models.padding import fill
 from impasto.models.transformer import (
+    LEAST_SIDE,
+    STRIDE,
     Transformer,
     TransformerConfig,
-    fill,
     last_kernel,
     load_transformer,
     resized_convolution,
@@ -91,14 +93,14 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 def test_a_picture_is_filled_by_going_back_and_forth() -> None:
     x = torch.arange(18.0).view(1, 1, 1, 18)
-    row = fill(x)[0, 0]
+    row = fill(x, STRIDE, LEAST_SIDE)[0, 0]
     assert row.shape == (16, 20)
     assert row[0].tolist() == [*range(18), 16, 15]
     assert (row == row[0]).all()
-    short = fill(torch.tensor([[[[0.0, 1.0, 2.0]] * 16]]))[0, 0, 0]
+    short = fill(torch.tensor([[[[0.0, 1.0, 2.0]] * 16]]), STRIDE, LEAST_SIDE)[0, 0, 0]
     assert short.tolist() == [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]
     whole = torch.rand(1, 3, 16, 20)
-    assert fill(whole) is whole
+    assert fill(whole, STRIDE, LEAST_SIDE) is whole
 
 
 def test_a_batch_is_its_pictures_one_by_one() -> None:

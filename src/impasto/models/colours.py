@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..style.statistics import covariance, raw_moments
+from .moments import covariance, raw_moments
 from .norm import Conditions, Places
 
 EPSILON = 1e-4

@@ -88,3 +88,20 @@ def circular_pad(x: Tensor, pad: int) -> Tensor:
         copies = math.ceil(pad / side)
         x = torch.cat([x] * (2 * copies + 1), dim).narrow(dim, copies * side - pad, side + 2 * pad)
     return x
+
+
+def fill(image: Tensor, stride: int, least: int) -> Tensor:
+    """(N, C, H, W), reflected to the right and below until the stride divides its sides of `least` or more."""
+    height, width = image.shape[-2:]
+    sides = [max(least, -(-s // stride) * stride) for s in (height, width)]
+    if sides == [height, width]:
+        return image
+    rows, columns = (mirrored(s, full, image.device) for s, full in zip((height, width), sides, strict=True))
+    return image.index_select(2, rows).index_select(3, columns)
+
+
+def mirrored(side: int, full: int, device: torch.device) -> Tensor:
+    """Indices 0 ... side - 1, and on, back and forth, to `full` of them."""
+    period = max(1, 2 * (side - 1))
+    index = torch.arange(full, device=device) % period
+    return torch.minimum(index, period - index) if side > 1 else torch.zeros_like(index)

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from ..device import channels_last
 from ..errors import WeightsError
-from ..style.statistics import covariance
 from .colours import colour
 from .model_file import read_model_file, write_model_file
+from .moments import covariance
 from .norm import PER_STYLE, ConditionalNorm, Conditions, Places
-from .padding import reflection_pad
+from .padding import fill, reflection_pad
 
 STRIDE = 4
 """The deepest features have one pixel for so many of the picture's, along each side."""
@@ -124,7 +124,7 @@ class Transformer(nn.Module):
             (N, 3, H, W) in [0, 1], in the type that the convolutions give; of a network with colours, float32.
         """
         height, width = image.shape[-2:]
-        x = fill(image)
+        x = fill(image, STRIDE, LEAST_SIDE)
         for i, (convolution, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
             x = norm(convolution(reflection_pad(x, 1 if i else 4)), conditions)
         for i in range(0, len(self.residual), 2):
@@ -209,23 +209,6 @@ class Transformer(nn.Module):
             if i % 2:
                 norm.scale.data.fill_(0.3)
                 norm.plain_scale.data.fill_(0.3)
-
-
-def fill(image: Tensor) -> Tensor:
-    """The picture continued to the right and below, to sides that the network's stride divides, and to the least."""
-    height, width = image.shape[-2:]
-    sides = [max(LEAST_SIDE, -(-s // STRIDE) * STRIDE) for s in (height, width)]
-    if sides == [height, width]:
-        return image
-    rows, columns = (mirrored(s, full, image.device) for s, full in zip((height, width), sides, strict=True))
-    return image.index_select(2, rows).index_select(3, columns)
-
-
-def mirrored(side: int, full: int, device: torch.device) -> Tensor:
-    """Indices 0 ... side - 1, and on, back and forth, to `full` of them."""
-    period = max(1, 2 * (side - 1))
-    index = torch.arange(full, device=device) % period
-    return torch.minimum(index, period - index) if side > 1 else torch.zeros_like(index)
 
 
 def shuffle(x: Tensor) -> Tensor:
