@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.models.arbitrary import ArbitraryConfig, ArbitraryNetwork
-from impasto.models.colours import bounded, symmetric_root
+from impasto.models.colours import bounded, gaussian_transport
 from impasto.models.norm import ConditionalNorm, Conditions, Places
 from impasto.models.padding import reflection_pad
 from impasto.models.transformer import Transformer
@@ -272,8 +272,7 @@ def transport_of(moments: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The map, (N, C, C) and (N, C), that gives features of some raw moments the mean and covariance of others."""
     wanted = covariance(target)
     ridge = RIDGE * wanted.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(wanted.shape[1]).to(wanted)
-    root = symmetric_root(wanted + ridge)
-    matrix = root @ torch.linalg.inv(symmetric_root(root @ (covariance(moments) + ridge) @ root)) @ root
+    matrix = gaussian_transport(covariance(moments) + ridge, wanted + ridge)
     return matrix, target[:, :-1, -1] - (matrix @ moments[:, :-1, -1:])[:, :, 0]
 
 

@@ -116,10 +116,15 @@ def transport(moments: Tensor, colours: Tensor, strength: tuple[float, ...]) -> 
     moments, colours = moments.to("cpu", torch.float64), colours.to("cpu", torch.float64)
     eye, share = torch.eye(3, dtype=torch.float64), torch.tensor(strength, dtype=torch.float64)[:, None, None]
     mean, wanted = moments[:, :-1, -1:], colours[:, :, 3:]
-    root = symmetric_root(colours[:, :, :3] + EPSILON * eye)
-    matrix = root @ torch.linalg.inv(symmetric_root(root @ (covariance(moments) + EPSILON * eye) @ root)) @ root
+    matrix = gaussian_transport(covariance(moments) + EPSILON * eye, colours[:, :, :3] + EPSILON * eye)
     shift = (share * (wanted - matrix @ mean))[:, :, 0]
     return share * matrix + (1 - share) * eye, shift
+
+
+def gaussian_transport(own: Tensor, wanted: Tensor) -> Tensor:
+    """The symmetric matrices (N, C, C) that bring covariances to others, both positive definite, and move least."""
+    root = symmetric_root(wanted)
+    return root @ torch.linalg.inv(symmetric_root(root @ own @ root)) @ root
 
 
 def symmetric_root(matrix: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class FeedforwardStylizer(OnePassStylizer[int]):
             return self.learnt.index(name)
         shown = ", ".join(self.learnt[:30])
         what = f"style {name!r}" if name else "a style that is no built-in one"
-        raise StyleError(f"{what} is none that the network has learnt ({shown}); --method optimize paints any style")
+        raise StyleError(f"{what} is none that the network has learnt ({shown}); --method arbitrary paints any style")
 
     def conditions(
         self, styles: Sequence[int], shares: Sequence[float], scales: Sequence[float], long: int
