@@ -102,9 +102,14 @@ def test_it_goes_on_from_a_known_network(brief: Brief, tmp_path: Path) -> None:
         pass
     net, _ = load_transformer(known.out)
     again = recipe_of(brief(base=str(known.out), styles=("great-wave", "udnie")))
-    x = torch.rand(1, 3, 32, 32)
-    expected = net(x, Conditions.of(torch.tensor([1]), 2))
-    torch.testing.assert_close(again.net.eval()(x, Conditions.of(torch.tensor([0]), 2)), expected, rtol=0, atol=0.01)
+    expected = net.state_dict()
+    for key, value in again.net.state_dict().items():
+        if key == "colours":  # of the file in float16, of the training as they were measured
+            torch.testing.assert_close(value[0], expected[key][1], rtol=0, atol=1e-3)
+        elif key.rpartition(".")[2] in PER_STYLE:
+            assert torch.equal(value[0], expected[key][1]), key
+        else:
+            assert torch.equal(value, expected[key]), key
     assert again.account(1)["from"] == str(known.out)
     with pytest.raises(TrainingError, match="is a network of --width 4 --blocks 1; give the same"):
         start_training(brief(base=str(known.out), width=8))
