@@ -72,7 +72,7 @@ def load_network(model: str | None) -> tuple[Transformer, int]:
     """
     net, metadata = load_transformer(network_path(model))
     try:
-        picture = int(_account(metadata).get("picture", PICTURE))
+        picture = int(training_account(metadata).get("picture", PICTURE))
     except (ValueError, TypeError):
         picture = PICTURE
     return net, max(1, picture)
@@ -81,13 +81,14 @@ def load_network(model: str | None) -> tuple[Transformer, int]:
 def settled_weights(model: str | None) -> dict[str, float]:
     """The content weight that each of a network's styles ended its training with; none if its file does not say."""
     try:
-        weights = _account(read_metadata(network_path(model))).get("content_weights", {})
+        weights = training_account(read_metadata(network_path(model))).get("content_weights", {})
         return {str(k): float(v) for k, v in weights.items()}
     except (ValueError, TypeError, AttributeError):
         return {}
 
 
-def _account(metadata: Mapping[str, str]) -> dict[str, Any]:
+def training_account(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """How a network was trained, as its file's metadata say; empty if they do not."""
     try:
         account = json.loads(metadata.get("training", "{}"))
     except ValueError:

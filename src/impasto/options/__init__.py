@@ -27,6 +27,7 @@ from .train import (
     TrainLearntOptions,
     TrainOptions,
     TrainPaintersOptions,
+    TrainStrengthOptions,
     TrainStyleOptions,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "TrainLearntOptions",
     "TrainOptions",
     "TrainPaintersOptions",
+    "TrainStrengthOptions",
     "TrainStyleOptions",
     "named_weights",
 ]

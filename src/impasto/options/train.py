@@ -152,6 +152,39 @@ class TrainStyleOptions(TrainLearntOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainStrengthOptions(TrainOptions):
+    """How a trained network learns the way from the photograph to its styles: the norms' maps of strength 0 alone."""
+
+    base: Annotated[
+        str,
+        tyro.conf.arg(name="from", metavar="FILE"),
+        Doc("The network: `palette`, `arbitrary`, or a model file of your own."),
+    ] = "palette"
+    styles: Annotated[
+        tuple[str, ...],
+        Doc(
+            "What a network for any style is shown: built-in names, pictures, style files, or folders of these; `all` "
+            "is every built-in style. Of a network of learnt styles it is always its own."
+        ),
+    ] = ("all",)
+    steps: Annotated[int, Doc("Steps in all."), Range(1), STEPS] = 600
+    batch: Annotated[int, Doc("Pictures a step, on all processes together."), Range(1), STEPS] = 6
+    crop: Annotated[int, Doc("Side of the pictures trained on."), Range(64, 4096, "px"), STEPS] = 192
+    small_rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0), STEPS] = 0.003
+    warm_up: Annotated[int, Doc("Steps over which the rate rises."), Range(0), STEPS] = 5
+    decay: Annotated[float, Doc("Last part of the steps, over which the rate falls to 0."), Range(0, 1), STEPS] = 0.7
+    average: Annotated[
+        float, Doc("Decay of the moving average of the weights, which is what is written."), Range(0, 0.99999), STEPS
+    ] = 0.98
+    checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 100
+    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 200
+    rate: Annotated[tyro.conf.Suppress[float], Doc("Of convolutions, which do not learn here.")] = 0.0
+    encoder: Annotated[tyro.conf.Suppress[str], Doc("Measures styles where it must; no loss is taken through it.")] = (
+        "compact"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainArbitraryOptions(TrainPaintersOptions):
     """How a network for any style is trained."""
 

@@ -7,24 +7,38 @@ from contextlib import closing, nullcontext
 from typing import Any
 
 from ..errors import TrainingError
-from ..options import TrainArbitraryOptions, TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
+from ..options import (
+    TrainArbitraryOptions,
+    TrainEncoderOptions,
+    TrainFeedforwardOptions,
+    TrainStrengthOptions,
+    TrainStyleOptions,
+)
 from ..train.distill import train_encoder
 from ..train.loop import Training, train
-from ..train.painters import PaintersRecipe
-from ..train.start import sample_sheet, start_arbitrary_training, start_style_training, start_training
+from ..train.photographs import PhotographsRecipe
+from ..train.start import (
+    sample_sheet,
+    start_arbitrary_training,
+    start_strength_training,
+    start_style_training,
+    start_training,
+)
 from .progress import bar, start_logging
 from .stopping import Stop
 from .training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
+PaintersOptions = TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions | TrainStrengthOptions
+"""Of every training of a network that paints."""
 SMOOTHING = 0.97
 SAMPLES = 4
 """Photographs on a sheet of samples."""
 
 
-def follow_painter(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions) -> None:
-    """Train a network that paints, or more styles in one; a row of OUT.csv every 50 steps, sheets of samples.
+def follow_painter(o: PaintersOptions) -> None:
+    """Train a network that paints, or a part of one; a row of OUT.csv every 50 steps, sheets of samples.
 
     Raises
     ------
@@ -40,7 +54,7 @@ def follow_painter(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitra
         raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
     training = begin(o)
     recipe = training.recipe
-    assert isinstance(recipe, PaintersRecipe)
+    assert isinstance(recipe, PhotographsRecipe)
     photos = recipe.photos
     skipped = f", {photos.skipped} files skipped" if photos.skipped else ""
     first = training.fabric.is_global_zero
@@ -57,14 +71,16 @@ def follow_painter(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitra
         log.info("%s: trained", o.out)
 
 
-def begin(o: TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions) -> Training:
+def begin(o: PaintersOptions) -> Training:
     """The training of what the options are for, resumed if they say so."""
     if isinstance(o, TrainArbitraryOptions):
         return start_arbitrary_training(o)
+    if isinstance(o, TrainStrengthOptions):
+        return start_strength_training(o)
     return start_style_training(o) if isinstance(o, TrainStyleOptions) else start_training(o)
 
 
-def _follow(training: Training, recipe: PaintersRecipe[Any, Any], stop: Stop, book: TrainingLog | None) -> None:
+def _follow(training: Training, recipe: PhotographsRecipe[Any], stop: Stop, book: TrainingLog | None) -> None:
     o, photos = training.options, recipe.sample(SAMPLES)
     with bar("figures") as progress, closing(train(training)) as steps:
         task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")

@@ -10,18 +10,17 @@ painted alike: the loss against flicker.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..device import Compute, channels_last
+from ..device import Compute
 from ..models.norm import PER_STYLE, Conditions
 from ..models.padding import reflection_pad
 from ..models.transformer import Transformer
@@ -34,11 +33,10 @@ from .data import PictureBank
 from .distance import style_and_content_layers
 from .move import moved
 from .optimisers import Optimisers
+from .photographs import PhotographsRecipe
 
 MARGIN = 8
 """Pixels by which paintings are continued before the encoder sees them, as in `optimize`."""
-ZOOM = (0.8, 2.0)
-"""How much photographs are enlarged."""
 IDENTITY_WEIGHT = 60.0
 """Weight of the mean squared difference to the photograph where that is what must come back."""
 FOLLOW = 0.1
@@ -77,8 +75,8 @@ D = TypeVar("D", bound=Drawn)
 Options = TypeVar("Options", bound=TrainPaintersOptions)
 
 
-class PaintersRecipe(ABC, Generic[D, Options]):
-    """A network that paints, and the photographs.
+class PaintersRecipe(PhotographsRecipe[Options], Generic[D, Options]):
+    """A network that paints, the photographs, and the encoder of its loss.
 
     Parameters
     ----------
@@ -111,9 +109,9 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         compute: Compute,
         first: Sequence[float] | None = None,
     ):
-        self.options, self.photos, self.encoder, self.compute = options, photos, encoder, compute
+        super().__init__(net, options, photos, compute)
+        self.encoder, self.transformer, self.styles = encoder, transformer, styles
         self.layers, self.content_layer = style_and_content_layers(encoder)
-        self.whole, self.transformer, self.styles = channels_last(net.to(compute.device)), transformer, styles
         inner = [w for w in transformer.inner_weights() if w.requires_grad]
         shared = [p for n, p in transformer.named_parameters() if n.rpartition(".")[2] not in PER_STYLE]
         known, mine = ({id(p) for p in tensors} for tensors in (shared, inner))
@@ -132,16 +130,6 @@ class PaintersRecipe(ABC, Generic[D, Options]):
             features = self.encoder(reflection_pad(photos, MARGIN), [self.content_layer])[self.content_layer]
         return LEAST_SPREAD * float(content_spread(features.float()).mean())
 
-    @property
-    def net(self) -> nn.Module:
-        """The network."""
-        return self.whole
-
-    @property
-    @abstractmethod
-    def what(self) -> str:
-        """What styles it learns from, in words."""
-
     @abstractmethod
     def draw(self, step: int, pictures: Sequence[int]) -> dict[int, D]:
         """Some pictures of a step's batch, by their numbers."""
@@ -153,17 +141,6 @@ class PaintersRecipe(ABC, Generic[D, Options]):
     @abstractmethod
     def style_losses(self, layer: str, moments: Tensor, drawn: Sequence[D]) -> Tensor:
         """(N,), how far a layer's raw moments (N, C + 1, C + 1) of the paintings are from their styles'."""
-
-    def photograph(self, step: int, i: int) -> tuple[Tensor, np.random.Generator]:
-        """The photograph number i of a step, and the source of what else is to be chosen for it."""
-        rng = np.random.default_rng((self.options.seed, 1, step, i))
-        photo = self.photos.crop(rng, self.options.crop, ZOOM)
-        return photo.flip(2) if rng.random() < 0.5 else photo, rng
-
-    def sample(self, count: int) -> Tensor:
-        """Photographs (N, 3, S, S), the same at every step of every run with that seed."""
-        rng = np.random.default_rng((self.options.seed, 4))
-        return torch.stack([self.photos.crop(rng, self.options.crop, (1.0, 1.5)) for _ in range(count)])
 
     def loss(self, step: int, pictures: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the pictures' losses; the sums of their terms, and of each style's content and count."""
@@ -193,11 +170,6 @@ class PaintersRecipe(ABC, Generic[D, Options]):
         self.net.eval()
         found["seen"] = self.transformer.seen()
         return total, found
-
-    def paint(self, x: Tensor, conditions: Conditions) -> Tensor:
-        """The network's painting, float32."""
-        with self.compute.autocast():
-            return self.net(x, conditions).float()
 
     def _styled(self, x: Tensor, y: Tensor, drawn: Sequence[D]) -> tuple[Tensor, dict[str, Tensor]]:
         """Style, content and total variation of paintings y of photographs x."""
@@ -252,14 +224,6 @@ class PaintersRecipe(ABC, Generic[D, Options]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse."""
         self.balance.load_state_dict(state)
-
-    @abstractmethod
-    def shown(self, count: int) -> list[Conditions]:
-        """What a sheet of samples shows: some styles, each for `count` photographs; the same at every step."""
-
-    @abstractmethod
-    def write(self, net: nn.Module, path: Path, step: int) -> None:
-        """Write the network as a model file."""
 
     def account(self, step: int) -> dict[str, Any]:
         """How the network was trained, for its file."""

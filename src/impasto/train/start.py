@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,25 +11,40 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import TrainingError
 from ..models.arbitrary import ArbitraryConfig, ArbitraryNetwork, load_arbitrary
-from ..models.networks import ARBITRARY, load_network, network_kind, network_path, settled_weights
-from ..models.transformer import Transformer, TransformerConfig
+from ..models.networks import (
+    ARBITRARY,
+    PICTURE,
+    load_network,
+    network_kind,
+    network_path,
+    settled_weights,
+    training_account,
+)
+from ..models.transformer import Transformer, TransformerConfig, load_transformer
 from ..models.vgg import VGG
 from ..models.weights import load_encoder
 from ..options import (
     TrainArbitraryOptions,
     TrainFeedforwardOptions,
     TrainLearntOptions,
+    TrainOptions,
     TrainPaintersOptions,
+    TrainStrengthOptions,
     TrainStyleOptions,
 )
 from .arbitrary import ANY, ArbitraryRecipe
 from .data import PictureBank, find_pictures, read_exclude
 from .distance import style_and_content_layers
 from .feedforward import STROKES, FeedforwardRecipe, Styles
-from .loop import Training, compute_on, start_fabric
+from .loop import Recipe, Training, compute_on, start_fabric
 from .new_style import NewStyleRecipe
 from .painters import PaintersRecipe
+from .photographs import PhotographsRecipe
+from .strength import StrengthRecipe, learnt_conditions, predicted_conditions
 from .styles import measure_styles
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 MOST_SIDE = 512
 """Larger photographs are reduced to this short side, in pixels."""
@@ -84,6 +99,33 @@ def start_arbitrary_training(o: TrainArbitraryOptions) -> Training:
     return prepare(o, begin)
 
 
+def start_strength_training(o: TrainStrengthOptions) -> Training:
+    """A training of a known network's strength as the options say, resumed if they say so; errors as `prepare`."""
+    fabric = start_fabric(o)
+    compute = compute_on(fabric, o)
+    path = network_path(o.base)
+    if network_kind(o.base) == ARBITRARY:
+        net, metadata = load_arbitrary(path)
+        encoder = load_encoder(o.encoder, offline=o.offline)
+        compute.network(encoder)
+        shown = [m for (m,) in measure_styles(o.styles, encoder, compute, [PICTURE], list(net.config.layers)).values()]
+        conditions, styles = predicted_conditions(net, shown, compute), len(shown)
+    else:
+        net, metadata = load_transformer(path)
+        styles = len(net.config.styles)
+        conditions = learnt_conditions(styles, compute)
+    photos = pictures_of(o.photos, o.exclude)
+    return resumed(StrengthRecipe(net, o, styles, conditions, photos, compute, training_account(metadata)), o, fabric)
+
+
+def resumed(recipe: Recipe, o: TrainOptions, fabric: "Fabric") -> Training:
+    """The training of a recipe, gone on with from its checkpoint if the options say so."""
+    training = Training(recipe, o, fabric)
+    if o.resume:
+        training.restore()
+    return training
+
+
 Begin = Callable[[PictureBank, VGG, Compute], PaintersRecipe[Any, Any]]
 """Makes a recipe of photographs, encoder and compute."""
 
@@ -100,10 +142,7 @@ def prepare(o: TrainPaintersOptions, begin: Begin) -> Training:
     compute = compute_on(fabric, o)
     encoder = load_encoder(o.encoder, offline=o.offline)
     compute.network(encoder)
-    training = Training(begin(pictures_of(o.photos, o.exclude), encoder, compute), o, fabric)
-    if o.resume:
-        training.restore()
-    return training
+    return resumed(begin(pictures_of(o.photos, o.exclude), encoder, compute), o, fabric)
 
 
 def known_network(base: str, width: int, blocks: int) -> Transformer:
@@ -139,7 +178,7 @@ def styles_of(o: TrainLearntOptions, names: Sequence[str], encoder: VGG, compute
     return measure_styles(names, encoder, compute, [round(o.picture * o.style_scale * k) for k in STROKES], layers)
 
 
-def sample_sheet(recipe: PaintersRecipe[Any, Any], photos: Tensor) -> Tensor:
+def sample_sheet(recipe: PhotographsRecipe[Any], photos: Tensor) -> Tensor:
     """A sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings of them."""
     x = recipe.compute.picture(photos)
     with torch.no_grad():

@@ -7,7 +7,13 @@ from typing import Annotated
 import tyro
 from typing_extensions import Doc
 
-from ..options import TrainArbitraryOptions, TrainEncoderOptions, TrainFeedforwardOptions, TrainStyleOptions
+from ..options import (
+    TrainArbitraryOptions,
+    TrainEncoderOptions,
+    TrainFeedforwardOptions,
+    TrainStrengthOptions,
+    TrainStyleOptions,
+)
 from .show import say
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -62,6 +68,18 @@ class TrainStyle:
 
 
 @dataclass(frozen=True)
+class TrainStrength:
+    """Teach a trained network the way from the photograph to its styles; full paintings stay as they are."""
+
+    options: Annotated[TrainStrengthOptions, Flat]
+
+    def __call__(self) -> None:
+        from ..tools.training import follow_painter
+
+        follow_painter(self.options)
+
+
+@dataclass(frozen=True)
 class StyleFiles:
     """Measure paintings and save each as a style file, which then stands for it."""
 
@@ -90,6 +108,7 @@ class Train:
         Annotated[TrainFeedforward, tyro.conf.subcommand("feedforward")]
         | Annotated[TrainStyle, tyro.conf.subcommand("style")]
         | Annotated[TrainArbitrary, tyro.conf.subcommand("arbitrary")]
+        | Annotated[TrainStrength, tyro.conf.subcommand("strength")]
         | Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
         | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
     )
