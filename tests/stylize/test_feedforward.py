@@ -25,7 +25,7 @@ from impasto.options import StylizeOptions
 from impasto.stylize import memory
 from impasto.stylize.choose import choose_method
 from impasto.stylize.feedforward import FeedforwardStylizer
-from impasto.stylize.protocol import NamedStyle, Region
+from impasto.stylize.protocol import NamedStyle, Region, Step
 from impasto.stylize.sources import resolve_style
 
 PLAIN = Compute(torch.device("cpu"), None)
@@ -83,6 +83,20 @@ def test_a_stylizer_has_one_step(net: Transformer, content: Tensor) -> None:
     assert step.image.shape == (1, 3, 32, 48)
     assert 0 <= step.image.min() <= step.image.max() <= 1
     assert not step.image.requires_grad
+
+
+def test_it_paints_when_the_step_is_asked_for(net: Transformer, content: Tensor) -> None:
+    """So that who follows the steps sees how long it takes."""
+    painted: list[Tensor] = []
+
+    class Watched(FeedforwardStylizer):
+        def _paint(self, content: Tensor, *rest: Any) -> Step:
+            painted.append(content)
+            return super()._paint(content, *rest)
+
+    steps = Watched(net, [NamedStyle("two")], StylizeOptions(method="feedforward", size=48), PLAIN).steps(content)
+    assert not painted
+    assert len(list(steps)) == len(painted) == 1
 
 
 @pytest.mark.parametrize("size", [(33, 70), (40, 41), (64, 32)])

@@ -116,7 +116,7 @@ class OnePassStylizer(ABC, Generic[Style]):
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         size = fit_need(size, self.memory_need, self.compute, self.options.strict_size)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
-        return iter([self._paint(resize(content, size), places, mask)])
+        return (self._paint(resize(x, size), places, mask) for x in [content])  # painted when the step is asked for
 
     def memory_need(self, size: tuple[int, int]) -> int:
         """Bytes that a painting of that height and width takes beyond what the process has now."""
