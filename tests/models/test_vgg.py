@@ -38,6 +38,17 @@ def test_every_layer_has_its_shape() -> None:
         assert f.shape == (2, net.width(layer), 40 // s, 52 // s), layer
 
 
+def test_features_behind_a_head() -> None:
+    net = tiny()
+    features = net(picture(), ["relu2_1", "relu3_1"])
+    wide = net.wide("relu2_1", features["relu2_1"].bfloat16())
+    assert (wide.shape[1], wide.dtype) == (5, torch.float32)
+    head = net.heads["relu2_1"]
+    assert isinstance(head, nn.Conv2d)
+    torch.testing.assert_close(wide, F.conv2d(features["relu2_1"].bfloat16().float(), head.weight, head.bias))
+    assert net.wide("relu3_1", features["relu3_1"]) is features["relu3_1"]
+
+
 def test_names_of_the_literature() -> None:
     for config, last in ((VGG16, "conv5_3"), (VGG19, "conv5_4"), (COMPACT, "conv5_1")):
         with torch.device("meta"):

@@ -11,7 +11,8 @@ from impasto.models.norm import PER_STYLE, Conditions
 from impasto.models.transformer import load_transformer
 from impasto.options import TrainFeedforwardOptions
 from impasto.style.builtin import builtin_names, load_builtin
-from impasto.train.feedforward import STROKES, FeedforwardRecipe
+from impasto.tools.metrics import distances, load_judge
+from impasto.train.feedforward import STROKES, FeedforwardRecipe, LearntDrawn
 from impasto.train.loop import Training, train
 from impasto.train.start import sample_sheet, start_training
 from impasto.train.styles import find_styles
@@ -80,6 +81,17 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief, loss: str) -> None:
         near, far = (recipe.distances[layer](own, len(STROKES) * torch.tensor(i) + middle) for i in ((0, 1), (1, 0)))
         assert near.abs().max() < 0.02
         assert far.min() > 10 * near.abs().max()
+
+
+def test_the_content_is_what_the_judge_calls_so(brief: Brief, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the encoder's head: the narrow features have other proportions, and leave out what night scenes paint."""
+    monkeypatch.setattr("impasto.train.painters.MARGIN", 0)  # the judge has none
+    recipe = recipe_of(brief())
+    x, y = torch.rand(2, 1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    drawn = [LearntDrawn(x[0], 0, False, STROKES.index(1.0))]
+    found = recipe._styled(x, y, drawn)[1]["contents"]
+    photo, painting = (load_judge("compact").measure(p) for p in (x, y))
+    assert found[0].item() == pytest.approx(distances(painting, photo, photo).content, rel=1e-3)
 
 
 def test_what_learns_at_which_rate(brief: Brief) -> None:

@@ -135,6 +135,12 @@ class VGG(nn.Module):
         """Number of channels that `layer` gives."""
         return self.config.widths[int(layer[4]) - 1]
 
+    def wide(self, layer: str, features: Tensor) -> Tensor:
+        """Features of a layer behind its head, in float32 at least; as they are if it has none."""
+        if layer not in self.heads:
+            return features
+        return self.heads[layer](features.to(torch.promote_types(features.dtype, torch.float32)))
+
     @staticmethod
     def stride(layer: str) -> int:
         """Picture pixels per feature pixel at `layer`, along one side."""

@@ -11,7 +11,7 @@ from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
 from .losses import content_loss, gram_loss, total_variation
 from .perceptual import Term, View
-from .statistics import at_least_float32, head_metric, raw_moments
+from .statistics import head_metric, raw_moments
 from .wasserstein import MomentsTarget, covariance_metric, moments_loss
 
 LEAST_REGION = 1e-4
@@ -68,15 +68,11 @@ class ContentTerm(Term):
         super().__init__(list(shares))
         self.encoder, self.shares = encoder, shares
         with torch.no_grad():
-            self.targets = {k: self.wide(k, features[k]) for k in shares}
-
-    def wide(self, layer: str, features: Tensor) -> Tensor:
-        """The features behind the layer's head, if it has one."""
-        return self.encoder.heads[layer](at_least_float32(features)) if layer in self.encoder.heads else features
+            self.targets = {k: encoder.wide(k, features[k]) for k in shares}
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         """The layer's weighted loss, (1,)."""
-        return self.shares[layer] * content_loss(self.wide(layer, features), self.targets[layer])
+        return self.shares[layer] * content_loss(self.encoder.wide(layer, features), self.targets[layer])
 
 
 class MomentsTerm(Term):

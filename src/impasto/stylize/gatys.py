@@ -70,10 +70,9 @@ class GatysLoss:
     def _features(self, image: Tensor) -> dict[str, Tensor]:
         with self.compute.autocast():
             features = self.encoder(image, (*LAYER_WEIGHTS, CONTENT_LAYER))
-        if CONTENT_LAYER in self.encoder.heads:
-            features[CONTENT_LAYER] = self.encoder.heads[CONTENT_LAYER](features[CONTENT_LAYER].float())
+        content = self.encoder.wide(CONTENT_LAYER, features[CONTENT_LAYER])
         # The others are only summed up, in float32 whatever they are of.
-        features[CONTENT_LAYER] = features[CONTENT_LAYER].float() * self.feature_scale
+        features[CONTENT_LAYER] = content.float() * self.feature_scale
         return features
 
     def _gram(self, features: Tensor, layer: str) -> Tensor:

@@ -148,9 +148,7 @@ class Judge:
     def measure(self, picture: Tensor) -> Measured:
         """The features of (1, 3, H, W), float32, sRGB, [0, 1], as it is, and their statistics."""
         features = self.encoder(self.compute.picture(picture), (*STYLE_LAYERS, CONTENT_LAYER))
-        content = features[CONTENT_LAYER]
-        if CONTENT_LAYER in self.encoder.heads:
-            content = self.encoder.heads[CONTENT_LAYER](content)
+        content = self.encoder.wide(CONTENT_LAYER, features[CONTENT_LAYER])
         gram, cov, quantiles = {}, {}, {}
         for layer, (weight, bias) in self.heads.items():
             # The head is linear: what is behind it follows from the narrow features' moments and from narrow columns.

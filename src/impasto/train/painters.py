@@ -128,7 +128,7 @@ class PaintersRecipe(PhotographsRecipe[Options], Generic[D, Options]):
         photos = self.compute.picture(self.sample(SPREAD_PHOTOS))
         with torch.no_grad(), self.compute.autocast():
             features = self.encoder(reflection_pad(photos, MARGIN), [self.content_layer])[self.content_layer]
-        return LEAST_SPREAD * float(content_spread(features.float()).mean())
+        return LEAST_SPREAD * float(content_spread(self.encoder.wide(self.content_layer, features.float())).mean())
 
     @abstractmethod
     def draw(self, step: int, pictures: Sequence[int]) -> dict[int, D]:
@@ -180,7 +180,8 @@ class PaintersRecipe(PhotographsRecipe[Options], Generic[D, Options]):
                 photo = self.encoder(reflection_pad(x, MARGIN), [self.content_layer])[self.content_layer]
         each = [self.style_losses(k, raw_moments(features[k]), drawn) for k in self.layers]
         style = torch.stack(each).mean(0)  # (N,)
-        content = content_loss(features[self.content_layer], photo, self.least_spread)
+        painted, photo = (self.encoder.wide(self.content_layer, f) for f in (features[self.content_layer], photo))
+        content = content_loss(painted, photo, self.least_spread)
         weights = self.balance.weights[index].to(content)
         found = {
             "style": style.sum(),
