@@ -12,15 +12,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from impasto.errors import OptionError, WeightsError
+from impasto.errors import WeightsError
 from impasto.models import weights
 from impasto.models.model_file import read_model_file, write_model_file
-from impasto.models.vgg import COMPACT, VGG, VGG16, VGG19, VGGConfig
+from impasto.models.vgg import VGG, VGG16, VGG19, VGGConfig
 from impasto.models.weights import (
     ModelInfo,
     fetch,
     find_model,
-    layer_table,
     list_models,
     load_encoder,
     model_dir,
@@ -365,23 +364,3 @@ def test_torchvisions_state_dict(name: str, config: VGGConfig) -> None:
         assert conv.weight[0, 0, 0, 0].item() == pytest.approx(i / 100)
         assert conv.bias[0].item() == pytest.approx(-i / 100)
     assert {k: net.layers[k] for k in SAMPLES[name]} == SAMPLES[name]
-
-
-# -- the table --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("config", [TINY, HEADED, replace(TINY, batch_norm=True), COMPACT])
-def test_layer_table(config: VGGConfig) -> None:
-    net = tiny(config)
-    rows = {row.layer: row for row in layer_table(net, (70, 45))}
-    for layer, f in net(torch.rand(1, 3, 70, 45), net.layers).items():
-        assert rows[layer].shape == f.shape[1:]
-        if layer in net.heads:
-            assert rows[f"heads.{layer}"].shape == net.heads[layer](f).shape[1:]
-    assert sum(row.parameters for row in rows.values()) == sum(p.numel() for p in net.parameters())
-    assert rows["conv1_1"].parameters == sum(p.numel() for p in net.features[: net.layers["conv1_1"] + 1].parameters())
-
-
-def test_layer_table_of_a_small_picture() -> None:
-    with pytest.raises(OptionError, match="tiny needs pictures of at least 32 pixels a side"):
-        layer_table(tiny(), (31, 200))

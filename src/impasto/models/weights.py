@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import OptionError, WeightsError
+from ..errors import WeightsError
 from .download import Progress, fetch_file, file_digest
 from .model_file import read_model_file, write_model_file
 from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
@@ -259,41 +259,3 @@ def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str,
         net = VGG(config, name, pooling)
     net.load_state_dict(tensors)
     return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """One row of `layer_table`: a layer's name, output (C, H, W) and number of parameters."""
-
-    layer: str
-    shape: tuple[int, int, int]
-    parameters: int
-
-
-def layer_table(net: VGG, size: tuple[int, int]) -> list[LayerRow]:
-    """The layers of an encoder in order, for a picture of `size` = (H, W) pixels.
-
-    Each head follows its layer as `heads.relu1_1`. The parameters of all the rows are those of the network.
-
-    Raises
-    ------
-    OptionError
-        If the picture is too small for the last layer.
-    """
-    last = list(net.layers)[-1]
-    if min(size) < net.least_side(last):
-        raise OptionError(f"{net.name} needs pictures of at least {net.least_side(last)} pixels a side")
-    modules = list(net.features)
-    rows, before = [], -1
-    for layer, i in net.layers.items():
-        shape = (net.width(layer), size[0] // net.stride(layer), size[1] // net.stride(layer))
-        rows.append(LayerRow(layer, shape, sum(_count(m) for m in modules[before + 1 : i + 1])))
-        if layer in net.heads:
-            width = net.config.heads[layer]
-            rows.append(LayerRow(f"heads.{layer}", (width, *shape[1:]), _count(net.heads[layer])))
-        before = i
-    return rows
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

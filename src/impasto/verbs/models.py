@@ -64,10 +64,10 @@ class ModelsShow:
     ] = (512, 512)
 
     def __call__(self) -> None:
-        from ..models.weights import layer_table, load_encoder
+        from ..models.layer_table import layer_table, load_any
 
         width, height = self.size
-        rows = layer_table(load_encoder(self.name), (height, width))
+        rows = layer_table(load_any(self.name), (height, width))
         table([(r.layer, "x".join(map(str, r.shape)), f"{r.parameters:,}") for r in rows])
         say(f"{sum(r.parameters for r in rows):,} parameters")
 
