@@ -83,7 +83,7 @@ class TrainPaintersOptions(TrainOptions):
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 0.3
     stability: Annotated[
         float, Doc("Weight of the loss against flicker: what is moved must be painted alike."), Range(0), LOSS
-    ] = 0.5
+    ] = 0.12
     identity: Annotated[
         float, Doc("Share of pictures on which the network learns to give the photograph back."), Range(0, 0.9), LOSS
     ] = 0.12
