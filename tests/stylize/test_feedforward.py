@@ -25,7 +25,7 @@ from impasto.options import StylizeOptions
 from impasto.stylize import memory
 from impasto.stylize.choose import choose_method
 from impasto.stylize.feedforward import FeedforwardStylizer
-from impasto.stylize.protocol import NamedStyle, Region, Step
+from impasto.stylize.protocol import NamedStyle, Region
 from impasto.stylize.sources import resolve_style
 
 PLAIN = Compute(torch.device("cpu"), None)
@@ -89,12 +89,13 @@ def test_it_paints_when_the_step_is_asked_for(net: Transformer, content: Tensor)
     """So that who follows the steps sees how long it takes."""
     painted: list[Tensor] = []
 
-    class Watched(FeedforwardStylizer):
-        def _paint(self, content: Tensor, *rest: Any) -> Step:
-            painted.append(content)
-            return super()._paint(content, *rest)
+    def run(x: Tensor, conditions: Any) -> Tensor:
+        painted.append(x)
+        return net(x, conditions)
 
-    steps = Watched(net, [NamedStyle("two")], StylizeOptions(method="feedforward", size=48), PLAIN).steps(content)
+    stylizer = FeedforwardStylizer(net, [NamedStyle("two")], StylizeOptions(method="feedforward", size=48), PLAIN)
+    stylizer.run = run
+    steps = stylizer.steps(content)
     assert not painted
     assert len(list(steps)) == len(painted) == 1
 
