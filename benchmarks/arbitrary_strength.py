@@ -1,4 +1,4 @@
-"""What the strength of the method `arbitrary` does: how near the photograph is, and how near the style.
+"""What the strength of a network that paints in one pass does: how near the photograph is, and how near the style.
 
 The photograph's PSNR at each strength, in decibels (the mean over the pictures), and the style's figures over the
 photograph's own. At 0.02 the photograph should be there, and the style's distance fall all the way to 1.
@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 from arbitrary import heldout, heldout_photos
 from feedforward import judgement, sheet
-from quality import figures
+from quality import figures, find_painting
 from torch import Tensor
 from typing_extensions import Doc
 
@@ -30,13 +30,14 @@ HEADER = ("strength", "PSNR, dB", "least PSNR, dB", "gram/photo", "cov/photo", "
 
 @dataclass(frozen=True)
 class ArbitraryStrength:
-    """Paint held-out photographs in the styles of held-out paintings at several strengths."""
+    """Paint held-out photographs in the styles of held-out paintings, or in learnt styles, at several strengths."""
 
     folder: Annotated[Path, Doc("The folder that the lines of the list are in.")]
     heldout: Annotated[Path, Doc("A list of photos and paintings that no training has read, one a line.")]
-    model: Annotated[str, Doc("`arbitrary`, or a model file.")] = "arbitrary"
+    model: Annotated[str, Doc("`arbitrary`, `palette`, or a model file.")] = "arbitrary"
     photos: Annotated[int, Doc("How many photographs, evenly from the list.")] = 5
     paintings: Annotated[int, Doc("How many paintings, evenly from the list.")] = 8
+    styles: Annotated[tuple[str, ...], Doc("Built-in styles in place of the held-out paintings.")] = ()
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
     judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
     sheet: Annotated[Path | None, Doc("A picture of the first photograph in each style and strength.")] = None
@@ -49,12 +50,15 @@ class ArbitraryStrength:
         decibels: dict[float, list[float]] = {s: [] for s in STRENGTHS}
         judged: dict[float, list[Judgement]] = {s: [] for s in STRENGTHS}
         shown: list[list[Tensor]] = []
-        for line in heldout(self.heldout, self.folder, "paintings", self.paintings):
-            painting = read_image(self.folder / line).tensor
+        lines = [] if self.styles else heldout(self.heldout, self.folder, "paintings", self.paintings)
+        paths = [find_painting(self.folder / "paintings", n) for n in self.styles] or [self.folder / p for p in lines]
+        for i, path in enumerate(paths):
+            painting = read_image(path).tensor
+            source = self.styles[i] if self.styles else painting
             style = judge.measure(judge.picture(painting))
             row = []
             for strength in STRENGTHS:
-                stylizer = load_stylizer(painting, model=self.model, size=self.size, strength=strength)
+                stylizer = load_stylizer(source, model=self.model, size=self.size, strength=strength)
                 painted = [stylizer(p) for p in photos]
                 row.append(painted[0])
                 decibels[strength] += [psnr(x, p) for x, p in zip(painted, photos, strict=True)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import OptionError
+from .moments import at_least_float32
 from .padding import reflection_pad
 from .pooling import max_pool
 
@@ -139,7 +140,7 @@ class VGG(nn.Module):
         """Features of a layer behind its head, in float32 at least; as they are if it has none."""
         if layer not in self.heads:
             return features
-        return self.heads[layer](features.to(torch.promote_types(features.dtype, torch.float32)))
+        return self.heads[layer](at_least_float32(features))
 
     @staticmethod
     def stride(layer: str) -> int:

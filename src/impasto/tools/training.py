@@ -30,14 +30,14 @@ from .training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
-PaintersOptions = TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions | TrainStrengthOptions
+NetworkOptions = TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions | TrainStrengthOptions
 """Of every training of a network that paints."""
 SMOOTHING = 0.97
 SAMPLES = 4
 """Photographs on a sheet of samples."""
 
 
-def follow_painter(o: PaintersOptions) -> None:
+def follow_painter(o: NetworkOptions) -> None:
     """Train a network that paints, or a part of one; a row of OUT.csv every 50 steps, sheets of samples.
 
     Raises
@@ -71,7 +71,7 @@ def follow_painter(o: PaintersOptions) -> None:
         log.info("%s: trained", o.out)
 
 
-def begin(o: PaintersOptions) -> Training:
+def begin(o: NetworkOptions) -> Training:
     """The training of what the options are for, resumed if they say so."""
     if isinstance(o, TrainArbitraryOptions):
         return start_arbitrary_training(o)
