@@ -37,6 +37,7 @@ bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR TEACHER=FILE for those t
 	$(BIN)/python benchmarks/loss_cost.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/feedforward_speed.py
+	$(BIN)/python benchmarks/arbitrary_speed.py
 ifdef DATASETS
 	$(BIN)/python benchmarks/quality.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--teacher $(TEACHER) --judge $(TEACHER))
 	$(BIN)/python benchmarks/reference.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
@@ -44,6 +45,8 @@ ifdef DATASETS
 	$(BIN)/python benchmarks/equal_time.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/feedforward.py --paintings $(DATASETS)/paintings --photos $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/feedforward_training.py --photos $(DATASETS)/photos
+	$(BIN)/python benchmarks/arbitrary.py --model arbitrary --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/arbitrary_strength.py --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/seed_recipe.py --style $(DATASETS)/paintings/gallery/starry-night.jpg
 ifdef TEACHER
 	$(BIN)/python benchmarks/encoder.py --teacher $(TEACHER) --photos $(DATASETS)/photos --paintings $(DATASETS)/paintings --heldout $(DATASETS)/heldout.txt
