@@ -38,36 +38,104 @@ def raw_moments(features: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 class _RawMoments(torch.autograd.Function):
-    """F F^T with one matrix product backward, where autograd would take two, and no float32 copy of F kept between."""
+    """F F^T with one matrix product backward, where autograd would take two."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(features, weights)
-        f = at_least_float32(features).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view if channels_last
-        n, pixels, c = f.shape
-        moments = f.new_ones(n, c + 1, c + 1)
-        if weights is None:
-            moments[:, :-1, :-1] = (f.transpose(1, 2) @ f).div_(pixels)
-            moments[:, :-1, -1] = moments[:, -1, :-1] = f.mean(1)
-        else:
-            weighted = f * weights
-            moments[:, :-1, :-1] = weighted.transpose(1, 2) @ f
-            moments[:, :-1, -1] = moments[:, -1, :-1] = weighted.sum(1)
-            moments[:, -1, -1] = weights.sum((1, 2))
-        return moments
+        sums = moment_sums(features, weights)
+        return sums.div_(features.shape[2] * features.shape[3]) if weights is None else sums
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         features, weights = ctx.saved_tensors
-        n, c, h, w = features.shape
-        g = grads[0] + grads[0].transpose(1, 2)
-        # In the features' own precision: that is what this gradient is rounded to before it enters the network.
-        g = (g / (h * w) if weights is None else g).to(features.dtype)
-        f = features.permute(0, 2, 3, 1).flatten(1, 2)
-        gradient = torch.baddbmm(g[:, :-1, -1:].transpose(1, 2), f, g[:, :-1, :-1])  # (N, H W, C)
-        if weights is not None:
-            gradient *= weights.to(gradient.dtype)
-        return gradient.view(n, h, w, c).permute(0, 3, 1, 2), None
+        of = grads[0] / (features.shape[2] * features.shape[3]) if weights is None else grads[0]
+        return moments_gradient(features, of, weights), None
+
+
+CHUNK = 2048
+"""Pixels whose products are summed in the features' own type; the sums of these chunks are added in float32."""
+
+
+def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the sums over the pixels of [f; 1] [f; 1]^T; sums of parts of a picture add up to those of the whole.
+
+    Parameters
+    ----------
+    features : Tensor
+        (N, C, H, W), any floating type. Products of bfloat16 are summed as they are over `CHUNK` pixels.
+    weights : Tensor, optional
+        (1 or N, 1, H, W), each pixel's weight.
+
+    Returns
+    -------
+    Tensor
+        (N, C + 1, C + 1), float32, or float64 if the features are. The last entry is the number of pixels, or the sum
+        of their weights.
+    """
+    n, c, h, w = features.shape
+    f = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view if channels_last
+    sums = f.new_empty(n, c + 1, c + 1, dtype=torch.promote_types(f.dtype, torch.float32))
+    if weights is not None:
+        weights = weights.to(sums).expand(n, -1, -1, -1).flatten(1)[:, :, None]  # (N, H W, 1)
+        f = at_least_float32(f)
+        weighted = f * weights
+        sums[:, :-1, :-1], sums[:, :-1, -1] = weighted.transpose(1, 2) @ f, weighted.sum(1)
+        sums[:, -1, -1] = weights.sum((1, 2))
+    else:
+        products, added = _products(f)
+        sums[:, :-1, :-1], sums[:, :-1, -1] = products, added
+        sums[:, -1, -1] = h * w
+    sums[:, -1, :-1] = sums[:, :-1, -1]
+    return sums
+
+
+def _products(f: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of products (N, C, C) and the sums (N, C) of (N, P, C)."""
+    if f.dtype != torch.bfloat16:
+        f = at_least_float32(f)
+        return f.transpose(1, 2) @ f, f.sum(1)
+    n, pixels, c = f.shape
+    whole = pixels // CHUNK * CHUNK
+    chunks = f[:, :whole].reshape(-1, CHUNK, c)
+    products = torch.bmm(chunks.transpose(1, 2), chunks).view(n, -1, c, c).sum(1, dtype=torch.float32)
+    sums = chunks.sum(1).view(n, -1, c).sum(1, dtype=torch.float32)
+    rest = f[:, whole:].float()
+    return products + rest.transpose(1, 2) @ rest, sums + rest.sum(1)
+
+
+def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the gradient of the features, (N, C, H, W), from that of their `moment_sums`.
+
+    Parameters
+    ----------
+    features, weights
+        As for `moment_sums`; the products are computed in the features' own type.
+    of : Tensor
+        (N, C + 1, C + 1), the gradient of the sums.
+    """
+    matrix, shift = _symmetric(of, features)
+    rows = features.permute(0, 2, 3, 1)
+    found = torch.baddbmm(shift, rows.flatten(1, 2), matrix).view(rows.shape).permute(0, 3, 1, 2)
+    return found if weights is None else found * weights.to(found)
+
+
+def add_moments_gradient(features: Tensor, of: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
+    """Add `moments_gradient` to a gradient (N, C, H, W) of the features' type, in place."""
+    found = gradient.permute(0, 2, 3, 1).flatten(1, 2)
+    if weights is not None or found.data_ptr() != gradient.data_ptr():  # a copy, of a part or of another layout
+        gradient += moments_gradient(features, of, weights)
+        return
+    matrix, shift = _symmetric(of, features)
+    found.baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
+    # By rows of the picture: a few channels alone are too short to be added fast.
+    gradient.permute(0, 2, 3, 1).flatten(2).add_(shift.repeat(1, 1, gradient.shape[3]))
+
+
+def _symmetric(of: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the features are multiplied with (N, C, C), and what is added (N, 1, C), in their type."""
+    g = (of + of.transpose(1, 2)).to(features.dtype)
+    return g[:, :-1, :-1], g[:, :-1, -1:].transpose(1, 2)
 
 
 def covariance(moments: Tensor) -> Tensor:

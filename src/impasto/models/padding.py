@@ -16,31 +16,41 @@ class _ReflectionPad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
         ctx.pad = pad
-        n, c, h, w = x.shape
-        # Of a one-channel or one-pixel tensor both layouts are true; channels_last is what the convolutions want.
-        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        y = torch.empty((n, c, h + 2 * pad, w + 2 * pad), dtype=x.dtype, device=x.device, memory_format=layout)
-        y[:, :, pad : pad + h, pad : pad + w] = x
-        for i in range(pad):
-            y[:, :, pad - 1 - i, pad : pad + w] = x[:, :, i + 1]
-            y[:, :, pad + h + i, pad : pad + w] = x[:, :, h - 2 - i]
-        for i in range(pad):
-            y[:, :, :, pad - 1 - i] = y[:, :, :, pad + 1 + i]
-            y[:, :, :, pad + w + i] = y[:, :, :, pad + w - 2 - i]
-        return y
+        return reflected(x, pad)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        pad = ctx.pad
-        g = grads[0].clone(memory_format=torch.preserve_format)
-        h, w = g.shape[2] - 2 * pad, g.shape[3] - 2 * pad
-        for i in range(pad):
-            g[:, :, :, pad + 1 + i] += g[:, :, :, pad - 1 - i]
-            g[:, :, :, pad + w - 2 - i] += g[:, :, :, pad + w + i]
-        for i in range(pad):
-            g[:, :, pad + 1 + i] += g[:, :, pad - 1 - i]
-            g[:, :, pad + h - 2 - i] += g[:, :, pad + h + i]
-        return g[:, :, pad : pad + h, pad : pad + w], None
+        return fold_reflection(grads[0].clone(memory_format=torch.preserve_format), ctx.pad), None
+
+
+def reflected(x: Tensor, pad: int = 1) -> Tensor:
+    """Return `reflection_pad`'s result, without a gradient; the same errors."""
+    n, c, h, w = x.shape
+    if min(h, w) <= pad:
+        raise ValueError(f"a {w}x{h} picture is too small to be padded by {pad} through reflection")
+    # Of a one-channel or one-pixel tensor both layouts are true; channels_last is what the convolutions want.
+    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    y = torch.empty((n, c, h + 2 * pad, w + 2 * pad), dtype=x.dtype, device=x.device, memory_format=layout)
+    y[:, :, pad : pad + h, pad : pad + w] = x
+    for i in range(pad):
+        y[:, :, pad - 1 - i, pad : pad + w] = x[:, :, i + 1]
+        y[:, :, pad + h + i, pad : pad + w] = x[:, :, h - 2 - i]
+    for i in range(pad):
+        y[:, :, :, pad - 1 - i] = y[:, :, :, pad + 1 + i]
+        y[:, :, :, pad + w + i] = y[:, :, :, pad + w - 2 - i]
+    return y
+
+
+def fold_reflection(g: Tensor, pad: int = 1) -> Tensor:
+    """Return the gradient of `reflected`: the border's (N, C, H + 2 pad, W + 2 pad) is added to the inside, in place."""
+    h, w = g.shape[2] - 2 * pad, g.shape[3] - 2 * pad
+    for i in range(pad):
+        g[:, :, :, pad + 1 + i] += g[:, :, :, pad - 1 - i]
+        g[:, :, :, pad + w - 2 - i] += g[:, :, :, pad + w + i]
+    for i in range(pad):
+        g[:, :, pad + 1 + i] += g[:, :, pad - 1 - i]
+        g[:, :, pad + h - 2 - i] += g[:, :, pad + h + i]
+    return g[:, :, pad : pad + h, pad : pad + w]
 
 
 def reflection_pad(x: Tensor, pad: int = 1) -> Tensor:
@@ -63,8 +73,6 @@ def reflection_pad(x: Tensor, pad: int = 1) -> Tensor:
     ValueError
         If the picture is too small to be reflected.
     """
-    if min(x.shape[-2:]) <= pad:
-        raise ValueError(f"a {x.shape[-1]}x{x.shape[-2]} picture is too small to be padded by {pad} through reflection")
     return _ReflectionPad.apply(x, pad)  # type: ignore[no-any-return]
 
 

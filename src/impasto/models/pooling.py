@@ -1,58 +1,51 @@
-"""2x2 max pooling that remembers one byte for each of its results.
+"""2x2 max pooling of features behind a ReLU, forward and back, that remembers nothing but its input.
 
-PyTorch keeps the place of every maximum as a 64-bit number until the backward pass: with bfloat16 features that is as
-much again as what was pooled. Here it is which of the four it was. That takes about twice as long, so it is done where
-the memory counts.
+PyTorch's own keeps the place of every maximum as a 64-bit number: with bfloat16 features that is as much memory again as
+what was pooled, and on a CPU much of the time. Here the backward pass compares the input once more.
 """
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LARGE = 2**25
-"""Numbers that a tensor has at least for its memory to count more than the time: 64 channels at 724x724 pixels."""
-
-
-class _MaxPool(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-        a, b, c, d = (x[:, :, i:h:2, j:w:2] for i in (0, 1) for j in (0, 1))
-        top, bottom = torch.maximum(a, b), torch.maximum(c, d)
-        # Of equals the first, as PyTorch takes it.
-        place = torch.where(bottom > top, (d > c).to(torch.uint8).add_(2), (b > a).to(torch.uint8))
-        ctx.save_for_backward(place)
-        ctx.shape = x.shape
-        ctx.layout = (
-            torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        )
-        return torch.maximum(top, bottom)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (place,), (g,) = ctx.saved_tensors, grads
-        gradient = torch.zeros(ctx.shape, dtype=g.dtype, device=g.device).contiguous(memory_format=ctx.layout)
-        h, w = ctx.shape[2] // 2 * 2, ctx.shape[3] // 2 * 2
-        for k in range(4):
-            gradient[:, :, k // 2 : h : 2, k % 2 : w : 2] = g * (place == k)
-        return gradient
-
 
 def max_pool(x: Tensor) -> Tensor:
-    """The maximum of every 2x2 window.
+    """Return the maximum of every 2x2 window.
 
     Parameters
     ----------
     x : Tensor
-        (N, C, H, W), any floating type and memory format.
+        (N, C, H, W), any floating type and memory format; finite. Of an odd side the last row or column is left out.
 
     Returns
     -------
     Tensor
         (N, C, H // 2, W // 2).
     """
-    if x.numel() < LARGE or not x.requires_grad:
-        return F.max_pool2d(x, 2)
-    return _MaxPool.apply(x)  # type: ignore[no-any-return]
+    return torch.maximum(*_halves(torch.maximum(*_halves(x, 2)), 3))
+
+
+def max_pool_back(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient of `max_pool`'s input (N, C, H, W): of equal values the first one takes all of it."""
+    rows = torch.maximum(*_halves(x, 2))
+    left, right = _halves(rows, 3)
+    second = torch.ops.aten.threshold_backward(gradient, right - left, 0)  # where the right one is larger
+    # Written by one operation: single pixels are too short for two that each write every second one.
+    pairs = torch.stack([(gradient - second).permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)], 3)  # (N, h, w, 2, C)
+    by_row = pairs.flatten(2, 3).permute(0, 3, 1, 2)
+    if x.shape[3] % 2:
+        by_row = F.pad(by_row, (0, 1))
+    found = torch.empty_like(x)
+    if x.shape[2] % 2:
+        found[:, :, -1].zero_()
+    (top, bottom), (even, odd) = _halves(x, 2), _halves(found, 2)
+    torch.ops.aten.threshold_backward.grad_input(by_row, bottom - top, 0, grad_input=odd)
+    torch.sub(by_row, odd, out=even)
+    return found
+
+
+def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd rows (dim 2) or columns (3); the last of an odd number is in neither."""
+    end = x.shape[dim] // 2 * 2
+    at = (slice(None),) * dim
+    return x[(*at, slice(0, end, 2))], x[(*at, slice(1, end, 2))]

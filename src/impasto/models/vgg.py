@@ -6,20 +6,20 @@ literature: `conv4_2` is the convolution's output, `relu4_2` the same after the 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from ..errors import OptionError
+from .convolution import Kernel, convolve, convolve_back
 from .moments import at_least_float32
 from .padding import reflection_pad
-from .pooling import max_pool
+from .pooling import max_pool, max_pool_back
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Gatys' five style layers."""
@@ -131,6 +131,7 @@ class VGG(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
+        self._kernels: dict[int, tuple[object, Kernel]] = {}
 
     def width(self, layer: str) -> int:
         """Number of channels that `layer` gives."""
@@ -164,7 +165,7 @@ class VGG(nn.Module):
         return layers
 
     def forward(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """The features of `layers`, computed up to the deepest of them.
+        """Return the features of `layers`, computed up to the deepest of them.
 
         Parameters
         ----------
@@ -183,76 +184,85 @@ class VGG(nn.Module):
         OptionError
             If a layer is unknown, or the picture too small for the deepest one.
         """
-        return self.visit(image, layers, lambda _, features: features)
+        layers = self._in_order(image, layers)
+        if self._in_training:
+            features = self._trained(image, layers)
+        else:
+            features = _Features.apply(image, self, layers)
+        return dict(zip(layers, features, strict=True))
 
-    def visit(
+    def look(
         self,
         image: Tensor,
         layers: Iterable[str],
-        measure: Callable[[str, Tensor], Tensor],
+        visit: Callable[[str, Tensor], None] = lambda _, features: None,
+        *,
+        keep: bool = False,
         checkpointing: bool = False,
-    ) -> dict[str, Tensor]:
-        """What `measure` makes of the features of `layers`, each taken when the network has come to it.
+    ) -> "Look":
+        """Run the network over a picture, without autograd, and visit the features on the way.
 
         Parameters
         ----------
         image, layers
             As for `forward`.
-        measure : callable
-            (layer, features) -> Tensor.
+        visit : callable
+            (layer, features) -> None, called for each of `layers` as the network comes to it.
+        keep : bool
+            Keep what a gradient needs, so that `Look.gradient` can be called.
         checkpointing : bool
-            Keep no features for the backward pass but those between the blocks, and compute each block again when its
-            turn has come (Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016): a third
-            more time, and no more memory than the largest block needs. It pays where `measure` gives small tensors.
+            Keep the features between the blocks alone, and compute each block again when its turn has come (Chen, Xu,
+            Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016): a third more time, and no more
+            memory than the largest block needs.
 
         Raises
         ------
         OptionError
             As `forward`.
         """
-        wanted = {self.layers[layer]: layer for layer in self.check_layers(layers)}
-        deepest = max(wanted, default=-1)
-        least = self.least_side(wanted[deepest]) if wanted else 1
+        return Look(self, image, self._in_order(image, layers), visit, keep, checkpointing)
+
+    def _in_order(self, image: Tensor, layers: Iterable[str]) -> tuple[str, ...]:
+        """Return the layers, each once, in the network's order; OptionError as `forward`."""
+        found = tuple(sorted(set(self.check_layers(layers)), key=self.layers.__getitem__))
+        least = self.least_side(found[-1]) if found else 1
         if min(image.shape[-2:]) < least:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
             raise OptionError(
-                f"a {size} picture is too small for {self.name}'s {wanted[deepest]}, which needs {least} pixels a side"
+                f"a {size} picture is too small for {self.name}'s {found[-1]}, which needs {least} pixels a side"
             )
+        return found
 
-        def run(x: Tensor, first: int, end: int) -> tuple[Tensor, ...]:
-            """The features behind modules first ... end - 1, and what was measured on the way."""
-            found = []
-            for i in range(first, end):
-                x = self._run(i, x, i in wanted, i - 1 in wanted)
-                if i in wanted:
-                    found.append(measure(wanted[i], x))
-            return (x, *found)
+    @property
+    def _in_training(self) -> bool:
+        first = self.features[0]
+        return self.config.batch_norm or (isinstance(first, nn.Conv2d) and first.weight.requires_grad)
 
-        ends = [i + 1 for i, m in enumerate(self.features) if isinstance(m, nn.MaxPool2d) and i < deepest]
-        ends = [*ends, deepest + 1] if checkpointing else [deepest + 1]
-        x, found, first = (image - self.mean) / self.std, [], 0
-        for end in ends:
-            block = partial(run, first=first, end=end)
-            x, *more = checkpoint(block, x, use_reentrant=False) if checkpointing else block(x)
-            found += more
-            first = end
-        return dict(zip((wanted[i] for i in sorted(wanted)), found, strict=True))
+    def _trained(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """Return the features with gradients for the weights, too."""
+        wanted, found = {self.layers[layer] for layer in layers}, []
+        x = (image - self.mean) / self.std
+        for i in range(max(wanted, default=-1) + 1):
+            module = self.features[i]
+            if isinstance(module, nn.Conv2d) and self.config.padding == "reflect":
+                x = reflection_pad(x)
+            if isinstance(module, nn.MaxPool2d) and self.pooling == "average":
+                x = self.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, 2)
+            else:
+                x = module(x)
+            if i in wanted:
+                found.append(x)
+        return found
 
-    def _run(self, i: int, x: Tensor, wanted: bool, last_wanted: bool) -> Tensor:
+    def kernel(self, i: int, like: Tensor) -> Kernel:
+        """Return the weights of the convolution at place `i`, in a tensor's type and on its device, cast once."""
         module = self.features[i]
-        if isinstance(module, nn.Conv2d):
-            return module(x if module.padding != (0, 0) else reflection_pad(x))
-        if isinstance(module, nn.ReLU):
-            # Max pooling and a ReLU may change places: after the pooling the ReLU has a quarter of the work.
-            pooled = (
-                self.pooling == "max" and i + 1 < len(self.features) and isinstance(self.features[i + 1], nn.MaxPool2d)
-            )
-            return x if pooled and not wanted else F.relu(x, inplace=not last_wanted)
-        if isinstance(module, nn.MaxPool2d):
-            if self.pooling == "max":
-                return F.relu_(max_pool(x))
-            return self.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, 2)
-        return module(x)
+        assert isinstance(module, nn.Conv2d)
+        version = (like.dtype, like.device, module.weight.data_ptr(), module.weight._version)
+        known = self._kernels.get(i)
+        if known is None or known[0] != version:
+            known = self._kernels[i] = (version, Kernel.of(module, like))
+        return known[1]
 
     def convolutions(self) -> list[tuple[str, nn.Conv2d]]:
         """(name, module) of the 3x3 convolutions in order."""
@@ -282,3 +292,153 @@ class VGG(nn.Module):
             new.weight.data = old.weight.data * gain[:, None, None, None]
             new.bias.data = (old.bias.data - norm.running_mean) * gain + norm.bias.data
         return folded
+
+
+class Look:
+    """One run of a frozen VGG over a picture, through which a gradient can be taken back to the picture.
+
+    Made by `VGG.look`. Autograd has no part in it: every buffer of the backward pass is the pass's own, so that
+    gradients are masked and added to in place.
+
+    Parameters
+    ----------
+    encoder, image, layers, visit, keep, checkpointing
+        As for `VGG.look`, the layers in the network's order.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        encoder: VGG,
+        image: Tensor,
+        layers: Sequence[str],
+        visit: Callable[[str, Tensor], None],
+        keep: bool,
+        checkpointing: bool,
+    ):
+        self.encoder, self.checkpointing = encoder, checkpointing
+        self.wanted = {encoder.layers[k]: k for k in layers}
+        self.places = self._steps()
+        self.kept: dict[int, Tensor] = {}
+        """Place -> features behind that module; -1 is the picture, as the first convolution takes it."""
+        x = (image - encoder.mean) / encoder.std
+        if torch.is_autocast_enabled(image.device.type):
+            x = x.to(torch.get_autocast_dtype(image.device.type))
+        if keep:
+            self.kept[-1] = x
+        before = -1
+        for i in self.places:
+            x = self._forward(before, i, x)
+            if keep and (not checkpointing or self._pools(i)):
+                self.kept[i] = x
+            if i in self.wanted:
+                visit(self.wanted[i], x)
+            before = i
+        if keep and self.places:
+            self.kept[before] = x
+
+    def _steps(self) -> list[int]:
+        """Return the places of what is computed: a convolution's ReLU stands for both, unless the former is wanted."""
+        features = self.encoder.features
+        fused = [
+            i
+            for i, m in enumerate(features)
+            if isinstance(m, nn.Conv2d) and isinstance(features[i + 1], nn.ReLU) and i not in self.wanted
+        ]
+        return [i for i in range(max(self.wanted, default=-1) + 1) if i not in fused]
+
+    def _pools(self, i: int) -> bool:
+        return isinstance(self.encoder.features[i], nn.MaxPool2d)
+
+    def _convolution(self, before: int, i: int) -> int | None:
+        """Return the place of the convolution that step `i` consists of, alone or with its ReLU; None for others."""
+        return next((j for j in range(before + 1, i + 1) if isinstance(self.encoder.features[j], nn.Conv2d)), None)
+
+    def _forward(self, before: int, i: int, x: Tensor) -> Tensor:
+        """Return the features behind place `i` from those at the place before."""
+        net, j = self.encoder, self._convolution(before, i)
+        if j is not None:
+            return convolve(x, net.kernel(j, x), reflect=net.config.padding == "reflect", relu=j < i)
+        if not self._pools(i):
+            return F.relu(x)
+        return max_pool(x) if net.pooling == "max" else net.AVERAGE_POOLING_GAIN * F.avg_pool2d(x, 2)
+
+    @torch.no_grad()
+    def gradient(self, add: Callable[[str, Tensor, Tensor], None]) -> Tensor:
+        """Return the gradient of the picture, (N, 3, H, W), float32. It can be taken once.
+
+        Parameters
+        ----------
+        add : callable
+            (layer, features, gradient) -> None: add to the layer's gradient, in place, what the features at it have to
+            answer for. It is called for the layers that were asked for, deepest first.
+        """
+        steps = list(zip([-1, *self.places], self.places, strict=False))
+        g: Tensor | None = None
+        masked = False  # whether the ReLU at hand has been applied to the gradient already
+        while steps:
+            before, i = steps.pop()
+            if before not in self.kept:
+                self._recompute(before)
+            y, x = self.kept.pop(i), self.kept[before]
+            if i in self.wanted:
+                # In place from here on: dense, and of this pass alone.
+                g = torch.zeros_like(y) if g is None else g.contiguous(memory_format=_layout(y))
+                add(self.wanted[i], y, g)
+                masked = False
+            assert g is not None
+            j, net = self._convolution(before, i), self.encoder
+            if j is None or j < i:
+                g = g if masked else _mask(g, y)
+            if j is not None:
+                g = convolve_back(g, net.kernel(j, g), reflect=net.config.padding == "reflect")
+            elif self._pools(i) and net.pooling == "max":
+                g = max_pool_back(x, g)
+            elif self._pools(i):
+                pooled = torch.ops.aten.avg_pool2d_backward(g, x, [2, 2], [2, 2], [0, 0], False, True, None)
+                g = pooled.mul_(net.AVERAGE_POOLING_GAIN)
+            masked = self._pools(i) and net.pooling == "max"  # only what was above zero has been given a gradient
+        assert g is not None
+        return at_least_float32(g) / self.encoder.std
+
+    def _recompute(self, place: int) -> None:
+        """Keep the features of a block again, from those that it began with, up to a place."""
+        first = max(k for k in self.kept if k < place)
+        before, x = first, self.kept[first]
+        for i in self.places:
+            if first < i <= place:
+                x = self.kept[i] = self._forward(before, i, x)
+                before = i
+
+
+def _mask(gradient: Tensor, y: Tensor) -> Tensor:
+    """Return a gradient behind a ReLU's derivative, by what the ReLU gave; in place unless it is a part of another."""
+    if not gradient.is_contiguous(memory_format=_layout(y)):
+        return torch.ops.aten.threshold_backward(gradient, y, 0)  # type: ignore[no-any-return]
+    torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
+    return gradient
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+
+
+class _Features(torch.autograd.Function):
+    """`Look` as autograd knows it."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, encoder: VGG, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
+        found: dict[str, Tensor] = {}
+        ctx.look = encoder.look(image, layers, found.__setitem__, keep=ctx.needs_input_grad[0])
+        for layer in layers:  # what is given back would hold itself in memory
+            ctx.look.kept.pop(encoder.layers[layer], None)
+        ctx.layers = layers
+        ctx.save_for_backward(*found.values())
+        return tuple(found[k] for k in layers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        look, of = ctx.look, dict(zip(ctx.layers, grads, strict=True))
+        look.kept |= {look.encoder.layers[k]: f for k, f in zip(ctx.layers, ctx.saved_tensors, strict=True)}
+        return look.gradient(lambda layer, _, g: g.add_(of[layer])), None, None

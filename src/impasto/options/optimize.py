@@ -23,6 +23,9 @@ STARTS = ("content", "network", "blurred", "noise", "grey")
 STYLE_LOSSES = ("gram", "moments", "nn")
 """The style losses: Gram matrices, Wasserstein distance of moments, nearest neighbours."""
 
+STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4"
+"""The style layers and their weights."""
+
 LONG_SIDE: dict[Quality, int] = {"draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
 

@@ -1,8 +1,11 @@
 """Losses of the literature, one function each.
 
-Unless a docstring says otherwise the functions are differentiable, take float32 and give one value a picture, (N,).
+Unless a docstring says otherwise the functions are differentiable, take float32 and return one value a picture, (N,).
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from .statistics import at_least_float32
@@ -64,8 +67,40 @@ def total_variation(image: Tensor, wrap: bool = False) -> Tensor:
     wrap : bool
         Whether pixels at opposite borders are neighbours, too, as in a picture that tiles the plane.
     """
+    return _TotalVariation.apply(image, wrap)  # type: ignore[no-any-return]
+
+
+class _TotalVariation(torch.autograd.Function):
+    """The loss and its gradient from the same differences."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, wrap: bool) -> Tensor:
+        differences = _differences(image, wrap)
+        ctx.save_for_backward(*differences)
+        ctx.wrap, ctx.shape = wrap, image.shape
+        last = image.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        return torch.stack([d.square().mean((1, 2, 3)) for d in differences]).sum(0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        found: Tensor | None = None
+        for dim, d in zip((2, 3), ctx.saved_tensors, strict=True):
+            d = d * (grads[0] * (2 / d[0].numel()))[:, None, None, None]
+            if ctx.wrap:
+                found = d - d.roll(-1, dim) if found is None else found + d - d.roll(-1, dim)
+                continue
+            if found is None:
+                found = torch.zeros(ctx.shape, dtype=d.dtype, device=d.device).contiguous(memory_format=ctx.layout)
+            side = found.shape[dim]
+            found.narrow(dim, 1, side - 1).add_(d)
+            found.narrow(dim, 0, side - 1).sub_(d)
+        assert found is not None
+        return found, None
+
+
+def _differences(image: Tensor, wrap: bool) -> tuple[Tensor, Tensor]:
+    """Return what every pixel differs by from the one above it and the one to its left."""
     if wrap:
-        down, right = image - image.roll(1, 2), image - image.roll(1, 3)
-    else:
-        down, right = image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]
-    return down.square().mean((1, 2, 3)) + right.square().mean((1, 2, 3))
+        return image - image.roll(1, 2), image - image.roll(1, 3)
+    return image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]

@@ -1,10 +1,12 @@
 """PerceptualLoss: weighted terms of a picture's loss, all seen through one encoder in one pass."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..device import Compute
 from ..models.padding import circular_pad, reflection_pad
@@ -12,7 +14,7 @@ from ..models.vgg import VGG
 
 
 class Term:
-    """A term of the loss: what it makes of each of its layers' features, and what of that is the term's value.
+    """A term of the loss: what it measures of each of its layers' features, and the value that follows from it.
 
     Parameters
     ----------
@@ -20,15 +22,30 @@ class Term:
         The layers that it looks at; none for a term of the pixels.
     """
 
+    sums = False
+    """Whether what is measured are sums over pixels: those of the parts of a picture add up to those of the whole."""
+
     def __init__(self, layers: Sequence[str] = ()):
         self.layers = tuple(layers)
 
     def measure(self, layer: str, features: Tensor, view: "View") -> Tensor:
-        """Something small of one layer's features (1, C, H, W): the value itself, (1,) or a scalar, if not changed."""
+        """Return something small of one layer's features (1, C, H, W)."""
         raise NotImplementedError
 
+    def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: "View") -> None:
+        """Add the gradient of the features to `gradient`, in place, from that `of` what `measure` returned.
+
+        Terms that leave this out are differentiated by autograd.
+        """
+        raise NotImplementedError
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the term has an `add_gradient` of its own."""
+        return type(self).add_gradient is not Term.add_gradient
+
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """The term, a scalar, of what was measured at each layer and of the picture (1, 3, H, W)."""
+        """Return the term, a scalar, from what was measured at each layer and from the picture (1, 3, H, W)."""
         return torch.stack([m.sum() for m in measures.values()]).sum()
 
 
@@ -49,24 +66,14 @@ class View:
         Continued by the opposite side, of a picture that shall tile the plane, and not by reflection. What is seen
         twice then counts once.
     checkpointing : bool
-        Save memory (`VGG.visit`).
-    compiled : bool
-        Compile the encoder with torch.compile; without checkpointing only.
+        Save memory (`VGG.look`).
     """
 
     def __init__(
-        self,
-        encoder: VGG,
-        compute: Compute,
-        margin: int = 0,
-        *,
-        wrap: bool = False,
-        checkpointing: bool = False,
-        compiled: bool = False,
+        self, encoder: VGG, compute: Compute, margin: int = 0, *, wrap: bool = False, checkpointing: bool = False
     ):
         self.encoder, self.compute = encoder, compute
         self.margin, self.wrap, self.checkpointing = margin, wrap, checkpointing
-        self.compiled = torch.compile(encoder.forward, dynamic=False) if compiled and not checkpointing else None
 
     def continued(self, image: Tensor) -> Tensor:
         """The picture (or mask) with its margin."""
@@ -79,33 +86,6 @@ class View:
         """A mask (1, 1, H, W) of the picture's size, brought to the size of the features as terms measure them."""
         mask = mask.to(features.device)
         return F.interpolate(mask if self.wrap else self.continued(mask), features.shape[-2:], mode="area")
-
-    def measure(self, image: Tensor, terms: Sequence[Term]) -> list[dict[str, Tensor]]:
-        """What each term measures of the picture (1, 3, H, W)."""
-        found: list[dict[str, Tensor]] = [{} for _ in terms]
-        layers = tuple(dict.fromkeys(layer for t in terms for layer in t.layers))
-        if not layers:
-            return found
-
-        def measure(layer: str, features: Tensor) -> Tensor:
-            features = self.inside(features, layer)
-            with torch.autocast(features.device.type, enabled=False):
-                parts = [t.measure(layer, features, self).flatten() for t in terms if layer in t.layers]
-            shapes[layer] = [p.numel() for p in parts]
-            return torch.cat(parts)
-
-        shapes: dict[str, list[int]] = {}
-        with self.compute.autocast():
-            if self.compiled is None:
-                measured = self.encoder.visit(self.continued(image), layers, measure, self.checkpointing)
-            else:
-                measured = {k: measure(k, f) for k, f in self.compiled(self.continued(image), layers).items()}
-        for layer, values in measured.items():
-            parts = iter(values.split(shapes[layer]))
-            for term, place in zip(terms, found, strict=True):
-                if layer in term.layers:
-                    place[layer] = next(parts)
-        return found
 
     def inside(self, features: Tensor, layer: str) -> Tensor:
         """The features without the margin where that is the other side over again."""
@@ -123,31 +103,120 @@ class View:
 
 
 class PerceptualLoss:
-    """The weighted sum of terms of a picture, through one encoder.
+    """The weighted sum of terms of a picture, seen through one encoder.
+
+    The terms measure the features as the encoder comes to them; the losses follow from what was measured, and so does
+    the gradient that each layer's features are given on the way back.
 
     Parameters
     ----------
     view : View
-        Through what the terms see the picture.
+        How the terms see the picture.
     terms : dict of str to (float, Term)
         Name -> weight and term; those of weight 0 are left out.
+    over : (Tensor, Tensor), optional
+        A picture (1, 3, H, W) and a mask (1, 1, H, W) in [0, 1]: what is looked at shows this picture where the mask is
+        0. Without, it is the picture that is given.
     """
 
-    def __init__(self, view: View, terms: Mapping[str, tuple[float, Term]]):
-        self.view = view
+    def __init__(
+        self, view: View, terms: Mapping[str, tuple[float, Term]], over: tuple[Tensor, Tensor] | None = None
+    ):
+        self.view, self.over = view, over
         self.terms = {k: (w, t) for k, (w, t) in terms.items() if w}
+        self.layers = tuple(dict.fromkeys(layer for _, t in self.terms.values() for layer in t.layers))
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """The weighted terms by their names, and their sum `total`, each a scalar.
+        """Return the weighted terms by their names, and their sum `total`, each a scalar. The sum has a gradient.
 
         Parameters
         ----------
         image : Tensor
             (1, 3, H, W), sRGB; [0, 1] where it matters, but not checked.
         """
-        measured = self.view.measure(image, [t for _, t in self.terms.values()])
-        values = {
-            name: weight * term.total(measures, image)
-            for (name, (weight, term)), measures in zip(self.terms.items(), measured, strict=True)
-        }
-        return {"total": torch.stack(list(values.values())).sum(), **values}
+        total, *values = _Total.apply(self.composed(image), self)
+        return {"total": total, **dict(zip(self.terms, values, strict=True))}
+
+    def composed(self, image: Tensor) -> Tensor:
+        """Return the picture that is looked at where this one is given."""
+        if self.over is None:
+            return image
+        below, mask = self.over
+        return below + mask * (image - below)
+
+
+Measured = dict[tuple[str, str], Tensor]
+"""What was measured: (term, layer) -> Tensor."""
+
+
+class _Total(torch.autograd.Function):
+    """The total, differentiable once, and the terms, which are not."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, loss: PerceptualLoss) -> tuple[Tensor, ...]:
+        view, terms, keep = loss.view, loss.terms, ctx.needs_input_grad[0]
+        leaf = image.detach().requires_grad_(keep)
+        found: Measured = {}
+        graphs: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}  # of terms that autograd differentiates
+
+        def visit(layer: str, features: Tensor) -> None:
+            features = view.inside(features, layer)
+            with torch.autocast(features.device.type, enabled=False):
+                for name, (_, term) in terms.items():
+                    if layer not in term.layers:
+                        continue
+                    if not keep or term.differentiates:
+                        found[name, layer] = term.measure(layer, features, view)
+                        continue
+                    with torch.enable_grad():
+                        own = features.detach().requires_grad_(True)
+                        measured = term.measure(layer, own, view)
+                    graphs[name, layer] = own, measured
+                    found[name, layer] = measured.detach()
+
+        with torch.set_grad_enabled(keep):
+            seen = view.continued(leaf) if loss.layers else leaf
+        with view.compute.autocast():
+            look = view.encoder.look(
+                seen.detach(), loss.layers, visit, keep=keep, checkpointing=view.checkpointing
+            )
+        for m in found.values():
+            m.requires_grad_(keep)
+        with torch.set_grad_enabled(keep):
+            values = []
+            for name, (weight, term) in terms.items():
+                values.append(weight * term.total({k: found[name, k] for k in term.layers}, leaf))
+            total = torch.stack(values).sum()
+        if keep:
+            sources = [*found.values(), leaf]
+            of = dict(zip([*found, None], torch.autograd.grad(total, sources, allow_unused=True), strict=True))
+            ctx.kept = loss, look, graphs, of, leaf, seen
+        values = [v.detach() for v in values]
+        ctx.mark_non_differentiable(*values)
+        return (total.detach(), *values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (loss, look, graphs, of, leaf, seen), ctx.kept = ctx.kept, None
+        view: View = loss.view
+
+        def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+            features, gradient = view.inside(features, layer), view.inside(gradient, layer)
+            for name, (_, term) in loss.terms.items():
+                known = of.get((name, layer))
+                if known is None:
+                    continue
+                if (name, layer) not in graphs:
+                    term.add_gradient(layer, features, known, gradient, view)
+                    continue
+                own, measured = graphs.pop((name, layer))
+                gradient += torch.autograd.grad(measured, own, known)[0].to(gradient.dtype)
+
+        found = of[None]  # of the terms of the pixels
+        if loss.layers:
+            with torch.autocast(leaf.device.type, enabled=False):
+                g = look.gradient(add)
+            g = g if seen is leaf else torch.autograd.grad(seen, leaf, g)[0]
+            found = g if found is None else g.add_(found)
+        return (torch.zeros_like(leaf) if found is None else found * grads[0]), None

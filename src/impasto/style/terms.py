@@ -7,11 +7,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..models.moments import add_moments_gradient, moment_sums
 from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
-from .losses import content_loss, gram_loss, total_variation
+from .losses import gram_loss, total_variation
 from .perceptual import Term, View
-from .statistics import head_metric, raw_moments
+from .statistics import at_least_float32, head_metric
 from .wasserstein import MomentsTarget, covariance_metric, moments_loss
 
 LEAST_REGION = 1e-4
@@ -52,7 +53,7 @@ def divide(regions: Sequence[Tensor], where: Tensor | None = None) -> list[Part]
 
 
 class ContentTerm(Term):
-    """`losses.content_loss` at some layers, behind their heads.
+    """`losses.content_loss` at some layers, behind their heads: it measures the sum of squares over the pixels.
 
     Parameters
     ----------
@@ -64,19 +65,45 @@ class ContentTerm(Term):
         Layer -> its weight.
     """
 
+    sums = True
+
     def __init__(self, encoder: VGG, features: Mapping[str, Tensor], shares: Mapping[str, float]):
         super().__init__(list(shares))
-        self.encoder, self.shares = encoder, shares
-        with torch.no_grad():
-            self.targets = {k: encoder.wide(k, features[k]) for k in shares}
+        self.targets = {k: features[k] for k in shares}
+        self.metrics: dict[str, Tensor | None] = {}
+        self.weights: dict[str, float] = {}
+        for layer, share in shares.items():
+            root = covariance_metric(encoder, layer)  # A, of which A f has the distances that the head's features have
+            self.metrics[layer] = None if root is None else (root @ root).to(features[layer])
+            centred = at_least_float32(features[layer])
+            centred = centred - centred.mean((2, 3), keepdim=True)
+            spread = (centred * self._moved(layer, centred)).sum()
+            self.weights[layer] = share / max(float(spread), 1e-12 * centred.numel())
+
+    def _moved(self, layer: str, difference: Tensor) -> Tensor:
+        """Return A^2 d of every pixel's difference d (1, C, H, W)."""
+        metric = self.metrics[layer]
+        if metric is None:
+            return difference
+        rows = difference.permute(0, 2, 3, 1)
+        return (rows.flatten(0, 2) @ metric.to(rows)).view(rows.shape).permute(0, 3, 1, 2)
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """The layer's weighted loss, (1,)."""
-        return self.shares[layer] * content_loss(self.encoder.wide(layer, features), self.targets[layer])
+        """Return the sum of squares of the differences, a scalar."""
+        difference = features - self.targets[layer]
+        return (at_least_float32(difference) * self._moved(layer, difference)).sum()
+
+    def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
+        """Add 2 A^2 d to the gradient, times that of the sum."""
+        gradient += self._moved(layer, features - self.targets[layer]) * (2 * of).to(gradient)
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """Return the loss, a scalar: the sums over the content's own spread."""
+        return torch.stack([self.weights[k] * m for k, m in measures.items()]).sum()
 
 
 class MomentsTerm(Term):
-    """A loss of each layer's raw moments: `losses.gram_loss` or `wasserstein.moments_loss`.
+    """A loss of each layer's raw moments, `losses.gram_loss` or `wasserstein.moments_loss`: it measures their sums.
 
     Parameters
     ----------
@@ -85,10 +112,12 @@ class MomentsTerm(Term):
     encoder : VGG
         Its heads, where a layer has one, define the space that distances are measured in.
     parts : sequence of (Part, dict)
-        Each part of the picture with the raw moments (1, C + 1, C + 1) of each layer that it shall have.
+        Each part of the picture with the raw moments (1, C + 1, C + 1) of each layer that it is to have.
     shares : dict of str to float
         Layer -> its weight.
     """
+
+    sums = True
 
     def __init__(
         self,
@@ -104,12 +133,24 @@ class MomentsTerm(Term):
         ]
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """The layer's weighted loss, each part counting by its area; a scalar."""
-        found = []
-        for part, distances in self.parts:
+        """Return each part's sums of products, (parts, C + 1, C + 1)."""
+        weights = (None if part.mask is None else view.weights(part.mask, features) for part, _ in self.parts)
+        return torch.cat([moment_sums(features, w) for w in weights])
+
+    def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
+        """Add the gradient of the sums' products to the features'."""
+        for (part, _), g in zip(self.parts, of, strict=True):
             weights = None if part.mask is None else view.weights(part.mask, features)
-            found.append(part.share * distances[layer](raw_moments(features, weights)).sum())
-        return self.shares[layer] * torch.stack(found).sum()
+            add_moments_gradient(features, g[None], gradient, weights)
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """Return the loss, a scalar, each part counting by its area."""
+        found = []
+        for layer, sums in measures.items():
+            moments = sums / sums[:, -1:, -1:].clamp(min=1e-12)
+            for i, (part, distances) in enumerate(self.parts):
+                found.append(self.shares[layer] * part.share * distances[layer](moments[i : i + 1]).sum())
+        return torch.stack(found).sum()
 
 
 def distance(kind: Literal["gram", "moments"], target: Tensor, encoder: VGG, layer: str) -> Callable[[Tensor], Tensor]:

@@ -115,34 +115,44 @@ def moments_loss(moments: Tensor, target: MomentsTarget) -> Tensor:
     Tensor
         (N,), in the type and on the device of `moments`; computed in float64 on the CPU. Not differentiable twice.
     """
-    m = moments.to("cpu", torch.float64)
-    difference, c = m[:, :-1, -1] - target.mean, covariance(m)
-    means = ((difference @ target.metric) * difference).sum(1)
-    traces = (c * target.metric).sum((1, 2)) + target.trace
-    product = target.root @ c @ target.root.transpose(1, 2) + target.offset  # R (K + e) R
-    floor = target.floor.expand(len(product))
-    overlap: Tensor = _TraceOfRoot.apply(product, floor)  # type: ignore[assignment]
-    return ((means + traces - 2 * overlap) / target.scale).to(moments)
+    return _MomentsLoss.apply(moments, target)  # type: ignore[no-any-return]
 
 
-class _TraceOfRoot(torch.autograd.Function):
-    """Tr(P^1/2) of symmetric matrices (N, C, C), whose eigenvalues count as `floor` (N,) at least."""
+class _MomentsLoss(torch.autograd.Function):
+    """The loss with its gradient: one eigendecomposition of P = R (K + e) R gives tr P^1/2 and P^-1/2."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, floor: Tensor) -> Tensor:
-        if matrix.isfinite().all():
-            values, vectors = torch.linalg.eigh(matrix)
+    def forward(ctx: Any, moments: Tensor, target: MomentsTarget) -> Tensor:
+        m = moments.detach().to("cpu", torch.float64)
+        mean, c = m[:, :-1, -1], covariance(m)
+        difference = mean - target.mean
+        moved = difference @ target.metric
+        product = target.root @ c @ target.root.transpose(1, 2) + target.offset
+        if product.isfinite().all():
+            values, vectors = torch.linalg.eigh(product)
         else:  # eigh would raise; a loss that is not finite is the optimiser's to report
-            values, vectors = matrix[:, 0] * torch.nan, matrix * torch.nan
-        roots = torch.maximum(values, floor[:, None]).sqrt()
-        ctx.save_for_backward(roots, vectors)
-        return roots.sum(1)
+            values, vectors = product[:, 0] * torch.nan, product * torch.nan
+        roots = torch.maximum(values, target.floor[:, None]).sqrt()
+        traces = (c * target.metric).sum((1, 2)) + target.trace
+        loss = ((difference * moved).sum(1) + traces - 2 * roots.sum(1)) / target.scale
+        if ctx.needs_input_grad[0]:
+            # d loss / d C = (A^2 - R P^-1/2 R) / scale, and C = G - m m^T.
+            turned = vectors.transpose(1, 2) @ target.root
+            by_covariance = target.metric - turned.transpose(1, 2) @ (turned / roots[:, :, None])
+            by_covariance = by_covariance / target.scale[:, None, None]
+            by_mean = 2 * (moved / target.scale[:, None] - (by_covariance @ mean[:, :, None])[:, :, 0])
+            ctx.save_for_backward(by_covariance, by_mean)
+        return loss.to(moments)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        roots, vectors = ctx.saved_tensors
-        return (vectors * (0.5 * grads[0][:, None] / roots)[:, None]) @ vectors.transpose(1, 2), None
+        by_covariance, by_mean = ctx.saved_tensors
+        n, c = by_mean.shape
+        g = grads[0].new_zeros(n, c + 1, c + 1)
+        g[:, :-1, :-1] = by_covariance
+        g[:, :-1, -1] = by_mean  # the last column alone: it and the last row are the same numbers
+        return g * grads[0][:, None, None], None
 
 
 def covariance_metric(encoder: VGG, layer: str) -> Tensor | None:

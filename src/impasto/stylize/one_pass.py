@@ -19,7 +19,7 @@ from ..options import StylizeOptions
 from ..style.target import StyleTarget
 from ..style.terms import divide
 from .memory import fit_need
-from .objective import shares_and_scales
+from .loss import shares_and_scales
 from .protocol import NamedStyle, Region, Step, last_image
 from .schedule import painting_size
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError
+from ..image.color import match_palette
 from ..image.resize import blur, resize
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import OptimizeOptions, named_weights
@@ -23,7 +24,7 @@ from ..style.perceptual import PerceptualLoss
 from ..style.target import StyleTarget
 from .descent import Descent
 from .memory import fit_memory
-from .objective import Objective, check_styles, content_shares, layer_shares, shares_and_scales
+from .loss import Problem, build_loss, check_styles, content_shares, layer_shares, shares_and_scales
 from .protocol import Region, Step, last_image
 from .schedule import Scale, check_size, painting_size, schedule, timed
 
@@ -123,41 +124,41 @@ class OptimizeStylizer:
         scales = schedule(size, o, refine)
         if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
             raise OptionError("the state to go on from is that of another painting")
-        objective = Objective(
-            self.encoder,
-            self.compute,
-            o,
-            content,
-            size,
-            self.styles,
-            regions,
-            mask,
-            wrap=self.wrap,
-            checkpointing=checkpointing,
+        styles = [self._matched(s, content) for s in self.styles]
+        regions = [replace(r, style=self._matched(r.painted, content)) for r in regions]
+        problem = Problem(
+            self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing
         )
-        return self._paint(objective, scales, state)
+        return self._paint(problem, scales, state)
 
-    def _paint(self, objective: Objective, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
+    def _matched(self, style: Tensor | StyleTarget, content: Tensor) -> Tensor | StyleTarget:
+        """Return the style, in the photograph's palette if the options ask for that."""
+        method, strength = self.options.match_palette, self.options.palette_strength
+        if method == "none" or isinstance(style, StyleTarget):
+            return style
+        return match_palette(style, content, method, strength)
+
+    def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
-        place = Place(0, 0, self.first(objective.content, scales[0].size, objective.regions), None)
+        place = Place(0, 0, self.first(problem.content, scales[0].size, problem.regions), None)
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
             begun -= state["seconds"]  # of the time given, what is spent already
         while place.index < len(scales):
-            place = yield from self._scale(objective, scales, place, state, begun)
+            place = yield from self._scale(problem, scales, place, state, begun)
             state = None
 
     def _scale(
-        self, objective: Objective, scales: list[Scale], place: "Place", state: dict[str, Any] | None, begun: float
+        self, problem: Problem, scales: list[Scale], place: "Place", state: dict[str, Any] | None, begun: float
     ) -> Generator[Step, None, "Place"]:
         """The steps of one scale; returns where the next one begins."""
         scale, done = scales[place.index], place.done
-        x = self.begin(place.x, objective, scale) if state is None else self.compute.picture(place.x)
-        loss = Masked(objective.at(scale, x), objective, scale)
+        x = self.begin(place.x, problem, scale) if state is None else self.compute.picture(place.x)
+        loss = build_loss(problem, scale, x)
         if self.options.time is not None and state is None:
             left = self.options.time - (time.monotonic() - begun)
-            scales[place.index] = scale = timed(scales, place.index, left, lambda: loss.seconds(x))
+            scales[place.index] = scale = timed(scales, place.index, left, lambda: seconds(loss, x))
         descent = Descent(loss, x, scale, self.options, place.carried, self.wrap)
         if state is not None:
             descent.load(state["descent"])
@@ -188,13 +189,13 @@ class OptimizeStylizer:
             )
         return Place(place.index + 1, done, descent.painted, descent.carry())
 
-    def begin(self, x: Tensor, objective: Objective, scale: Scale) -> Tensor:
+    def begin(self, x: Tensor, problem: Problem, scale: Scale) -> Tensor:
         """What a scale begins with: the painting so far in its size, and some of the photo's own detail."""
         share = max(self.options.detail, 1 - self.options.strength)
         coarse = (x.shape[-2], x.shape[-1])
         x = resize(x, scale.size, wrap=self.wrap)
         if share and coarse != scale.size:
-            content = resize(objective.content, scale.size)
+            content = resize(problem.content, scale.size)
             x = (x + share * (content - resize(resize(content, coarse), scale.size)).to(x.device)).clamp(0, 1)
         return self.compute.picture(x)
 
@@ -232,36 +233,11 @@ class Place:
     carried: dict[str, Tensor] | None
 
 
-class Masked:
-    """A loss of the picture that a painting makes where a mask lets it show; without a mask, of the painting itself.
-
-    Parameters
-    ----------
-    loss : PerceptualLoss
-        Of the whole.
-    objective : Objective
-        With the photograph, which shows elsewhere, and the mask.
-    scale : Scale
-        Whose size it is for.
-    """
-
-    def __init__(self, loss: PerceptualLoss, objective: Objective, scale: Scale):
-        self.loss, self.mask = loss, objective.feathered(scale.size)
-        self.content = objective.compute.picture(resize(objective.content, scale.size))
-
-    def composed(self, x: Tensor) -> Tensor:
-        """The picture that a painting `x` makes."""
-        return x if self.mask is None else self.content + self.mask * (x - self.content)
-
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
-        """The terms, as `PerceptualLoss`."""
-        return self.loss(self.composed(x))
-
-    def seconds(self, x: Tensor) -> float:
-        """How long an evaluation with its gradient takes."""
-        begun = time.perf_counter()
-        x = x.clone().requires_grad_(True)
-        self(x)["total"].backward()
-        assert x.grad is not None
-        x.grad.sum().item()  # a GPU is waited for
-        return time.perf_counter() - begun
+def seconds(loss: PerceptualLoss, x: Tensor) -> float:
+    """Return how long an evaluation of the loss with its gradient takes."""
+    begun = time.perf_counter()
+    x = x.clone().requires_grad_(True)
+    loss(x)["total"].backward()
+    assert x.grad is not None
+    x.grad.sum().item()  # a GPU is waited for
+    return time.perf_counter() - begun

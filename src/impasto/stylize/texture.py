@@ -15,7 +15,7 @@ from ..errors import OptionError
 from ..models.vgg import VGG
 from ..options import LARGEST_SIZE, LEAST_SIZE, OptimizeOptions, TextureOptions
 from ..style.target import StyleTarget
-from .objective import shares_and_scales
+from .loss import shares_and_scales
 from .optimize import OptimizeStylizer
 from .protocol import Step, last_image
 

@@ -16,7 +16,7 @@ from ...errors import ImpastoError, OptionError
 from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...style.builtin import builtin_names, load_builtin
 from ...stylize.choose import choose_stylizer, compute_of
-from ...stylize.objective import shares_and_scales
+from ...stylize.loss import shares_and_scales
 from ...stylize.schedule import painting_size
 from ..job import PaintJob
 from .estimate import Countdown, Pace

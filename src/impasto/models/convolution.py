@@ -1,0 +1,86 @@
+"""A 3x3 convolution of frozen weights with its padding and its ReLU, forward and back to its input.
+
+An encoder that only looks at pictures needs no gradient of its weights. So the padded input is not kept, the ReLU is
+applied while the convolution writes, and the backward pass is a convolution with the kernel turned round.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .padding import fold_reflection, reflected
+
+
+class Kernel(NamedTuple):
+    """The frozen weights of a 3x3 convolution, cast once.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (O, I, 3, 3), channels_last.
+    bias : Tensor
+        (O,).
+    turned : Tensor
+        (I, O, 3, 3), the weight turned by 180 degrees: convolving a gradient with it is the backward pass.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    turned: Tensor
+
+    @classmethod
+    def of(cls, module: nn.Conv2d, like: Tensor) -> "Kernel":
+        """Return the kernel of a module, in the type and on the device of a tensor."""
+        assert module.bias is not None
+        weight, bias = module.weight.detach().to(like), module.bias.detach().to(like)
+        turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        return cls(weight.contiguous(memory_format=torch.channels_last), bias, turned)
+
+
+def convolve(x: Tensor, kernel: Kernel, *, reflect: bool, relu: bool) -> Tensor:
+    """Return a convolution of the same size, followed by a ReLU if asked for.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, I, H, W), of the kernel's type and device; fastest in channels_last.
+    kernel : Kernel
+        The weights.
+    reflect : bool
+        Pad by reflection, else with zeros.
+    relu : bool
+        Apply a ReLU.
+
+    Returns
+    -------
+    Tensor
+        (N, O, H, W).
+
+    Raises
+    ------
+    ValueError
+        If the picture is too small to be reflected.
+    """
+    x, padding = (reflected(x), 0) if reflect else (x, 1)
+    if relu and _fuses_relu(x):
+        pads, ones = [padding, padding], [1, 1]
+        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+            x, kernel.weight, kernel.bias, pads, ones, ones, 1, "relu", [], ""
+        )
+    y = F.conv2d(x, kernel.weight, kernel.bias, padding=padding)
+    return F.relu_(y) if relu else y
+
+
+def convolve_back(gradient: Tensor, kernel: Kernel, *, reflect: bool) -> Tensor:
+    """Return the gradient of `convolve`'s input (N, I, H, W), from that of its output before the ReLU."""
+    g = F.conv2d(gradient, kernel.turned, padding=2 if reflect else 1)
+    return fold_reflection(g) if reflect else g
+
+
+def _fuses_relu(x: Tensor) -> bool:
+    """Return whether oneDNN can apply the ReLU while it writes a convolution of `x`."""
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
