@@ -11,7 +11,7 @@ READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow test-precisions check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ test: $(READY_DEV) $(READY_BROWSER) ## run the tests, without the slow ones
 
 test-slow: $(READY_DEV) $(READY_BROWSER) ## run all tests, the slow ones too
 	$(BIN)/pytest $(PARALLEL) -m "slow or not slow"
+
+# With two threads one process: several would wait for each other's cores.
+test-precisions: $(READY_DEV) $(READY_BROWSER) ## run the tests in float32 and in bfloat16, with one thread and with two; takes long
+	IMPASTO_PRECISION=float32 OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+	IMPASTO_PRECISION=bfloat16 OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+	IMPASTO_PRECISION=float32 OMP_NUM_THREADS=2 $(BIN)/pytest
+	IMPASTO_PRECISION=bfloat16 OMP_NUM_THREADS=2 $(BIN)/pytest
 
 check: $(READY_DEV) ## lint, formatting and types
 	$(BIN)/ruff check

@@ -14,14 +14,38 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of several processes that test side by side (pytest-xdist) each has its share of the cores; torch is not loaded yet.
+# Of several processes that test side by side (pytest-xdist) each has its share of the cores, unless the number of
+# threads is given; torch is not loaded yet.
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if workers > 1:
+if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
 # How long an example takes is never a test; the examples are the same in every run, so that a result is a commit's own.
 settings.register_profile("impasto", deadline=None, derandomize=True)
 settings.load_profile("impasto")
+
+
+FORCED = os.environ.get("IMPASTO_PRECISION", "")
+
+
+def pytest_configure() -> None:
+    if FORCED not in ("", "float32", "bfloat16"):
+        raise pytest.UsageError(f"IMPASTO_PRECISION is {FORCED}; it must be float32 or bfloat16")
+
+
+def pytest_report_header() -> str:
+    threads = os.environ.get("OMP_NUM_THREADS", "one a core")
+    return f"--precision auto: {FORCED or 'what the processor has'}; threads: {threads}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forced_precision() -> Iterator[None]:
+    """IMPASTO_PRECISION says what `--precision auto` comes to on the CPU, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        if FORCED:
+            patch.setattr("impasto.device.has_bfloat16", lambda: FORCED == "bfloat16")
+            patch.setattr("impasto.stylize.choose.fastest", lambda net, compute: compute)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

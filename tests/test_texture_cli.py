@@ -78,6 +78,7 @@ def test_the_record_makes_it_again(here: Path, run: Run) -> None:
     assert record == read_record("made.png")
     assert (record["method"], record["size"], record["iterations"]) == ("texture", [64, 48], 3)
     assert record["texture"] == {"size": [64, 48], "seamless": True}
+    assert record["options"]["precision"] == "float32"
     assert [e["name"] for e in (*record["styles"], record["start"])] == ["style.jpg", "other.png", "other.png"]
     assert (record["options"]["style_weights"], record["options"]["tv_weight"]) == ([2, 1], 0.5)
     assert str(here) not in out

@@ -1,16 +1,19 @@
 """Where and how to compute: device, precision, memory layout."""
 
+import logging
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .errors import OptionError
 from .options import Precision
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,13 @@ class Compute:
         """Move a network to the device, channels_last."""
         channels_last(net.to(self.device))
 
+    @property
+    def precision(self) -> Literal["float32", "bfloat16"]:
+        """The precision's name, as `--precision` takes it."""
+        return "float32" if self.low is None else "bfloat16"
+
     def __str__(self) -> str:
-        return f"{self.device}, {'float32' if self.low is None else str(self.low).removeprefix('torch.')}"
+        return f"{self.device}, {self.precision}"
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -88,12 +96,12 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
     device : str
         `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
     precision : "auto", "float32" or "bfloat16"
-        `auto` takes bfloat16 where the hardware has it.
+        `auto` takes bfloat16 where the hardware has it. Where it does not, bfloat16 is emulated; a warning says so.
 
     Raises
     ------
     OptionError
-        If there is no such device, or the precision is not available on it.
+        If there is no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -102,6 +110,11 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:  # NotImplementedError too: `meta` and the like hold no values
         raise OptionError(f"--device {device} is not to be had here; try cpu") from error
-    able = has_bfloat16() if chosen.type == "cpu" else chosen.type == "cuda" and torch.cuda.is_bf16_supported()
+    if chosen.type == "cpu":
+        able = has_bfloat16()
+    else:
+        able = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bfloat16" and not able and chosen.type != "mps":
+        log.warning("bfloat16 is slow here: %s has no units for it and emulates it", chosen)
     low = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and able) else None
     return Compute(chosen, low)

@@ -46,7 +46,16 @@ def test_the_faster_one_is_taken_and_remembered(
     assert len(calls) == 4  # with other threads it may be the other
 
 
-def test_it_is_measured_on_the_network(net: Transformer) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        TransformerConfig(("one",), 4, 1),
+        TransformerConfig(("one", "two", "three"), 4, 1, colours=True),
+        TransformerConfig((), 4, 1),  # that of a network for any style
+    ],
+)
+def test_it_is_measured_on_the_network(config: TransformerConfig) -> None:
+    net = Transformer(config).eval().requires_grad_(False)
     assert fastest(net, LOW) in (LOW, HIGH)
     assert 0 < tuning._seconds(net, HIGH) < 60
 

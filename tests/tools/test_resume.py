@@ -428,6 +428,25 @@ def test_another_machine_is_told(here: Path, run: Run, kill: Callable[[int], Any
     assert f"begun with torch 1.0 (now {now}), threads 7 (now 1): the painting may come out a little different" in err
 
 
+@pytest.mark.parametrize("begun", ["float32", "bfloat16"])
+def test_it_goes_on_in_the_precision_that_it_was_begun_in(
+    here: Path, run: Run, kill: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    """Though `auto` comes to the other one by now; a machine without bfloat16 emulates it and says so."""
+    monkeypatch.setattr("impasto.device.has_bfloat16", lambda: begun == "bfloat16")
+    command = ["stylize", "photo.png", "style.jpg", "--size", "64", "--coarsest", "48", "--iterations", "16"]
+    assert run(*command, "-o", "whole.png", "--run", "whole")[0] == 0
+    with kill(10):
+        run(*command, "-o", "a.png", "--run", "run")
+    assert record_of("run")["options"]["precision"] == begun
+    monkeypatch.setattr("impasto.device.has_bfloat16", lambda: begun != "bfloat16")
+    code, _, err = run("stylize", "--resume", "run")
+    assert (code, "bfloat16 is slow here" in err) == (0, begun == "bfloat16")
+    assert "run: going on after iteration 9" in err
+    assert "may come out a little different" not in err
+    assert Path("a.png").read_bytes() == Path("whole.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from impasto.device import Compute
 from impasto.errors import DivergedError, OptionError
 from impasto.image.io import read_image, read_record, write_image
 from impasto.models.weights import find_model
@@ -29,6 +30,8 @@ from impasto.tools.paint import until_it_ends
 from impasto.tools.stopping import Stop
 
 Run = Callable[..., tuple[int, str, str]]
+
+LOW = Compute(torch.device("cpu"), torch.bfloat16)
 
 BRIEF = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "3", "--style-loss", "gram"]
 
@@ -59,16 +62,16 @@ def test_a_job_comes_back_out_of_its_record(here: Path) -> None:
     job = PaintJob(
         "photo.png",
         ("style.jpg", "other.png"),
-        StylizeOptions(start="other.png", iterations=(3, 4), style_scale=(1.0, 0.5), time=None),
+        StylizeOptions(precision="bfloat16", start="other.png", iterations=(3, 4), style_scale=(1.0, 0.5), time=None),
         OutputOptions(bits=16, jpeg_quality=50, keep_gps=True, max_megapixels=3.0),
         (("a=b.png", "style.jpg"), ("mask.png", "other.png")),
         "mask.png",
     )
-    described = json.loads(json.dumps(describe(job)))
+    described = json.loads(json.dumps(describe(job, LOW)))
     assert str(here) not in json.dumps(described)
     found = job_of(described, here / "painting.png")
     assert {Path(p).name for p in (found.content, *found.styles)} == {"photo.png", "style.jpg", "other.png"}
-    assert describe(found) == describe(job)
+    assert describe(found, LOW) == describe(job, LOW)
     assert found == job
     elsewhere = here / "elsewhere"
     elsewhere.mkdir()
@@ -76,6 +79,35 @@ def test_a_job_comes_back_out_of_its_record(here: Path) -> None:
     assert found.mask == str(here / "mask.png")
     assert found.regions[0] == (str(here / "a=b.png"), str(here / "style.jpg"))
     assert found.options.start == str(here / "other.png")
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--quality", "draft"], ["--start", "network"], ["--preset", "gatys", "--quality", "good"]]
+)
+@pytest.mark.parametrize("painted", ["float32", "bfloat16"])
+def test_the_precision_painted_in_is_recorded_and_used_again(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str], painted: str
+) -> None:
+    """Whatever `auto` comes to where it is painted again: another processor, or a network that is timed otherwise."""
+
+    def auto(precision: str) -> None:
+        monkeypatch.setattr("impasto.device.has_bfloat16", lambda: precision == "bfloat16")
+        monkeypatch.setattr("impasto.stylize.choose.fastest", lambda net, compute: compute)
+
+    auto(painted)
+    brief = ["--size", "48", *([] if "draft" in options else ["--iterations", "3"])]
+    assert run("stylize", "photo.png", "style.jpg", *brief, *options, "-o", "a.png", "--run", "run")[0] == 0
+    wanted = "float32" if "gatys" in options else painted
+    record = record_in("a.png")
+    assert (record["options"]["precision"], record["options"]["device"]) == (wanted, "auto")
+    whole = json.loads(Path("run/record.json").read_text())
+    assert whole["options"]["precision"] == wanted
+    assert whole["machine"]["compute"].endswith(f", {wanted}")
+    auto("float32" if painted == "bfloat16" else "bfloat16")
+    for source in ("a.png", "run"):
+        code, _, err = run("rerun", source, "-o", "again.png")
+        assert (code, "bfloat16 is slow here" in err) == (0, wanted == "bfloat16")
+        assert Path("again.png").read_bytes() == Path("a.png").read_bytes()
 
 
 def test_what_the_record_has_of_the_losses_is_the_picture_s_own(

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from impasto.options import TrainFeedforwardOptions
+from impasto.train.loop import Training
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +24,26 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
         coarse.resize((160, 120), Image.Resampling.BICUBIC).save(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[Training], dict[str, float]]:
+    """`measured(training)`: the sums of the loss's terms over four batches, always the same, by the averaged weights.
+
+    A step's own figures do not tell whether a network learns: its few pictures are easier or harder by chance.
+    """
+
+    def measure(training: Training) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        with training.averaged(), torch.no_grad():
+            for step in range(1000, 1004):
+                _, found = training.recipe.loss(step, range(training.options.batch))
+                for k, v in found.items():
+                    if v.numel() == 1:
+                        sums[k] = sums.get(k, 0.0) + v.item()
+        return sums
+
+    return measure
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from impasto.train.start import sample_sheet, start_training
 from impasto.train.styles import find_styles
 
 Brief = Callable[..., TrainFeedforwardOptions]
+Measured = Callable[[Training], dict[str, float]]
 
 
 def recipe_of(options: TrainFeedforwardOptions) -> FeedforwardRecipe:
@@ -26,15 +27,16 @@ def recipe_of(options: TrainFeedforwardOptions) -> FeedforwardRecipe:
     return recipe
 
 
-@pytest.mark.parametrize(("colours", "share"), [(False, 0.6), (True, 0.85)])
-def test_it_learns(brief: Brief, colours: bool, share: float) -> None:
+@pytest.mark.parametrize(("colours", "share"), [(False, 0.7), (True, 0.85)])
+def test_it_learns(brief: Brief, measured: Measured, colours: bool, share: float) -> None:
     """Style and identity losses fall, where colours are given from the start too; the file paints as the network."""
     o = brief(steps=60, crop=64, width=8, batch=4, content_weight=0.0, stability=0.1, average=0.8, colours=colours)
     training = start_training(o)
-    figures = [s.figures for s in train(training)]
-    first, last = ({k: np.mean([f[k] for f in part]) for k in figures[0]} for part in (figures[:8], figures[-8:]))
-    assert last["style"] < share * first["style"]
-    assert last["identity"] < 0.7 * first["identity"]
+    before = measured(training)
+    list(train(training))
+    after = measured(training)
+    assert after["style"] < share * before["style"]
+    assert after["identity"] < 0.7 * before["identity"]
     net, metadata = load_transformer(o.out)
     assert (net.config.styles, net.config.colours) == (("starry-night", "great-wave"), colours)
     assert '"steps": 60' in metadata["training"]

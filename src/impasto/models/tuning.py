@@ -39,15 +39,16 @@ def fastest(net: Transformer, compute: Compute) -> Compute:
     Parameters
     ----------
     net : Transformer
-        The network, on the device.
+        The network. It is moved to the device if it is timed.
     compute : Compute
-        What `--precision auto` comes to.
+        What `--precision auto` comes to for all else.
     """
     if compute.device.type != "cpu" or compute.low is None:
         return compute
     key = "|".join((torch.__version__, processor(), str(torch.get_num_threads()), f"{net.config.width}"))
     known = _known()
     if known.get(key) not in ("float32", "bfloat16"):
+        compute.network(net)
         seconds = {name: _seconds(net, c) for name, c in _candidates(compute).items()}
         known[key] = min(seconds, key=seconds.__getitem__)
         log.debug("%s: %s", key, seconds)
@@ -84,7 +85,9 @@ def _seconds(net: Transformer, compute: Compute) -> float:
     """Median seconds of a pass."""
     x = compute.picture(torch.full((1, 3, SIDE, SIDE), 0.5))
     maps = torch.ones(1, 2, net.channels, device=compute.device)  # which style it is changes nothing of the time
-    conditions, times = Conditions(torch.zeros(1, 0), (1.0,), maps=maps), []
+    styles = len(net.config.styles)
+    weights = torch.full((1, styles), 1 / max(1, styles), device=compute.device)
+    conditions, times = Conditions(weights, (1.0,), maps=maps), []
     with compute.autocast():
         for _ in range(REPEATS + 1):
             begun = time.perf_counter()

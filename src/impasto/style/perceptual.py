@@ -119,9 +119,7 @@ class PerceptualLoss:
         0. Without, it is the picture that is given.
     """
 
-    def __init__(
-        self, view: View, terms: Mapping[str, tuple[float, Term]], over: tuple[Tensor, Tensor] | None = None
-    ):
+    def __init__(self, view: View, terms: Mapping[str, tuple[float, Term]], over: tuple[Tensor, Tensor] | None = None):
         self.view, self.over = view, over
         self.terms = {k: (w, t) for k, (w, t) in terms.items() if w}
         self.layers = tuple(dict.fromkeys(layer for _, t in self.terms.values() for layer in t.layers))
@@ -177,9 +175,7 @@ class _Total(torch.autograd.Function):
         with torch.set_grad_enabled(keep):
             seen = view.continued(leaf) if loss.layers else leaf
         with view.compute.autocast():
-            look = view.encoder.look(
-                seen.detach(), loss.layers, visit, keep=keep, checkpointing=view.checkpointing
-            )
+            look = view.encoder.look(seen.detach(), loss.layers, visit, keep=keep, checkpointing=view.checkpointing)
         for m in found.values():
             m.requires_grad_(keep)
         with torch.set_grad_enabled(keep):

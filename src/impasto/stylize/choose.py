@@ -42,11 +42,27 @@ def choose_encoder_name(options: OptimizeOptions) -> str:
     return "compact"
 
 
-def compute_of(options: OptimizeOptions) -> Compute:
-    """The device and precision that the options come to here; OptionError if they are not to be had."""
-    # The recipe's numbers are float32; lower precision only when asked for by name.
-    precision = "float32" if (options.preset, options.precision) == ("gatys", "auto") else options.precision
-    return choose_compute(options.device, precision)
+def resolve_compute(options: OptimizeOptions, net: Transformer | None = None) -> Compute:
+    """Return the device and precision that a painting is made with. Nothing else decides them.
+
+    Everything that takes part in a painting shares the answer. The stylizer keeps it as `compute`, for the record.
+
+    Parameters
+    ----------
+    net : Transformer, optional
+        The network that paints. `--precision auto` is then what it is fastest in on this machine.
+
+    Raises
+    ------
+    OptionError
+        If there is no such device.
+    """
+    if options.precision != "auto":
+        return choose_compute(options.device, options.precision)
+    if options.preset == "gatys":  # the recipe's numbers are float32
+        return choose_compute(options.device, "float32")
+    compute = choose_compute(options.device)
+    return compute if net is None else fastest(net, compute)
 
 
 def choose_method(
@@ -98,17 +114,17 @@ def choose_stylizer(
     ImpastoError
         If options, styles, encoder and machine do not fit together.
     """
-    compute = compute_of(options)
     stylizer: Stylizer
     method = choose_method(options, [*styles, *(r.style for r in regions)])
     if method == "feedforward":
         assert isinstance(options, StylizeOptions)
         net, picture = load_network(options.model)
-        stylizer = FeedforwardStylizer(net, styles, options, compute_for(net, options, compute), picture)
+        stylizer = FeedforwardStylizer(net, styles, options, resolve_compute(options, net), picture)
     elif method == "arbitrary":
         assert isinstance(options, StylizeOptions)
-        stylizer = any_style_stylizer(styles, options, compute)
+        stylizer = any_style_stylizer(styles, options)
     else:
+        compute = resolve_compute(options)
         painted = [s for s in styles if not isinstance(s, NamedStyle)]
         assert len(painted) == len(styles), "names that only a network knows are for that network"
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
@@ -123,24 +139,24 @@ def choose_stylizer(
 
 
 def any_style_stylizer(
-    styles: Sequence[Tensor | StyleTarget | NamedStyle], options: StylizeOptions, compute: Compute
+    styles: Sequence[Tensor | StyleTarget | NamedStyle], options: StylizeOptions, compute: Compute | None = None
 ) -> ArbitraryStylizer:
-    """What paints in one pass in any style, by the network that the options name, else the bundled one."""
+    """What paints in one pass in any style, by the network that the options name, else the bundled one.
+
+    Parameters
+    ----------
+    compute : Compute, optional
+        That of a painting which the network is a part of; what the options come to if not given.
+    """
     net, _ = load_arbitrary(network_path(options.model or ARBITRARY))
-    compute = compute_for(net.transformer, options, compute)
+    compute = compute or resolve_compute(options, net.transformer)
     return ArbitraryStylizer(net, styles, options, load_encoder("compact"), compute)
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:
     """Those of what an optimisation starts from: a picture of the size that it is given, at full strength."""
-    shared = ("style_weights", "style_scale", "seed", "device", "precision", "offline")
+    shared = ("style_weights", "style_scale", "seed", "offline")
     return StylizeOptions(method="arbitrary", scale=1.0, **{k: getattr(options, k) for k in shared})
-
-
-def compute_for(net: Transformer, options: OptimizeOptions, compute: Compute) -> Compute:
-    """The precision that a network is fastest in, where the options leave it open."""
-    compute.network(net)
-    return fastest(net, compute) if options.precision == "auto" else compute
 
 
 def choose_texture(
@@ -157,9 +173,8 @@ def choose_texture(
     ImpastoError
         If options, styles, size, encoder and machine do not fit together.
     """
-    compute = compute_of(options)
     encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
-    return TextureSynthesizer(styles, size, options, encoder, compute, start, seamless=seamless)
+    return TextureSynthesizer(styles, size, options, encoder, resolve_compute(options), start, seamless=seamless)
 
 
 def load_stylizer(

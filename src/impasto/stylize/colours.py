@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..device import Compute
 from ..image.color import keep_colours
 from ..options import ColourSpace
 from .protocol import Region, Step, Stylizer, last_image
@@ -34,6 +35,11 @@ class ColourKeeper:
     def method(self) -> str:
         """That of what paints."""
         return self.inner.method
+
+    @property
+    def compute(self) -> Compute:
+        """That of what paints."""
+        return self.inner.compute
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""

@@ -97,9 +97,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         (1, 3, H, W), what the scale begins with: the `nn` loss matches it.
     """
     p, o, settings, encoder = problem, problem.options, problem.options.settings, problem.encoder
-    view = View(
-        encoder, p.compute, WRAP_MARGIN if p.wrap else MARGIN, wrap=p.wrap, checkpointing=p.checkpointing
-    )
+    view = View(encoder, p.compute, WRAP_MARGIN if p.wrap else MARGIN, wrap=p.wrap, checkpointing=p.checkpointing)
     style_view = View(encoder, p.compute, MARGIN) if p.wrap else view  # a style does not tile
     content = p.compute.picture(resize(p.content, scale.size))
     seen = blur(content, o.content_blur * max(scale.size) / max(p.size))

@@ -126,9 +126,7 @@ class OptimizeStylizer:
             raise OptionError("the state to go on from is that of another painting")
         styles = [self._matched(s, content) for s in self.styles]
         regions = [replace(r, style=self._matched(r.painted, content)) for r in regions]
-        problem = Problem(
-            self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing
-        )
+        problem = Problem(self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing)
         return self._paint(problem, scales, state)
 
     def _matched(self, style: Tensor | StyleTarget, content: Tensor) -> Tensor | StyleTarget:

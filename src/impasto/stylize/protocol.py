@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..device import Compute
 from ..errors import StyleError
 from ..style.target import StyleTarget
 
@@ -97,6 +98,11 @@ class Stylizer(Protocol):
     @property
     def method(self) -> str:
         """The name of that way: `optimize`, `feedforward`, `arbitrary`."""
+        ...
+
+    @property
+    def compute(self) -> Compute:
+        """The device and precision that it paints with."""
         ...
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:

@@ -67,6 +67,11 @@ class TextureSynthesizer:
         painting = painting_options(styles, size, options)
         self.inner = OptimizeStylizer(styles, painting, encoder, compute, start, seamless)
 
+    @property
+    def compute(self) -> Compute:
+        """The device and precision that it works with."""
+        return self.inner.compute
+
     def __call__(self) -> Tensor:
         """The texture, (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps())

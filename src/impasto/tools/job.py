@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..device import Compute
 from ..errors import OptionError, PictureError
 from ..models.weights import MODELS
 from ..options import STARTS, OutputOptions, StylizeOptions
@@ -73,9 +74,9 @@ def source_entry(source: str) -> dict[str, str]:
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def describe(job: PaintJob) -> dict[str, Any]:
-    """A job as a record has it: names, hashes and all options; no paths."""
-    options = job.options.to_dict()
+def describe(job: PaintJob, compute: Compute) -> dict[str, Any]:
+    """A job as a record has it: names, hashes and all options, the precision as it is painted in; no paths."""
+    options = {**job.options.to_dict(), "precision": compute.precision}
     found: dict[str, Any] = {
         "content": source_entry(job.content),
         "styles": [source_entry(s) for s in job.styles],

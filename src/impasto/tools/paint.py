@@ -18,7 +18,7 @@ from ..image.place import check_target
 from ..image.resize import resize
 from ..options import STARTS
 from ..style.target import StyleTarget
-from ..stylize.choose import choose_stylizer, compute_of
+from ..stylize.choose import choose_stylizer
 from ..stylize.protocol import NamedStyle, Region, Step
 from ..stylize.sources import resolve_learnt, resolve_mask, resolve_region
 from .checkpoint import Checkpoint, load_checkpoint
@@ -54,13 +54,15 @@ def read_sources(job: PaintJob) -> Sources:
     )
 
 
-def paint(job: PaintJob, checkpoint: Checkpoint | None = None) -> None:
+def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mapping[str, Any] | None = None) -> None:
     """Paint and write; whatever ends the steps early, the painting so far is written first.
 
     Parameters
     ----------
     checkpoint : Checkpoint, optional
         What to go on from.
+    begun_with : dict, optional
+        The program and machine that it was begun with. A warning says in what those of now differ.
 
     Raises
     ------
@@ -72,12 +74,14 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None) -> None:
     start_logging()
     check_target(job.target, format=format_of(job), bits=job.output.bits)
     given = read_sources(job)
-    described = describe(job)  # the files as they are now: they may be others when it is done
     state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
     stylizer = choose_stylizer(given.styles, job.options, given.start, given.regions)
-    described = {"method": stylizer.method, **described}
+    # The files as they are now: they may be others when it is done.
+    described = {"method": stylizer.method, **describe(job, stylizer.compute)}
+    if begun_with is not None and (other := differences(begun_with, stylizer.compute)):
+        log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
     steps = stylizer.steps(given.photo.tensor, given.regions, given.mask, state)
-    folder = RunFolder(job, described, compute_of(job.options), checkpoint) if job.run else nullcontext()
+    folder = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else nullcontext()
     with Stop() as stop, folder as run:
         begun = time.monotonic() - before
         steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")
@@ -172,7 +176,7 @@ def resume(folder: Path) -> None:
     job = job_of(record, folder, advice="put it back, or begin anew")
     with undamaged(folder):
         every, out, mark = int(record["snapshot_every"]), str(record["paths"]["out"]), str(record["run"])
-        other = differences(record, compute_of(job.options))
+        begun_with = {**record, **record["machine"]}
     job = replace(job, out=Path(out), run=folder, snapshot_every=every)
     if "interrupted" not in record:
         if out == "-" or Path(out).exists():
@@ -186,6 +190,4 @@ def resume(folder: Path) -> None:
         log.info("%s has no checkpoint yet: beginning at its first iteration", folder)
     else:
         log.info("%s: going on after iteration %d", folder, checkpoint.iteration)
-    if other:
-        log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
-    paint(job, checkpoint)
+    paint(job, checkpoint, begun_with)

@@ -80,9 +80,8 @@ def machine(compute: Compute) -> dict[str, Any]:
     }
 
 
-def differences(record: Mapping[str, Any], compute: Compute) -> list[str]:
-    """In what this machine and program differ from those of a record, so that the last bits may."""
-    before = {**record, **record["machine"]}
+def differences(before: Mapping[str, Any], compute: Compute) -> list[str]:
+    """In what this machine and program differ from those of before, so that the last bits may."""
     now = {**versions(), **machine(compute)}
     keys = ("impasto", "torch", "cpu", "threads", "compute")
     return [f"{k} {before.get(k)} (now {now[k]})" for k in keys if before.get(k) != now[k]]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..device import Compute
 from ..errors import OptionError
 from ..image.convert import to_picture
 from ..image.io import write_image
@@ -80,8 +81,9 @@ def make_texture(job: TextureJob) -> None:
     styles = [resolve_style(s, limit) for s in job.styles]
     start = job.options.start
     picture = None if start in STARTS else to_picture(start, max_megapixels=limit).tensor
-    described = describe(job)  # the files as they are now: they may be others when it is done
-    steps = choose_texture(styles, job.size, job.seamless, job.options, picture).steps()
+    synthesizer = choose_texture(styles, job.size, job.seamless, job.options, picture)
+    described = describe(job, synthesizer.compute)  # the files as they are now: they may be others when it is done
+    steps = synthesizer.steps()
     with Stop() as stop:
         begun = time.monotonic()
         last, ended = until_it_ends(follow_steps(steps, f"texture of {', '.join(job.styles)}"), stop)
@@ -104,9 +106,9 @@ def make_texture(job: TextureJob) -> None:
         raise asked
 
 
-def describe(job: TextureJob) -> dict[str, Any]:
-    """A job as a record has it: names, hashes and all options; no paths."""
-    options, files = job.options.to_dict(), {}
+def describe(job: TextureJob, compute: Compute) -> dict[str, Any]:
+    """A job as a record has it: names, hashes and all options, the precision as it is made in; no paths."""
+    options, files = {**job.options.to_dict(), "precision": compute.precision}, {}
     for option, names in NAMES.items():
         if options.get(option, names[0]) not in names:
             files[option] = source_entry(options[option])

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
+from ...device import choose_compute
 from ...errors import ImpastoError, OptionError
 from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...style.builtin import builtin_names, load_builtin
-from ...stylize.choose import choose_stylizer, compute_of
+from ...stylize.choose import choose_stylizer
 from ...stylize.loss import shares_and_scales
 from ...stylize.schedule import painting_size
 from ..job import PaintJob
@@ -61,7 +62,7 @@ class Engine:
         self.options = options
         devices = options.devices or ("auto",)
         for device in devices:
-            compute_of(StylizeOptions(device=device))
+            choose_compute(device)
         self.folder = Path(tempfile.mkdtemp(prefix="impasto-studio-"))
         self.pace = Pace()
         self._jobs: dict[str, Job] = {}
