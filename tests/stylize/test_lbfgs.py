@@ -132,13 +132,13 @@ def test_after_so_many_quarterings_it_begins_anew_from_where_it_is() -> None:
     optimiser = LBFGS(0.4 + 0.2 * numbers(0))
     for _ in range(3):
         optimiser.step(*evaluate(optimiser.x))
-    assert optimiser.count > 0
+    assert optimiser.order
     value, gradient = evaluate(optimiser.x)
     kept = [optimiser.step(value + 100, gradient) for _ in range(QUARTERINGS)]
     assert kept == [False] * QUARTERINGS
     x = optimiser.x
     assert optimiser.step(value + 100, gradient)
-    assert optimiser.count == 0
+    assert not optimiser.order
     expected = x - gradient * FIRST_STEP * (value + 100) / gradient.square().sum()
     torch.testing.assert_close(optimiser.x, expected.clamp(0, 1))
 

@@ -1,7 +1,7 @@
 """2x2 max pooling of features behind a ReLU, forward and back, that remembers nothing but its input.
 
-PyTorch's own keeps the place of every maximum as a 64-bit number: with bfloat16 features that is as much memory again as
-what was pooled, and on a CPU much of the time. Here the backward pass compares the input once more.
+PyTorch's own keeps the place of every maximum as a 64-bit number: with bfloat16 features that is as much memory again
+as what was pooled, and on a CPU much of the time. Here the backward pass compares the input once more.
 """
 
 import torch

@@ -185,10 +185,7 @@ class VGG(nn.Module):
             If a layer is unknown, or the picture too small for the deepest one.
         """
         layers = self._in_order(image, layers)
-        if self._in_training:
-            features = self._trained(image, layers)
-        else:
-            features = _Features.apply(image, self, layers)
+        features = self._trained(image, layers) if self._in_training else _Features.apply(image, self, layers)
         return dict(zip(layers, features, strict=True))
 
     def look(

@@ -10,14 +10,14 @@ from ..errors import OptionError
 from ..ranges import Range, check_ranges
 from .kinds import COUNTS, INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, NUMBERS, TIME, Group, named_weights
 
-Quality = Literal["draft", "good", "best"]
+Quality = Literal["instant", "draft", "good", "best"]
 ColourSpace = Literal["oklab", "ycbcr"]
 PaletteMatch = Literal["none", "covariance", "histogram"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
 
-STARTS = ("content", "network", "blurred", "noise", "grey")
+STARTS = ("auto", "content", "network", "blurred", "noise", "grey")
 """What a painting can start from, besides a picture."""
 
 STYLE_LOSSES = ("gram", "moments", "nn")
@@ -26,11 +26,13 @@ STYLE_LOSSES = ("gram", "moments", "nn")
 STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4"
 """The style layers and their weights."""
 
-LONG_SIDE: dict[Quality, int] = {"draft": 512, "good": 1024, "best": 2048}
+LONG_SIDE: dict[Quality, int] = {"instant": 512, "draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
 
-ITERATIONS: dict[Quality, int] = {"draft": 100, "good": 200, "best": 600}
-"""Quality -> iterations in all scales together."""
+ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (8, 6, 3), "good": (30, 25, 20), "best": (150, 100, 80)}
+"""Quality -> iterations of the three finest scales, coarse to fine; still coarser ones have as many as the first."""
+CONTENT_WEIGHT = 0.02
+"""Weight of the content loss over the style loss's."""
 PYRAMID_RATE, PIXEL_RATE, LBFGS_RATE = 0.05, 0.03, 1.0
 """Learning rates of Adam on a Laplacian pyramid, of Adam on pixels, of L-BFGS."""
 
@@ -47,7 +49,7 @@ class Settings:
 
     content_weight: float
     style_weight: float
-    iterations: int | tuple[int, ...]
+    iterations: int | tuple[int, ...] | None
     rate: float
 
 
@@ -78,15 +80,18 @@ class OptimizeOptions:
         bool, Doc("Refuse a size that does not fit into memory, instead of painting smaller."), SIZE
     ] = False
     strength: Annotated[
-        float, Doc("How far to go from the photo to the style: 0 the photo, 1 the style."), Range(0, 1), LOOK
+        float,
+        Doc("How far to go from the photo to the style: 0 the photo, 1 the style, up to 1.5 for more of it."),
+        Range(0, 1.5),
+        LOOK,
     ] = 1.0
     detail: Annotated[
-        float, Doc("How much of the photo's own detail each finer scale begins with."), Range(0, 1), LOOK
-    ] = 0.0
+        float, Doc("How much of the start's own detail each finer scale begins with."), Range(0, 1), LOOK
+    ] = 1.0
     content_weight: Annotated[
         float | None,
         NUMBER,
-        Doc("Weight of the content loss: higher keeps more of the photo; 0.05 if not given (gatys: 1)."),
+        Doc("Weight of the content loss: higher keeps more of the photo; 0.02 if not given (gatys: 1)."),
         Range(0, 1e9),
         LOOK,
     ] = None
@@ -112,9 +117,14 @@ class OptimizeOptions:
         float, Doc("Weight of the self-similarity loss: places alike in the photo stay alike."), Range(0, 1e6), LOOK
     ] = 0.0
     layers: Annotated[
-        str, Doc("Style layers, with weights: relu1_1:1,relu2_1:0.5; Gatys' five alike if not given."), LOOK
+        str,
+        Doc(
+            f"Style layers, with weights; {STYLE_LAYER_WEIGHTS} if not given. More of the deep layers gives larger "
+            "shapes and less of the photo; relu5_1 at more than a hundredth leaves noise."
+        ),
+        LOOK,
     ] = ""
-    content_layers: Annotated[str, Doc("Content layers, with weights."), LOOK] = "relu4_2"
+    content_layers: Annotated[str, Doc("Content layers, with weights."), LOOK] = "relu3_1"
     content_blur: Annotated[
         float, Doc("Blur the photo first, by that deviation at the painting's size."), Range(0, 1000, "px"), LOOK
     ] = 0.0
@@ -176,7 +186,7 @@ class OptimizeOptions:
     coarsest: Annotated[
         int, Doc("Most that the coarsest scale's long side may be."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
     ] = 128
-    optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the picture."), OPTIMISER] = "adam"
+    optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the picture."), OPTIMISER] = "lbfgs"
     parameters: Annotated[
         Literal["auto", "pixels", "laplacian"],
         Doc("What is optimised: the pixels, or a Laplacian pyramid of them. `auto`: the pyramid by Adam, else pixels."),
@@ -192,7 +202,7 @@ class OptimizeOptions:
     rate: Annotated[
         float | None,
         NUMBER,
-        Doc("Learning rate; if not given 0.05 for Adam, 0.03 on pixels, 1 for L-BFGS (gatys: 0.0003)."),
+        Doc("Learning rate; if not given 1 for L-BFGS, 0.05 for Adam, 0.03 for it on pixels (gatys: 0.0003)."),
         Range(1e-6, 10),
         OPTIMISER,
     ] = None
@@ -200,10 +210,10 @@ class OptimizeOptions:
         str,
         Doc(
             "What the painting starts from: `content`, `network` (a painting in one pass), `blurred`, `noise`, `grey`, "
-            "or a picture's path."
+            "or a picture's path. `auto`: `network` for the quality draft, else `content`."
         ),
         OPTIMISER,
-    ] = "content"
+    ] = "auto"
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0, 2**63 - 1), OPTIMISER] = 0
     encoder: Annotated[
         str,
@@ -218,7 +228,6 @@ class OptimizeOptions:
     precision: Annotated[
         Precision, Doc("Precision inside the networks; `auto` takes bfloat16 where the hardware has it."), NETWORK
     ] = "auto"
-    compile: Annotated[bool, Doc("Compile the encoder with torch.compile; pays for long runs only."), NETWORK] = False
     offline: Annotated[bool, Doc("Never fetch anything."), NETWORK] = False
 
     def __post_init__(self) -> None:
@@ -254,13 +263,20 @@ class OptimizeOptions:
         return self.parameters == "laplacian" or (self.parameters, self.optimizer) == ("auto", "adam")
 
     @property
+    def begins_with(self) -> str:
+        """What the painting starts from, `auto` resolved."""
+        if self.start != "auto":
+            return self.start
+        return "network" if self.quality == "draft" else "content"
+
+    @property
     def settings(self) -> Settings:
         """The numbers that these options come to."""
         if self.preset == "gatys":
             default = Settings(1.0, 1e6, 5000, 0.0003)
         else:
             rate = LBFGS_RATE if self.optimizer == "lbfgs" else PYRAMID_RATE if self.pyramid else PIXEL_RATE
-            default = Settings(0.05, 1.0, ITERATIONS[self.quality], rate)
+            default = Settings(CONTENT_WEIGHT, 1.0, None, rate)
         given = {f.name: getattr(self, f.name) for f in fields(Settings) if getattr(self, f.name) is not None}
         return replace(default, **given)
 

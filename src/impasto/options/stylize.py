@@ -7,7 +7,6 @@ import tyro
 from typing_extensions import Doc
 
 from ..errors import OptionError
-from ..ranges import Range
 from .optimize import LOOK, NETWORK, OptimizeOptions
 
 Method = Literal["auto", "optimize", "feedforward", "arbitrary"]
@@ -29,7 +28,7 @@ class StylizeOptions(OptimizeOptions):
         Method,
         Doc(
             "`optimize`: any style, best quality. `feedforward`: learnt styles, at once. `arbitrary`: any style, at "
-            "once. `auto`: by the quality; `draft` takes the network that has learnt the style, else that for any."
+            "once. `auto`: by the quality; `instant` takes the network that has learnt the style, else that for any."
         ),
         LOOK,
     ] = "auto"
@@ -39,12 +38,9 @@ class StylizeOptions(OptimizeOptions):
         Doc("A network of your own: a model file. The styles that it has learnt are given by name; else `palette`."),
         NETWORK,
     ] = None
-    strength: Annotated[
-        float,
-        Doc("How far to go from the photo to the style: 0 the photo, 1 the style; to 1.5 by a network."),
-        Range(0, 1.5),
-        LOOK,
-    ] = 1.0
+    compile: Annotated[
+        bool, Doc("Compile a network that paints in one pass with torch.compile; pays for many pictures only."), NETWORK
+    ] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,11 +50,10 @@ class StylizeOptions(OptimizeOptions):
             others = self.only_of_optimize
             if others:
                 raise OptionError(f"a network that paints in one pass has no --{others[0]}; leave out one of them")
-        elif self.strength > 1 and (self.method == "optimize" or self.quality != "draft"):
-            raise OptionError(
-                f"--strength is {self.strength:g}; beyond 1 goes only a network that paints in one pass: add "
-                "--quality draft"
-            )
+        elif self.compile and self.quality != "instant":
+            raise OptionError("--compile is for the networks that paint in one pass: add --quality instant")
+        if self.method == "optimize" and self.quality == "instant":
+            raise OptionError("--quality instant is one pass of a network; --method optimize needs another quality")
 
     @property
     def only_of_optimize(self) -> list[str]:

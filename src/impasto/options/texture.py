@@ -1,6 +1,6 @@
 """How `texture` works: as `optimize` paints, without a photograph."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -9,12 +9,10 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..ranges import Range
 from .kinds import BITS, NUMBERS
-from .optimize import LOOK, OPTIMISER, ColourSpace, OptimizeOptions, PaletteMatch, Quality, Settings
+from .optimize import LOOK, OPTIMISER, ColourSpace, OptimizeOptions, PaletteMatch, Quality
 from .output import OutputOptions
 
 T = TypeVar("T")
-LENGTH = 1.5
-"""Iterations of a texture over those of a painting: from noise it is further than from a photograph."""
 NEEDS_PHOTO = "needs a photograph"
 Closed = Annotated[tyro.conf.Suppress[tyro.conf.Fixed[T]], NEEDS_PHOTO]
 """A field of `OptimizeOptions` that says something about a photograph, or about the size that follows from it."""
@@ -30,12 +28,12 @@ class TextureOptions(OptimizeOptions):
     scale: Closed[float | None] = None
     strict_size: Closed[bool] = True
     strength: Closed[float] = 1.0
-    detail: Closed[float] = 0.0
+    detail: Closed[float] = 1.0
     content_weight: Closed[float | None] = 0.0
     style_weight: Closed[float | None] = None
     laplacian_weight: Closed[float] = 0.0
     similarity_weight: Closed[float] = 0.0
-    content_layers: Closed[str] = "relu4_2"
+    content_layers: Closed[str] = "relu3_1"
     content_blur: Closed[float] = 0.0
     keep_colours: Closed[float] = 0.0
     colour_space: Closed[ColourSpace] = "oklab"
@@ -65,17 +63,10 @@ class TextureOptions(OptimizeOptions):
             if NEEDS_PHOTO in get_args(hints[field.name])[1:] and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
                 raise OptionError(f"--{name} needs a photograph, and a texture has none; leave it out")
-        if self.start in ("content", "network", "blurred"):
+        if self.quality == "instant":
+            raise OptionError("--quality instant is one pass of a network, and none makes textures; give draft")
+        if self.start in ("auto", "content", "network", "blurred"):
             raise OptionError(f"--start {self.start} needs a photograph, and a texture has none; give noise or grey")
-
-    @property
-    def settings(self) -> Settings:
-        """The numbers that these options come to."""
-        found = super().settings
-        if self.iterations is not None:
-            return found
-        assert isinstance(found.iterations, int)
-        return replace(found, iterations=round(LENGTH * found.iterations))
 
 
 @dataclass(frozen=True)

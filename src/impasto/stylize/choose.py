@@ -20,7 +20,7 @@ from .arbitrary import ArbitraryStylizer
 from .colours import ColourKeeper
 from .feedforward import FeedforwardStylizer, style_name
 from .gatys import GatysStylizer
-from .optimize import OptimizeStylizer
+from .optimize import OptimizeStylizer, Painter
 from .protocol import NamedStyle, Region, Stylizer
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
@@ -68,12 +68,12 @@ def resolve_compute(options: OptimizeOptions, net: Transformer | None = None) ->
 def choose_method(
     options: OptimizeOptions, styles: Sequence[Tensor | StyleTarget | NamedStyle]
 ) -> Literal["optimize", "feedforward", "arbitrary"]:
-    """The method that the options come to for those styles, the regions' included; why, where `draft` cannot have it.
+    """Return the method that the options ask for, for those styles, the regions' included.
 
     Raises
     ------
     OptionError
-        If the strength is one that the method does not have.
+        If an option is of a method other than that which the quality asks for.
     """
     if not isinstance(options, StylizeOptions):
         return "optimize"
@@ -84,15 +84,12 @@ def choose_method(
         return method
     if options.method in ("feedforward", "arbitrary"):
         return options.method
-    if options.method == "auto" and options.quality == "draft":
-        learnt = learnt_styles(None)
-        unknown = [s for s in styles if style_name(s) not in learnt]
+    if options.method == "auto" and options.quality == "instant":
         others = options.only_of_optimize
-        if not others:
-            return "arbitrary" if unknown else "feedforward"
-        log.info("--%s is of the optimisation: draft optimises, with fewer steps", others[0])
-    if options.strength > 1:
-        raise OptionError(f"--strength is {options.strength:g}; beyond 1 goes only a network that paints in one pass")
+        if others:
+            raise OptionError(f"--{others[0]} is for the optimisation, and --quality instant has none; give draft")
+        learnt = learnt_styles(None)
+        return "feedforward" if all(style_name(s) in learnt for s in styles) else "arbitrary"
     return "optimize"
 
 
@@ -131,7 +128,9 @@ def choose_stylizer(
         if options.preset == "gatys":
             stylizer = GatysStylizer(painted, options, encoder, compute)
         else:
-            begin = any_style_stylizer(styles, start_options(options), compute) if options.start == "network" else start
+            begin: Tensor | Painter | None = start
+            if options.begins_with == "network":
+                begin = any_style_stylizer(styles, start_options(options), compute)
             stylizer = OptimizeStylizer(painted, options, encoder, compute, begin)
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)

@@ -39,83 +39,96 @@ class LBFGS:
     """
 
     def __init__(self, x: Tensor, rate: float = 1.0, history: int = HISTORY):
-        self.x, self.rate, self.history = x.detach().clone(), rate, history
-        self.pairs = x.new_zeros(2, history, x.numel())  # steps, and changes of the gradient
-        self.products = torch.zeros(2 * history, 2 * history, dtype=torch.float64)
-        self.count = 0
+        self.x, self.rate, self.history = x.detach().clone(memory_format=torch.preserve_format), rate, history
+        self.rows = (
+            history + 1
+        )  # one more than are remembered: a pair is measured before it takes the oldest one's place
+        self.memory = x.new_zeros(2 * self.rows, x.numel())  # steps, then changes of the gradient
+        self.products = torch.zeros(2 * self.rows, 2 * self.rows, dtype=torch.float64)
+        self.order: list[int] = []  # the rows that are remembered, oldest first
         self.last: tuple[Tensor, float, Tensor] | None = None  # the best place so far: picture, value, gradient
         self.tries = 0
 
     def step(self, value: float, gradient: Tensor) -> bool:
-        """Take the value and gradient at `x`, and move `x` to where they are wanted next.
+        """Take the value and the gradient at `x`, and move `x` to where they are wanted next.
 
         Returns
         -------
         bool
             Whether the step before was kept.
         """
-        gradient = gradient.detach().reshape(-1)
-        x = self.x.reshape(-1)
+        x, g = self._flat(self.x), self._flat(gradient.detach())
         if self.last is not None and value > self.last[1] and self.tries < QUARTERINGS:
             place, _, _ = self.last
             self.tries += 1
-            self.x = (place + (x - place) / 4).view_as(self.x)
+            self._move(torch.lerp(place, x, 0.25))
             return False
         if self.tries >= QUARTERINGS:
-            self.count = 0
+            self.order = []
         elif self.last is not None:
-            self._remember(x - self.last[0], gradient - self.last[2])
-        self.last, self.tries = (x, value, gradient), 0
-        step = self._direction(value, gradient, x)
-        self.x = (x + self.rate * step).clamp_(0, 1).view_as(self.x)
+            self._remember(x, g, self.last[0], self.last[2])
+        self.last, self.tries = (x, value, g), 0
+        self._move(self._direction(value, g, x).mul_(self.rate).add_(x).clamp_(0, 1))
         return True
 
-    def _remember(self, s: Tensor, y: Tensor) -> None:
-        norms = float(s.norm()) * float(y.norm())
-        if not norms or float(s @ y) <= CURVATURE * norms:
+    def _flat(self, t: Tensor) -> Tensor:
+        """Return a tensor of the shape of `x` as a row of numbers, in the order of the memory of `x`."""
+        if self.x.ndim == 4 and self.x.is_contiguous(memory_format=torch.channels_last):
+            return t.permute(0, 2, 3, 1).reshape(-1)
+        return t.reshape(-1)
+
+    def _move(self, flat: Tensor) -> None:
+        if self.x.ndim == 4 and self.x.is_contiguous(memory_format=torch.channels_last):
+            n, c, h, w = self.x.shape
+            self.x = flat.view(n, h, w, c).permute(0, 3, 1, 2)
+        else:
+            self.x = flat.view(self.x.shape)
+
+    def _remember(self, x: Tensor, g: Tensor, last_x: Tensor, last_g: Tensor) -> None:
+        i = next(i for i in range(self.rows) if i not in self.order)
+        s, y = self.memory[i], self.memory[self.rows + i]
+        torch.sub(x, last_x, out=s)
+        torch.sub(g, last_g, out=y)
+        products = torch.stack([self.memory @ s, self.memory @ y]).double().cpu()
+        ss, sy, yy = float(products[0, i]), float(products[0, self.rows + i]), float(products[1, self.rows + i])
+        if sy <= CURVATURE * (ss * yy) ** 0.5 or not sy > 0:
             return
-        place = self.count % self.history
-        self.pairs[0, place], self.pairs[1, place] = s, y
-        self.count += 1
-        rows = torch.stack([self.pairs.view(2 * self.history, -1) @ v for v in (s, y)]).double().cpu()
-        for row, index in zip(rows, (place, self.history + place), strict=True):
+        for row, index in zip(products, (i, self.rows + i), strict=True):
             self.products[index], self.products[:, index] = row, row
+        self.order = [*self.order, i][-self.history :]
 
     def _direction(self, value: float, gradient: Tensor, x: Tensor) -> Tensor:
-        """Minus the inverse Hessian, as far as it is known, times the gradient of the pixels that may move."""
-        free = ~(((x <= 0) & (gradient > 0)) | ((x >= 1) & (gradient < 0)))
-        g = gradient * free
-        if not self.count:
-            return g * (-FIRST_STEP * value / max(float(g @ g), 1e-30))
-        m, h = min(self.count, self.history), self.history
-        order = [(self.count - m + i) % h for i in range(m)]  # oldest first
-        memory = self.pairs.view(2 * h, -1)
-        along = (memory @ g).double().cpu()
+        """Return minus the inverse Hessian, as far as it is known, times the gradient of the pixels that may move."""
+        blocked = torch.where(gradient > 0, x <= 0, x >= 1)
+        g = gradient.masked_fill(blocked, 0.0)
+        if not self.order:
+            return g.mul_(-FIRST_STEP * value / max(float(g @ g), 1e-30))
+        along = (self.memory @ g).double().cpu().tolist()
+        products, rows = self.products.tolist(), self.rows
         # Coefficients of the steps, the changes and g in the direction; `of` gives its product with each stored vector.
-        share, whole = torch.zeros(2 * h, dtype=torch.float64), self.products
-        gain, alphas = 1.0, {}
+        share, gain, alphas = [0.0] * (2 * rows), 1.0, {}
 
         def of(i: int) -> float:
-            return float(whole[i] @ share + gain * along[i])
+            return sum(p * c for p, c in zip(products[i], share, strict=True) if c) + gain * along[i]
 
-        for i in reversed(order):
-            alphas[i] = of(i) / float(whole[i, h + i])
-            share[h + i] -= alphas[i]
-        last = order[-1]
-        scale = float(whole[last, h + last] / whole[h + last, h + last])
-        share, gain = share * scale, scale
-        for i in order:
-            share[i] += alphas[i] - of(h + i) / float(whole[i, h + i])
-        step = memory.t() @ share.to(memory) + gain * g
-        return step.neg_().mul_(free)
+        for i in reversed(self.order):
+            alphas[i] = of(i) / products[i][rows + i]
+            share[rows + i] -= alphas[i]
+        last = self.order[-1]
+        gain = products[last][rows + last] / products[rows + last][rows + last]
+        share = [c * gain for c in share]
+        for i in self.order:
+            share[i] += alphas[i] - of(rows + i) / products[i][rows + i]
+        step = torch.addmv(g, self.memory.t(), self.memory.new_tensor(share), beta=-gain, alpha=-1)
+        return step.masked_fill_(blocked, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as tensors and plain values."""
+        """Return all of it, as tensors and plain values."""
         return {
             "x": self.x,
-            "pairs": self.pairs,
+            "memory": self.memory,
             "products": self.products,
-            "count": self.count,
+            "order": self.order,
             "last": self.last,
             "tries": self.tries,
         }
@@ -123,6 +136,6 @@ class LBFGS:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
         device, last = self.x.device, state["last"]
-        self.x, self.pairs, self.products = state["x"].to(device), state["pairs"].to(device), state["products"]
+        self.x, self.memory, self.products = state["x"].to(device), state["memory"].to(device), state["products"]
         self.last = None if last is None else (last[0].to(device), last[1], last[2].to(device))
-        self.count, self.tries = state["count"], state["tries"]
+        self.order, self.tries = list(state["order"]), state["tries"]

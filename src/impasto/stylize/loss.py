@@ -29,7 +29,6 @@ from ..style.terms import (
     HistogramTerm,
     LaplacianTerm,
     MomentsTerm,
-    Part,
     SimilarityTerm,
     VariationTerm,
     divide,
@@ -42,6 +41,9 @@ SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 """Where the self-similarity loss is taken: the middle of the network, as in STROTSS."""
 MARGIN, WRAP_MARGIN = 8, 32
 """Pixels by which the encoder sees the painting continued, by reflection, and by its other side where it tiles."""
+
+MORE_STYLE = 1 / 256
+"""Factor of the content's weight for a strength of 2, and so by powers from 1 on: 1/16 at 1.5."""
 
 Style = Tensor | StyleTarget
 
@@ -168,7 +170,8 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     if settings.content_weight:
         chosen = content_shares(o, encoder)
         # The loss is over the whole photo's spread; where only a part is painted, only that can differ.
-        weight = settings.content_weight / (1.0 if mask is None else max(float(mask.mean()), 1e-6))
+        weight = settings.content_weight * MORE_STYLE ** max(0.0, o.strength - 1)
+        weight /= 1.0 if mask is None else max(float(mask.mean()), 1e-6)
         terms["content"] = weight, ContentTerm(encoder, view.features(seen, tuple(chosen)), chosen)
     if settings.style_weight:
         losses = named_weights(o.style_loss, "--style-loss")

@@ -18,8 +18,8 @@ from ..models.norm import Conditions, Places
 from ..options import StylizeOptions
 from ..style.target import StyleTarget
 from ..style.terms import divide
-from .memory import fit_need
 from .loss import shares_and_scales
+from .memory import fit_need
 from .protocol import NamedStyle, Region, Step, last_image
 from .schedule import painting_size
 

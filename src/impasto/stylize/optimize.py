@@ -23,8 +23,8 @@ from ..options import OptimizeOptions, named_weights
 from ..style.perceptual import PerceptualLoss
 from ..style.target import StyleTarget
 from .descent import Descent
-from .memory import fit_memory
 from .loss import Problem, build_loss, check_styles, content_shares, layer_shares, shares_and_scales
+from .memory import fit_memory
 from .protocol import Region, Step, last_image
 from .schedule import Scale, check_size, painting_size, schedule, timed
 
@@ -138,21 +138,28 @@ class OptimizeStylizer:
 
     def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
-        place = Place(0, 0, self.first(problem.content, scales[0].size, problem.regions), None)
+        start = self.start_of(problem.content, problem.size, problem.regions)
+        place = Place(0, 0, resize(start, scales[0].size, wrap=self.wrap), None)
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
             begun -= state["seconds"]  # of the time given, what is spent already
         while place.index < len(scales):
-            place = yield from self._scale(problem, scales, place, state, begun)
+            place = yield from self._scale(problem, scales, start, place, state, begun)
             state = None
 
     def _scale(
-        self, problem: Problem, scales: list[Scale], place: "Place", state: dict[str, Any] | None, begun: float
+        self,
+        problem: Problem,
+        scales: list[Scale],
+        start: Tensor,
+        place: "Place",
+        state: dict[str, Any] | None,
+        begun: float,
     ) -> Generator[Step, None, "Place"]:
         """The steps of one scale; returns where the next one begins."""
         scale, done = scales[place.index], place.done
-        x = self.begin(place.x, problem, scale) if state is None else self.compute.picture(place.x)
+        x = self.begin(place.x, start, scale) if state is None else self.compute.picture(place.x)
         loss = build_loss(problem, scale, x)
         if self.options.time is not None and state is None:
             left = self.options.time - (time.monotonic() - begun)
@@ -187,38 +194,33 @@ class OptimizeStylizer:
             )
         return Place(place.index + 1, done, descent.painted, descent.carry())
 
-    def begin(self, x: Tensor, problem: Problem, scale: Scale) -> Tensor:
-        """What a scale begins with: the painting so far in its size, and some of the photo's own detail."""
-        share = max(self.options.detail, 1 - self.options.strength)
+    def begin(self, x: Tensor, start: Tensor, scale: Scale) -> Tensor:
+        """Return what a scale begins with: the painting so far in its size, with detail of the start's own."""
         coarse = (x.shape[-2], x.shape[-1])
         x = resize(x, scale.size, wrap=self.wrap)
-        if share and coarse != scale.size:
-            content = resize(problem.content, scale.size)
-            x = (x + share * (content - resize(resize(content, coarse), scale.size)).to(x.device)).clamp(0, 1)
+        if self.options.detail and coarse != scale.size:
+            fine = resize(start, scale.size, wrap=self.wrap)
+            lost = fine - resize(resize(fine, coarse, wrap=self.wrap), scale.size, wrap=self.wrap)
+            x = (x + self.options.detail * lost.to(x.device)).clamp(0, 1)
         return self.compute.picture(x)
 
-    def first(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
-        """The picture that the coarsest scale starts from; with less strength, so much nearer to the photo."""
-        start = self.start_of(content, size, regions)
-        return start if self.options.strength == 1 else torch.lerp(resize(content, size), start, self.options.strength)
-
     def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
-        """What `options.start` names, in that size."""
-        start = self.options.start
+        """Return the picture that the options start from, in a size; with less strength, nearer to the photograph."""
+        start, photo = self.options.begins_with, resize(content, size)
         if start == "content":
-            return resize(content, size)
+            return photo
         if start == "blurred":
-            return blur(resize(content, size), BLURRED_START * max(size))
-        if start == "grey":
-            return torch.full((1, 3, *size), 0.5)
-        if start == "noise":
+            found = blur(photo, BLURRED_START * max(size))
+        elif start == "grey":
+            found = torch.full((1, 3, *size), 0.5)
+        elif start == "noise":
             noise = torch.randn((1, 3, *size), generator=torch.Generator().manual_seed(self.options.seed))
-            return (0.5 + 0.15 * noise).clamp(0, 1)
-        if self.start is None:
+            found = (0.5 + 0.15 * noise).clamp(0, 1)
+        elif self.start is None:
             raise OptionError(f"--start {start} is none of content, blurred, noise, grey, and no picture")
-        return (
-            resize(self.start, size) if isinstance(self.start, Tensor) else self.start(resize(content, size), regions)
-        )
+        else:
+            found = resize(self.start, size) if isinstance(self.start, Tensor) else self.start(photo, regions)
+        return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from ..errors import OptionError
 from ..image.resize import fit_size
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..options import LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
+from ..options import ITERATIONS, LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
 
 SCALE_FACTOR = 2.0
 REFINEMENT = 0.25
@@ -88,13 +88,7 @@ def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = Fal
     OptionError
         If iterations are given for another number of scales.
     """
-    long, short = max(size), min(size)
-    count = max(0, math.ceil(math.log(long / options.coarsest, SCALE_FACTOR) - 1e-9)) if long > options.coarsest else 0
-    sizes = [
-        fit_size(size, long_side=max(round(long / SCALE_FACTOR**i), math.ceil(32 * long / short)))
-        for i in range(count, 0, -1)
-    ]
-    sizes = [*dict.fromkeys(s for s in sizes if s < size), size]
+    sizes = scale_sizes(size, options.coarsest)
     settings = options.settings
     if isinstance(settings.iterations, tuple):
         found = [Scale(s, 0, settings.rate) for s in sizes]
@@ -106,14 +100,36 @@ def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = Fal
                 "pixels); give one number in all, or one for each"
             )
         return [replace(s, iterations=n) for s, n in zip(found, settings.iterations, strict=True)]
-    sizes = sizes[-settings.iterations :]
-    ends = [round(settings.iterations * i / len(sizes)) for i in range(len(sizes) + 1)]
-    found = [Scale(s, b - a, settings.rate) for s, (a, b) in zip(sizes, pairwise(ends), strict=True)]
+    plan = planned(options, len(sizes))
+    if settings.iterations is not None:  # shared as the quality shares its own
+        sizes = sizes[-settings.iterations :]
+        plan = plan[-len(sizes) :]
+        ends = [round(settings.iterations * n / sum(plan)) for n in accumulate(plan)]
+        plan = [max(1, b - a) for a, b in pairwise([0, *ends])]
+        plan[-1] += settings.iterations - sum(plan)
+    found = [Scale(s, n, settings.rate) for s, n in zip(sizes, plan, strict=True)]
     last = found[-1]
     more = round(REFINEMENT * last.iterations) if refine else 0
     if more:
         found[-1:] = [replace(last, iterations=last.iterations - more), replace(last, iterations=more, refine=True)]
     return found
+
+
+def scale_sizes(size: tuple[int, int], coarsest: int) -> list[tuple[int, int]]:
+    """Return the scales' sizes (H, W), coarse to fine: each half of the next, down to a long side of `coarsest`."""
+    long, short = max(size), min(size)
+    count = max(0, math.ceil(math.log(long / coarsest, SCALE_FACTOR) - 1e-9)) if long > coarsest else 0
+    sizes = [
+        fit_size(size, long_side=max(round(long / SCALE_FACTOR**i), math.ceil(32 * long / short)))
+        for i in range(count, 0, -1)
+    ]
+    return [*dict.fromkeys(s for s in sizes if s < size), size]
+
+
+def planned(options: OptimizeOptions, scales: int) -> list[int]:
+    """Return the quality's iterations of so many scales, coarse to fine."""
+    plan = ITERATIONS[options.quality]
+    return [plan[max(0, len(plan) - i)] for i in range(scales, 0, -1)]
 
 
 def rate_factor(u: float) -> float:
@@ -123,7 +139,7 @@ def rate_factor(u: float) -> float:
 
 
 def timed(scales: Sequence[Scale], index: int, left: float, evaluate: Callable[[], float]) -> Scale:
-    """A scale with as many iterations as the time allows, if those still to come get as many each.
+    """Return a scale with as many iterations as the time allows, shared with those to come as they were planned.
 
     Parameters
     ----------
@@ -138,7 +154,7 @@ def timed(scales: Sequence[Scale], index: int, left: float, evaluate: Callable[[
     """
     evaluate()  # the first one pays for what later ones find ready
     seconds, scale = evaluate(), scales[index]
-    costs = [s.size[0] * s.size[1] * s.iterations for s in scales[index:]]
-    whole = seconds * sum(costs) / (scale.size[0] * scale.size[1] * scale.iterations)  # of one iteration of each
-    count = round(TIME_SHARE * left / whole) - LOOKS
+    own = scale.size[0] * scale.size[1]
+    whole = seconds * sum(s.size[0] * s.size[1] / own * s.iterations for s in scales[index:])  # of the plan
+    count = round(scale.iterations * TIME_SHARE * left / whole) - LOOKS
     return replace(scale, iterations=min(MOST_TIMED, max(LEAST_TIMED, count)))

@@ -18,7 +18,10 @@ from ..style.target import StyleTarget
 from .loss import shares_and_scales
 from .optimize import OptimizeStylizer
 from .protocol import Step, last_image
+from .schedule import planned, scale_sizes
 
+LENGTH = 1.5
+"""Iterations of a texture over those of a painting: from noise it is further than from a photograph."""
 LEAST_SCALE = 0.1
 """The least that `style_scale` may be."""
 SURELY_LESS = 0.95
@@ -117,7 +120,8 @@ def painting_options(
     largest = [max(own_size(s) / max(size), LEAST_SCALE) for s in styles]
     values = options.to_dict() | {"size": max(size), "style_scale": tuple(map(min, scales, largest))}
     if options.time is None:
-        values["iterations"] = options.settings.iterations  # more than a painting's
+        whole = sum(planned(options, len(scale_sizes(size, options.coarsest))))
+        values["iterations"] = options.iterations or round(LENGTH * whole)
     return OptimizeOptions.from_dict(values)
 
 
