@@ -42,7 +42,7 @@ def reflected(x: Tensor, pad: int = 1) -> Tensor:
 
 
 def fold_reflection(g: Tensor, pad: int = 1) -> Tensor:
-    """Return the gradient of `reflected`, from that of its result (N, C, H + 2 pad, W + 2 pad), which is written over."""
+    """Return the gradient of `reflected` from that of its result (N, C, H + 2 pad, W + 2 pad), which is overwritten."""
     h, w = g.shape[2] - 2 * pad, g.shape[3] - 2 * pad
     for i in range(pad):
         g[:, :, :, pad + 1 + i] += g[:, :, :, pad - 1 - i]
