@@ -39,8 +39,8 @@ from .schedule import Scale
 
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 """Where the self-similarity loss is taken: the middle of the network, as in STROTSS."""
-MARGIN, WRAP_MARGIN = 8, 32
-"""Pixels by which the encoder sees the painting continued, by reflection, and by its other side where it tiles."""
+WRAP_MARGIN = 32
+"""Pixels by which the encoder sees a picture that tiles the plane continued by its other side."""
 
 MORE_STYLE = 1 / 256
 """Factor of the content's weight for a strength of 2, and so by powers from 1 on: 1/16 at 1.5."""
@@ -99,8 +99,8 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         (1, 3, H, W), what the scale begins with: the `nn` loss matches it.
     """
     p, o, settings, encoder = problem, problem.options, problem.options.settings, problem.encoder
-    view = View(encoder, p.compute, WRAP_MARGIN if p.wrap else MARGIN, wrap=p.wrap, checkpointing=p.checkpointing)
-    style_view = View(encoder, p.compute, MARGIN) if p.wrap else view  # a style does not tile
+    view = View(encoder, p.compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
+    style_view = View(encoder, p.compute) if p.wrap else view  # a style does not tile
     content = p.compute.picture(resize(p.content, scale.size))
     seen = blur(content, o.content_blur * max(scale.size) / max(p.size))
     mask = None
