@@ -31,9 +31,8 @@ def raw_moments(features: Tensor, weights: Tensor | None = None) -> Tensor:
     """
     if weights is not None:
         dtype = torch.promote_types(features.dtype, torch.float32)
-        weights = weights.to(features.device, dtype).expand(len(features), -1, -1, -1)
-        weights = weights.flatten(1)[:, :, None]  # (N, H W, 1)
-        weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+        weights = weights.to(features.device, dtype)
+        weights = weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1e-12)
     return _RawMoments.apply(features, weights)  # type: ignore[no-any-return]
 
 
