@@ -121,12 +121,11 @@ def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None
 
 def add_moments_gradient(features: Tensor, of: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
     """Add `moments_gradient` to a gradient (N, C, H, W) of the features' type, in place."""
-    found = gradient.permute(0, 2, 3, 1).flatten(1, 2)
-    if weights is not None or found.data_ptr() != gradient.data_ptr():  # a copy, of a part or of another layout
+    if weights is not None or not gradient.is_contiguous(memory_format=torch.channels_last):
         gradient += moments_gradient(features, of, weights)
         return
     matrix, shift = _symmetric(of, features)
-    found.baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
+    gradient.permute(0, 2, 3, 1).flatten(1, 2).baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
     # By rows of the picture: a few channels alone are too short to be added fast.
     gradient.permute(0, 2, 3, 1).flatten(2).add_(shift.repeat(1, 1, gradient.shape[3]))
 
