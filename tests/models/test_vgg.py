@@ -232,6 +232,17 @@ def test_checkpointing_computes_each_block_again_when_its_turn_has_come() -> Non
         assert all(i in blocks or first < i <= net.layers[f"pool{layer[4]}"] for i in places), layer
 
 
+def test_checkpointing_keeps_less() -> None:
+    """The picture, what is between the blocks, and the last features; without it every ReLU's are kept."""
+    net, held = VGG(COMPACT).eval(), []
+    net.initialise(torch.Generator().manual_seed(0))
+    for checkpointing in (False, True):
+        look = net.look(picture(64, 64), STYLE_LAYERS, keep=True, checkpointing=checkpointing)
+        held.append(sum(x.nbytes for x in look.kept.values()))
+    assert held[1] == 4 * 64 * 64 * (3 + 16 / 4 + 32 / 16 + 80 / 64 + 144 / 256 + 128 / 256)
+    assert held[0] == held[1] + 4 * 64 * 64 * (2 * 16 + 2 * 32 / 4 + 4 * 80 / 16 + 4 * 144 / 64)
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_look_that_cannot_be_visits_nothing(checkpointing: bool) -> None:
     def never(layer: str, features: Tensor) -> None:
