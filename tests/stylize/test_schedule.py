@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from impasto.errors import OptionError
@@ -73,6 +73,8 @@ def test_schedule(quality: Any, size: tuple[int, int], iterations: int | None) -
     iterations=st.integers(min_value=1, max_value=3000),
     refine=st.booleans(),
 )
+@example(quality="draft", size=(1024, 1024), coarsest=128, iterations=4, refine=False)
+@example(quality="best", size=(2048, 2048), coarsest=128, iterations=5, refine=True)
 def test_a_total_is_kept_and_every_scale_has_an_iteration(
     quality: Any, size: tuple[int, int], coarsest: int, iterations: int, refine: bool
 ) -> None:
