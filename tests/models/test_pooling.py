@@ -1,46 +1,60 @@
-"""Max pooling that saves memory is max pooling."""
+"""Max pooling is PyTorch's, and its gradient goes to one of the largest pixels of each window."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from impasto.models import pooling
-from impasto.models.pooling import max_pool
+from impasto.models.pooling import max_pool, max_pool_back
+
+SIZES = pytest.mark.parametrize("size", [(6, 8), (7, 9), (6, 9), (7, 8), (2, 2), (3, 2)], ids=str)
+TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 
 
-@pytest.mark.parametrize("size", [(6, 8), (7, 9), (2, 2), (3, 2)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_by_hand() -> None:
+    """Of odd sides the last row and column are left out, and have no gradient."""
+    x = torch.tensor([[[[1.0, 2.0, 9.0], [4.0, 3.0, 9.0], [9.0, 9.0, 9.0]]]])
+    assert max_pool(x).tolist() == [[[[4.0]]]]
+    found = max_pool_back(x, torch.tensor([[[[5.0]]]]))
+    assert found.tolist() == [[[[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]]
+
+
+@SIZES
+@TYPES
+@LAYOUTS
 def test_values_and_gradients_are_pytorchs(
-    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format
+    size: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format
 ) -> None:
-    monkeypatch.setattr(pooling, "LARGE", 0)
     g = torch.Generator().manual_seed(0)
-    x = torch.randint(-3, 4, (2, 3, *size), generator=g).to(dtype).contiguous(memory_format=layout)  # with many equals
-    ours, theirs = (x.clone().requires_grad_(True) for _ in range(2))
-    found, wanted = max_pool(ours), F.max_pool2d(theirs, 2)
-    assert torch.equal(found, wanted)
-    gradient = torch.randn(found.shape, generator=g).to(dtype)
-    found.backward(gradient)
+    order = torch.randperm(2 * 3 * size[0] * size[1], generator=g) - 200  # no two are equal, in bfloat16 either
+    x = order.view(2, 3, *size).to(dtype).contiguous(memory_format=layout)
+    found, gradient = max_pool(x), torch.randn(2, 3, size[0] // 2, size[1] // 2, generator=g).to(dtype)
+    theirs = x.clone().requires_grad_(True)
+    wanted = F.max_pool2d(theirs, 2)
     wanted.backward(gradient)
-    assert ours.grad is not None
+    assert torch.equal(found, wanted)
+    back = max_pool_back(x, gradient)
     assert theirs.grad is not None
-    assert torch.equal(ours.grad, theirs.grad)
-    assert ours.grad.is_contiguous(memory_format=layout)
+    assert torch.equal(back, theirs.grad)
+    assert back.is_contiguous(memory_format=layout)
 
 
-def test_it_keeps_a_byte_for_each_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = torch.rand(1, 4, 16, 16).requires_grad_(True)
-    kept: list[int] = []
-    for large in (0, 2**25):
-        monkeypatch.setattr(pooling, "LARGE", large)
-        kept.append(0)
+@SIZES
+@TYPES
+@LAYOUTS
+def test_of_equal_values_one_takes_all(size: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 3, (2, 3, *size), generator=g).to(dtype).contiguous(memory_format=layout)
+    gradient = torch.randint(1, 9, (2, 3, size[0] // 2, size[1] // 2), generator=g).to(dtype)
+    back = max_pool_back(x, gradient)
 
-        def count(t: torch.Tensor) -> torch.Tensor:
-            kept[-1] += 0 if t is x else t.nbytes
-            return t
+    def windows(t: Tensor) -> Tensor:
+        """(N, C, h, w, 4), without what is in none."""
+        return t.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
 
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
-            max_pool(x)
-    assert kept[0] == 4 * 8 * 8
-    assert kept[1] >= 8 * kept[0]
+    of, inside = windows(back), windows(x)
+    assert ((of != 0).sum(4) == 1).all()
+    assert torch.equal(of.sum(4), gradient)
+    assert (inside[of != 0] == inside.amax(4).flatten()).all()
+    assert back.sum() == gradient.sum()  # and nothing outside of the windows

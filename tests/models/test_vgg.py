@@ -1,7 +1,8 @@
-"""The VGG encoders: names, early stop, gradients, visits, pooling, normalisation, batch norm folded away."""
+"""The VGG encoders: names, early stop, looks and their gradients, pooling, normalisation, batch norm folded away."""
 
 import json
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -61,14 +62,12 @@ def test_names_of_the_literature() -> None:
 def test_stops_at_the_deepest_layer() -> None:
     net = tiny()
     expected = net(picture(), ["relu2_1"])["relu2_1"]
-    called = []
     for name, conv in net.convolutions():
-        conv.register_forward_hook(lambda *_, name=name: called.append(name))
         if name > "conv2_1":
-            conv.weight.data.fill_(float("nan"))
+            conv.weight = conv.bias = None  # type: ignore[assignment]
     found = net(picture(), ["relu2_1", "conv1_1"])
-    assert called == ["conv1_1", "conv1_2", "conv2_1"]
-    assert torch.equal(found["relu2_1"], expected)
+    assert list(found) == ["conv1_1", "relu2_1"]
+    torch.testing.assert_close(found["relu2_1"], expected)
     assert net(picture(), []) == {}
 
 
@@ -80,14 +79,14 @@ def test_order_asked_for_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("config", [TINY, replace(TINY, batch_norm=True)])
-def test_relu_in_place_spares_what_was_asked_for(config: VGGConfig) -> None:
+def test_a_convolution_and_its_relu_can_both_be_asked_for(config: VGGConfig) -> None:
     net = tiny(config)
     both = net(picture(), ["conv1_1", "relu1_1", "conv2_2", "relu2_2"])
     assert (both["conv1_1"] < 0).any()
     for name in ("1_1", "2_2"):
         assert torch.equal(both[f"relu{name}"], both[f"conv{name}"].clamp(min=0))
-        assert torch.equal(both[f"conv{name}"], net(picture(), [f"conv{name}"])[f"conv{name}"])
-        assert torch.equal(both[f"relu{name}"], net(picture(), [f"relu{name}"])[f"relu{name}"])
+        for layer in (f"conv{name}", f"relu{name}"):
+            torch.testing.assert_close(both[layer], net(picture(), [layer])[layer])
 
 
 @pytest.mark.parametrize("config", [TINY, REFLECT])
@@ -109,78 +108,151 @@ def test_gradcheck(config: VGGConfig) -> None:
     assert torch.autograd.gradcheck(lambda x: tuple(net(x, ["conv1_2", "relu2_1"]).values()), (x,))
 
 
-# What `visit` is tested with: every kind of layer, those beside a pooling above all.
-VISITED = ("pool2", "conv1_1", "relu1_2", "conv2_2", "relu3_1", "pool4", "conv5_1", "relu5_1")
+# What a look is tested with: every kind of layer, those beside a pooling above all.
+SEEN = ("pool2", "conv1_1", "relu1_2", "conv2_2", "relu3_1", "pool4", "conv5_1", "relu5_1")
 
 
-def test_a_visit_goes_by_the_layers_in_their_order() -> None:
+def seen(
+    net: VGG, image: Tensor, layers: Sequence[str], of: dict[str, Tensor], *, checkpointing: bool = False
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the features and the picture's gradient, from that `of` each layer's features."""
+    found: dict[str, Tensor] = {}
+    look = net.look(image, layers, found.__setitem__, keep=True, checkpointing=checkpointing)
+    return found, look.gradient(lambda layer, _, gradient: gradient.add_(of[layer]))
+
+
+def gradients_of(net: VGG, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(2)
+    return {k: torch.randn(f.shape, generator=g).to(f) for k, f in net(image, layers).items()}
+
+
+@pytest.mark.parametrize(
+    "layers", [STYLE_LAYERS, SEEN, ("pool5",), ("conv1_1",), ("conv3_4", "relu3_4", "pool3")], ids="-".join
+)
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("size", [(40, 52), (37, 51), (33, 64)], ids=str)
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("config", [TINY, REFLECT], ids=["zeros", "reflect"])
+def test_a_look_is_what_autograd_has_of_plain_modules(
+    config: VGGConfig, pooling: str, size: tuple[int, int], checkpointing: bool, layers: tuple[str, ...]
+) -> None:
+    net = tiny(config, pooling=pooling).double()
+    image = picture(*size, n=2).double()
+    of = gradients_of(net, image, layers)
+    found, gradient = seen(net, image, layers, of, checkpointing=checkpointing)
+    x = image.clone().requires_grad_(True)
+    expected = dict(zip(of, net._trained(x, list(of)), strict=True))
+    torch.stack([(f * of[k]).sum() for k, f in expected.items()]).sum().backward()
+    assert found.keys() == expected.keys()
+    for k, f in expected.items():
+        torch.testing.assert_close(found[k], f.detach(), rtol=1e-10, atol=1e-10)
+    assert x.grad is not None
+    torch.testing.assert_close(gradient, x.grad, rtol=1e-10, atol=1e-10 * x.grad.abs().max().item())
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_features_have_the_gradient_of_plain_modules(pooling: str, layout: torch.memory_format) -> None:
+    """In float32, where the ReLU is fused, and in whatever layout; twice, if the graph is kept."""
+    net, image = tiny(REFLECT, pooling=pooling), picture(37, 51).contiguous(memory_format=layout)
+    of, found = gradients_of(net, image, SEEN), []
+    for features in (lambda x: net(x, SEEN), lambda x: dict(zip(of, net._trained(x, list(of)), strict=True))):
+        x = image.clone(memory_format=torch.preserve_format).requires_grad_(True)
+        total = torch.stack([(f * of[k]).sum() for k, f in features(x).items()]).sum()
+        found.append([torch.autograd.grad(total, x, retain_graph=True)[0] for _ in range(2)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
+
+
+def test_a_look_goes_by_the_layers_in_their_order() -> None:
     """Each layer once and as `forward` gives it, whatever the order that they are asked for in."""
     net, met = tiny(), []
-
-    def measure(layer: str, features: Tensor) -> Tensor:
-        met.append((layer, features))
-        return features.mean((0, 2, 3))
-
-    found = net.visit(picture(), (*VISITED, "relu1_2"), measure)
-    expected = net(picture(), VISITED)
-    in_order = sorted(VISITED, key=lambda k: net.layers[k])
-    assert [k for k, _ in met] == list(found) == list(expected) == in_order
+    net.look(picture(), (*SEEN, "relu1_2"), lambda layer, features: met.append((layer, features)))
+    expected = net(picture(), SEEN)
+    assert [k for k, _ in met] == list(expected) == sorted(SEEN, key=lambda k: net.layers[k])
     for layer, features in met:
         assert torch.equal(features, expected[layer]), layer
-        assert torch.equal(found[layer], features.mean((0, 2, 3)))
 
 
-def test_a_visit_measures_before_it_goes_deeper() -> None:
-    """What is measured of a layer must not wait for the others, or all the features would be held."""
-    net, done = tiny(), []
-    for name, conv in net.convolutions():
-        conv.register_forward_hook(lambda *_, name=name: done.append(name))
-    net.visit(picture(), ["relu1_2", "relu2_1"], lambda layer, f: f.new_tensor(done.append(layer) or 0.0))
-    assert done == ["conv1_1", "conv1_2", "relu1_2", "conv2_1", "relu2_1"]
+def test_the_way_back_goes_by_the_deepest_layer_first() -> None:
+    net, met = tiny(), []
+    features = net(picture(), SEEN)
+
+    def add(layer: str, own: Tensor, gradient: Tensor) -> None:
+        assert torch.equal(own, features[layer])
+        assert gradient.shape == own.shape
+        met.append(layer)
+
+    gradient = net.look(picture(), SEEN, keep=True).gradient(add)
+    assert met == list(features)[::-1]
+    assert torch.equal(gradient, torch.zeros_like(picture()))  # as nothing was added
 
 
-@pytest.mark.parametrize("config", [TINY, REFLECT, replace(TINY, batch_norm=True)], ids=["zeros", "reflect", "norm"])
+def test_a_look_holds_no_features_that_nobody_keeps() -> None:
+    """What a layer's visitor has seen is gone when the next one comes, or all the features would be in memory."""
+    net = tiny()
+    known: list[weakref.ref[Tensor]] = []
+
+    def visit(layer: str, features: Tensor) -> None:
+        assert all(f() is None for f in known), layer
+        known.append(weakref.ref(features))
+
+    net.look(picture(), ["relu1_1", "relu1_2", "pool1", "relu3_1", "relu5_1"], visit)
+    assert len(known) == 5
+
+
+@pytest.mark.parametrize("config", [TINY, REFLECT], ids=["zeros", "reflect"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
-@pytest.mark.parametrize("low", [None, torch.bfloat16], ids=str)
-def test_checkpointing_changes_neither_values_nor_gradients(
-    config: VGGConfig, pooling: str, low: torch.dtype | None
-) -> None:
-    """Also under autocast, which the second computation happens under too."""
+def test_checkpointing_changes_nothing_under_autocast(config: VGGConfig, pooling: str) -> None:
+    """The second computation is in the same type as the first, though it happens outside."""
     net, results = tiny(config, pooling=pooling), []
+    with torch.autocast("cpu", torch.bfloat16):
+        of = gradients_of(net, picture(), SEEN)
     for checkpointing in (False, True):
-        x = picture().requires_grad_(True)
-        with torch.autocast("cpu", low or torch.float32, enabled=low is not None):
-            found = net.visit(x, VISITED, lambda _, f: f.float().square().mean((0, 2, 3)), checkpointing)
-        torch.cat(list(found.values())).sum().backward()
-        results.append((found, x.grad))
+        found: dict[str, Tensor] = {}
+        with torch.autocast("cpu", torch.bfloat16):
+            look = net.look(picture(), SEEN, found.__setitem__, keep=True, checkpointing=checkpointing)
+        results.append((found, look.gradient(lambda layer, _, gradient: gradient.add_(of[layer]))))
     (plain, gradient), (checkpointed, again) = results
-    assert list(plain) == list(checkpointed)
+    assert all(f.dtype == torch.bfloat16 for f in plain.values())
     assert all(torch.equal(plain[k], checkpointed[k]) for k in plain)
-    torch.testing.assert_close(again, gradient)
+    assert gradient.dtype == torch.float32
+    assert torch.equal(again, gradient)
 
 
 def test_checkpointing_computes_each_block_again_when_its_turn_has_come() -> None:
-    net, done = tiny(), []
-    for name, conv in net.convolutions():
-        conv.register_forward_hook(lambda *_, name=name: done.append(name))
-    x = picture().requires_grad_(True)
-    found = net.visit(x, ["relu3_1"], lambda _, f: f.square().mean(), checkpointing=True)
-    there = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
-    assert done == there
-    found["relu3_1"].backward()
-    assert done[5:] == ["conv3_1", "conv2_1", "conv2_2", "conv1_1", "conv1_2"]
+    """Between forward and back only what lies between blocks is held, and on the way back one block besides."""
+    net, held = tiny(), []
+    look = net.look(picture(), STYLE_LAYERS, keep=True, checkpointing=True)
+    blocks = {net.layers[f"pool{i}"] for i in range(1, 5)} | {-1}
+    assert set(look.kept) == blocks | {net.layers["relu5_1"]}
+    look.gradient(lambda layer, *_: held.append((layer, set(look.kept))))
+    for layer, places in held:
+        first = net.layers.get(f"pool{int(layer[4]) - 1}", -1)
+        assert all(i in blocks or first < i <= net.layers[f"pool{layer[4]}"] for i in places), layer
+
+
+def test_checkpointing_keeps_less() -> None:
+    """The picture, what is between the blocks, and the last features; without it every ReLU's are kept."""
+    net, held = VGG(COMPACT).eval(), []
+    net.initialise(torch.Generator().manual_seed(0))
+    for checkpointing in (False, True):
+        look = net.look(picture(64, 64), STYLE_LAYERS, keep=True, checkpointing=checkpointing)
+        held.append(sum(x.nbytes for x in look.kept.values()))
+    assert held[1] == 4 * 64 * 64 * (3 + 16 / 4 + 32 / 16 + 80 / 64 + 144 / 256 + 128 / 256)
+    assert held[0] == held[1] + 4 * 64 * 64 * (2 * 16 + 2 * 32 / 4 + 4 * 80 / 16 + 4 * 144 / 64)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_visit_that_cannot_be_measures_nothing(checkpointing: bool) -> None:
-    def never(layer: str, features: Tensor) -> Tensor:
+def test_a_look_that_cannot_be_visits_nothing(checkpointing: bool) -> None:
+    def never(layer: str, features: Tensor) -> None:
         raise AssertionError(layer)
 
-    assert tiny().visit(picture(), [], never, checkpointing) == {}
+    tiny().look(picture(), [], never, keep=True, checkpointing=checkpointing)
     with pytest.raises(OptionError, match="tiny has no layer 'relu6_1'"):
-        tiny().visit(picture(), ["relu1_1", "relu6_1"], never, checkpointing)
+        tiny().look(picture(), ["relu1_1", "relu6_1"], never, checkpointing=checkpointing)
     with pytest.raises(OptionError, match=r"a 52x12 picture is too small for tiny's relu5_1, .* 16 pixels"):
-        tiny().visit(picture(12), ["relu1_1", "relu5_1"], never, checkpointing)
+        tiny().look(picture(12), ["relu1_1", "relu5_1"], never, checkpointing=checkpointing)
 
 
 def test_normalises_inside() -> None:

@@ -112,8 +112,18 @@ def test_total_variation_of_a_step_and_a_chessboard() -> None:
     assert total_variation(board).item() == 2
 
 
-def test_total_variation_gradcheck() -> None:
-    assert torch.autograd.gradcheck(total_variation, (features(0, 2, 3, 4, 5).requires_grad_(True),))
+def test_total_variation_of_a_picture_that_tiles() -> None:
+    """Opposite borders are neighbours: of the 6 pairs in each row of a step, two differ."""
+    step = torch.zeros(1, 1, 4, 6)
+    step[..., 3:] = 1
+    assert total_variation(step, wrap=True).item() == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_total_variation_gradcheck(layout: torch.memory_format, wrap: bool) -> None:
+    image = features(0, 2, 3, 4, 5).contiguous(memory_format=layout).requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: total_variation(x, wrap), (image,))
 
 
 def test_each_picture_has_its_own_loss() -> None:

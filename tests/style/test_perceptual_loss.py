@@ -1,9 +1,6 @@
 """PerceptualLoss and View: the sum of the terms that it is made of, seen through one encoder, however it looks."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
@@ -11,11 +8,11 @@ import torch
 from torch import Tensor
 
 from impasto.device import Compute
-from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
+from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
 from impasto.style.losses import content_loss, gram_loss, total_variation
 from impasto.style.perceptual import PerceptualLoss, Term, View
 from impasto.style.statistics import head_metric, raw_moments
-from impasto.style.terms import ContentTerm, MomentsTerm, Part, VariationTerm
+from impasto.style.terms import ContentTerm, MomentsTerm, Part, VariationTerm, divide
 
 PLAIN = Compute(torch.device("cpu"), None)
 LOW = Compute(torch.device("cpu"), torch.bfloat16)
@@ -117,23 +114,29 @@ def test_a_term_of_weight_zero_is_off(names: set[str]) -> None:
     assert loss_of(network({}), weights=dict.fromkeys(names, 1.0))(IMAGE).keys() == {"total", *names}
 
 
-@pytest.mark.parametrize(
-    ("name", "layers"), [("content", [(CONTENT_LAYER,)]), ("style", [STYLE_LAYERS]), ("tv", [])], ids=str
-)
-def test_a_term_that_is_off_is_not_computed(
-    name: str, layers: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The encoder is asked for the layers of the other terms alone, and not at all for a term of the pixels."""
-    asked: list[tuple[str, ...]] = []
-    visit, loss = VGG.visit, loss_of(network({}), weights={name: 1.0})
+class Never(Term):
+    """Must not be looked at."""
 
-    def listen(self: VGG, image: Tensor, layers: tuple[str, ...], *arguments: Any) -> dict[str, Tensor]:
-        asked.append(layers)
-        return visit(self, image, layers, *arguments)
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        raise AssertionError(layer)
 
-    monkeypatch.setattr(VGG, "visit", listen)
-    loss(IMAGE)
-    assert asked == layers
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        raise AssertionError
+
+
+def test_a_term_that_is_off_is_not_computed() -> None:
+    """The encoder goes as deep as the other terms need, and does not look at all for a term of the pixels."""
+    net, terms = network({}), {"tv": (1.0, VariationTerm()), "off": (0.0, Never(["relu5_1"]))}
+    for name, conv in net.convolutions():
+        if name > "conv1_1":
+            conv.weight = conv.bias = None  # type: ignore[assignment]
+    loss = PerceptualLoss(View(net, PLAIN), {**terms, "means": (1.0, Means(2, "relu1_1"))})
+    assert loss.layers == ("relu1_1",)
+    assert gradient_of(loss, IMAGE).isfinite().all()
+    net.features[0].weight = None
+    pixels = PerceptualLoss(View(net, PLAIN), terms)
+    assert pixels.layers == ()
+    assert gradient_of(pixels, IMAGE).isfinite().all()
 
 
 class Means(Term):
@@ -158,9 +161,9 @@ def test_each_term_gets_what_it_measured_at_each_of_its_layers() -> None:
     terms = {"a": (1.0, Means(1, "relu4_1", "relu1_1")), "b": (2.0, Means(3, "relu1_1"))}
     terms["c"] = (0.5, Means(2, "relu2_1", "relu4_1"))
     values = PerceptualLoss(View(net, PLAIN), {"tv": (1.0, VariationTerm()), **terms})(IMAGE)
-    means = {k: f.mean((2, 3))[0] for k, f in net(IMAGE, STYLE_LAYERS).items()}
+    means = {k: f.mean((2, 3)) for k, f in net(IMAGE, STYLE_LAYERS).items()}
     for name, (weight, term) in terms.items():
-        expected = {k: means[k][: term.channels] for k in term.layers}
+        expected = {k: means[k][:, : term.channels] for k in term.layers}
         assert set(term.seen) == set(expected)
         for k, m in expected.items():
             torch.testing.assert_close(term.seen[k], m)
@@ -174,13 +177,11 @@ def test_the_gradient_goes_to_the_picture_alone() -> None:
     loss = loss_of(net, content, {"content": 1.0, "style": 1.0, "tv": 1.0})
     image = IMAGE.clone().requires_grad_(True)
     terms = loss(image)
-    (gradient,) = torch.autograd.grad(terms["total"], image, retain_graph=True)
-    assert gradient.isfinite().all()
-    assert (gradient != 0).float().mean() > 0.9
-    for name in ("content", "style", "tv"):
-        (part,) = torch.autograd.grad(terms[name], image, retain_graph=True)
-        assert part.abs().sum() > 0, name
+    assert [k for k, v in terms.items() if v.requires_grad] == ["total"]
     terms["total"].backward()
+    assert image.grad is not None
+    assert image.grad.isfinite().all()
+    assert (image.grad != 0).float().mean() > 0.9
     assert content.grad is None
     assert all(p.grad is None for p in net.parameters())
 
@@ -231,8 +232,83 @@ def test_a_term_measures_outside_of_autocast() -> None:
     for checkpointing in (False, True):
         found.clear()
         view = View(network({}), LOW, checkpointing=checkpointing)
-        view.measure(IMAGE.clone().requires_grad_(True), [Product(["relu2_1"])])[0]["relu2_1"].sum().backward()
-        assert found == [(torch.bfloat16, torch.float32)] * (1 + checkpointing)  # measured again in the backward pass
+        gradient_of(PerceptualLoss(view, {"product": (1.0, Product(["relu2_1"]))}), IMAGE)
+        assert found == [(torch.bfloat16, torch.float32)]
+
+
+class Squares(Term):
+    """Weighted squares of the features: autograd differentiates it, as it has no gradient of its own."""
+
+    def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
+        return features.float().square().sum(1, keepdim=True)
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        return torch.stack([(m.mean() + m.square().mean()).sqrt() for m in measures.values()]).sum()
+
+
+class OwnSquares(Squares):
+    """The same with a gradient of its own."""
+
+    def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
+        gradient += 2 * features * of
+
+
+@pytest.mark.parametrize("arguments", [{}, {"margin": 5}, {"margin": 16, "wrap": True}], ids=str)
+def test_a_gradient_of_its_own_is_autograds(arguments: dict[str, Any]) -> None:
+    """Also where both kinds of terms look at the same layer, and each goes its way back."""
+    layers, view = ("relu1_1", "relu3_1"), View(network({}), PLAIN, **arguments)
+    found = [
+        gradient_of(PerceptualLoss(view, {"a": (1.0, a(layers)), "b": (0.5, b(layers[1:]))}), IMAGE)
+        for a in (Squares, OwnSquares)
+        for b in (Squares, OwnSquares)
+    ]
+    assert found[0].abs().max() > 0
+    for g in found[1:]:
+        torch.testing.assert_close(g, found[0])
+
+
+# -- a picture over another -------------------------------------------------------------------------------------------
+
+
+def test_what_is_looked_at_shows_the_other_picture_outside_of_the_mask() -> None:
+    net, mask = network({}), torch.zeros(1, 1, 32, 48)
+    mask[..., :20], mask[..., 20:24] = 1, 0.5
+    plain = loss_of(net)
+    over = PerceptualLoss(plain.view, plain.terms, (CONTENT, mask))
+    mixed = CONTENT + mask * (IMAGE - CONTENT)
+    assert torch.equal(over.composed(IMAGE), mixed)
+    assert torch.equal(mixed[..., 24:], CONTENT[..., 24:])
+    assert {k: v.item() for k, v in over(IMAGE).items()} == {k: v.item() for k, v in plain(mixed).items()}
+    torch.testing.assert_close(gradient_of(over, IMAGE), mask * gradient_of(plain, mixed))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("arguments", [{}, {"margin": 3}, {"margin": 4, "wrap": True}], ids=str)
+def test_each_pixels_gradient_is_that_of_finite_differences(arguments: dict[str, Any], checkpointing: bool) -> None:
+    """Of all that a painting is made of: moments of two parts behind heads, content, total variation, and a mask."""
+    net = VGG(VGGConfig((3, 4, 5), (1, 2, 1), {"relu1_1": 4, "relu3_1": 6}, "reflect"), "small").eval()
+    net.initialise(torch.Generator().manual_seed(0))
+    view = View(net.double(), PLAIN, checkpointing=checkpointing, **arguments)
+    size, layers = (8, 12), {"relu1_1": 0.5, "relu2_1": 0.3, "relu3_1": 0.2}
+    image, content, style, other = (random_picture(i, *size).double() for i in range(4))
+    region, mask = (torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(i)).double() for i in (4, 5))
+    mask[..., :2] = 0
+    targets = [{k: raw_moments(f) for k, f in view.features(s, tuple(layers)).items()} for s in (style, other)]
+    terms: dict[str, tuple[float, Term]] = {
+        "style": (1.0, MomentsTerm("moments", net, list(zip(divide([region], mask), targets, strict=True)), layers)),
+        "content": (0.1, ContentTerm(net, view.features(content, ("relu3_1",)), {"relu3_1": 1.0})),
+        "tv": (0.5, VariationTerm(view.wrap)),
+    }
+    loss = PerceptualLoss(view, terms, (content, mask))
+    found, h = gradient_of(loss, image).flatten(), 1e-6
+    expected = torch.zeros_like(found)
+    for i in range(len(found)):
+        step = torch.zeros_like(found)
+        step[i] = h
+        ends = [loss(image + s * step.view_as(image))["total"] for s in (1, -1)]
+        expected[i] = (ends[0] - ends[1]) / (2 * h)
+    assert (found[:2] == 0).all()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
 
 
 # -- the margin -------------------------------------------------------------------------------------------------------
@@ -333,21 +409,7 @@ def test_a_mask_of_a_wrapped_picture_lies_where_the_features_lie() -> None:
     assert PerceptualLoss(view, {"style": (1.0, term)})(IMAGE)["style"].item() == pytest.approx(0, abs=1e-9)
 
 
-# -- checkpointing and compiling --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def kept(parameters: Iterator[Tensor]) -> Iterator[Callable[[], int]]:
-    """Bytes that the graph made inside keeps for its backward pass, without the network's own weights."""
-    own = {p.untyped_storage().data_ptr() for p in parameters}
-    storages: dict[int, Any] = {}
-
-    def pack(x: Tensor) -> Tensor:
-        storages[x.untyped_storage().data_ptr()] = x.untyped_storage()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        yield lambda: sum(s.nbytes() for k, s in storages.items() if k not in own)
+# -- checkpointing ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compute", [PLAIN, LOW], ids=str)
@@ -361,63 +423,3 @@ def test_checkpointing_changes_nothing(compute: Compute, padding: Any, kind: Lit
     assert all(found[k].item() == pytest.approx(v.item(), rel=1e-6) for k, v in expected.items())
     gradients = gradient_of(plain, IMAGE), gradient_of(checkpointed, IMAGE)
     assert torch.allclose(gradients[1], gradients[0], rtol=1e-4, atol=1e-7)
-
-
-def test_checkpointing_keeps_less() -> None:
-    """What lies between the blocks is small; without it, every layer is kept, and most of them padded too."""
-    net, bytes_kept, weights = VGG(COMPACT), [], {"content": 1.0, "style": 1.0}
-    net.initialise(torch.Generator().manual_seed(0))
-    for checkpointing in (False, True):
-        loss = loss_of(net, random_picture(0, 64, 64), weights, checkpointing=checkpointing)
-        with kept(iter(net.state_dict().values())) as count:
-            loss(random_picture(2, 64, 64).requires_grad_(True))
-            bytes_kept.append(count())
-    # The picture, and what is between the blocks: 3 + 16 / 4 + 32 / 16 + 80 / 64 + 144 / 256 numbers a pixel.
-    between = 4 * 64 * 64 * (3 + 16 / 4 + 32 / 16 + 80 / 64 + 144 / 256)
-    assert bytes_kept[1] == pytest.approx(between, rel=0.05)
-    assert bytes_kept[1] < 0.1 * bytes_kept[0]
-
-
-TRACING = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-"""What the tracer looks at, and hides where warnings are no errors."""
-
-
-@pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile without code generation, which needs a C++ compiler and its time: what it captures is run."""
-    compiler = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **options: compiler(f, backend="eager", **options))
-
-
-def compare_compiled(*sizes: tuple[int, int]) -> None:
-    torch.compiler.reset()
-    net, weights = network(HEADS, "reflect"), {"content": 1.0, "style": 1.0}
-    for size in sizes:
-        content, image = random_picture(0, *size), random_picture(2, *size)
-        found = []
-        for compiled in (False, True):
-            loss = loss_of(net, content, weights, margin=8, compiled=compiled)
-            assert (loss.view.compiled is not None) == compiled
-            x = image.clone().requires_grad_(True)
-            terms = loss(x)
-            terms["total"].backward()
-            found.append((*terms.values(), x.grad))
-        for plain, ours in zip(*found, strict=True):
-            torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-6)
-
-
-@TRACING
-@pytest.mark.usefixtures("traced")
-def test_compiled_is_the_same() -> None:
-    compare_compiled((32, 48), (40, 40))
-
-
-@TRACING
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler")
-def test_compiled_to_code_is_the_same() -> None:
-    compare_compiled((32, 48))
-
-
-def test_with_checkpointing_nothing_is_compiled() -> None:
-    assert View(network({}), PLAIN, compiled=True, checkpointing=True).compiled is None

@@ -52,7 +52,7 @@ IMAGE, CONTENT, STYLE, OTHER = (random_picture(i, 32, 48) for i in range(4))
 
 
 def value(term: Term, view: View, image: Tensor = IMAGE) -> Tensor:
-    return PerceptualLoss(view, {"term": (1.0, term)})(image)["term"]
+    return PerceptualLoss(view, {"term": (1.0, term)})(image)["total"]
 
 
 def moments_of(view: View, picture: Tensor) -> dict[str, Tensor]:
@@ -312,6 +312,58 @@ def test_every_term_is_float32_and_hardly_another_in_bfloat16() -> None:
     assert all(v.dtype == torch.float32 for v in found[1].values())
     for name, v in found[0].items():
         assert found[1][name].item() == pytest.approx(v.item(), rel=0.05), name
+
+
+# -- sums -------------------------------------------------------------------------------------------------------------
+
+
+def columns(x: Tensor, begin: int, end: int) -> Tensor:
+    """The columns of a mask or of features that are those `begin` to `end` of the picture, which has 48."""
+    return x[..., begin * x.shape[3] // 48 : end * x.shape[3] // 48]
+
+
+def measures_add_up(term_of: Callable[[int, int], Term], view: View) -> None:
+    """What the term of the left third measures, and that of the rest, is together what the whole measures.
+
+    `term_of` gives the term of some columns.
+    """
+    features = view.features(IMAGE.to(view.encoder.mean), LAYERS)
+    whole, left_part, rest = term_of(0, 48), term_of(0, 16), term_of(16, 48)
+    assert whole.sums
+    added: dict[str, Tensor] = {}
+    for layer, f in features.items():
+        parts = [t.measure(layer, columns(f, *at), view) for t, at in ((left_part, (0, 16)), (rest, (16, 48)))]
+        added[layer] = parts[0] + parts[1]
+        torch.testing.assert_close(added[layer], whole.measure(layer, f, view), rtol=1e-10, atol=1e-10)
+    expected = value(whole, view, IMAGE.to(view.encoder.mean))
+    assert whole.total(added, IMAGE).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["gram", "moments"])
+def test_the_moments_of_parts_add_up(heads: dict[str, int], masked: bool, kind: Literal["gram", "moments"]) -> None:
+    view = View(network(heads).double(), PLAIN)
+    soft = torch.rand(1, 1, 32, 48, generator=torch.Generator().manual_seed(4))
+    targets = [moments_of(view, x.double()) for x in (STYLE, OTHER, CONTENT)]
+    parts = divide([left(20), soft]) if masked else divide([])
+
+    def term_of(begin: int, end: int) -> Term:
+        own = [Part(p.share, None if p.mask is None else columns(p.mask, begin, end)) for p in parts]
+        return MomentsTerm(kind, view.encoder, list(zip(own, targets[: len(own)], strict=True)), SHARES)
+
+    measures_add_up(term_of, view)
+
+
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
+def test_the_content_of_parts_adds_up(heads: dict[str, int]) -> None:
+    view = View(network(heads).double(), PLAIN)
+    features = view.features(CONTENT.double(), LAYERS)
+
+    def term_of(begin: int, end: int) -> Term:
+        return ContentTerm(view.encoder, {k: columns(f, begin, end) for k, f in features.items()}, SHARES)
+
+    measures_add_up(term_of, view)
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------

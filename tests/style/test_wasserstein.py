@@ -128,6 +128,24 @@ def test_gradcheck(with_metric: bool, pixels: tuple[int, int]) -> None:
     assert torch.autograd.gradcheck(lambda f: moments_loss(raw_moments(f), target), (f,))
 
 
+@pytest.mark.parametrize("with_metric", [False, True])
+@pytest.mark.parametrize("pixels", [(3, 4), (1, 3)])  # (1, 3): of rank two
+def test_the_gradient_of_the_moments_themselves(with_metric: bool, pixels: tuple[int, int]) -> None:
+    """In every direction that keeps them symmetric, as finite differences of the formula have it."""
+    metric = features(2, 4, 4) @ features(2, 4, 4).t() if with_metric else None
+    target = MomentsTarget.of(raw_moments(features(1, 2, 4, 3, 3)), metric)
+    raw, h = raw_moments(features(0, 2, 4, *pixels) + 0.3), 1e-6
+    (gradient,) = torch.autograd.grad(moments_loss(raw.requires_grad_(True), target).sum(), raw)
+    raw = raw.detach()
+    for i in range(4):
+        for j in range(i, 5):
+            step = torch.zeros(5, 5, dtype=torch.float64)
+            step[i, j] = step[j, i] = 1
+            ends = [moments_loss(raw + s * step, target) for s in (h, -h)]
+            expected = (ends[0] - ends[1]) / (2 * h)
+            torch.testing.assert_close((gradient * step).sum((1, 2)), expected, rtol=1e-3, atol=1e-6)
+
+
 def test_gradcheck_of_a_style_without_full_rank() -> None:
     target = MomentsTarget.of(raw_moments(features(1, 1, 4, 1, 2)))
     f = features(0, 1, 4, 3, 3).requires_grad_(True)

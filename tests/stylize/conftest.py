@@ -25,6 +25,8 @@ from impasto.stylize.optimize import OptimizeStylizer
 PLAIN = Compute(torch.device("cpu"), None)
 BRIEF: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 20, "style_loss": "gram", "optimizer": "lbfgs"}
 """A painting of two scales in less than half a second; with Gram matrices, which are the quickest."""
+PAINTED_LAYERS = STYLE_LAYERS[:4]
+"""The layers that a style is painted by unless others are asked for."""
 NEIGHBOUR_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 
@@ -44,7 +46,7 @@ class Measures:
         picture: Tensor,
         style: Tensor,
         kind: str = "gram",
-        layers: Sequence[str] = STYLE_LAYERS,
+        layers: Sequence[str] = PAINTED_LAYERS,
         size: float | None = None,
     ) -> float:
         """The style distance: the root of the named loss, the mean over the layers; the style at that long side.

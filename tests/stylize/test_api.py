@@ -219,7 +219,7 @@ def test_a_picture_to_start_from(content: Tensor, style: Tensor, painting: Tenso
     [
         ({"iteration": 3}, OptionError, "there is no option 'iteration'; did you mean iterations"),
         ({"zzz": 3}, OptionError, "there is no option 'zzz'; impasto.StylizeOptions lists them"),
-        ({"quality": "bst"}, OptionError, "--quality is 'bst'; it must be 'draft' or 'good' or 'best'"),
+        ({"quality": "bst"}, OptionError, "--quality is 'bst'; it must be 'instant' or 'draft' or 'good' or 'best'"),
         ({"size": "large"}, OptionError, "--size is 'large'; it must be a whole number or None"),
         ({"size": 96.5}, OptionError, "--size is 96.5; it must be a whole number"),
         ({"size": True}, OptionError, "--size is True"),

@@ -97,13 +97,14 @@ def test_strokes_larger_than_the_style_are_said(
 
 
 def test_a_painting_is_measured_once_for_many_photographs(
-    model: Path, content: Tensor, photo: Callable[[str, int], Tensor], monkeypatch: pytest.MonkeyPatch
+    model: Path, content: Tensor, photo: Callable[[str, int], Tensor]
 ) -> None:
     stylizer = impasto.load_stylizer(photo("coffee", 128), model=str(model), size=96)
     assert isinstance(stylizer, ArbitraryStylizer)
     assert stylizer.method == "arbitrary"
     first = stylizer(content)
-    monkeypatch.setattr(stylizer.encoder, "visit", lambda *_: pytest.fail("it was measured again"))
+    for _, conv in stylizer.encoder.convolutions():
+        conv.weight = conv.bias = None  # type: ignore[assignment] # it cannot be measured again
     assert torch.equal(stylizer(content), first)
     other = load_encoder("compact")
     other.digest = "ffff"

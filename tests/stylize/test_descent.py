@@ -45,7 +45,7 @@ def curved(x: Tensor) -> dict[str, Tensor]:
 
 def descend(loss: Loss, x: Tensor, iterations: int = 20, rate: float | None = None, **options: Any) -> Descent:
     """A descent by Adam on pixels, unless the options say otherwise."""
-    chosen = OptimizeOptions(rate=rate, **{"parameters": "pixels", **options})
+    chosen = OptimizeOptions(rate=rate, **{"optimizer": "adam", "parameters": "pixels", **options})
     return Descent(loss, x, Scale((x.shape[-2], x.shape[-1]), iterations, chosen.settings.rate), chosen)
 
 
@@ -185,6 +185,16 @@ def test_a_loss_that_is_not_finite(optimizer: str) -> None:
         descend(spoilt, picture(0), 5, 3.0, optimizer=optimizer).step()
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_picture_that_is_not_finite(optimizer: str) -> None:
+    """Also where the loss does not see it, as behind a ReLU that gives zero for what is no number."""
+    x = picture(0)
+    x[0, 0, 3, 4] = torch.nan
+    loss = towards(picture(1))
+    with pytest.raises(DivergedError, match="no longer finite at iteration 1"):
+        descend(lambda x: loss(x.nan_to_num(0)), x, 5, optimizer=optimizer).step()
+
+
 # -- the average ------------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +280,7 @@ def test_adams_moments_are_taken_over_in_the_new_size() -> None:
         before.step()
     found = before.carry()
     assert found.keys() == {"step", "exp_avg", "exp_avg_sq"}
-    options = OptimizeOptions(parameters="pixels", carry=True)
+    options = OptimizeOptions(optimizer="adam", parameters="pixels", carry=True)
     after = Descent(towards(large + 1), large, Scale((40, 60), 5, 0.03), options, found)
     state = adam(after).state[after.parameters.tensors[0]]
     assert state["step"] == 3

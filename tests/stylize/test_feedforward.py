@@ -199,8 +199,10 @@ def test_options_of_the_optimisation_are_refused() -> None:
         StylizeOptions(method="feedforward", style_loss="gram")
     with pytest.raises(OptionError, match="--model is for the methods of one pass"):
         StylizeOptions(method="optimize", model="own.safetensors")
-    with pytest.raises(OptionError, match=r"--strength is 1\.5; beyond 1 goes only a network"):
-        StylizeOptions(strength=1.5)
+    with pytest.raises(OptionError, match="--quality instant is one pass of a network; --method optimize needs"):
+        StylizeOptions(method="optimize", quality="instant")
+    with pytest.raises(OptionError, match="--compile is for the networks that paint in one pass: add --quality inst"):
+        StylizeOptions(compile=True)
 
 
 def test_what_does_not_fit_into_memory(
@@ -217,22 +219,19 @@ def test_what_does_not_fit_into_memory(
 # -- which method -----------------------------------------------------------------------------------------------------
 
 
-def test_the_method_by_quality_and_style(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_method_by_quality_and_style(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.stylize.choose.learnt_styles", lambda _: ("starry-night",))
-    caplog.set_level(logging.INFO, "impasto")
     known, unknown = resolve_style("starry-night"), resolve_style("great-wave")
     assert choose_method(StylizeOptions(), [known]) == "optimize"
-    assert choose_method(StylizeOptions(quality="draft"), [known]) == "feedforward"
-    assert not caplog.text
-    assert choose_method(StylizeOptions(quality="draft", method="optimize"), [known]) == "optimize"
+    for quality in ("draft", "good", "best"):
+        assert choose_method(StylizeOptions(quality=quality), [known]) == "optimize"
+    assert choose_method(StylizeOptions(quality="instant"), [known]) == "feedforward"
+    assert choose_method(StylizeOptions(quality="instant"), [known, unknown]) == "arbitrary"
+    assert choose_method(StylizeOptions(quality="instant", strength=1.2), [unknown]) == "arbitrary"
     assert choose_method(StylizeOptions(method="feedforward"), [known]) == "feedforward"
-    assert choose_method(StylizeOptions(quality="draft"), [known, unknown]) == "arbitrary"
-    assert not caplog.text
-    assert choose_method(StylizeOptions(quality="draft", tv_weight=2.0), [known]) == "optimize"
-    assert "--tv-weight is of the optimisation: draft optimises" in caplog.text
-    assert choose_method(StylizeOptions(quality="draft", strength=1.2), [unknown]) == "arbitrary"
-    with pytest.raises(OptionError, match=r"--strength is 1\.2"):
-        choose_method(StylizeOptions(quality="draft", strength=1.2, tv_weight=2.0), [unknown])
+    assert choose_method(StylizeOptions(quality="draft", strength=1.2, tv_weight=2.0), [unknown]) == "optimize"
+    with pytest.raises(OptionError, match="--tv-weight is for the optimisation, and --quality instant has none; give"):
+        choose_method(StylizeOptions(quality="instant", tv_weight=2.0), [known])
 
 
 def test_a_network_of_ones_own(tmp_path: Path, net: Transformer, content: Tensor) -> None:

@@ -40,7 +40,7 @@ def distance() -> Callable[[Tensor, str], float]:
 
 
 def paint(content: Tensor, name: str, **options: Any) -> Tensor:
-    return impasto.stylize(content, name, quality="draft", size=SIZE, precision="float32", **options)
+    return impasto.stylize(content, name, quality="instant", size=SIZE, precision="float32", **options)
 
 
 def test_it_has_learnt_the_builtin_styles_and_is_small() -> None:
@@ -81,13 +81,13 @@ def test_borders_are_painted_as_the_inside_is(content: Tensor) -> None:
         assert max(rows[0], rows[-1]) < 2 * rows[8:-8].mean()
 
 
-def test_draft_takes_it_for_builtin_styles_alone(photo: Callable[[str, int], Tensor]) -> None:
+def test_instant_takes_it_for_builtin_styles_alone(photo: Callable[[str, int], Tensor]) -> None:
     def method(style: Any, **options: Any) -> str:
         return impasto.load_stylizer(style, size=64, **options).method
 
-    assert method("starry-night", quality="draft") == "feedforward"
-    assert method(["starry-night", "udnie"], quality="draft") == "feedforward"
-    assert method("starry-night") == "optimize"
-    assert method(photo("coffee", 64), quality="draft") == "arbitrary"
-    assert method([photo("coffee", 64), "udnie"], quality="draft") == "arbitrary"
+    assert method("starry-night", quality="instant") == "feedforward"
+    assert method(["starry-night", "udnie"], quality="instant") == "feedforward"
+    assert method("starry-night") == method("starry-night", quality="draft") == "optimize"
+    assert method(photo("coffee", 64), quality="instant") == "arbitrary"
+    assert method([photo("coffee", 64), "udnie"], quality="instant") == "arbitrary"
     assert impasto.load_stylizer("palette", style="udnie", size=64).method == "feedforward"

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from impasto.errors import OptionError
@@ -53,18 +53,46 @@ def test_schedule(quality: Any, size: tuple[int, int], iterations: int | None) -
     options = OptimizeOptions(quality=quality, iterations=iterations)
     scales = schedule(size, options)
     assert scales[-1].size == size
-    assert sum(s.iterations for s in scales) == (iterations or ITERATIONS[quality])
-    assert all(s.iterations >= 1 for s in scales)
+    found = [s.iterations for s in scales]
+    if iterations is None:  # the finest three as the quality has them, those before as the first of these
+        coarse, *_ = plan = ITERATIONS[quality]
+        assert found == [coarse, *[coarse] * len(found), *plan][-len(found) :]
+    else:
+        assert sum(found) == iterations
+    assert all(n >= 1 for n in found)
     for coarse, fine in pairwise(scales):
         assert coarse.size < fine.size
         assert min(coarse.size) >= 32
         assert max(coarse.size) / min(coarse.size) == pytest.approx(max(size) / min(size), rel=0.05)
 
 
+@given(
+    quality=st.sampled_from(list(ITERATIONS)),
+    size=st.tuples(*[st.integers(min_value=32, max_value=9000)] * 2),
+    coarsest=st.integers(min_value=32, max_value=2000),
+    iterations=st.integers(min_value=1, max_value=3000),
+    refine=st.booleans(),
+)
+@example(quality="draft", size=(1024, 1024), coarsest=128, iterations=4, refine=False)
+@example(quality="best", size=(2048, 2048), coarsest=128, iterations=5, refine=True)
+def test_a_total_is_kept_and_every_scale_has_an_iteration(
+    quality: Any, size: tuple[int, int], coarsest: int, iterations: int, refine: bool
+) -> None:
+    scales = schedule(size, OptimizeOptions(quality=quality, coarsest=coarsest, iterations=iterations), refine)
+    assert sum(s.iterations for s in scales) == iterations
+    assert all(s.iterations >= 1 for s in scales)
+    assert scales[-1].size == size
+    # Shared as the quality's own, but for rounding and the one that each has at least.
+    own = schedule(size, OptimizeOptions(quality=quality, coarsest=coarsest))
+    if len(own) == len(scales) and not refine:
+        share = iterations / sum(s.iterations for s in own)
+        for mine, theirs in zip(scales, own, strict=True):
+            assert abs(mine.iterations - share * theirs.iterations) <= 1 + len(scales)
+
+
 def test_the_coarsest_scale_is_not_larger_than_asked_for() -> None:
     scales = schedule((768, 1024), OptimizeOptions(coarsest=200, iterations=60))
     assert [s.size for s in scales] == [(96, 128), (192, 256), (384, 512), (768, 1024)]
-    assert [s.iterations for s in scales] == [15, 15, 15, 15]
     assert len(schedule((768, 1024), OptimizeOptions(coarsest=1024))) == 1
     assert {s.rate for s in schedule((500, 500), OptimizeOptions(rate=0.5))} == {0.5}
 
@@ -80,11 +108,13 @@ def test_iterations_for_each_scale() -> None:
 def test_the_refinement_takes_its_share_of_the_last_scale() -> None:
     options = OptimizeOptions(coarsest=100, iterations=80)
     plain, refined = schedule((100, 200), options), schedule((100, 200), options, refine=True)
-    assert [s.iterations for s in plain] == [40, 40]
+    coarse, fine = (s.iterations for s in plain)
+    assert coarse + fine == 80
+    more = round(REFINEMENT * fine)
     assert [(max(s.size), s.iterations, s.refine) for s in refined] == [
-        (100, 40, False),
-        (200, round((1 - REFINEMENT) * 40), False),
-        (200, round(REFINEMENT * 40), True),
+        (100, coarse, False),
+        (200, fine - more, False),
+        (200, more, True),
     ]
     each = schedule((100, 200), replace(options, iterations=(4, 3, 2)), refine=True)
     assert [(s.iterations, s.refine) for s in each] == [(4, False), (3, False), (2, True)]
@@ -169,7 +199,7 @@ def test_the_time_is_kept_and_shared_alike(side: int, shape: float, count: int, 
 
 
 def test_a_slow_beginning_is_made_up_for() -> None:
-    """A coarse scale whose pixels cost more gets fewer iterations; what it leaves is given to the finer ones."""
+    """A coarse scale whose pixels cost more gets fewer iterations, and the finer ones what is left of the time."""
     planned = schedule((512, 512), OptimizeOptions())
 
     def cost(scale: Scale) -> float:
@@ -178,7 +208,9 @@ def test_a_slow_beginning_is_made_up_for() -> None:
     seconds = 100 * sum(by_pixels(s) for s in planned)
     scales, spent = spend(planned, seconds, cost)
     assert 0.9 * seconds < spent <= seconds
-    assert scales[0].iterations < 100 < scales[-1].iterations + 20
+    even, _ = spend(planned, seconds, by_pixels)
+    assert scales[0].iterations < 0.5 * even[0].iterations
+    assert scales[-1].iterations > 0.7 * even[-1].iterations
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(1e-6, LEAST_TIMED), (-1.0, LEAST_TIMED), (1e6, MOST_TIMED)])

@@ -16,17 +16,17 @@ from impasto.device import Compute
 from impasto.errors import MemoryNeedError, OptionError
 from impasto.image.resize import interpolate_wrapped, resize
 from impasto.models.vgg import VGG
-from impasto.options import OptimizeOptions, TextureOptions
+from impasto.options import ITERATIONS, OptimizeOptions, TextureOptions
 from impasto.style.losses import total_variation
 from impasto.style.target import StyleTarget
 from impasto.stylize import memory
 from impasto.stylize.descent import Pyramid
-from impasto.stylize.objective import Objective
+from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.schedule import Scale
-from impasto.stylize.texture import TextureSynthesizer, own_size, painting_options
+from impasto.stylize.texture import LENGTH, TextureSynthesizer, own_size, painting_options
 
 PLAIN = Compute(torch.device("cpu"), None)
-BRIEF: dict[str, Any] = {"coarsest": 64, "iterations": 24, "rate": 0.03}
+BRIEF: dict[str, Any] = {"coarsest": 64, "iterations": 24}
 Make = Callable[..., TextureSynthesizer]
 
 
@@ -98,22 +98,19 @@ def test_the_same_seed_makes_the_same_texture(plain: Tensor, synthesizer: Make) 
     assert (synthesizer(seed=1)() - plain).abs().mean() > 0.02
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_pyramid_finds_the_colours_sooner_than_pixels_do(
-    plain: Tensor, synthesizer: Make, style: Tensor, optimizer: str
-) -> None:
-    other = synthesizer(optimizer=optimizer, parameters="pixels")()
-    laplacian, pixels = ((p.mean((2, 3)) - style.mean((2, 3))).abs().mean() for p in (plain, other))
+def test_a_pyramid_finds_the_colours_sooner_than_pixels_do(synthesizer: Make, style: Tensor) -> None:
+    made = (synthesizer(optimizer="adam", rate=0.03, parameters=p)() for p in ("laplacian", "pixels"))
+    laplacian, pixels = ((p.mean((2, 3)) - style.mean((2, 3))).abs().mean() for p in made)
     assert laplacian < 0.7 * pixels
 
 
 def test_steps_go_on_from_a_state(synthesizer: Make, plain: Tensor) -> None:
-    step = next(islice(synthesizer().steps(), 14, None))  # each of the two scales has 12
+    step = next(islice(synthesizer().steps(), 17, None))  # one of the second scale's
     assert step.state is not None
     state = step.state()
-    assert (step.scale, step.iteration, step.total) == ((64, 96), 15, 24)
+    assert (step.scale, step.iteration, step.total) == ((64, 96), 18, 24)
     rest = list(synthesizer().steps(state))
-    assert rest[0].iteration == 16
+    assert rest[0].iteration == 19
     assert torch.equal(rest[-1].image, plain)
 
 
@@ -183,8 +180,10 @@ def test_a_style_counts_as_no_larger_than_it_is(encoder: VGG, style: Tensor) -> 
 
 @pytest.mark.parametrize("size", [(96, 96), (100, 88)])  # the poolings' cells fit into the first one, not the second
 def test_a_seamless_texture_has_no_edge(synthesizer: Make, size: tuple[int, int]) -> None:
-    assert seam(synthesizer(size, seamless=True)()) < 1.2
-    assert seam(synthesizer(size)()) > 1.5
+    """The mean of three seeds: the border is but a line or two, each of which is rougher or smoother by chance."""
+    found = {s: sum(seam(synthesizer(size, s, seed=i)()) for i in range(3)) / 3 for s in (True, False)}
+    assert found[True] < 1.3
+    assert found[False] > 2
 
 
 @pytest.mark.parametrize("options", [{"parameters": "pixels"}, {"tv_weight": 2.0}, {"style_loss": "gram"}])
@@ -202,8 +201,8 @@ def test_the_loss_of_a_tile_does_not_depend_on_where_it_is_cut(encoder: VGG, sty
     picture = resize(photo("rocket", 128), (96, 96))  # bright at its bottom, dark at its top
     losses = {}
     for wrap in (False, True):
-        made = Objective(encoder, PLAIN, TextureOptions(), picture, (96, 96), [style], wrap=wrap)
-        loss = made.at(Scale((96, 96), 1, 0.01), picture)
+        made = Problem(encoder, PLAIN, TextureOptions(), picture, (96, 96), [style], wrap=wrap)
+        loss = build_loss(made, Scale((96, 96), 1, 0.01), picture)
         losses[wrap] = [{k: v.item() for k, v in loss(picture.roll((s, s), (2, 3))).items()} for s in (0, 48)]
     assert losses[True][1]["tv"] == pytest.approx(losses[True][0]["tv"], rel=1e-5)
     assert losses[False][1]["tv"] > 1.1 * losses[False][0]["tv"]
@@ -218,8 +217,8 @@ def test_the_style_of_a_tile_is_not_wrapped(encoder: VGG, options: Any, photo: A
     style, picture = photo("rocket", 96), photo("chelsea", 96)
     found = []
     for wrap in (False, True):
-        made = Objective(encoder, PLAIN, TextureOptions(**options), picture, (64, 96), [style], wrap=wrap)
-        terms = made.at(Scale((64, 96), 1, 0.01), picture).terms
+        made = Problem(encoder, PLAIN, TextureOptions(**options), picture, (64, 96), [style], wrap=wrap)
+        terms = build_loss(made, Scale((64, 96), 1, 0.01), picture).terms
         if "histogram" in terms:
             found.append(terms["histogram"][1].parts[0][1]["relu2_1"])  # pyright: ignore[reportAttributeAccessIssue]
         else:
@@ -295,7 +294,7 @@ def test_options_that_need_a_photograph_are_refused() -> None:
         "style_weight": 2.0,
         "laplacian_weight": 1.0,
         "similarity_weight": 1.0,
-        "content_layers": "relu3_1",
+        "content_layers": "relu4_1",
         "content_blur": 1.0,
         "keep_colours": 1.0,
         "colour_space": "ycbcr",
@@ -306,7 +305,7 @@ def test_options_that_need_a_photograph_are_refused() -> None:
     for name, value in refused.items():
         with pytest.raises(OptionError, match=name.replace("_", "-")):
             TextureOptions(**{name: value})
-    for start in ("content", "blurred"):
+    for start in ("auto", "content", "blurred", "network"):
         with pytest.raises(OptionError, match=f"--start {start} needs a photograph"):
             TextureOptions(start=start)
     # All others can be had in another value, which is checked as for `optimize`.
@@ -318,10 +317,11 @@ def test_options_that_need_a_photograph_are_refused() -> None:
         TextureOptions(style_loss="brushes")
 
 
-def test_lbfgs_works_on_pixels(synthesizer: Make, plain: Tensor) -> None:
+def test_lbfgs_works_on_pixels(synthesizer: Make, plain: Tensor, style: Tensor, measure: Any) -> None:
     with pytest.raises(OptionError, match="--parameters laplacian is for Adam"):
         TextureOptions(optimizer="lbfgs", parameters="laplacian")
-    assert not torch.equal(synthesizer(optimizer="lbfgs")(), plain)
+    found = {o: measure.style(synthesizer(optimizer=o)(), style, "moments") for o in ("lbfgs", "adam")}
+    assert found["lbfgs"] < found["adam"]
 
 
 def test_options_survive_a_record() -> None:
@@ -374,12 +374,20 @@ def test_unknown_options_are_named() -> None:
         impasto.texture("starry-night", zzz=1.0)
 
 
-@pytest.mark.parametrize(("quality", "iterations"), [("draft", 150), ("good", 300), ("best", 900)])
-def test_from_noise_it_takes_half_as_many_iterations_again(quality: Any, iterations: int, style: Tensor) -> None:
-    options = TextureOptions(quality=quality)
-    assert options.settings.iterations == iterations
-    assert OptimizeOptions(quality=quality).settings.iterations == iterations // 1.5
-    told = painting_options([style], (64, 64), options)
-    assert told.settings.iterations == iterations
-    assert painting_options([style], (64, 64), TextureOptions(iterations=7)).settings.iterations == 7
-    assert painting_options([style], (64, 64), TextureOptions(time=3.0)).iterations is None
+@pytest.mark.parametrize("quality", list(ITERATIONS))
+@pytest.mark.parametrize(("size", "scales"), [((64, 64), 1), ((500, 300), 3)])
+def test_from_noise_it_takes_longer(quality: Any, size: tuple[int, int], scales: int, style: Tensor) -> None:
+    """Than a painting of the same scales; unless iterations are given, or a time."""
+
+    def told(**options: Any) -> OptimizeOptions:
+        return painting_options([style], size, TextureOptions(**options))
+
+    assert told(quality=quality).iterations == round(LENGTH * sum(ITERATIONS[quality][-scales:]))
+    assert LENGTH > 1
+    assert told(quality=quality, iterations=7).iterations == 7
+    assert told(quality=quality, time=3.0).iterations is None
+
+
+def test_no_network_makes_textures() -> None:
+    with pytest.raises(OptionError, match="--quality instant is one pass of a network, and none makes textures"):
+        TextureOptions(quality="instant")

@@ -31,9 +31,8 @@ def raw_moments(features: Tensor, weights: Tensor | None = None) -> Tensor:
     """
     if weights is not None:
         dtype = torch.promote_types(features.dtype, torch.float32)
-        weights = weights.to(features.device, dtype).expand(len(features), -1, -1, -1)
-        weights = weights.flatten(1)[:, :, None]  # (N, H W, 1)
-        weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+        weights = weights.to(features.device, dtype)
+        weights = weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1e-12)
     return _RawMoments.apply(features, weights)  # type: ignore[no-any-return]
 
 
@@ -53,8 +52,9 @@ class _RawMoments(torch.autograd.Function):
         return moments_gradient(features, of, weights), None
 
 
-CHUNK = 2048
-"""Pixels whose products are summed in the features' own type; the sums of these chunks are added in float32."""
+CHUNK = 16384
+"""Pixels of half precision that are copied to float32 at a time. Their products must not be rounded: bfloat16 sums are
+off by more than a style's small variances, and the gradient of the `moments` loss with them by many times its size."""
 
 
 def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -63,7 +63,7 @@ def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
     Parameters
     ----------
     features : Tensor
-        (N, C, H, W), any floating type. Products of bfloat16 are summed as they are over `CHUNK` pixels.
+        (N, C, H, W), any floating type; summed in float32 at least.
     weights : Tensor, optional
         (1 or N, 1, H, W), each pixel's weight.
 
@@ -92,16 +92,16 @@ def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
 
 def _products(f: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums of products (N, C, C) and the sums (N, C) of (N, P, C)."""
-    if f.dtype != torch.bfloat16:
-        f = at_least_float32(f)
+    n, _, c = f.shape
+    dtype = torch.promote_types(f.dtype, torch.float32)
+    if f.dtype == dtype:
         return f.transpose(1, 2) @ f, f.sum(1)
-    n, pixels, c = f.shape
-    whole = pixels // CHUNK * CHUNK
-    chunks = f[:, :whole].reshape(-1, CHUNK, c)
-    products = torch.bmm(chunks.transpose(1, 2), chunks).view(n, -1, c, c).sum(1, dtype=torch.float32)
-    sums = chunks.sum(1).view(n, -1, c).sum(1, dtype=torch.float32)
-    rest = f[:, whole:].float()
-    return products + rest.transpose(1, 2) @ rest, sums + rest.sum(1)
+    products, sums = f.new_zeros(n, c, c, dtype=dtype), f.new_zeros(n, c, dtype=dtype)
+    for part in f.split(CHUNK, 1):
+        part = part.to(dtype)
+        products.baddbmm_(part.transpose(1, 2), part)
+        sums += part.sum(1)
+    return products, sums
 
 
 def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -122,12 +122,11 @@ def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None
 
 def add_moments_gradient(features: Tensor, of: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
     """Add `moments_gradient` to a gradient (N, C, H, W) of the features' type, in place."""
-    found = gradient.permute(0, 2, 3, 1).flatten(1, 2)
-    if weights is not None or found.data_ptr() != gradient.data_ptr():  # a copy, of a part or of another layout
+    if weights is not None or not gradient.is_contiguous(memory_format=torch.channels_last):
         gradient += moments_gradient(features, of, weights)
         return
     matrix, shift = _symmetric(of, features)
-    found.baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
+    gradient.permute(0, 2, 3, 1).flatten(1, 2).baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
     # By rows of the picture: a few channels alone are too short to be added fast.
     gradient.permute(0, 2, 3, 1).flatten(2).add_(shift.repeat(1, 1, gradient.shape[3]))
 

@@ -184,7 +184,7 @@ class Descent:
             x = self.parameters.picture()
             self._terms = self.loss(x)
             if not self.iteration:
-                self.best_losses = self._finite(self._terms)  # of what it begins with, but for a pyramid's rounding
+                self.best_losses = self._finite(x, self._terms)  # of what it begins with, but for a pyramid's rounding
         assert isinstance(self.optimiser, torch.optim.Adam)
         self.optimiser.param_groups[0]["lr"] = self.scale.rate * rate_factor(self.done + 0.5 * self.pace)
         self.optimiser.zero_grad()
@@ -194,22 +194,23 @@ class Descent:
         self._terms = None  # or two graphs would be held at a time
         x = self.parameters.picture()
         self._terms = self.loss(x)  # of the picture as it is now, and for the next iteration's gradient
-        return x.detach().clamp(0, 1), self._finite(self._terms)  # a pyramid's sum is there but for rounding
+        return x.detach().clamp(0, 1), self._finite(x, self._terms)  # a pyramid's sum is there but for rounding
 
     def _lbfgs(self) -> tuple[Tensor, dict[str, float]]:
         """The picture that the iteration before arrived at, and one step on from it."""
         assert isinstance(self.optimiser, LBFGS)
         x = self.optimiser.x.clone(memory_format=torch.channels_last).requires_grad_(True)
         terms = self.loss(x)
-        losses = self._finite(terms)
+        losses = self._finite(x, terms)
         terms["total"].backward()
         assert x.grad is not None
         self.optimiser.step(losses["total"], x.grad)
         return x.detach(), losses
 
-    def _finite(self, terms: dict[str, Tensor]) -> dict[str, float]:
+    def _finite(self, x: Tensor, terms: dict[str, Tensor]) -> dict[str, float]:
         losses = {k: float(v.detach()) for k, v in terms.items()}
-        if not math.isfinite(losses["total"]):
+        # The picture, too: a fused ReLU takes what is no number for 0.
+        if not math.isfinite(losses["total"] + float(x.detach().sum())):
             h, w = self.scale.size
             raise DivergedError(
                 f"the loss is no longer finite at iteration {self.iteration + 1} of the {w}x{h} scale; "

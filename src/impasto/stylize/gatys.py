@@ -181,7 +181,7 @@ class GatysStylizer:
         for i in range(first, total + 1):
             terms = loss(x * std + mean)
             losses = {k: float(v.detach()) for k, v in terms.items()}
-            if not torch.isfinite(terms["total"]):
+            if not torch.isfinite(terms["total"] + x.detach().sum()):  # a fused ReLU takes what is no number for 0
                 raise DivergedError(
                     f"the loss is no longer finite at iteration {i}; lower --rate (now {settings.rate:g})"
                 )

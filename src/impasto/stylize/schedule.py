@@ -101,12 +101,11 @@ def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = Fal
             )
         return [replace(s, iterations=n) for s, n in zip(found, settings.iterations, strict=True)]
     plan = planned(options, len(sizes))
-    if settings.iterations is not None:  # shared as the quality shares its own
+    if settings.iterations is not None:  # shared as the quality shares its own, one at least for each
         sizes = sizes[-settings.iterations :]
-        plan = plan[-len(sizes) :]
-        ends = [round(settings.iterations * n / sum(plan)) for n in accumulate(plan)]
-        plan = [max(1, b - a) for a, b in pairwise([0, *ends])]
-        plan[-1] += settings.iterations - sum(plan)
+        plan, rest = plan[-len(sizes) :], settings.iterations - len(sizes)
+        ends = [round(rest * n / sum(plan)) for n in accumulate(plan)]
+        plan = [1 + b - a for a, b in pairwise([0, *ends])]
     found = [Scale(s, n, settings.rate) for s, n in zip(sizes, plan, strict=True)]
     last = found[-1]
     more = round(REFINEMENT * last.iterations) if refine else 0
