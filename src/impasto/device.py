@@ -1,7 +1,10 @@
 """Where and how to compute: device, precision, memory layout."""
 
+import ctypes
 import logging
-from contextlib import AbstractContextManager, suppress
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +53,33 @@ class Compute:
 
     def __str__(self) -> str:
         return f"{self.device}, {self.precision}"
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
+_KEPT, _PADDED = 1 << 30, 1 << 26
+_MMAP_MAX = 65536
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep what tensors free for the next ones of the same size, on Linux's glibc; give it back at the end.
+
+    Every step of an optimisation frees the tensors that the next one allocates. Given back to the system in between,
+    their pages are cleared and mapped anew each time: a fifth of a step at 512 pixels.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+        yield
+        return
+    libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    libc.mallopt(_M_TOP_PAD, _PADDED)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_MMAP_MAX, _MMAP_MAX)
+        libc.mallopt(_M_TOP_PAD, 0)
+        libc.malloc_trim(0)
 
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .padding import fold_reflection, reflected
 
@@ -19,7 +19,7 @@ class Kernel(NamedTuple):
     Parameters
     ----------
     weight : Tensor
-        (O, I, 3, 3), channels_last.
+        (O, I, 3, 3), channels_last, or as oneDNN orders it.
     bias : Tensor
         (O,).
     turned : Tensor
@@ -31,12 +31,14 @@ class Kernel(NamedTuple):
     turned: Tensor
 
     @classmethod
-    def of(cls, module: nn.Conv2d, like: Tensor) -> "Kernel":
-        """Return the kernel of a module, in the type and on the device of a tensor."""
-        assert module.bias is not None
-        weight, bias = module.weight.detach().to(like), module.bias.detach().to(like)
+    def of(cls, weight: Tensor, bias: Tensor, like: Tensor) -> "Kernel":
+        """Return the kernel of a weight (O, I, 3, 3) and a bias (O,), in the type and on the device of a tensor."""
+        weight, bias = weight.to(like), bias.to(like)
         turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-        return cls(weight.contiguous(memory_format=torch.channels_last), bias, turned)
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        if _onednn(like):
+            weight, turned = _ordered(weight, like), _ordered(turned, like)
+        return cls(weight, bias, turned)
 
 
 def convolve(x: Tensor, kernel: Kernel, *, reflect: bool, relu: bool) -> Tensor:
@@ -64,23 +66,36 @@ def convolve(x: Tensor, kernel: Kernel, *, reflect: bool, relu: bool) -> Tensor:
         If the picture is too small to be reflected.
     """
     x, padding = (reflected(x), 0) if reflect else (x, 1)
-    if relu and _fuses_relu(x):
-        pads, ones = [padding, padding], [1, 1]
-        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
-            x, kernel.weight, kernel.bias, pads, ones, ones, 1, "relu", [], ""
-        )
-    y = F.conv2d(x, kernel.weight, kernel.bias, padding=padding)
-    return F.relu_(y) if relu else y
+    return _convolve(x, kernel.weight, kernel.bias, padding, relu)
 
 
 def convolve_back(gradient: Tensor, kernel: Kernel, *, reflect: bool) -> Tensor:
     """Return the gradient of `convolve`'s input (N, I, H, W), from that of its output before the ReLU."""
-    g = F.conv2d(gradient, kernel.turned, padding=2 if reflect else 1)
+    g = _convolve(gradient, kernel.turned, None, 2 if reflect else 1, relu=False)
     return fold_reflection(g) if reflect else g
 
 
-def _fuses_relu(x: Tensor) -> bool:
-    """Return whether oneDNN can apply the ReLU while it writes a convolution of `x`."""
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, relu: bool) -> Tensor:
+    if _onednn(x):
+        pads, ones = [padding, padding], [1, 1]
+        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+            x, weight, bias, pads, ones, ones, 1, "relu" if relu else "none", [], ""
+        )
+    y = F.conv2d(x, weight, bias, padding=padding)
+    return F.relu_(y) if relu else y
+
+
+def _onednn(x: Tensor) -> bool:
+    """Return whether oneDNN can convolve `x` and apply a ReLU while it writes."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
         return False
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+def _ordered(weight: Tensor, like: Tensor) -> Tensor:
+    """Return a weight in the order that oneDNN wants for pictures of about that size, so that it is ordered once."""
+    order = getattr(getattr(torch._C, "_nn", None), "mkldnn_reorder_conv2d_weight", None)
+    if order is None:
+        return weight
+    size = [1, weight.shape[1], *like.shape[-2:]]
+    return order(weight.to_mkldnn(), [1, 1], [1, 1], [1, 1], 1, size)  # type: ignore[no-any-return]

@@ -258,7 +258,12 @@ class VGG(nn.Module):
         version = (like.dtype, like.device, module.weight.data_ptr(), module.weight._version)
         known = self._kernels.get(i)
         if known is None or known[0] != version:
-            known = self._kernels[i] = (version, Kernel.of(module, like))
+            assert module.bias is not None
+            weight, bias = module.weight.detach(), module.bias.detach()
+            if i == 0 and self.config.padding == "reflect":  # takes the picture as it is, see `Look`
+                weight = weight / self.std
+                bias = bias - (weight * self.mean).sum((1, 2, 3))
+            known = self._kernels[i] = (version, Kernel.of(weight, bias, like))
         return known[1]
 
     def convolutions(self) -> list[tuple[str, nn.Conv2d]]:
@@ -318,7 +323,9 @@ class Look:
         self.places = self._steps()
         self.kept: dict[int, Tensor] = {}
         """Place -> features behind that module; -1 is the picture, as the first convolution takes it."""
-        x = (image - encoder.mean) / encoder.std
+        # Where nothing but the picture is seen beyond its border, its normalisation is a matter of the first weights.
+        self.folded = encoder.config.padding == "reflect"
+        x = image if self.folded else (image - encoder.mean) / encoder.std
         if torch.is_autocast_enabled(image.device.type):
             x = x.to(torch.get_autocast_dtype(image.device.type))
         if keep:
@@ -396,7 +403,7 @@ class Look:
                 g = pooled.mul_(net.AVERAGE_POOLING_GAIN)
             masked = self._pools(i) and net.pooling == "max"  # only what was above zero has been given a gradient
         assert g is not None
-        return at_least_float32(g) / self.encoder.std
+        return at_least_float32(g) if self.folded else at_least_float32(g) / self.encoder.std
 
     def _recompute(self, place: int) -> None:
         """Keep the features of a block again, from those that it began with, up to a place."""

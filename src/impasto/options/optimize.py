@@ -26,12 +26,15 @@ STYLE_LOSSES = ("gram", "moments", "nn")
 STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4"
 """The style layers and their weights."""
 
+CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
+"""The content layers and their weights."""
+
 LONG_SIDE: dict[Quality, int] = {"instant": 512, "draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
 
-ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (8, 6, 3), "good": (30, 25, 20), "best": (150, 100, 80)}
+ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (4, 4, 4), "good": (20, 20, 25), "best": (150, 100, 80)}
 """Quality -> iterations of the three finest scales, coarse to fine; still coarser ones have as many as the first."""
-CONTENT_WEIGHT = 0.02
+CONTENT_WEIGHT = 0.0125
 """Weight of the content loss over the style loss's."""
 PYRAMID_RATE, PIXEL_RATE, LBFGS_RATE = 0.05, 0.03, 1.0
 """Learning rates of Adam on a Laplacian pyramid, of Adam on pixels, of L-BFGS."""
@@ -91,7 +94,7 @@ class OptimizeOptions:
     content_weight: Annotated[
         float | None,
         NUMBER,
-        Doc("Weight of the content loss: higher keeps more of the photo; 0.02 if not given (gatys: 1)."),
+        Doc("Weight of the content loss: higher keeps more of the photo; 0.0125 if not given (gatys: 1)."),
         Range(0, 1e9),
         LOOK,
     ] = None
@@ -106,7 +109,7 @@ class OptimizeOptions:
         ),
         LOOK,
     ] = "moments"
-    tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 1.0
+    tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 1.5
     histogram_weight: Annotated[
         float, Doc("Weight of the histogram loss of each style layer."), Range(0, 1e6), LOOK
     ] = 0.0
@@ -124,7 +127,7 @@ class OptimizeOptions:
         ),
         LOOK,
     ] = ""
-    content_layers: Annotated[str, Doc("Content layers, with weights."), LOOK] = "relu3_1"
+    content_layers: Annotated[str, Doc("Content layers, with weights."), LOOK] = CONTENT_LAYERS
     content_blur: Annotated[
         float, Doc("Blur the photo first, by that deviation at the painting's size."), Range(0, 1000, "px"), LOOK
     ] = 0.0

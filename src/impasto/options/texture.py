@@ -9,7 +9,7 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..ranges import Range
 from .kinds import BITS, NUMBERS
-from .optimize import LOOK, OPTIMISER, ColourSpace, OptimizeOptions, PaletteMatch, Quality
+from .optimize import CONTENT_LAYERS, LOOK, OPTIMISER, ColourSpace, OptimizeOptions, PaletteMatch, Quality
 from .output import OutputOptions
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class TextureOptions(OptimizeOptions):
     style_weight: Closed[float | None] = None
     laplacian_weight: Closed[float] = 0.0
     similarity_weight: Closed[float] = 0.0
-    content_layers: Closed[str] = "relu3_1"
+    content_layers: Closed[str] = CONTENT_LAYERS
     content_blur: Closed[float] = 0.0
     keep_colours: Closed[float] = 0.0
     colour_space: Closed[ColourSpace] = "oklab"

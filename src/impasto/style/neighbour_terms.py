@@ -46,12 +46,8 @@ class Columns:
         return hypercolumns(features, layers, size, self.metrics, self.widths)
 
     def grid(self, image: Tensor) -> tuple[int, int]:
-        """Height and width of the grid for a picture (1, 3, H, W) as it is seen."""
-        height, width = image.shape[-2:]
-        if not self.view.wrap:
-            margin = min(self.view.margin, min(height, width) - 1)
-            height, width = height + 2 * margin, width + 2 * margin
-        return grid_size((height, width))
+        """Return height and width of the grid for a picture (1, 3, H, W)."""
+        return grid_size((image.shape[-2], image.shape[-1]))
 
     def picture(self, image: Tensor) -> dict[str, Tensor]:
         """Layer -> hypercolumns (1, C, height, width) of a picture (1, 3, H, W)."""

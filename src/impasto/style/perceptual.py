@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..device import Compute
-from ..models.padding import circular_pad, reflection_pad
+from ..models.padding import circular_pad
 from ..models.vgg import VGG
 
 
@@ -58,45 +58,32 @@ class View:
         Whose features.
     compute : Compute
         Device, and the encoder's precision.
-    margin : int
-        Pixels by which the picture is continued before the encoder sees it. A network sees the pixels at a border in
-        fewer receptive fields than others, so that an optimiser can hide colours there almost for free; with a margin
-        the border is as expensive as the inside.
-    wrap : bool
-        Continued by the opposite side, of a picture that shall tile the plane, and not by reflection. What is seen
-        twice then counts once.
+    wrap : int
+        Pixels by which the encoder sees a picture that tiles the plane continued by its opposite side. Those are no
+        part of what is measured. 0 for a picture with borders.
     checkpointing : bool
         Save memory (`VGG.look`).
     """
 
-    def __init__(
-        self, encoder: VGG, compute: Compute, margin: int = 0, *, wrap: bool = False, checkpointing: bool = False
-    ):
-        self.encoder, self.compute = encoder, compute
-        self.margin, self.wrap, self.checkpointing = margin, wrap, checkpointing
+    def __init__(self, encoder: VGG, compute: Compute, *, wrap: int = 0, checkpointing: bool = False):
+        self.encoder, self.compute, self.wrap, self.checkpointing = encoder, compute, wrap, checkpointing
 
     def continued(self, image: Tensor) -> Tensor:
-        """The picture (or mask) with its margin."""
-        if self.wrap:
-            return circular_pad(image, self.margin)
-        margin = min(self.margin, min(image.shape[-2:]) - 1)
-        return reflection_pad(image, margin) if margin > 0 else image
+        """Return the picture as the encoder sees it."""
+        return circular_pad(image, self.wrap) if self.wrap else image
 
     def weights(self, mask: Tensor, features: Tensor) -> Tensor:
-        """A mask (1, 1, H, W) of the picture's size, brought to the size of the features as terms measure them."""
-        mask = mask.to(features.device)
-        return F.interpolate(mask if self.wrap else self.continued(mask), features.shape[-2:], mode="area")
+        """Return a mask (1, 1, H, W) of the picture's size, in the size of the features as terms measure them."""
+        return F.interpolate(mask.to(features.device), features.shape[-2:], mode="area")
 
     def inside(self, features: Tensor, layer: str) -> Tensor:
-        """The features without the margin where that is the other side over again."""
-        if not (self.wrap and self.margin):
-            return features
-        m = self.margin // self.encoder.stride(layer)
-        return features[:, :, m : features.shape[2] - m, m : features.shape[3] - m]
+        """Return the features without those of the continuation."""
+        m = self.wrap // self.encoder.stride(layer)
+        return features[:, :, m : features.shape[2] - m, m : features.shape[3] - m] if m else features
 
     @torch.no_grad()
     def features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The features of a picture (1, 3, H, W) that stays as it is."""
+        """Return the features of a picture (1, 3, H, W) that stays as it is."""
         with self.compute.autocast():
             found = self.encoder(self.continued(self.compute.picture(image)), layers)
         return {k: self.inside(f, k) for k, f in found.items()}

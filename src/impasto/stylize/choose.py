@@ -13,6 +13,7 @@ from ..models.arbitrary import load_arbitrary
 from ..models.networks import ARBITRARY, learnt_styles, load_network, network_kind, network_path
 from ..models.transformer import Transformer
 from ..models.tuning import fastest
+from ..models.vgg import VGG
 from ..models.weights import find_model, load_encoder
 from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
@@ -130,7 +131,8 @@ def choose_stylizer(
         else:
             begin: Tensor | Painter | None = start
             if options.begins_with == "network":
-                begin = any_style_stylizer(styles, start_options(options), compute)
+                known = encoder if (encoder.name, encoder.pooling) == ("compact", "max") else None
+                begin = any_style_stylizer(styles, start_options(options), compute, known)
             stylizer = OptimizeStylizer(painted, options, encoder, compute, begin)
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
@@ -138,7 +140,10 @@ def choose_stylizer(
 
 
 def any_style_stylizer(
-    styles: Sequence[Tensor | StyleTarget | NamedStyle], options: StylizeOptions, compute: Compute | None = None
+    styles: Sequence[Tensor | StyleTarget | NamedStyle],
+    options: StylizeOptions,
+    compute: Compute | None = None,
+    encoder: VGG | None = None,
 ) -> ArbitraryStylizer:
     """What paints in one pass in any style, by the network that the options name, else the bundled one.
 
@@ -146,10 +151,12 @@ def any_style_stylizer(
     ----------
     compute : Compute, optional
         That of a painting which the network is a part of; what the options come to if not given.
+    encoder : VGG, optional
+        The bundled encoder, if it is loaded already.
     """
     net, _ = load_arbitrary(network_path(options.model or ARBITRARY))
     compute = compute or resolve_compute(options, net.transformer)
-    return ArbitraryStylizer(net, styles, options, load_encoder("compact"), compute)
+    return ArbitraryStylizer(net, styles, options, encoder or load_encoder("compact"), compute)
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:

@@ -1,13 +1,12 @@
 """L-BFGS for pictures: no line search, kept within [0, 1].
 
-Liu, Nocedal, "On the Limited Memory BFGS Method for Large Scale Optimization", Mathematical Programming 45, 1989. Two
-things are different here. A line search costs several evaluations of the networks; instead every step is taken in full,
-and one that made the loss larger is taken back and quartered. And a pixel at 0 or 1 that the gradient pushes further
-out does not move (as in projected quasi-Newton methods: Bertsekas, SIAM J. Control and Optimization 20, 1982).
+Liu, Nocedal, "On the Limited Memory BFGS Method for Large Scale Optimization", Mathematical Programming 45, 1989. A line
+search costs several evaluations of the networks; instead steps are taken in full, up to a length, and one that made the
+loss larger is taken back and quartered. Pixels are clamped after every step; keeping those at 0 and 1 out of the
+direction, as projected methods do, made no difference to paintings.
 
 The direction is a linear combination of the stored steps, the stored changes of the gradient and the gradient, so only
-their scalar products are needed to find it (Chen, Wang, Zhou, "Large-scale L-BFGS using MapReduce", NIPS 2014): two
-passes over the memory instead of one for every pair and loop.
+their scalar products are needed to find it (Chen, Wang, Zhou, "Large-scale L-BFGS using MapReduce", NIPS 2014).
 """
 
 from typing import Any
@@ -21,6 +20,10 @@ FIRST_STEP = 1.25
 """The first step over that which would make a loss with that slope zero, f / |g|^2: the least loss is near zero."""
 CURVATURE = 1e-6
 """Least cosine between a step and the change of its gradient for the pair to be kept."""
+LONGEST = 0.05
+"""The most that a step changes pixels by, root mean square: what is known of the curvature holds no further."""
+TOLERANCE = 1.05
+"""A value up to so many times the last one counts as no rise: in half precision it is rounding."""
 QUARTERINGS = 6
 """A step is quartered at most so often; then the memory is emptied and the gradient followed."""
 
@@ -43,9 +46,11 @@ class LBFGS:
         self.rows = (
             history + 1
         )  # one more than are remembered: a pair is measured before it takes the oldest one's place
-        self.memory = x.new_zeros(2 * self.rows, x.numel())  # steps, then changes of the gradient
-        self.products = torch.zeros(2 * self.rows, 2 * self.rows, dtype=torch.float64)
+        self.memory = x.new_zeros(2, self.rows, x.numel())  # steps, and changes of the gradient
+        self.mixed = torch.zeros(self.rows, self.rows, dtype=torch.float64)  # products of steps (rows) and changes
+        self.changes = torch.zeros(self.rows, self.rows, dtype=torch.float64)  # products of changes and changes
         self.order: list[int] = []  # the rows that are remembered, oldest first
+        self.used = 0  # rows that have ever been
         self.last: tuple[Tensor, float, Tensor] | None = None  # the best place so far: picture, value, gradient
         self.tries = 0
 
@@ -58,7 +63,7 @@ class LBFGS:
             Whether the step before was kept.
         """
         x, g = self._flat(self.x), self._flat(gradient.detach())
-        if self.last is not None and value > self.last[1] and self.tries < QUARTERINGS:
+        if self.last is not None and value > TOLERANCE * self.last[1] and self.tries < QUARTERINGS:
             place, _, _ = self.last
             self.tries += 1
             self._move(torch.lerp(place, x, 0.25))
@@ -68,7 +73,10 @@ class LBFGS:
         elif self.last is not None:
             self._remember(x, g, self.last[0], self.last[2])
         self.last, self.tries = (x, value, g), 0
-        self._move(self._direction(value, g, x).mul_(self.rate).add_(x).clamp_(0, 1))
+        step = self._direction(value, g).mul_(self.rate)
+        length = float(step.norm()) / step.numel() ** 0.5
+        step.mul_(min(1.0, LONGEST / max(length, 1e-30)))
+        self._move(step.add_(x).clamp_(0, 1))
         return True
 
     def _flat(self, t: Tensor) -> Tensor:
@@ -86,49 +94,54 @@ class LBFGS:
 
     def _remember(self, x: Tensor, g: Tensor, last_x: Tensor, last_g: Tensor) -> None:
         i = next(i for i in range(self.rows) if i not in self.order)
-        s, y = self.memory[i], self.memory[self.rows + i]
+        s, y = self.memory[0, i], self.memory[1, i]
         torch.sub(x, last_x, out=s)
         torch.sub(g, last_g, out=y)
-        products = torch.stack([self.memory @ s, self.memory @ y]).double().cpu()
-        ss, sy, yy = float(products[0, i]), float(products[0, self.rows + i]), float(products[1, self.rows + i])
-        if sy <= CURVATURE * (ss * yy) ** 0.5 or not sy > 0:
+        ss, sy, yy = float(s @ s), float(s @ y), float(y @ y)
+        if not sy > CURVATURE * (ss * yy) ** 0.5:
             return
-        for row, index in zip(products, (i, self.rows + i), strict=True):
-            self.products[index], self.products[:, index] = row, row
+        self.used = max(self.used, i + 1)
+        # The recursion needs the products of steps with changes, and of changes with changes.
+        steps, changes = self.memory[0, : self.used], self.memory[1, : self.used]
+        by_step, by_change, of_changes = (t.double().cpu() for t in (changes @ s, steps @ y, changes @ y))
+        self.mixed[i, : self.used], self.mixed[: self.used, i] = by_step, by_change
+        self.changes[i, : self.used] = self.changes[: self.used, i] = of_changes
         self.order = [*self.order, i][-self.history :]
 
-    def _direction(self, value: float, gradient: Tensor, x: Tensor) -> Tensor:
-        """Return minus the inverse Hessian, as far as it is known, times the gradient of the pixels that may move."""
-        blocked = torch.where(gradient > 0, x <= 0, x >= 1)
-        g = gradient.masked_fill(blocked, 0.0)
+    def _direction(self, value: float, g: Tensor) -> Tensor:
+        """Return minus the inverse Hessian, as far as it is known, times the gradient."""
         if not self.order:
-            return g.mul_(-FIRST_STEP * value / max(float(g @ g), 1e-30))
-        along = (self.memory @ g).double().cpu().tolist()
-        products, rows = self.products.tolist(), self.rows
-        # Coefficients of the steps, the changes and g in the direction; `of` gives its product with each stored vector.
-        share, gain, alphas = [0.0] * (2 * rows), 1.0, {}
-
-        def of(i: int) -> float:
-            return sum(p * c for p, c in zip(products[i], share, strict=True) if c) + gain * along[i]
-
+            return g * (-FIRST_STEP * value / max(float(g @ g), 1e-30))
+        n = self.used
+        along = (self.memory[:, :n] @ g).double().cpu().tolist()  # of the steps, and of the changes
+        sy, yy = self.mixed.tolist(), self.changes.tolist()
+        # Coefficients in the direction: of each step, of each change, and of g.
+        of_steps, of_changes, gain, alphas = [0.0] * n, [0.0] * n, 1.0, {}
         for i in reversed(self.order):
-            alphas[i] = of(i) / products[i][rows + i]
-            share[rows + i] -= alphas[i]
+            alphas[i] = (along[0][i] + sum(sy[i][j] * of_changes[j] for j in self.order)) / sy[i][i]
+            of_changes[i] -= alphas[i]
         last = self.order[-1]
-        gain = products[last][rows + last] / products[rows + last][rows + last]
-        share = [c * gain for c in share]
+        gain = sy[last][last] / yy[last][last]
+        of_changes = [gain * c for c in of_changes]
         for i in self.order:
-            share[i] += alphas[i] - of(rows + i) / products[i][rows + i]
-        step = torch.addmv(g, self.memory.t(), self.memory.new_tensor(share), beta=-gain, alpha=-1)
-        return step.masked_fill_(blocked, 0.0)
+            product = gain * along[1][i]
+            product += sum(sy[j][i] * of_steps[j] + yy[i][j] * of_changes[j] for j in self.order)
+            of_steps[i] += alphas[i] - product / sy[i][i]
+        weights = self.memory.new_tensor([of_steps, of_changes])
+        step = g * -gain
+        for rows, w in zip(self.memory[:, :n], weights, strict=True):
+            step.addmv_(rows.t(), w, alpha=-1)
+        return step
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it, as tensors and plain values."""
         return {
             "x": self.x,
             "memory": self.memory,
-            "products": self.products,
+            "mixed": self.mixed,
+            "changes": self.changes,
             "order": self.order,
+            "used": self.used,
             "last": self.last,
             "tries": self.tries,
         }
@@ -136,6 +149,7 @@ class LBFGS:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
         device, last = self.x.device, state["last"]
-        self.x, self.memory, self.products = state["x"].to(device), state["memory"].to(device), state["products"]
+        self.x, self.memory = state["x"].to(device), state["memory"].to(device)
+        self.mixed, self.changes, self.used = state["mixed"], state["changes"], state["used"]
         self.last = None if last is None else (last[0].to(device), last[1], last[2].to(device))
         self.order, self.tries = list(state["order"]), state["tries"]

@@ -1,7 +1,7 @@
 """The loss of `optimize`: from options, photograph and styles to what a picture is optimised for at one scale."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,8 +39,8 @@ from .schedule import Scale
 
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 """Where the self-similarity loss is taken: the middle of the network, as in STROTSS."""
-MARGIN, WRAP_MARGIN = 8, 32
-"""Pixels by which the encoder sees the painting continued, by reflection, and by its other side where it tiles."""
+WRAP_MARGIN = 32
+"""Pixels by which the encoder sees a picture that tiles the plane continued by its other side."""
 
 MORE_STYLE = 1 / 256
 """Factor of the content's weight for a strength of 2, and so by powers from 1 on: 1/16 at 1.5."""
@@ -86,6 +86,11 @@ class Problem:
     checkpointing: bool = False
 
 
+FULL_PRECISION = 256
+"""Long side, in pixels, up to which a scale is painted in float32. There it costs little, and L-BFGS gets much further
+than by gradients with bfloat16's rounding in them."""
+
+
 def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     """Return the loss at a scale.
 
@@ -99,9 +104,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         (1, 3, H, W), what the scale begins with: the `nn` loss matches it.
     """
     p, o, settings, encoder = problem, problem.options, problem.options.settings, problem.encoder
-    view = View(encoder, p.compute, WRAP_MARGIN if p.wrap else MARGIN, wrap=p.wrap, checkpointing=p.checkpointing)
-    style_view = View(encoder, p.compute, MARGIN) if p.wrap else view  # a style does not tile
-    content = p.compute.picture(resize(p.content, scale.size))
+    compute = replace(p.compute, low=None) if max(scale.size) <= FULL_PRECISION else p.compute
+    view = View(encoder, compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
+    style_view = View(encoder, compute) if p.wrap else view  # a style does not tile
+    content = compute.picture(resize(p.content, scale.size))
     seen = blur(content, o.content_blur * max(scale.size) / max(p.size))
     mask = None
     if p.mask is not None:
@@ -125,9 +131,9 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
 
     def moments_of(style: Style, style_scale: float) -> dict[str, Tensor]:
         if not isinstance(style, StyleTarget):
-            style = StyleTarget.of(style, encoder, p.compute, (round(size_of(style_scale)),), tuple(layers))
+            style = StyleTarget.of(style, encoder, compute, (round(size_of(style_scale)),), tuple(layers))
         found = style.at(size_of(style_scale))
-        return {k: found[k].to(p.compute.device) for k in layers}
+        return {k: found[k].to(compute.device) for k in layers}
 
     def moments_term(kind: str) -> Term:
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
@@ -150,7 +156,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
             for share, z, style in several
         ]
         term = LayerNeighbourTerm if scale.refine else NeighbourTerm
-        return term(columns, styles, p.compute.picture(x), content if toward < 1 else None, toward)
+        return term(columns, styles, compute.picture(x), content if toward < 1 else None, toward)
 
     def histogram_term() -> Term:
         mine = view.features(content, tuple(layers)) if toward < 1 else {}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, freed_memory_kept
 from ..errors import OptionError
 from ..image.color import match_palette
 from ..image.resize import blur, resize
@@ -144,9 +144,10 @@ class OptimizeStylizer:
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
             begun -= state["seconds"]  # of the time given, what is spent already
-        while place.index < len(scales):
-            place = yield from self._scale(problem, scales, start, place, state, begun)
-            state = None
+        with freed_memory_kept():
+            while place.index < len(scales):
+                place = yield from self._scale(problem, scales, start, place, state, begun)
+                state = None
 
     def _scale(
         self,

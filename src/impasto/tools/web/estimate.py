@@ -55,9 +55,7 @@ class Pace:
 
 def one_pass(options: StylizeOptions) -> bool:
     """Whether a network paints it at once."""
-    if options.method in ONE_PASS:
-        return True
-    return options.method == "auto" and options.quality == "draft" and not options.only_of_optimize
+    return options.method in ONE_PASS or (options.method == "auto" and options.quality == "instant")
 
 
 class Countdown:

@@ -36,7 +36,7 @@ BROWSERS_SHOW = frozenset(("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"))
 """Formats of photographs that need no preview of ours, as Pillow names them."""
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
 """What libraries raise for a file that is no picture."""
-QUALITIES: tuple[Quality, ...] = ("draft", "good", "best")
+QUALITIES: tuple[Quality, ...] = ("instant", "draft", "good", "best")
 
 
 def title_of(style: str) -> str:

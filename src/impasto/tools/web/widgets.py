@@ -13,7 +13,7 @@ WIDEST_SLIDER = 8.0
 SLIDER_STEP = 0.05
 OPEN = "by the quality and the photograph"
 """What stands in the field of a number that may be left open."""
-WORDS = {"draft": "Draft", "good": "Good", "best": "Best"}
+WORDS = {"instant": "Instant", "draft": "Draft", "good": "Good", "best": "Best"}
 
 
 def is_slider(control: Control) -> bool:
