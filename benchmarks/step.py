@@ -147,7 +147,8 @@ def convolution_seconds(size: int, photo: str) -> float:
     net, compute, options = load_encoder("compact"), choose_compute("cpu"), OptimizeOptions()
     dtype = compute.low or torch.float32
     deepest = max(net.layers[k] for k in (*layer_shares(options, net), *content_shares(options, net)))
-    height, width = fit_size(tuple(impasto.read_image(photo).tensor.shape[-2:]), long_side=size)
+    h, w = impasto.read_image(photo).tensor.shape[-2:]
+    height, width = fit_size((h, w), long_side=size)
     layers: list[tuple[torch.Tensor, ...]] = []
     for name, conv in net.convolutions():
         if net.layers[name] > deepest:

@@ -32,7 +32,7 @@ CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
 LONG_SIDE: dict[Quality, int] = {"instant": 512, "draft": 512, "good": 1024, "best": 2048}
 """Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
 
-ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (4, 4, 4), "good": (20, 20, 25), "best": (150, 100, 80)}
+ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (4, 4, 4), "good": (12, 14, 20), "best": (100, 80, 60)}
 """Quality -> iterations of the three finest scales, coarse to fine; still coarser ones have as many as the first."""
 CONTENT_WEIGHT = 0.0125
 """Weight of the content loss over the style loss's."""

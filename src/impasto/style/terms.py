@@ -80,13 +80,13 @@ class ContentTerm(Term):
             spread = (centred * self._moved(layer, centred)).sum()
             self.weights[layer] = share / max(float(spread), 1e-12 * centred.numel())
 
-    def _moved(self, layer: str, difference: Tensor) -> Tensor:
-        """Return A^2 d of every pixel's difference d (1, C, H, W)."""
+    def _moved(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:
+        """Return A^2 d of every pixel's difference d (1, C, H, W), times a factor."""
         metric = self.metrics[layer]
         if metric is None:
-            return difference
+            return difference * factor
         rows = difference.permute(0, 2, 3, 1)
-        return (rows.flatten(0, 2) @ metric.to(rows)).view(rows.shape).permute(0, 3, 1, 2)
+        return (rows.flatten(0, 2) @ (metric.to(rows) * factor)).view(rows.shape).permute(0, 3, 1, 2)
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         """Return the sum of squares of the differences, a scalar."""
@@ -95,7 +95,7 @@ class ContentTerm(Term):
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
         """Add 2 A^2 d to the gradient, times that of the sum."""
-        gradient += self._moved(layer, features - self.targets[layer]) * (2 * of).to(gradient)
+        gradient += self._moved(layer, features - self.targets[layer], (2 * of).to(gradient))
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
         """Return the loss, a scalar: the sums over the content's own spread."""

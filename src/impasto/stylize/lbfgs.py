@@ -1,9 +1,9 @@
 """L-BFGS for pictures: no line search, kept within [0, 1].
 
-Liu, Nocedal, "On the Limited Memory BFGS Method for Large Scale Optimization", Mathematical Programming 45, 1989. A line
-search costs several evaluations of the networks; instead steps are taken in full, up to a length, and one that made the
-loss larger is taken back and quartered. Pixels are clamped after every step; keeping those at 0 and 1 out of the
-direction, as projected methods do, made no difference to paintings.
+Liu, Nocedal, "On the Limited Memory BFGS Method for Large Scale Optimization", Mathematical Programming 45, 1989. A
+line search costs several evaluations of the networks; instead every step is taken in full, and one that made the loss
+larger is taken back and quartered. Pixels are clamped after every step; keeping those at 0 and 1 out of the direction,
+as projected methods do, made no difference to paintings.
 
 The direction is a linear combination of the stored steps, the stored changes of the gradient and the gradient, so only
 their scalar products are needed to find it (Chen, Wang, Zhou, "Large-scale L-BFGS using MapReduce", NIPS 2014).
@@ -20,10 +20,6 @@ FIRST_STEP = 1.25
 """The first step over that which would make a loss with that slope zero, f / |g|^2: the least loss is near zero."""
 CURVATURE = 1e-6
 """Least cosine between a step and the change of its gradient for the pair to be kept."""
-LONGEST = 0.05
-"""The most that a step changes pixels by, root mean square: what is known of the curvature holds no further."""
-TOLERANCE = 1.05
-"""A value up to so many times the last one counts as no rise: in half precision it is rounding."""
 QUARTERINGS = 6
 """A step is quartered at most so often; then the memory is emptied and the gradient followed."""
 
@@ -63,7 +59,7 @@ class LBFGS:
             Whether the step before was kept.
         """
         x, g = self._flat(self.x), self._flat(gradient.detach())
-        if self.last is not None and value > TOLERANCE * self.last[1] and self.tries < QUARTERINGS:
+        if self.last is not None and value > self.last[1] and self.tries < QUARTERINGS:
             place, _, _ = self.last
             self.tries += 1
             self._move(torch.lerp(place, x, 0.25))
@@ -73,10 +69,7 @@ class LBFGS:
         elif self.last is not None:
             self._remember(x, g, self.last[0], self.last[2])
         self.last, self.tries = (x, value, g), 0
-        step = self._direction(value, g).mul_(self.rate)
-        length = float(step.norm()) / step.numel() ** 0.5
-        step.mul_(min(1.0, LONGEST / max(length, 1e-30)))
-        self._move(step.add_(x).clamp_(0, 1))
+        self._move(self._direction(value, g).mul_(self.rate).add_(x).clamp_(0, 1))
         return True
 
     def _flat(self, t: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The loss of `optimize`: from options, photograph and styles to what a picture is optimised for at one scale."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -86,11 +86,6 @@ class Problem:
     checkpointing: bool = False
 
 
-FULL_PRECISION = 256
-"""Long side, in pixels, up to which a scale is painted in float32. There it costs little, and L-BFGS gets much further
-than by gradients with bfloat16's rounding in them."""
-
-
 def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     """Return the loss at a scale.
 
@@ -103,8 +98,8 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     x : Tensor
         (1, 3, H, W), what the scale begins with: the `nn` loss matches it.
     """
-    p, o, settings, encoder = problem, problem.options, problem.options.settings, problem.encoder
-    compute = replace(p.compute, low=None) if max(scale.size) <= FULL_PRECISION else p.compute
+    p, o, settings = problem, problem.options, problem.options.settings
+    encoder, compute = p.encoder, p.compute
     view = View(encoder, compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
     style_view = View(encoder, compute) if p.wrap else view  # a style does not tile
     content = compute.picture(resize(p.content, scale.size))
