@@ -148,7 +148,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
         ({"style": "file:1"}, "style 'file:1': 0 style files came along"),
         (
             {"style": "udnie", "start": "/etc/passwd"},
-            "start: Input should be 'auto', 'content', 'network', 'blurred', 'noise'",
+            "start: Input should be 'auto', 'content', 'network', 'blurred'",
         ),
         ({"style": "udnie", "model": "/etc/passwd"}, "there is no field 'model'"),
         ({"style": "udnie", "sise": "3"}, "there is no field 'sise'"),
