@@ -16,7 +16,7 @@ from impasto.device import choose_compute
 from impasto.errors import ImpastoError
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision
-from impasto.stylize.objective import Objective
+from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.schedule import Scale
 from impasto.tools.metrics import markdown_table
 
@@ -50,15 +50,9 @@ class LossCost:
         content, style = (torch.rand(1, 3, self.size, self.size, generator=g) for _ in range(2))
         steps = []
         for options, refine in LOSSES.values():
-            objective = Objective(
-                net,
-                compute,
-                OptimizeOptions(**options),  # pyright: ignore[reportArgumentType]
-                content,
-                (self.size, self.size),
-                [style],
-            )
-            loss = objective.at(Scale((self.size, self.size), 1, 0.0, refine), content)
+            chosen, size = OptimizeOptions(**options), (self.size, self.size)  # pyright: ignore[reportArgumentType]
+            problem = Problem(net, compute, chosen, content, size, [style])
+            loss = build_loss(problem, Scale(size, 1, 0.0, refine), content)
             x = compute.picture(content).clone().requires_grad_(True)
 
             def step(loss: object = loss, x: Tensor = x) -> Tensor:

@@ -22,8 +22,8 @@ from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision
 from impasto.stylize.descent import Descent
+from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.memory import memory_need
-from impasto.stylize.objective import Objective
 from impasto.stylize.schedule import Scale
 from impasto.tools.metrics import markdown_table
 
@@ -80,11 +80,9 @@ class Memory:
             before = resident()
             size = (self.size, self.size)
             options = OptimizeOptions(size=self.size)
-            objective = Objective(
-                net, compute, options, content, size, [style], checkpointing=way == "ours, checkpointing"
-            )
-            scale = Scale(size, self.steps, 0.03)
-            descent = Descent(objective.at(scale, content), compute.picture(content), scale, options)
+            problem = Problem(net, compute, options, content, size, [style], checkpointing=way == "ours, checkpointing")
+            scale = Scale(size, self.steps, options.settings.rate)
+            descent = Descent(build_loss(problem, scale, content), compute.picture(content), scale, options)
             for _ in range(self.steps):
                 descent.step()
         return resident("VmHWM") - before

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import skimage
 import tyro
@@ -22,7 +22,6 @@ from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
-from impasto.options import Quality as Effort
 from impasto.stylize.optimize import OptimizeStylizer
 from impasto.tools.metrics import Figures, Judgement, load_judge, markdown_table, over_photo
 from impasto.train.data import PICTURE_SUFFIXES
@@ -57,7 +56,7 @@ class Quality:
     encoder: Annotated[str, Doc("The encoder that is painted on: a name or a model file.")] = "compact"
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
     style_loss: Annotated[str, Doc("The style loss that is painted with.")] = OptimizeOptions.style_loss
-    quality: Annotated[Effort, Doc("The quality that is painted with.")] = "good"
+    quality: Annotated[Literal["good", "best"], Doc("The quality that is painted with.")] = "good"
     iterations: Annotated[int | None, Doc("Iterations in all scales together; the default's if not given.")] = None
 
     def __call__(self) -> None:

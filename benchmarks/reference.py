@@ -1,8 +1,9 @@
 """The defaults of `optimize` as they were frozen, and how today's compare with them.
 
 `reference-v1.toml` holds the options that `good` came to, and of each of 24 pairs (four photographs of scikit-image,
-six paintings of the gallery) what it reached: the objective's value at full size in float32, the judge's figures, and
-the seconds, also in units of a plain step timed in the same run, so that machines can be compared.
+six paintings of the gallery) what it reached: the loss of these options at full size in float32, the judge's figures,
+and the seconds, also in units of a plain step timed in the same run, so that machines can be compared. Today's
+paintings are measured by the frozen options' loss, too.
 
     python benchmarks/reference.py --paintings DATASETS/paintings --judge TEACHER            # compare with it
     python benchmarks/reference.py --paintings DATASETS/paintings --judge TEACHER --write benchmarks/reference-v2.toml
@@ -29,10 +30,10 @@ from impasto.errors import ImpastoError
 from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
-from impasto.options import OptimizeOptions
-from impasto.stylize.objective import Objective
+from impasto.options import STYLE_LAYER_WEIGHTS, OptimizeOptions
+from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.optimize import OptimizeStylizer
-from impasto.stylize.schedule import Scale
+from impasto.stylize.schedule import Scale, schedule
 from impasto.tools.metrics import load_judge, markdown_table, over_photo
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
@@ -62,6 +63,8 @@ class Reference:
         net, judge = load_encoder("compact"), load_judge(self.judge)
         self.out.mkdir(parents=True, exist_ok=True)
         options = OptimizeOptions(size=SIZE)
+        frozen = tomllib.loads(self.frozen.read_text(encoding="utf-8"))
+        aim = options if self.write is not None else OptimizeOptions.from_dict(frozen["options"])
         unit = plain_seconds(net)
         rows = []
         for photo in (find_photo(p) for p in PHOTOS):
@@ -73,7 +76,7 @@ class Reference:
                 path = self.out / f"{photo.stem}-{painting.stem}.png"
                 write_image(Picture(image), path)
                 f = over_photo([judge.judge(photo, painting, path)])
-                loss = full_loss(net, content, style, image, options)
+                loss = full_loss(net, content, style, image, aim)
                 rows.append(
                     (photo.stem, painting.stem, loss, f.gram, f.cov, f.sliced, f.content, seconds, seconds / unit)
                 )
@@ -83,7 +86,7 @@ class Reference:
         if self.write is not None:
             self.write.write_text(frozen_text(options, rows, judge.encoder.name, unit), encoding="utf-8")
         else:
-            print("\n" + compared(rows, tomllib.loads(self.frozen.read_text(encoding="utf-8"))))
+            print("\n" + compared(rows, frozen))
 
 
 def plain_seconds(net: VGG) -> float:
@@ -95,19 +98,21 @@ def plain_seconds(net: VGG) -> float:
 
 
 def full_loss(net: VGG, content: Tensor, style: Tensor, image: Tensor, options: OptimizeOptions) -> float:
-    """The objective of a painting at its full size, in float32."""
+    """The options' loss of a painting at its full size, in float32."""
     size = (image.shape[2], image.shape[3])
     FULL.network(net)
     with torch.no_grad():
-        objective = Objective(net, FULL, options, content, size, [style])
-        return float(objective.at(Scale(size, 1, 0.0), image)(FULL.picture(image))["total"])
+        loss = build_loss(Problem(net, FULL, options, content, size, [style]), Scale(size, 1, 0.0), image)
+        return float(loss(FULL.picture(image))["total"])
 
 
 def frozen_text(options: OptimizeOptions, rows: list[tuple[Any, ...]], judge: str, unit: float) -> str:
     """The file's text: options, and one table a pair."""
     settings = options.settings
     values = {k: v for k, v in options.to_dict().items() if v is not None}
-    values |= {f"{k}": getattr(settings, k) for k in ("content_weight", "style_weight", "iterations", "rate")}
+    values |= {k: getattr(settings, k) for k in ("content_weight", "style_weight", "rate")}
+    values["iterations"] = tuple(s.iterations for s in schedule((SIZE, SIZE), options))
+    values["layers"] = options.layers or STYLE_LAYER_WEIGHTS
     lines = ["# The defaults of `good`, frozen, and what they reached; see reference.py.", "", f'judge = "{judge}"']
     lines += [f"plain_step = {unit:.4f} # seconds of the unit of time", "", "[options]"]
     lines += [f"{k} = {toml(v)}" for k, v in values.items()]

@@ -1,6 +1,6 @@
 """Which schedule reaches the lowest loss for its time: variants of `optimize`'s schedule on the same pairs.
 
-What is compared is the objective of the defaults, at full size in float32, of the pictures that the variants end with,
+What is compared is the loss of the defaults, at full size in float32, of the pictures that the variants end with,
 over that of the default's own picture; and the judge's figures. Work is counted as evaluations times pixels, over one
 evaluation at full size, so that the table does not depend on what else the machine does.
 """
@@ -23,7 +23,7 @@ from impasto.errors import ImpastoError
 from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
-from impasto.options import OptimizeOptions
+from impasto.options import ITERATIONS, OptimizeOptions
 from impasto.stylize.optimize import OptimizeStylizer
 from impasto.tools.metrics import Judgement, load_judge, markdown_table, over_photo
 
@@ -38,25 +38,30 @@ HEADER = (
     "work",
 )
 
+GOOD = ITERATIONS["good"]
+"""Iterations of the defaults at the three scales that a size of 257 to 512 pixels has."""
+WORK = GOOD[0] / 16 + GOOD[1] / 4 + GOOD[2]
+"""Evaluations that they come to, in units of one at full size."""
+ADAM = {"optimizer": "adam"}
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
     "float32": {"precision": "float32"},
-    "half the iterations": {"iterations": 100},
-    "twice the iterations": {"iterations": 400},
-    "one scale, same work": {"coarsest": 512, "iterations": 88},
-    "two scales, same work": {"coarsest": 256, "iterations": 140},
-    "coarsest 64, same work": {"coarsest": 64, "iterations": 264},
-    "more at coarse scales, same work": {"iterations": (160, 107, 50)},
-    "more at the finest, same work": {"iterations": (27, 40, 76)},
+    "half the iterations": {"iterations": tuple(max(1, n // 2) for n in GOOD)},
+    "twice the iterations": {"iterations": tuple(2 * n for n in GOOD)},
+    "one scale, same work": {"coarsest": 512, "iterations": round(WORK)},
+    "two scales, same work": {"coarsest": 256, "iterations": (round(WORK / 1.25),) * 2},
+    "alike at all scales, same work": {"iterations": (round(WORK / 1.3125),) * 3},
+    "coarsest 64": {"coarsest": 64},
+    "detail 0": {"detail": 0.0},
     "detail 0.3": {"detail": 0.3},
-    "rate 0.03": {"rate": 0.03},
-    "rate 0.08": {"rate": 0.08},
     "average 0.9": {"average": 0.9},
-    "on pixels": {"parameters": "pixels"},
-    "on pixels, carry": {"parameters": "pixels", "carry": True},
-    "L-BFGS": {"optimizer": "lbfgs"},
-    "L-BFGS, half the iterations": {"optimizer": "lbfgs", "iterations": 100},
-    "L-BFGS, twice the iterations": {"optimizer": "lbfgs", "iterations": 400},
+    "Adam": ADAM,
+    "Adam, four times the iterations": {**ADAM, "iterations": tuple(4 * n for n in GOOD)},
+    "Adam, rate 0.03": {**ADAM, "rate": 0.03},
+    "Adam, rate 0.08": {**ADAM, "rate": 0.08},
+    "Adam on pixels": {**ADAM, "parameters": "pixels"},
+    "Adam on pixels, carry": {**ADAM, "parameters": "pixels", "carry": True},
 }
 """Name -> what differs from the defaults."""
 
@@ -117,20 +122,13 @@ class Schedules:
 
 def paint(content: Tensor, style: Tensor, options: OptimizeOptions, encoder: VGG) -> tuple[Tensor, float]:
     """The painting, and the evaluations that it took in units of one at full size."""
-    counts = [0.0]
-    forward = encoder.visit
-
-    def counted(image: Tensor, *arguments: Any, **more: Any) -> dict[str, Tensor]:
-        if image.requires_grad:
-            counts[0] += image.shape[2] * image.shape[3]
-        return forward(image, *arguments, **more)
-
-    encoder.visit = counted
-    try:
-        image = OptimizeStylizer([style], options, encoder, choose_compute("cpu", options.precision))(content).cpu()
-    finally:
-        del encoder.visit
-    return image, counts[0] / (image.shape[2] * image.shape[3])
+    work, index, image = 0.0, 0, content
+    stylizer = OptimizeStylizer([style], options, encoder, choose_compute("cpu", options.precision))
+    for step in stylizer.steps(content):
+        first = step.scale_index > index  # Adam looks at what a scale begins with, too
+        work += step.scale[0] * step.scale[1] * (2 if first and options.optimizer == "adam" else 1)
+        index, image = step.scale_index, step.image
+    return image.cpu(), work / (image.shape[2] * image.shape[3])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whether an optimisation that starts from what the network for any style paints is done sooner.
 
-The defaults (`reference-v1.toml`) from the photograph, and fewer iterations from the network's painting, one after the
+The defaults from the photograph, and fewer iterations from the network's painting, one after the
 other for each pair of a photograph and a painting; the network's pass and its measuring of the style are part of the
 time. Losses are the objective at full size in float32, times wall time, both over those of the defaults.
 """
@@ -30,10 +30,10 @@ from impasto.tools.metrics import markdown_table
 FULL: dict[str, Any] = {"start": "network", "coarsest": SIZE}
 WAYS: dict[str, dict[str, Any]] = {
     "the defaults, from the photograph": {},
-    "from the network, Adam, 40 iterations": {**FULL, "iterations": 40},
-    "from the network, L-BFGS, 30 iterations": {**FULL, "iterations": 30, "optimizer": "lbfgs"},
-    "from the network, L-BFGS, 40 iterations": {**FULL, "iterations": 40, "optimizer": "lbfgs"},
-    "from the network, L-BFGS, 50 iterations": {**FULL, "iterations": 50, "optimizer": "lbfgs"},
+    "from the network, Adam, 40 iterations": {**FULL, "iterations": 40, "optimizer": "adam"},
+    "from the network, L-BFGS, 30 iterations": {**FULL, "iterations": 30},
+    "from the network, L-BFGS, 40 iterations": {**FULL, "iterations": 40},
+    "from the network, L-BFGS, 50 iterations": {**FULL, "iterations": 50},
     "from the network, coarse to fine, 100 iterations": {"start": "network", "iterations": 100, "coarsest": SIZE // 2},
 }
 HEADER = ("way", "loss", "worst loss", "time", "longest time")

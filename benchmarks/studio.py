@@ -1,6 +1,6 @@
 """The studio under load: many clients at once, memory over many jobs, and how soon the first frame comes.
 
-    python benchmarks/studio.py load           # 8 clients send 40 draft jobs and 8 bad uploads
+    python benchmarks/studio.py load           # 8 clients send 40 instant jobs and 8 bad uploads
     python benchmarks/studio.py memory         # 100 jobs one after the other: does the server grow after the first 10?
     python benchmarks/studio.py first-frame    # `good` at 512 px: the first frame, against a step's own time
     python benchmarks/studio.py start          # seconds until the server says its address
@@ -30,7 +30,7 @@ from impasto.tools.metrics import markdown_table
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 BAD = (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"<svg/>", b"II*\0", b"%PDF-1.7")
-DRAFT = {"style": "starry-night", "quality": "draft"}
+INSTANT = {"style": "starry-night", "quality": "instant"}
 STEPS = 15
 """Of which a step's time is taken."""
 GOOD = {"style": "starry-night", "quality": "good", "size": "512"}
@@ -60,7 +60,7 @@ def resident(pid: int) -> float:
 
 def stylize(address: str, content: bytes, **more: str) -> httpx.Response:
     """One painting, at once."""
-    form = {**DRAFT, **more}
+    form = {**INSTANT, **more}
     return httpx.post(f"{address}/v1/stylize", files={"content": ("photo.jpg", content)}, data=form, timeout=TIMEOUT)
 
 
@@ -94,7 +94,7 @@ def memory(jobs: int) -> None:
         sizes = []
         for i in range(jobs):
             files = {"content": ("photo.jpg", photo)}
-            job = httpx.post(f"{address}/v1/jobs", files=files, data=DRAFT, timeout=TIMEOUT).json()["id"]
+            job = httpx.post(f"{address}/v1/jobs", files=files, data=INSTANT, timeout=TIMEOUT).json()["id"]
             with httpx.stream("GET", f"{address}/v1/jobs/{job}/events", timeout=TIMEOUT) as events:
                 for _ in events.iter_lines():
                     pass

@@ -23,7 +23,7 @@ from impasto.models.weights import load_encoder
 from impasto.options import TextureOptions
 from impasto.style.extra import quantiles
 from impasto.style.losses import total_variation
-from impasto.stylize.objective import Objective
+from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.protocol import last_image
 from impasto.stylize.schedule import Scale
 from impasto.stylize.texture import TextureSynthesizer, painting_options
@@ -34,8 +34,8 @@ HEADER = ("", "loss", "worst", "patches", "at a quarter", "colours", "variation"
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULTS: {},
     "200 iterations": {"iterations": 200},
-    "Adam, pixels": {"parameters": "pixels"},
-    "L-BFGS": {"optimizer": "lbfgs"},
+    "Adam": {"optimizer": "adam"},
+    "Adam, pixels": {"optimizer": "adam", "parameters": "pixels"},
     "gram": {"style_loss": "gram"},
     "nn": {"style_loss": "nn"},
     "histogram 0.3": {"histogram_weight": 0.3},
@@ -55,12 +55,12 @@ FULL = Compute(torch.device("cpu"), None)
 
 
 def full_loss(net: VGG, painting: Tensor, texture: Tensor) -> float:
-    """The defaults' objective of a seamless texture (1, 3, H, W), at its full size in float32."""
+    """The defaults' loss of a seamless texture (1, 3, H, W), at its full size in float32."""
     size = (texture.shape[2], texture.shape[3])
     options = painting_options([painting], size, TextureOptions())
-    objective = Objective(net, FULL, options, torch.zeros_like(texture), size, [painting], wrap=True)
+    problem = Problem(net, FULL, options, torch.zeros_like(texture), size, [painting], wrap=True)
     with torch.no_grad():
-        return float(objective.at(Scale(size, 1, 0.0), texture)(texture)["total"])
+        return float(build_loss(problem, Scale(size, 1, 0.0), texture)(texture)["total"])
 
 
 def patch_distance(texture: Tensor, painting: Tensor, size: float = 1.0) -> float:
@@ -101,7 +101,7 @@ def sheet(paintings: Sequence[Tensor], textures: Sequence[Tensor]) -> Tensor:
 class Textures:
     """Make seamless textures and measure them against their paintings.
 
-    The loss is the defaults' objective, in float32, over what the defaults themselves reach.
+    The loss is the defaults', in float32, over what the defaults themselves reach.
     """
 
     paintings: Annotated[tuple[Path, ...], Doc("The paintings.")]

@@ -31,7 +31,6 @@ from impasto.style.losses import gram_loss
 from impasto.style.perceptual import PerceptualLoss
 from impasto.style.statistics import head_metric
 from impasto.style.target import StyleTarget
-from impasto.stylize.optimize import Masked
 from impasto.tools import progress
 
 QUICK = ["--size", "96", "--iterations", "15"]
@@ -75,10 +74,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def distance(picture: Path, style: Path, size: int) -> float:
-    """The style distance on the compact encoder, mean over the layers of ||G - G_s|| / ||G_s||."""
+    """The style distance on the compact encoder, mean over relu1_1 to relu4_1 of ||G - G_s|| / ||G_s||."""
     encoder, compute = load_encoder("compact"), Compute(torch.device("cpu"), None)
     found, wanted = (StyleTarget.of(read_image(p).tensor, encoder, compute, (size,)).at(size) for p in (picture, style))
-    terms = [gram_loss(found[k], wanted[k], head_metric(encoder, k)).sqrt().item() for k in STYLE_LAYERS]
+    terms = [gram_loss(found[k], wanted[k], head_metric(encoder, k)).sqrt().item() for k in STYLE_LAYERS[:4]]
     return sum(terms) / len(terms)
 
 
@@ -124,6 +123,42 @@ def test_lists_of_numbers_before_the_pictures(here: Path, run: Run) -> None:
         assert not np.array_equal(pixels("third.png"), pixels("first.png"))
 
 
+def test_instant_and_draft(here: Path, run: Run) -> None:
+    """A network alone, and a network with a few steps from there, which are nearer to the style."""
+    for quality in ("instant", "draft"):
+        code, _, err = run("stylize", "photo.png", "style.jpg", "--quality", quality, "-o", f"{quality}.png")
+        assert (code, err.count("\n")) == (0, 1)
+        assert ("one pass in" in err) == (quality == "instant")
+        assert run("rerun", f"{quality}.png", "-o", "again.png")[0] == 0
+        assert np.array_equal(pixels("again.png"), pixels(f"{quality}.png"))
+    style, photo = here / "style.jpg", distance(here / "photo.png", here / "style.jpg", 120)
+    instant, draft = (distance(here / f"{q}.png", style, 120) for q in ("instant", "draft"))
+    assert draft < 0.8 * instant
+    assert draft < 0.5 * photo
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--tv-weight", "2"],
+        ["--iterations", "4"],
+        ["--style-loss", "nn"],
+        ["--start", "noise"],
+        ["--optimizer", "adam"],
+        ["--method", "optimize"],
+    ],
+    ids=" ".join,
+)
+def test_instant_has_no_option_of_the_optimisation(here: Path, run: Run, arguments: list[str]) -> None:
+    before = files(here)
+    code, out, err = run("stylize", "photo.png", "style.jpg", "--quality", "instant", *arguments, "-o", "out.png")
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert arguments[0] in err
+    assert "instant" in err
+    assert files(here) == before
+
+
 def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
     for arguments, message in (
         (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but the scales are 2 (48, 64 pixels)"),
@@ -140,7 +175,7 @@ def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
 
 def test_as_long_as_the_time_allows(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were an evaluation a second, 10 s would allow 9 or 10 of them and 30 s 28, less what reading the files took."""
-    monkeypatch.setattr(Masked, "seconds", lambda *_: 1.0)
+    monkeypatch.setattr("impasto.stylize.optimize.seconds", lambda *_: 1.0)
     common = ["--size", "48", "--coarsest", "48", "--precision", "float32", "--style-loss", "gram"]
     counts = []
     for given in ("10", "30s", "0.5m"):
@@ -431,8 +466,8 @@ def test_a_diverged_run_keeps_the_best(here: Path, run: Run, monkeypatch: pytest
     monkeypatch.setattr(PerceptualLoss, "__call__", spoilt)
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", "--size", "48", "--iterations", "20")
     assert code == 1
-    assert "stopped at iteration 4 of 20; the painting so far is in out.png" in err
-    assert "no longer finite at iteration 5" in err
+    assert "stopped at iteration 5 of 20; the painting so far is in out.png" in err
+    assert "no longer finite at iteration 6" in err
     assert pixels("out.png").shape == (32, 48, 3)
 
 
@@ -610,7 +645,7 @@ def bad_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (header := b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}')
     Path("foreign.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
     Image.new("RGB", (1, 1)).save("dot.png")
-    Image.new("RGB", (4000, 1)).save("line.png")
+    Image.new("RGB", (9000, 1)).save("line.png")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
     return here
 

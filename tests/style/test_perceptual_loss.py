@@ -20,7 +20,7 @@ HEADS = {"relu1_1": 7, "relu3_1": 9, CONTENT_LAYER: 5}
 LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
 SHARES: dict[str, float] = dict.fromkeys(STYLE_LAYERS, 1 / 5)
 REACH = 48
-"""A margin, in pixels, beyond what the tiny network's deepest layer sees."""
+"""A continuation, in pixels, beyond what the tiny network's deepest layer sees."""
 
 
 def network(heads: dict[str, int], padding: Literal["zeros", "reflect"] = "zeros") -> VGG:
@@ -187,9 +187,7 @@ def test_the_gradient_goes_to_the_picture_alone() -> None:
 
 
 @pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
-@pytest.mark.parametrize(
-    "arguments", [{}, {"margin": 5}, {"margin": 16, "wrap": True}, {"margin": 8, "checkpointing": True}], ids=str
-)
+@pytest.mark.parametrize("arguments", [{}, {"wrap": 16}, {"checkpointing": True}], ids=str)
 def test_the_gradient_is_that_of_finite_differences(heads: dict[str, int], arguments: dict[str, Any]) -> None:
     """In float64, which a network in that type gives throughout."""
     net = network(heads).double()
@@ -253,7 +251,7 @@ class OwnSquares(Squares):
         gradient += 2 * features * of
 
 
-@pytest.mark.parametrize("arguments", [{}, {"margin": 5}, {"margin": 16, "wrap": True}], ids=str)
+@pytest.mark.parametrize("arguments", [{}, {"wrap": 16}], ids=str)
 def test_a_gradient_of_its_own_is_autograds(arguments: dict[str, Any]) -> None:
     """Also where both kinds of terms look at the same layer, and each goes its way back."""
     layers, view = ("relu1_1", "relu3_1"), View(network({}), PLAIN, **arguments)
@@ -283,7 +281,7 @@ def test_what_is_looked_at_shows_the_other_picture_outside_of_the_mask() -> None
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("arguments", [{}, {"margin": 3}, {"margin": 4, "wrap": True}], ids=str)
+@pytest.mark.parametrize("arguments", [{}, {"wrap": 4}], ids=str)
 def test_each_pixels_gradient_is_that_of_finite_differences(arguments: dict[str, Any], checkpointing: bool) -> None:
     """Of all that a painting is made of: moments of two parts behind heads, content, total variation, and a mask."""
     net = VGG(VGGConfig((3, 4, 5), (1, 2, 1), {"relu1_1": 4, "relu3_1": 6}, "reflect"), "small").eval()
@@ -297,7 +295,7 @@ def test_each_pixels_gradient_is_that_of_finite_differences(arguments: dict[str,
     terms: dict[str, tuple[float, Term]] = {
         "style": (1.0, MomentsTerm("moments", net, list(zip(divide([region], mask), targets, strict=True)), layers)),
         "content": (0.1, ContentTerm(net, view.features(content, ("relu3_1",)), {"relu3_1": 1.0})),
-        "tv": (0.5, VariationTerm(view.wrap)),
+        "tv": (0.5, VariationTerm(view.wrap > 0)),
     }
     loss = PerceptualLoss(view, terms, (content, mask))
     found, h = gradient_of(loss, image).flatten(), 1e-6
@@ -311,51 +309,27 @@ def test_each_pixels_gradient_is_that_of_finite_differences(arguments: dict[str,
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
 
 
-# -- the margin -------------------------------------------------------------------------------------------------------
+# -- masks ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_margin_continues_the_picture() -> None:
-    """With a margin the loss is that of the picture continued by reflection."""
-    net, weights = network({}), {"content": 0.3, "style": 2.0}
-    pad = torch.nn.ReflectionPad2d(4)
-    plain = loss_of(net, pad(CONTENT), weights)(pad(IMAGE))
-    margined = loss_of(net, CONTENT, weights, margin=4)(IMAGE)
-    for name, value in plain.items():
-        assert margined[name].item() == pytest.approx(value.item(), rel=1e-5), name
-
-
-@pytest.mark.parametrize("size", [(16, 48), (17, 21), (33, 16)])
-def test_a_margin_larger_than_the_picture_is_as_large_as_it_can_be(size: tuple[int, int]) -> None:
-    view, image = View(network({}), PLAIN, 40), random_picture(4, *size)
-    expected = torch.nn.ReflectionPad2d(min(size) - 1)(image)
-    assert torch.equal(view.continued(image), expected)
-    whole = view.encoder(expected, STYLE_LAYERS)
-    for k, f in view.features(image, STYLE_LAYERS).items():
-        assert torch.allclose(f, whole[k], rtol=1e-4, atol=1e-5), k
-
-
-@pytest.mark.parametrize(("margin", "size"), [(0, (32, 48)), (8, (33, 47)), (40, (16, 20))])
-@pytest.mark.parametrize("wrap", [False, True])
-def test_a_mask_is_brought_to_the_features(margin: int, size: tuple[int, int], wrap: bool) -> None:
+@pytest.mark.parametrize(("wrap", "size"), [(0, (32, 48)), (0, (33, 47)), (16, (33, 47)), (32, (16, 20))])
+def test_a_mask_is_brought_to_the_features(wrap: int, size: tuple[int, int]) -> None:
     """A mask of ones is ones at every layer, one of a ramp rises along it, in whatever size the features come."""
-    view, image = View(network({}), PLAIN, 16 * (margin // 16) if wrap else margin, wrap=wrap), random_picture(4, *size)
+    view, image = View(network({}), PLAIN, wrap=wrap), random_picture(4, *size)
     ramp = torch.linspace(0, 1, size[1]).expand(1, 1, *size)
     for layer, f in view.features(image, STYLE_LAYERS).items():
         assert torch.allclose(view.weights(torch.ones_like(ramp), f), torch.ones(1, 1, *f.shape[2:])), layer
         assert view.weights(ramp, f).shape == (1, 1, *f.shape[2:])
-        if wrap or not margin:
-            assert (view.weights(ramp, f).diff(dim=3) > 0).all(), layer
-            assert view.weights(ramp, f).mean().item() == pytest.approx(0.5, abs=0.01)
+        assert (view.weights(ramp, f).diff(dim=3) > 0).all(), layer
+        assert view.weights(ramp, f).mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_mask_by_hand() -> None:
-    """Each feature has the mean of what its pixels have, those of the margin included."""
+    """Each feature has the mean of what its pixels have."""
     part = torch.zeros(1, 1, 8, 8)
     part[..., :6] = 1
-    view = View(network({}), PLAIN)
-    assert view.weights(part, torch.zeros(1, 1, 2, 2))[0, 0].tolist() == [[1.0, 0.5], [1.0, 0.5]]
-    view = View(network({}), PLAIN, 4)  # 11111100 continued is 1111 1111 1100 0111
-    assert view.weights(part, torch.zeros(1, 1, 4, 4))[0, 0, 0].tolist() == [1.0, 1.0, 0.5, 0.75]
+    found = View(network({}), PLAIN).weights(part, torch.zeros(1, 1, 2, 2))
+    assert found[0, 0].tolist() == [[1.0, 0.5], [1.0, 0.5]]
 
 
 # -- wrapped ----------------------------------------------------------------------------------------------------------
@@ -366,7 +340,7 @@ def test_a_mask_by_hand() -> None:
 def test_wrapped_features_are_those_in_an_endless_plane(size: tuple[int, int], padding: Any) -> None:
     """The picture repeated far around itself has them in its middle, also where it is smaller than the margin."""
     net, image = network({}, padding), random_picture(5, *size)
-    found = View(net, PLAIN, REACH, wrap=True).features(image, LAYERS)
+    found = View(net, PLAIN, wrap=REACH).features(image, LAYERS)
     plane = net(image.repeat(1, 1, 9, 9), LAYERS)
     for layer, f in found.items():
         h, w = (n // net.stride(layer) for n in size)
@@ -379,11 +353,11 @@ def test_a_wrapped_picture_may_be_rolled(kind: Literal["gram", "moments"]) -> No
     """By 16 pixels or a multiple, so that the poolings meet the same pixels; not so a picture that is reflected."""
     net, weights = network({}), {"style": 1.0}
     rolled = torch.roll(IMAGE, (16, 32), (2, 3))
-    wrapped = loss_of(net, weights=weights, kind=kind, margin=REACH, wrap=True)
+    wrapped = loss_of(net, weights=weights, kind=kind, wrap=REACH)
     assert wrapped(rolled)["total"].item() == pytest.approx(wrapped(IMAGE)["total"].item(), rel=1e-5)
     turned = torch.roll(gradient_of(wrapped, IMAGE), (16, 32), (2, 3))
     assert torch.allclose(gradient_of(wrapped, rolled), turned, rtol=1e-3, atol=1e-7)
-    reflected = loss_of(net, weights=weights, kind=kind, margin=8)
+    reflected = loss_of(net, weights=weights, kind=kind)
     assert reflected(rolled)["total"].item() != pytest.approx(reflected(IMAGE)["total"].item(), rel=1e-3)
 
 
@@ -393,7 +367,7 @@ def test_a_wrapped_pixel_counts_once() -> None:
     changed[:, :, 15, 15] = 0
     for place in ((0, 0), (16, 32)):  # rolled so far, it is the last pixel
         content, image = (torch.roll(x, place, (2, 3)) for x in (CONTENT, changed))
-        loss = loss_of(network({}), content, {"content": 1.0}, margin=REACH, wrap=True)
+        loss = loss_of(network({}), content, {"content": 1.0}, wrap=REACH)
         found.append(loss(image)["total"].item())
     assert found[0] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-4)
@@ -401,7 +375,7 @@ def test_a_wrapped_pixel_counts_once() -> None:
 
 def test_a_mask_of_a_wrapped_picture_lies_where_the_features_lie() -> None:
     net = network({})
-    view = View(net, PLAIN, 32, wrap=True)
+    view = View(net, PLAIN, wrap=32)
     mask = torch.zeros(1, 1, 32, 48)
     mask[..., :16] = 1
     f = view.features(IMAGE, ("relu3_1",))["relu3_1"]
@@ -417,7 +391,7 @@ def test_a_mask_of_a_wrapped_picture_lies_where_the_features_lie() -> None:
 @pytest.mark.parametrize("kind", ["gram", "moments"])
 def test_checkpointing_changes_nothing(compute: Compute, padding: Any, kind: Literal["gram", "moments"]) -> None:
     net = network(HEADS, padding)
-    plain, checkpointed = (loss_of(net, compute=compute, kind=kind, margin=8, checkpointing=c) for c in (False, True))
+    plain, checkpointed = (loss_of(net, compute=compute, kind=kind, checkpointing=c) for c in (False, True))
     expected, found = plain(IMAGE), checkpointed(IMAGE)
     assert expected.keys() == found.keys()
     assert all(found[k].item() == pytest.approx(v.item(), rel=1e-6) for k, v in expected.items())

@@ -150,7 +150,8 @@ def test_large_moments_are_kept_as_float32(target: StyleTarget, tmp_path: Path) 
     huge = StyleTarget("tiny", "d", "max", large, {64: target.pixels[64]})
     huge.save(tmp_path / "huge.safetensors")
     loaded = StyleTarget.load(tmp_path / "huge.safetensors")
-    assert all(torch.equal(loaded.moments[64][k], m) for k, m in large[64].items())
+    for k, m in large[64].items():  # of which the upper triangle is kept
+        assert torch.equal(loaded.moments[64][k].triu(), m.triu())
 
 
 def test_another_encoder_is_refused(target: StyleTarget, encoder: VGG) -> None:

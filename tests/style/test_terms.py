@@ -171,11 +171,11 @@ def test_layers_count_by_their_shares(kind: Literal["gram", "moments"]) -> None:
 
 @pytest.mark.parametrize("kind", ["gram", "moments"])
 @pytest.mark.parametrize("size", [(32, 48), (33, 47), (16, 20)])
-@pytest.mark.parametrize("arguments", [{}, {"margin": 8}, {"margin": 40}, {"margin": 32, "wrap": True}], ids=str)
+@pytest.mark.parametrize("arguments", [{}, {"wrap": 32}], ids=str)
 def test_a_mask_of_ones_is_none(
     kind: Literal["gram", "moments"], size: tuple[int, int], arguments: dict[str, Any]
 ) -> None:
-    """And so is any that is the same everywhere, of pictures of odd sizes and of those smaller than the margin too."""
+    """And so is any that is the same everywhere, of pictures of odd sizes and of small ones too."""
     view, image, target = (
         View(network(HEADS), PLAIN, **arguments),
         random_picture(5, *size),
@@ -295,7 +295,7 @@ def test_every_term_is_float32_and_hardly_another_in_bfloat16() -> None:
     """The type that the network computes in is none that a loss is computed in."""
     net, parts, found = network(HEADS), divide([left(20)]), []
     for low in (None, torch.bfloat16):
-        view = View(net, Compute(torch.device("cpu"), low), 8)
+        view = View(net, Compute(torch.device("cpu"), low))
         features = view.features(CONTENT, LAYERS)
         positions = {k: sample_positions((f.shape[2], f.shape[3]), seed=1, count=40) for k, f in features.items()}
         moments = list(zip(parts, [moments_of(view, x) for x in (STYLE, OTHER)], strict=True))
@@ -414,14 +414,14 @@ def similarity_term(view: View) -> Term:
     ],
 )
 def test_gradients_are_those_of_finite_differences(make: Callable[[View], Term], heads: dict[str, int]) -> None:
-    view = View(network(heads).double(), PLAIN, 8)
+    view = View(network(heads).double(), PLAIN)
     term, image = make(view), IMAGE.double()
     direction = random_picture(6, 32, 48).double() - 0.5
     with torch.no_grad():
         ends = [value(term, view, image + h * direction).item() for h in (1e-6, -1e-6)]
     x = image.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(value(term, view, x), x)
-    assert (gradient * direction).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)
+    assert (gradient * direction).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=3e-4)
 
 
 @pytest.mark.parametrize("make", [content_term, moments_term("gram"), moments_term("moments"), histogram_term])
@@ -438,7 +438,7 @@ def test_no_term_keeps_a_graph_of_its_targets(make: Callable[[View], Term]) -> N
 
 
 def test_a_descent_lowers_each_part_of_a_mixture() -> None:
-    view = View(network(HEADS), PLAIN, 8)
+    view = View(network(HEADS), PLAIN)
     features = view.features(CONTENT, LAYERS)
     terms: dict[str, tuple[float, Term]] = {
         "content": (0.1, ContentTerm(view.encoder, features, {"relu3_1": 1.0})),

@@ -89,8 +89,8 @@ def test_more_strength_than_1_is_nearer_to_the_style(
 ) -> None:
     """And further from the photograph, whose weight is less."""
     paintings = [paint(strength=s, style_loss=style_loss) for s in (1.0, 1.5)]
-    assert falls((measure.style(p, style, style_loss) for p in paintings), 0.985)
-    assert rises((measure.content(p, content) for p in paintings), 1.04)
+    assert falls((measure.style(p, style, style_loss) for p in paintings), 0.99)
+    assert rises((measure.content(p, content) for p in paintings), 1.02)
 
 
 @pytest.mark.parametrize("start", ["noise", "blurred"])
@@ -158,7 +158,7 @@ def test_the_blur_is_measured_at_the_paintings_size(make: Make, content: Tensor,
     one = {**options, "coarsest": 96, "iterations": 3}
     blurred = blur(content, 4.0)
     assert torch.equal(make(content_blur=4.0, **one)(content), make(**one)(blurred))
-    several = {**options, "coarsest": 64, "iterations": (8, 1)}
+    several = {**options, "coarsest": 64, "iterations": (16, 2)}
     expected = make(**several)(blurred)
     found = {b: measure.difference(make(content_blur=b, **several)(content), expected) for b in (2.0, 4.0, 8.0)}
     assert found[4.0] < 0.6 * min(found[2.0], found[8.0])
@@ -207,12 +207,12 @@ def test_each_style_has_its_own_scale(make: Make, encoder: VGG, content: Tensor,
 def test_each_style_loss_lowers_its_own_distance_the_most(
     paint: Paint, content: Tensor, style: Tensor, measure: Any
 ) -> None:
-    """Or nearly, as `gram` and `moments` go much the same way; and some other one is clearly worse at it."""
+    """But for the Gram matrices, which `moments` brings as well: covariances and means are all that they are."""
     kinds = ("gram", "moments", "nn")
     paintings = {k: paint(style_loss=k) for k in kinds}
     for kind in kinds:
         found = {k: measure.style(p, style, kind) for k, p in paintings.items()}
-        assert found[kind] < 1.05 * min(found.values())
+        assert kind == "gram" or min(found, key=found.__getitem__) == kind
         assert found[kind] < 0.9 * max(found.values())
         assert found[kind] < 0.6 * measure.style(content, style, kind)
 

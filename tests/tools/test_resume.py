@@ -194,11 +194,12 @@ def test_after_being_asked_to_stop(here: Path, run: Run, number: signal.Signals,
 
 KINDS = {
     "gram, pixels, carried, averaged": [
-        *("--style-loss", "gram", "--parameters", "pixels", "--carry", "--average", "0.8")
+        *("--style-loss", "gram", "--optimizer", "adam", "--parameters", "pixels", "--carry", "--average", "0.8")
     ],
+    "Adam on a pyramid": ["--optimizer", "adam"],
     "nn": ["--style-loss", "nn", "--seed", "3"],
     "averaged": ["--average", "0.8"],
-    "L-BFGS, plateau": ["--optimizer", "lbfgs", "--plateau", "0.01"],
+    "plateau": ["--plateau", "0.01"],
     "regions, mask, colours": [
         *("--region", "mask.png=other.png", "--mask", "mask.png", "--keep-colours", "0.7", "--bits", "16"),
     ],
@@ -493,8 +494,8 @@ def test_a_diverged_run_diverges_again(here: Path, run: Run, monkeypatch: pytest
 
     finite = Descent._finite
 
-    def spoilt(self: Descent, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-        return finite(self, {k: v * (float("inf") if self.iteration >= 6 else 1) for k, v in terms.items()})
+    def spoilt(self: Descent, x: torch.Tensor, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+        return finite(self, x, {k: v * (float("inf") if self.iteration >= 6 else 1) for k, v in terms.items()})
 
     monkeypatch.setattr(Descent, "_finite", spoilt)
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)

@@ -116,7 +116,7 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     """With a rate that is too high the best iterate is long past when the painting is stopped."""
     monkeypatch.setattr("impasto.tools.paint.follow_steps", lambda steps, _: stopped_after(6, steps))
     common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12"]
-    common += ["--parameters", "pixels", "--rate", "1"]
+    common += ["--optimizer", "adam", "--parameters", "pixels", "--rate", "1"]
     assert run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *common)[0] == 130
     losses = record_in("a.png")["losses"]
     best = min(rows("run"), key=lambda r: r["total"])
@@ -125,7 +125,8 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     assert losses == {k: round(best[k], 6) for k in losses}
 
 
-OPTIMISERS = [{}, {"average": 0.8}, {"optimizer": "lbfgs"}, {"parameters": "pixels"}]
+ADAM = {"optimizer": "adam"}
+OPTIMISERS: list[dict[str, Any]] = [{}, ADAM, {**ADAM, "average": 0.8}, {**ADAM, "parameters": "pixels"}]
 
 
 @pytest.mark.parametrize("options", OPTIMISERS)

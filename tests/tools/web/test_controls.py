@@ -22,7 +22,7 @@ def test_controls_say_what_the_options_say() -> None:
     assert (size.kind, size.low, size.high, size.unit, size.optional) == ("integer", 32, 65536, "px", True)
     assert size.help.startswith("Long side of the painting")
     assert start.kind == "choice"
-    assert start.choices == ("content", "network", "blurred", "noise", "grey")
+    assert start.choices == ("auto", "content", "network", "blurred", "noise", "grey")
     assert (strokes.kind, strokes.low, strokes.high, strokes.flag) == ("text", 0.1, 8, "--style-scale")
     assert all(c.help and c.group for c in controls(StylizeOptions).values())
 
@@ -55,8 +55,8 @@ def test_values_make_options(given: dict[str, Any], options: dict[str, Any]) -> 
     [
         ({"model": "x"}, "there is no option 'model' here"),
         ({"device": "cpu"}, "there is no option 'device' here"),
-        ({"start": "/etc/passwd"}, "--start is '/etc/passwd'; it must be 'content' or"),
-        ({"start": "http://example.com/a.png"}, "it must be 'content' or"),
+        ({"start": "/etc/passwd"}, "--start is '/etc/passwd'; it must be 'auto' or 'content' or"),
+        ({"start": "http://example.com/a.png"}, "it must be 'auto' or 'content' or"),
         ({"size": "many"}, "--size: 'many' is not a whole number"),
         ({"size": "64.5"}, "--size: '64.5' is not a whole number"),
         ({"size": "7"}, "--size is 7; it must be 32 to 65536"),

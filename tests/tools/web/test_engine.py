@@ -16,6 +16,7 @@ from impasto.tools.web.engine import BusyError, Engine
 from impasto.tools.web.estimate import Countdown, Pace
 from impasto.tools.web.jobs import ROWS, Job
 from impasto.tools.web.painter import encoded
+from impasto.tools.web.session import QUALITIES
 from impasto.tools.web.uploads import Placed, Request, Upload
 
 QUICK = StylizeOptions(size=64, iterations=2)
@@ -186,8 +187,8 @@ def test_estimates() -> None:
     assert pace.seconds((512, 512), of(size=512, iterations=200)) == pytest.approx(2 * once, rel=0.02)
     assert 3 < pace.seconds((512, 512), of(size=2048, iterations=100)) / once < 16
     assert pace.seconds((512, 512), of(time=30.0)) == 30
-    assert pace.seconds((512, 512), of(quality="draft")) < once / 20
-    assert pace.seconds((512, 512), of(quality="draft", tv_weight=2.0)) > once / 2
+    instant, draft, good, best = (pace.seconds((512, 512), of(quality=q, size=512)) for q in QUALITIES)
+    assert instant < 0.5 * draft < 0.5 * good < 0.5 * best
     pace.learn(2.01, (1000, 1000))
     assert 1 < pace.rate < 2
 

@@ -146,7 +146,10 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
         ({"style": "/etc/passwd"}, "style '/etc/passwd' is no built-in style"),
         ({"style": "http://a.example/a.png"}, "is no built-in style"),
         ({"style": "file:1"}, "style 'file:1': 0 style files came along"),
-        ({"style": "udnie", "start": "/etc/passwd"}, "start: Input should be 'content', 'network', 'blurred', 'noise'"),
+        (
+            {"style": "udnie", "start": "/etc/passwd"},
+            "start: Input should be 'auto', 'content', 'network', 'blurred'",
+        ),
         ({"style": "udnie", "model": "/etc/passwd"}, "there is no field 'model'"),
         ({"style": "udnie", "sise": "3"}, "there is no field 'sise'"),
         ({"style": "udnie", "size": "31"}, "size: Input should be greater than or equal to 32"),
