@@ -3,8 +3,8 @@
     python benchmarks/ladder.py pairs.tsv --folder DATASETS --out out/ladder --judge TEACHER
 
 `pairs.tsv` has a photograph and a painting in each line, separated by a tab. The paintings are kept as
-OUT/RUNG/ROW.png, and OUT/RUNG/pairs.tsv lists photograph, painting and result for a judge of your own. Its CSV, with a row for each result,
-is plotted in place of our figures by `--scores RUNG=FILE`.
+OUT/RUNG/ROW.png, and OUT/RUNG/pairs.tsv lists photograph, painting and result for a judge of your own. Its CSV, with a
+row for each result, is plotted in place of our figures by `--scores RUNG=FILE`.
 """
 
 import csv

@@ -133,7 +133,7 @@ def test_a_term_that_is_off_is_not_computed() -> None:
     loss = PerceptualLoss(View(net, PLAIN), {**terms, "means": (1.0, Means(2, "relu1_1"))})
     assert loss.layers == ("relu1_1",)
     assert gradient_of(loss, IMAGE).isfinite().all()
-    net.features[0].weight = None
+    net.features[0].weight = None  # pyright: ignore[reportArgumentType]
     pixels = PerceptualLoss(View(net, PLAIN), terms)
     assert pixels.layers == ()
     assert gradient_of(pixels, IMAGE).isfinite().all()

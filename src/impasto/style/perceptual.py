@@ -181,6 +181,8 @@ class _Total(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if ctx.kept is None:
+            raise RuntimeError("the gradient of this total has been taken already; evaluate the loss again")
         (loss, look, graphs, of, leaf, seen), ctx.kept = ctx.kept, None
         view: View = loss.view
 

@@ -31,7 +31,7 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
     size : (int, int)
         Height and width in pixels.
     checkpointing : bool
-        Whether the encoder computes its features a second time instead of keeping them (`VGG.visit`).
+        Whether the encoder computes its features a second time instead of keeping them (`VGG.look`).
     """
     deepest = max((*STYLE_LAYERS, CONTENT_LAYER), key=lambda k: encoder.layers[k])
     blocks: dict[str, float] = {}

@@ -51,8 +51,8 @@ class OptimizeStylizer:
     compute : Compute
         Device and precision.
     start : Tensor or Painter, optional
-        A picture (1, 3, H, W) to start from, where `options.start` names one; or what paints it, of the photograph in
-        the size of the coarsest scale, and the regions.
+        A picture (1, 3, H, W) to start from, where `options.start` names one; or what paints it, given the photograph
+        in the painting's size, and the regions.
     wrap : bool
         Whether the painting shall tile the plane without a seam.
     """
@@ -70,6 +70,8 @@ class OptimizeStylizer:
     ):
         if not styles:
             raise OptionError("no style given; name a picture, a style file or a built-in style")
+        if options.quality == "instant":
+            raise OptionError("--quality instant is one pass of a network; the optimisation needs draft, good or best")
         self.options, self.compute, self.start, self.wrap = options, compute, start, wrap
         self.styles, self.encoder = list(styles), encoder
         check_styles(styles, options, encoder)
