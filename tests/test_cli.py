@@ -229,7 +229,7 @@ def test_the_run_folder(here: Path, run: Run) -> None:
     (here / "run" / "snapshots").mkdir(parents=True)
     (here / "run" / "snapshots" / "000099.png").write_bytes(b"from an earlier run")
     (here / "run" / "snapshots" / "mine.png").write_bytes(b"not ours")
-    arguments = ["--run", "run", "--snapshot-every", "4", "--size", "96", "--coarsest", "64", "--iterations", "10"]
+    arguments = ["--run", "run", "--snapshot-every", "4", "--size", "96", "--coarsest", "64", "--iterations", "5,5"]
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "painting.png", *arguments)
     assert code == 0, err
     assert sorted(p.name for p in (here / "run").iterdir()) == sorted(
