@@ -26,7 +26,12 @@ def main() -> None:
     parser.add_argument("--styles", type=Path, nargs="+", required=True, help="pictures")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--method", default="auto", choices=("auto", "optimize", "arbitrary"))
-    parser.add_argument("--quality", default="draft", choices=("draft", "good", "best"))
+    parser.add_argument(
+        "--quality",
+        default="instant",
+        choices=("instant", "draft", "good", "best"),
+        help="--method optimize needs another than instant",
+    )
     parser.add_argument("--size", type=int, default=512, help="long side that is painted, in pixels")
     parser.add_argument("--cell", type=int, default=200, help="side of a cell, in pixels")
     args = parser.parse_args()

@@ -60,7 +60,14 @@ class Settings:
 class OptimizeOptions:
     """How `optimize` paints: Gatys' method from coarse to fine, or his recipe to the letter with the preset `gatys`."""
 
-    quality: Annotated[Quality, Doc("How much time to spend: it sets the size and the iterations."), LOOK] = "good"
+    quality: Annotated[
+        Quality,
+        Doc(
+            "How much time to spend, which also sets the size. `instant`: a network alone, in one pass. `draft`: a "
+            "network, then a few quick steps. `good`: optimise. `best`: optimise longer."
+        ),
+        LOOK,
+    ] = "good"
     preset: Annotated[
         Literal["impasto", "gatys"],
         Doc(

@@ -40,7 +40,9 @@ class TextureOptions(OptimizeOptions):
     match_palette: Closed[PaletteMatch] = "none"
     palette_strength: Closed[float] = 1.0
     mask_feather: Closed[float] = 4.0
-    quality: Annotated[Quality, Doc("How much time to spend: it sets the iterations."), LOOK] = "good"
+    quality: Annotated[Quality, Doc("How much time to spend: it sets the iterations; there is no `instant`."), LOOK] = (
+        "good"
+    )
     tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 0.3
     style_scale: Annotated[
         float | tuple[float, ...],
