@@ -45,9 +45,13 @@ class Ladder:
     judge: Annotated[str, Doc("`compact`, or the file of a larger network.")] = "compact"
     scores: Annotated[tuple[str, ...], Doc("RUNG=FILE: figures of another judge, for the plot.")] = ()
     column: Annotated[str, Doc("The column of those files that is plotted.")] = "vgram"
+    again: Annotated[bool, Doc("Only plot, with the figures of --scores and the times of the paintings there.")] = False
 
     def __call__(self) -> None:
         """Print the table and write the plot."""
+        if self.again:
+            self.plot(self.scored({}))
+            return
         lines = [line.split("\t")[:2] for line in self.pairs.read_text().splitlines() if line.strip()]
         rows = self.rows or tuple(range(1, len(lines) + 1))
         judge = load_judge(self.judge)
@@ -55,7 +59,7 @@ class Ladder:
         points: dict[str, tuple[float, float]] = {}
         impasto.stylize(str(self.folder / lines[0][0]), str(self.folder / lines[0][1]), size=128)  # loads and measures
         for rung in self.rungs:
-            place = self.out / rung.replace(",", "").replace(" ", "-")
+            place = self.place(rung)
             place.mkdir(parents=True, exist_ok=True)
             seconds, found, listed = [], [], []
             for row in rows:
@@ -67,17 +71,29 @@ class Ladder:
                 listed.append(f"{content}\t{style}\t{place / f'{row:02d}.png'}")
                 found.append(judge.judge(content, style, place / f"{row:02d}.png"))
             (place / "pairs.tsv").write_text("\n".join(listed) + "\n")
+            (place / "seconds.txt").write_text("\n".join(map(str, seconds)) + "\n")
             mean = over_photo(found)
             table.append((rung, statistics.median(seconds), mean.gram, mean.cov, mean.sliced, mean.content))
             points[rung] = (statistics.median(seconds), mean.gram)
         print(
             markdown_table(("quality", "seconds, median", "gram/photo", "cov/photo", "sliced/photo", "content"), table)
         )
+        self.plot(self.scored(points))
+
+    def place(self, rung: str) -> Path:
+        """Return the folder of a rung's paintings."""
+        return self.out / rung.replace(",", "").replace(" ", "-")
+
+    def scored(self, points: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Return the points (seconds, style distance), with the figures of the other judge where there are any."""
+        found = dict(points)
         for given in self.scores:
-            rung, _, path = given.partition("=")
-            with Path(path).open() as file:
-                points[rung] = points[rung][0], statistics.mean(float(r[self.column]) for r in csv.DictReader(file))
-        self.plot(points)
+            rung, _, path = given.rpartition("=")
+            seconds = [float(line) for line in (self.place(rung) / "seconds.txt").read_text().split()]
+            with Path(path).open(newline="") as file:
+                distance = statistics.mean(float(row[self.column]) for row in csv.DictReader(file))
+            found[rung] = statistics.median(seconds), distance
+        return found
 
     def plot(self, points: dict[str, tuple[float, float]]) -> None:
         """Draw style distance against time."""
