@@ -105,6 +105,7 @@ class Ladder:
         axes.plot(times, distances, "o-")
         for name, (x, y) in points.items():
             axes.annotate(name, (x, y), xytext=(6, 6), textcoords="offset points")
+        axes.margins(0.25)
         axes.set(xscale="log", xlabel="seconds", ylabel="style distance", ylim=(0, None))
         figure.savefig(self.out / "ladder.png", dpi=110)
 
