@@ -100,12 +100,12 @@ class Visit:
         path = Path(SCREENSHOTS or ".") / f"studio-{name}.jpg"
         self.page.screenshot(path=path, quality=85, timeout=60_000 * PATIENCE)
 
-    def instant(self, sample: str, style: str) -> None:
-        """Paint a sample photograph at once, and show a part of the photograph beside it."""
+    def paint(self, sample: str, style: str) -> None:
+        """Paint a sample photograph by the default quality, and show a part of the photograph beside it."""
         self.page.locator(f"#sample-{sample}").click()
         self.page.locator("#photo img[src]").wait_for()
         self.page.locator("#styles label", has_text=style).click()
-        self.page.locator("#quality label", has_text="Instant").click()
+        self.page.locator("#quality label", has_text="Good").click()
         self.page.locator("#quality label", has_text="px").first.wait_for()
         self.page.locator("#paint").click()
         self.state("done")
@@ -369,7 +369,7 @@ def test_a_painting_of_the_interface_is_that_of_the_page(address: str, photo_fil
 def test_pictures_for_the_docs(browser: Any, address: str) -> None:
     """A painting, and one with a region, at desktop size; others on a phone, and in the dark."""
     found = Visit(browser, address, viewport=DESKTOP)
-    found.instant("cat", "Udnie")
+    found.paint("cat", "Udnie")
     found.take("painting")
     found.open("Regions")
     board = found.page.locator("#canvas")
@@ -395,6 +395,6 @@ def test_pictures_for_the_docs(browser: Any, address: str) -> None:
         ("phone", "Night Cafe", {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}),
     ):
         found = Visit(browser, address, **settings)
-        found.instant("coffee", style)
+        found.paint("coffee", style)
         found.take(name)
         found.close()

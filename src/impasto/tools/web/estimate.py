@@ -7,7 +7,7 @@ from ...options.stylize import ONE_PASS
 from ...stylize.protocol import Step
 from ...stylize.schedule import painting_size, schedule
 
-FIRST_GUESS = 1.5
+FIRST_GUESS = 0.5
 """Seconds that an iteration of a megapixel takes on a machine that nothing is known of."""
 PASS_SHARE = 0.5
 """What one pass of a network takes, over an iteration of the optimisation at that size."""
