@@ -40,6 +40,7 @@ check: $(READY_DEV) ## lint, formatting and types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR TEACHER=FILE for those that need pictures and the teacher
+	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/loss_cost.py
 	$(BIN)/python benchmarks/memory.py
