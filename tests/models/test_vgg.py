@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import OptionError
+from impasto.models import convolution
 from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGG16, VGG19, VGGConfig
 
 TINY = VGGConfig((4, 6, 8, 8, 8), (2, 2, 4, 4, 4), {"relu2_1": 5})
@@ -48,6 +49,21 @@ def test_features_behind_a_head() -> None:
     assert isinstance(head, nn.Conv2d)
     torch.testing.assert_close(wide, F.conv2d(features["relu2_1"].bfloat16().float(), head.weight, head.bias))
     assert net.wide("relu3_1", features["relu3_1"]) is features["relu3_1"]
+
+
+@pytest.mark.parametrize("config", [TINY, REFLECT])
+def test_without_onednn_it_is_the_same_network(monkeypatch: pytest.MonkeyPatch, config: VGGConfig) -> None:
+    """PyTorch's own convolution and a ReLU in place stand in where oneDNN, or bfloat16 on the processor, is missing."""
+    x = picture().requires_grad_(True)
+    found = []
+    for missing in (False, True):
+        if missing:
+            monkeypatch.setattr(convolution, "_onednn_has", lambda _: False)
+        features = tiny(config)(x, ["relu2_2", "conv3_1"])
+        (gradient,) = torch.autograd.grad(features["relu2_2"].square().sum() + features["conv3_1"].sum(), x)
+        found.append((*features.values(), gradient))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_names_of_the_literature() -> None:

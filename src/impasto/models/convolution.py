@@ -4,6 +4,7 @@ An encoder that only looks at pictures needs no gradient of its weights. So the 
 applied while the convolution writes, and the backward pass is a convolution with the kernel turned round.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -89,7 +90,16 @@ def _onednn(x: Tensor) -> bool:
     """Return whether oneDNN can convolve `x` and apply a ReLU while it writes."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
         return False
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    return _onednn_has(x.dtype)
+
+
+@cache
+def _onednn_has(dtype: torch.dtype) -> bool:
+    """Return whether this build and this processor have the operation; in bfloat16 few processors do."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
+        return False
+    able = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return dtype == torch.float32 or bool(able())
 
 
 def _ordered(weight: Tensor, like: Tensor) -> Tensor:
