@@ -13,6 +13,8 @@ from ..options import ITERATIONS, LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeO
 SCALE_FACTOR = 2.0
 REFINEMENT = 0.25
 """Share of the last scale's iterations in which the `nn` loss matches every layer by itself before each step."""
+ADAM_LENGTH = 4
+"""Iterations of Adam over those of L-BFGS: with fewer it is far behind."""
 WARM_UP, LAST_RATE = 0.3, 0.02
 """Share of a scale's iterations in which the rate rises, and its last value over its highest. Adam's first steps change
 every pixel by the full rate, whatever its gradient: without a warm-up that leaves colour noise."""
@@ -127,7 +129,8 @@ def scale_sizes(size: tuple[int, int], coarsest: int) -> list[tuple[int, int]]:
 
 def planned(options: OptimizeOptions, scales: int) -> list[int]:
     """Return the quality's iterations of so many scales, coarse to fine."""
-    plan = ITERATIONS[options.quality]
+    length = ADAM_LENGTH if options.optimizer == "adam" else 1
+    plan = [length * n for n in ITERATIONS[options.quality]]
     return [plan[max(0, len(plan) - i)] for i in range(scales, 0, -1)]
 
 
