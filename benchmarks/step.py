@@ -25,6 +25,7 @@ import tyro
 from typing_extensions import Doc
 
 import impasto
+from impasto.options import Precision
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photo.jpg"
 WARM, TIMED = 3, 10
@@ -41,23 +42,23 @@ class StepTime:
     baseline: Annotated[Path | None, Doc("The src folder of another commit.")] = None
     repeats: Annotated[int, Doc("Rounds, each timing everything in turn; the median counts.")] = 5
     quality: Annotated[str, Doc("Of the whole call.")] = "good"
+    precision: Annotated[Precision, Doc("Of both, `auto`, `float32` or `bfloat16`.")] = "auto"
     whole: Annotated[int, Doc("Long side of the whole call, in pixels.")] = 512
 
     def __call__(self) -> None:
         """Print the tables."""
         ours = Worker(Path(impasto.__file__).parent.parent)
         workers = {"ours": ours} | ({"baseline": Worker(self.baseline)} if self.baseline else {})
-        tasks: dict[str, dict[str, Any]] = {
-            f"step {n}": {"what": "step", "size": n, "style": self.style, "photo": str(self.photo)} for n in self.sizes
-        }
+        common: dict[str, Any] = {"photo": str(self.photo), "precision": self.precision}
+        tasks = {f"step {n}": {"what": "step", "size": n, "style": self.style, **common} for n in self.sizes}
         tasks["whole call"] = {
             "what": "whole",
             "size": self.whole,
             "style": self.style,
-            "photo": str(self.photo),
             "quality": self.quality,
+            **common,
         }
-        convolutions = {n: {"what": "convolutions", "size": n, "photo": str(self.photo)} for n in self.sizes}
+        convolutions = {n: {"what": "convolutions", "size": n, **common} for n in self.sizes}
         found: dict[tuple[str, str], list[float]] = {}
         alone: dict[int, list[float]] = {n: [] for n in self.sizes}
         for _ in range(self.repeats):
@@ -118,9 +119,9 @@ def work() -> None:
         print(kind(**task), flush=True)
 
 
-def step_seconds(size: int, style: str, photo: str) -> float:
+def step_seconds(size: int, style: str, photo: str, precision: Precision) -> float:
     """Return the median seconds of a step at one scale, the first ones left out."""
-    stylizer = impasto.load_stylizer(style, size=size, coarsest=size, iterations=WARM + TIMED)
+    stylizer = impasto.load_stylizer(style, size=size, coarsest=size, iterations=WARM + TIMED, precision=precision)
     times, begun = [], time.perf_counter()
     for _ in stylizer.steps(impasto.read_image(photo).tensor):
         now = time.perf_counter()
@@ -129,14 +130,14 @@ def step_seconds(size: int, style: str, photo: str) -> float:
     return statistics.median(times[WARM:])
 
 
-def whole_seconds(size: int, style: str, photo: str, quality: str) -> float:
+def whole_seconds(size: int, style: str, photo: str, quality: str, precision: Precision) -> float:
     """Return the seconds of a whole call, the file read and the style bound in it."""
     begun = time.perf_counter()
-    impasto.stylize(photo, style, size=size, quality=quality)
+    impasto.stylize(photo, style, size=size, quality=quality, precision=precision)
     return time.perf_counter() - begun
 
 
-def convolution_seconds(size: int, photo: str) -> float:
+def convolution_seconds(size: int, photo: str, precision: Precision) -> float:
     """Return the median seconds of the convolutions alone, of the layers that the default losses look at."""
     from impasto.device import choose_compute
     from impasto.image.resize import fit_size
@@ -144,7 +145,7 @@ def convolution_seconds(size: int, photo: str) -> float:
     from impasto.options import OptimizeOptions
     from impasto.stylize.loss import content_shares, layer_shares
 
-    net, compute, options = load_encoder("compact"), choose_compute("cpu"), OptimizeOptions()
+    net, compute, options = load_encoder("compact"), choose_compute("cpu", precision), OptimizeOptions()
     dtype = compute.low or torch.float32
     deepest = max(net.layers[k] for k in (*layer_shares(options, net), *content_shares(options, net)))
     h, w = impasto.read_image(photo).tensor.shape[-2:]
