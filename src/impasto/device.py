@@ -55,9 +55,10 @@ class Compute:
         return f"{self.device}, {self.precision}"
 
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
-_KEPT, _PADDED = 1 << 30, 1 << 26
-_MMAP_MAX = 65536
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # of malloc.h
+_WHILE_KEPT = {_M_TRIM_THRESHOLD: 1 << 30, _M_TOP_PAD: 1 << 26, _M_MMAP_MAX: 0}
+_OTHERWISE = {_M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17, _M_MMAP_THRESHOLD: 1 << 25, _M_MMAP_MAX: 65536}
+"""glibc's own settings, the thresholds as large as it makes them itself where large blocks come and go."""
 
 
 @contextmanager
@@ -71,14 +72,13 @@ def freed_memory_kept() -> Iterator[None]:
     if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         yield
         return
-    libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
-    libc.mallopt(_M_TOP_PAD, _PADDED)
-    libc.mallopt(_M_MMAP_MAX, 0)
+    for parameter, value in _WHILE_KEPT.items():
+        libc.mallopt(parameter, value)
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_MAX, _MMAP_MAX)
-        libc.mallopt(_M_TOP_PAD, 0)
+        for parameter, value in _OTHERWISE.items():
+            libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
 

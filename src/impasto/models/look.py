@@ -97,8 +97,8 @@ class Look:
         Parameters
         ----------
         add : callable
-            (layer, features, gradient): add to the layer's gradient, in place, what the features at it have to
-            answer for. It is called for the layers that were asked for, deepest first.
+            (layer, features, gradient): adds the gradient of whatever was measured at that layer, in place. Called
+            for each of the layers that were asked for, deepest first.
         """
         steps = list(zip([-1, *self.places], self.places, strict=False))
         g: Tensor | None = None

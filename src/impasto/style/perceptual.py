@@ -14,7 +14,7 @@ from ..models.vgg import VGG
 
 
 class Term:
-    """A term of the loss: what it measures of each of its layers' features, and the value that follows from it.
+    """A term of the loss: it measures the features of its layers, and its value follows from the measures.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Term:
     """
 
     sums = False
-    """Whether what is measured are sums over pixels: those of the parts of a picture add up to those of the whole."""
+    """Whether the measures are sums over pixels, so that those of a picture's parts add up to those of the whole."""
 
     def __init__(self, layers: Sequence[str] = ()):
         self.layers = tuple(layers)
@@ -33,9 +33,9 @@ class Term:
         raise NotImplementedError
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: "View") -> None:
-        """Add the gradient of the features to `gradient`, in place, from that `of` what `measure` returned.
+        """Add the gradient of the features to `gradient`, in place; `of` is the gradient of what `measure` returned.
 
-        Terms that leave this out are differentiated by autograd.
+        Terms without this method are differentiated by autograd.
         """
         raise NotImplementedError
 
@@ -59,8 +59,8 @@ class View:
     compute : Compute
         Device, and the encoder's precision.
     wrap : int
-        Pixels by which the encoder sees a picture that tiles the plane continued by its opposite side. Those are no
-        part of what is measured. 0 for a picture with borders.
+        For a picture that tiles the plane: continue it by so many pixels of the opposite side before the encoder sees
+        it. They are not measured. 0 for a picture with borders.
     checkpointing : bool
         Save memory (`VGG.look`).
     """
@@ -92,8 +92,8 @@ class View:
 class PerceptualLoss:
     """The weighted sum of terms of a picture, seen through one encoder.
 
-    The terms measure the features as the encoder comes to them; the losses follow from what was measured, and so does
-    the gradient that each layer's features are given on the way back.
+    The terms measure the features while the encoder runs. The losses follow from the measures, and their gradients
+    enter the backward pass at the layers they were taken from.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ class PerceptualLoss:
     terms : dict of str to (float, Term)
         Name -> weight and term; those of weight 0 are left out.
     over : (Tensor, Tensor), optional
-        A picture (1, 3, H, W) and a mask (1, 1, H, W) in [0, 1]: what is looked at shows this picture where the mask is
-        0. Without, it is the picture that is given.
+        A picture (1, 3, H, W) and a mask (1, 1, H, W) in [0, 1]. The loss is then of the picture given where the mask
+        is 1 and of this one where it is 0.
     """
 
     def __init__(self, view: View, terms: Mapping[str, tuple[float, Term]], over: tuple[Tensor, Tensor] | None = None):
@@ -123,7 +123,7 @@ class PerceptualLoss:
         return {"total": total, **dict(zip(self.terms, values, strict=True))}
 
     def composed(self, image: Tensor) -> Tensor:
-        """Return the picture that is looked at where this one is given."""
+        """Return the picture that the loss is of, for the one given."""
         if self.over is None:
             return image
         below, mask = self.over

@@ -40,10 +40,9 @@ from .schedule import Scale
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 """Where the self-similarity loss is taken: the middle of the network, as in STROTSS."""
 WRAP_MARGIN = 32
-"""Pixels by which the encoder sees a picture that tiles the plane continued by its other side."""
-
+"""Pixels of the opposite side by which a picture that tiles the plane is continued."""
 MORE_STYLE = 1 / 256
-"""Factor of the content's weight for a strength of 2, and so by powers from 1 on: 1/16 at 1.5."""
+"""The content weight is multiplied by this to the power of the strength beyond 1: by 1/16 at 1.5."""
 
 Style = Tensor | StyleTarget
 
@@ -117,11 +116,11 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     toward = min(o.strength, 1.0)
 
     def size_of(style_scale: float) -> float:
-        """Return the long side, in pixels, that a style is looked at."""
+        """Return the long side at which to measure a style, in pixels."""
         return max(scale.size) * style_scale
 
     def picture_of(style: Style, style_scale: float) -> Tensor:
-        assert isinstance(style, Tensor), "check_styles has let measurements through"
+        assert isinstance(style, Tensor), "check_styles admits no measurements here"
         return fit_style(style, round(size_of(style_scale)), encoder, STYLE_LAYERS)
 
     def moments_of(style: Style, style_scale: float) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class OptimizeStylizer:
         A picture (1, 3, H, W) to start from, where `options.start` names one; or what paints it, given the photograph
         in the painting's size, and the regions.
     wrap : bool
-        Whether the painting shall tile the plane without a seam.
+        Whether the painting tiles the plane without a seam.
     """
 
     method = "optimize"
@@ -160,7 +160,7 @@ class OptimizeStylizer:
         state: dict[str, Any] | None,
         begun: float,
     ) -> Generator[Step, None, "Place"]:
-        """The steps of one scale; returns where the next one begins."""
+        """Yield the steps of one scale. Returns where the next one begins."""
         scale, done = scales[place.index], place.done
         x = self.begin(place.x, start, scale) if state is None else self.compute.picture(place.x)
         loss = build_loss(problem, scale, x)
