@@ -101,7 +101,7 @@ class OptimizeOptions:
     content_weight: Annotated[
         float | None,
         NUMBER,
-        Doc("Weight of the content loss: higher keeps more of the photo; 0.0125 if not given (gatys: 1)."),
+        Doc(f"Weight of the content loss: higher keeps more of the photo; {CONTENT_WEIGHT} if not given (gatys: 1)."),
         Range(0, 1e9),
         LOOK,
     ] = None

@@ -100,7 +100,7 @@ class _TotalVariation(torch.autograd.Function):
 
 
 def _differences(image: Tensor, wrap: bool) -> tuple[Tensor, Tensor]:
-    """Return what every pixel differs by from the one above it and the one to its left."""
+    """Return the differences of every pixel from the one above it and from the one to its left."""
     if wrap:
         return image - image.roll(1, 2), image - image.roll(1, 3)
     return image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]

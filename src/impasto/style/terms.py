@@ -73,7 +73,7 @@ class ContentTerm(Term):
         self.metrics: dict[str, Tensor | None] = {}
         self.weights: dict[str, float] = {}
         for layer, share in shares.items():
-            root = covariance_metric(encoder, layer)  # A, of which A f has the distances that the head's features have
+            root = covariance_metric(encoder, layer)  # A: |A f - A g| is the distance behind the head
             self.metrics[layer] = None if root is None else (root @ root).to(features[layer])
             centred = at_least_float32(features[layer])
             centred = centred - centred.mean((2, 3), keepdim=True)
