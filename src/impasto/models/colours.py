@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .moments import covariance, raw_moments
-from .norm import Conditions, Places
 
 EPSILON = 1e-4
 """Added to the variances of both colours, which are of the order of 0.05: how flat a picture can be for its map."""
@@ -63,41 +62,55 @@ class ColourReader(nn.Module):
         self.bias.copy_(moments[:3, -1] - weight @ moments[3:-1, -1])
 
 
-def colour(painting: Tensor, conditions: Conditions | Places) -> Tensor:
-    """Give a painting the colours of its style, as far as the strength says.
+def colour(
+    painting: Tensor,
+    colours: Tensor,
+    share: float = 1.0,
+    moments: Tensor | None = None,
+    masks: Tensor | None = None,
+) -> Tensor:
+    """Bring a painting's colours to the mean and covariance of its style's.
 
     Parameters
     ----------
     painting : Tensor
         (N, 3, H, W).
-    conditions : Conditions or Places
-        With the `colours` of each picture, or of each part of the one picture.
+    colours : Tensor
+        (N, 3, 4), the covariance and mean of each style's colours; with masks, (R, 3, 4), those of each part.
+    share : float
+        How far: 0 not at all, 1 fully.
+    moments : Tensor, optional
+        (N or R, 4, 4), the raw moments of the painting's colours, or of its parts' (`moments.raw_moments`), for a
+        painting that is part of another. They are its own if not given.
+    masks : Tensor, optional
+        (R, 1, H, W), which sum to 1 everywhere: the parts of one painting (N = 1).
 
     Returns
     -------
     Tensor
         (N, 3, H, W), float32, within [0, 1].
     """
-    painting = painting.float()
-    if isinstance(conditions, Places):
-        parts = zip(conditions.at(*painting.shape[-2:]).split(1), conditions.conditions, strict=True)
-        return bounded(sum((mask * _coloured(painting, c, mask) for mask, c in parts), torch.zeros_like(painting)))
-    return bounded(_coloured(painting, conditions))
+    painting = painting.float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast(painting.device.type, enabled=False):
+        if moments is None and masks is not None:
+            moments = torch.cat([raw_moments(painting, m[None]) for m in masks])
+        matrix, shift = transport(raw_moments(painting) if moments is None else moments, colours, share)
+        matrix, shift = matrix.to(painting), shift.to(painting)
+        if masks is None:
+            return bounded(_mapped(painting, matrix, shift))
+        parts = (m * _mapped(painting, matrix[i : i + 1], shift[i : i + 1]) for i, m in enumerate(masks))
+        return bounded(sum(parts, torch.zeros_like(painting)))
 
 
-def _coloured(x: Tensor, conditions: Conditions, mask: Tensor | None = None) -> Tensor:
-    if conditions.colours is None:
-        return x
-    n, channels, height, width = x.shape
-    with torch.autocast(x.device.type, enabled=False):
-        matrix, shift = transport(raw_moments(x, mask), conditions.colours, conditions.strength)
-        pixels = x.permute(0, 2, 3, 1).reshape(n, -1, channels)
-        pixels = torch.baddbmm(shift.to(x)[:, None], pixels, matrix.to(x).transpose(1, 2))
-    return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
+def _mapped(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    """Return the colours (N, 3, H, W) through one map (N, 3, 3) and (N, 3) a picture."""
+    rows = x.permute(0, 2, 3, 1)
+    mapped = torch.baddbmm(shift[:, None], rows.flatten(1, 2), matrix.transpose(1, 2))
+    return mapped.view(rows.shape).permute(0, 3, 1, 2)
 
 
-def transport(moments: Tensor, colours: Tensor, strength: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """The map that brings colours to others, or a part of the way there.
+def transport(moments: Tensor, colours: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return the map that brings colours to others, or part of the way there.
 
     Parameters
     ----------
@@ -105,8 +118,8 @@ def transport(moments: Tensor, colours: Tensor, strength: tuple[float, ...]) -> 
         (N, 4, 4), the raw moments of the colours that there are.
     colours : Tensor
         (N, 3, 4), the covariance and mean of those wanted.
-    strength : tuple of float
-        N numbers, 0 for none of it.
+    share : float
+        How far: 0 not at all, 1 fully.
 
     Returns
     -------
@@ -114,11 +127,11 @@ def transport(moments: Tensor, colours: Tensor, strength: tuple[float, ...]) -> 
         (N, 3, 3) and (N, 3), float64, on the CPU.
     """
     moments, colours = moments.to("cpu", torch.float64), colours.to("cpu", torch.float64)
-    eye, share = torch.eye(3, dtype=torch.float64), torch.tensor(strength, dtype=torch.float64)[:, None, None]
+    eye = torch.eye(3, dtype=torch.float64)
     mean, wanted = moments[:, :-1, -1:], colours[:, :, 3:]
     matrix = gaussian_transport(covariance(moments) + EPSILON * eye, colours[:, :, :3] + EPSILON * eye)
-    shift = (share * (wanted - matrix @ mean))[:, :, 0]
-    return share * matrix + (1 - share) * eye, shift
+    shift = (wanted - matrix @ mean)[:, :, 0]
+    return share * matrix + (1 - share) * eye, share * shift
 
 
 def gaussian_transport(own: Tensor, wanted: Tensor) -> Tensor:

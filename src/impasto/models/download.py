@@ -22,6 +22,8 @@ Progress = Callable[[int, int | None], None]
 
 WAITS = (0.5, 1.0)  # seconds before the second and the third attempt
 TIMEOUT = 30.0  # seconds without an answer or a byte
+DIGEST_DIGITS = 16
+"""Hex digits of a weights file's sha256 that networks and style files keep."""
 CHUNK = 1 << 20  # bytes
 
 

@@ -7,14 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import OptionError, WeightsError
-from .arbitrary import ArbitraryNetwork, StyleSummary, load_arbitrary
 from .model_file import read_metadata
-from .networks import ARBITRARY, PALETTE, TRANSFORMER, network_path
-from .transformer import STRIDE, Transformer, load_transformer
+from .network import EARLIER, KIND, STRIDE, Network, StyleSummary
+from .networks import NETWORK, find_network
 from .vgg import VGG
 from .weights import load_encoder
-
-Network = VGG | Transformer | ArbitraryNetwork
 
 
 @dataclass(frozen=True)
@@ -26,20 +23,17 @@ class LayerRow:
     parameters: int
 
 
-def load_any(name: str) -> Network:
-    """A network of any kind, by its name or its file.
+def load_any(name: str) -> VGG | Network:
+    """Return a network of any kind, by its name or its file.
 
     Raises
     ------
     WeightsError
         If there is none of that name, or the file is missing, damaged or of something else.
     """
-    painter = name in (PALETTE, ARBITRARY)
-    path = network_path(name) if painter else Path(name)
-    kind = _kind(path) if painter or path.is_file() else ""
-    if kind == TRANSFORMER:
-        return load_transformer(path)[0]
-    return load_arbitrary(path)[0] if kind == ARBITRARY else load_encoder(name)
+    if name == NETWORK or (Path(name).is_file() and _kind(Path(name)) in (KIND, *EARLIER)):
+        return find_network(name)
+    return load_encoder(name)
 
 
 def _kind(path: Path) -> str:
@@ -49,29 +43,18 @@ def _kind(path: Path) -> str:
         return ""  # weights in the form of torchvision, or nothing: the encoders' loader tells
 
 
-def layer_table(net: Network, size: tuple[int, int]) -> list[LayerRow]:
-    """The layers of a network in order, for a picture of `size` = (H, W) pixels.
+def layer_table(net: VGG | Network, size: tuple[int, int]) -> list[LayerRow]:
+    """Return the layers of a network in order, for a picture of `size` = (H, W) pixels.
 
-    The parameters of all the rows are those of the network. An encoder's heads follow their layers, as
-    `heads.relu1_1`. In a network that paints, a convolution stands for the norm behind it too, with all its styles.
+    The parameters of all rows add up to those of the network. An encoder's heads follow their layers, as
+    `heads.relu1_1`. In a network that paints, what reads the style comes first.
 
     Raises
     ------
     OptionError
         If the picture is too small for an encoder's last layer.
     """
-    if isinstance(net, VGG):
-        return _encoder_rows(net, size)
-    if isinstance(net, Transformer):
-        return _transformer_rows(net, size)
-    rows = []
-    for layer, summary in net.summaries.items():
-        assert isinstance(summary, StyleSummary)
-        rows.append(LayerRow(f"summaries.{layer}", (len(summary.mean), 1, 1), _count([summary])))
-    rows.append(LayerRow("predict", (2 * net.transformer.channels, 1, 1), _count([net.predict])))
-    return rows + [
-        LayerRow(f"transformer.{r.layer}", r.shape, r.parameters) for r in _transformer_rows(net.transformer, size)
-    ]
+    return _encoder_rows(net, size) if isinstance(net, VGG) else _network_rows(net, size)
 
 
 def _encoder_rows(net: VGG, size: tuple[int, int]) -> list[LayerRow]:
@@ -90,18 +73,24 @@ def _encoder_rows(net: VGG, size: tuple[int, int]) -> list[LayerRow]:
     return rows
 
 
-def _transformer_rows(net: Transformer, size: tuple[int, int]) -> list[LayerRow]:
+def _network_rows(net: Network, size: tuple[int, int]) -> list[LayerRow]:
     rows = []
-    for name, convolutions, norms, strides in (
-        ("down", net.down, net.down_norms, (1, 2, STRIDE)),
-        ("residual", net.residual, net.residual_norms, (STRIDE,) * len(net.residual)),
-        ("up", net.up, net.up_norms, (2, 1)),
+    for layer, summary in net.summaries.items():
+        assert isinstance(summary, StyleSummary)
+        rows.append(LayerRow(f"summaries.{layer}", (len(summary.mean), 1, 1), _count([summary])))
+    rows.append(LayerRow("predictor", (net.layout.size, 1, 1), _count([net.predictor])))
+    rows.append(LayerRow("learnt", (net.layout.size, 1, 1), net.learnt.numel()))
+    height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are continued to this
+    for name, module, stride in (
+        *((f"down.{i}", m, 2 << i) for i, m in enumerate(net.down)),
+        *((f"blocks.{i}", m, 8) for i, m in enumerate(net.blocks)),
+        ("up.0", net.up[0], 4),
+        *((f"upper.{i}", m, 4) for i, m in enumerate(net.upper)),
+        ("up.1", net.up[1], 2),
+        ("top", net.top, 2),
     ):
-        for i, (convolution, norm, stride) in enumerate(zip(convolutions, norms, strides, strict=True)):
-            height, width = (-(-side // STRIDE) * STRIDE // stride for side in size)  # pictures are continued to this
-            assert isinstance(convolution, nn.Conv2d)
-            shape = (convolution.out_channels, height, width)
-            rows.append(LayerRow(f"{name}.{i}", shape, _count([convolution, norm])))
+        assert isinstance(module, nn.Conv2d)
+        rows.append(LayerRow(name, (module.out_channels, height // stride, width // stride), _count([module])))
     return [*rows, LayerRow("last", (3, *size), _count([net.last]))]
 
 

@@ -19,8 +19,7 @@ import torch
 
 from ..device import Compute
 from .download import replacing
-from .norm import Conditions
-from .transformer import Transformer
+from .network import Network
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +32,12 @@ def cache_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "impasto" / "precision.json"
 
 
-def fastest(net: Transformer, compute: Compute) -> Compute:
+def fastest(net: Network, compute: Compute) -> Compute:
     """The compute that the network is fastest with on this CPU, of what the processor has; elsewhere the one given.
 
     Parameters
     ----------
-    net : Transformer
+    net : Network
         The network. It is moved to the device if it is timed.
     compute : Compute
         What `--precision auto` comes to for all else.
@@ -81,16 +80,14 @@ def processor() -> str:
 
 
 @torch.inference_mode()
-def _seconds(net: Transformer, compute: Compute) -> float:
+def _seconds(net: Network, compute: Compute) -> float:
     """Median seconds of a pass."""
     x = compute.picture(torch.full((1, 3, SIDE, SIDE), 0.5))
-    maps = torch.ones(1, 2, net.channels, device=compute.device)  # which style it is changes nothing of the time
-    styles = len(net.config.styles)
-    weights = torch.full((1, styles), 1 / max(1, styles), device=compute.device)
-    conditions, times = Conditions(weights, (1.0,), maps=maps), []
+    affine = torch.ones(1, net.layout.size, device=compute.device)  # which style it is does not change the time
+    times = []
     with compute.autocast():
         for _ in range(REPEATS + 1):
             begun = time.perf_counter()
-            net(x, conditions)
+            net(x, affine)
             times.append(time.perf_counter() - begun)
     return statistics.median(times[1:])

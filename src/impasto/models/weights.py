@@ -15,12 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
-from .download import Progress, fetch_file, file_digest
+from .download import DIGEST_DIGITS, Progress, fetch_file, file_digest
 from .model_file import read_model_file, write_model_file
 from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
-
-DIGEST_DIGITS = 16
-"""Hex digits of the weights file's sha256 that `VGG.digest` and style files keep."""
 
 
 def model_dir() -> Path:
@@ -35,7 +32,7 @@ class ModelInfo:
     Parameters
     ----------
     name, kind : str
-        What the user calls it; which sort of network it is ("encoder", "transformer", "arbitrary").
+        What the user calls it; which sort of network it is ("encoder" or "network").
     file : str
         The file's name, in the package if there is no `url`, else in `model_dir()`.
     licence, description : str
@@ -78,10 +75,7 @@ MODELS = {
     m.name: m
     for m in (
         ModelInfo("compact", "encoder", "compact.safetensors", "MIT", "small VGG distilled from VGG-19; bundled"),
-        ModelInfo(
-            "palette", "transformer", "palette.safetensors", "MIT", "paints in the built-in styles at once; bundled"
-        ),
-        ModelInfo("arbitrary", "arbitrary", "arbitrary.safetensors", "MIT", "paints in any style at once; bundled"),
+        ModelInfo("network", "network", "network.safetensors", "MIT", "paints in any style at once; bundled"),
         ModelInfo(
             "vgg16",
             "encoder",

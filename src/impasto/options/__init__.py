@@ -7,6 +7,7 @@ file's metadata all derive from here. Nothing in this package imports torch.
 from .encoder import TrainEncoderOptions
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
 from .optimize import (
+    CONTENT_LAYERS,
     ITERATIONS,
     LONG_SIDE,
     STARTS,
@@ -22,17 +23,10 @@ from .output import OutputOptions
 from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions, TextureOutputOptions
-from .train import (
-    TrainArbitraryOptions,
-    TrainFeedforwardOptions,
-    TrainLearntOptions,
-    TrainOptions,
-    TrainPaintersOptions,
-    TrainStrengthOptions,
-    TrainStyleOptions,
-)
+from .train import TrainNetworkOptions, TrainOptions, TrainPackOptions
 
 __all__ = [
+    "CONTENT_LAYERS",
     "ITERATIONS",
     "LARGEST_SIZE",
     "LEAST_SIZE",
@@ -51,13 +45,9 @@ __all__ = [
     "StylizeOptions",
     "TextureOptions",
     "TextureOutputOptions",
-    "TrainArbitraryOptions",
     "TrainEncoderOptions",
-    "TrainFeedforwardOptions",
-    "TrainLearntOptions",
+    "TrainNetworkOptions",
     "TrainOptions",
-    "TrainPaintersOptions",
-    "TrainStrengthOptions",
-    "TrainStyleOptions",
+    "TrainPackOptions",
     "named_weights",
 ]

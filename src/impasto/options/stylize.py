@@ -9,9 +9,7 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from .optimize import LOOK, NETWORK, OptimizeOptions
 
-Method = Literal["auto", "optimize", "feedforward", "arbitrary"]
-ONE_PASS: tuple[Method, ...] = ("feedforward", "arbitrary")
-"""The methods that paint in one pass."""
+Method = Literal["auto", "optimize", "network"]
 
 HEEDED = (
     *("method", "model", "quality", "size", "scale", "strict_size", "strength", "style_weights", "style_scale"),
@@ -27,15 +25,15 @@ class StylizeOptions(OptimizeOptions):
     method: Annotated[
         Method,
         Doc(
-            "`optimize`: any style, best quality. `feedforward`: learnt styles, at once. `arbitrary`: any style, at "
-            "once. `auto`: by the quality; `instant` takes the network that has learnt the style, else that for any."
+            "`optimize`: best quality. `network`: one pass of a network, at once. Both paint in any style. `auto`: the "
+            "network for the quality `instant`, else `optimize`."
         ),
         LOOK,
     ] = "auto"
     model: Annotated[
         str | None,
         tyro.conf.arg(metavar="FILE"),
-        Doc("A network of your own: a model file. The styles that it has learnt are given by name; else `palette`."),
+        Doc("Paint with a network of your own: a model file that `impasto train network` wrote."),
         NETWORK,
     ] = None
     compile: Annotated[
@@ -45,8 +43,8 @@ class StylizeOptions(OptimizeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model is not None and self.method == "optimize":
-            raise OptionError("--model is for the methods of one pass; leave out one of --model and --method")
-        if self.method in ONE_PASS or self.model is not None:
+            raise OptionError("--model is for the method network; leave out one of --model and --method")
+        if self.method == "network" or self.model is not None:
             others = self.only_of_optimize
             if others:
                 raise OptionError(f"a network that paints in one pass has no --{others[0]}; leave out one of them")

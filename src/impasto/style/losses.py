@@ -33,7 +33,7 @@ def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> 
     return difference.square().sum((1, 2)) / target.square().sum((1, 2)).clamp(min=1e-12)
 
 
-def content_loss(features: Tensor, target: Tensor, least: float = 0.0) -> Tensor:
+def content_loss(features: Tensor, target: Tensor, least: float = 0.0, metric: Tensor | None = None) -> Tensor:
     """Gatys' content loss (2016, equation 1), made free of scale: ||F - F_c||^2 / ||F_c - mean F_c||^2.
 
     Parameters
@@ -41,17 +41,29 @@ def content_loss(features: Tensor, target: Tensor, least: float = 0.0) -> Tensor
     features, target : Tensor
         (N, C, H, W) of the picture and the content; the mean is each channel's over its pixels.
     least : float
-        The mean square that the spread counts as at least: for contents that may show nothing at all.
+        The spread ||F_c - mean F_c||^2 counts as at least this share of the batch's mean, for contents that show
+        next to nothing.
+    metric : Tensor, optional
+        (C, C), A from `wasserstein.covariance_metric`: distances are then those of A F, which are those behind the
+        encoder's head.
+
+    Returns
+    -------
+    Tensor
+        (N,), float32.
     """
     target = at_least_float32(target)
-    spread = content_spread(target) * target[0].numel()
-    floor = max(least * target[0].numel(), 1e-12)
-    return (at_least_float32(features) - target).square().sum((1, 2, 3)) / spread.clamp(min=floor)
+    spread = _squares(target - target.mean((2, 3), keepdim=True), metric)
+    floor = (least * spread.mean()).clamp(min=1e-12 * target[0].numel())
+    return _squares(at_least_float32(features) - target, metric) / torch.maximum(spread, floor)
 
 
-def content_spread(target: Tensor) -> Tensor:
-    """The mean square of content features (N, C, H, W) about their channels' means, (N,)."""
-    return (target - target.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
+def _squares(difference: Tensor, metric: Tensor | None) -> Tensor:
+    """Return the sums of squares (N,) of A times differences (N, C, H, W)."""
+    if metric is None:
+        return difference.square().sum((1, 2, 3))
+    rows = difference.permute(0, 2, 3, 1)
+    return (rows @ metric.to(rows)).square().sum((1, 2, 3))
 
 
 def total_variation(image: Tensor, wrap: bool = False) -> Tensor:

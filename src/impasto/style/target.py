@@ -6,7 +6,7 @@ weight; a target is small, so it can be saved, shipped and used without the pain
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,12 +16,16 @@ from ..device import Compute
 from ..errors import OptionError, StyleError
 from ..image.resize import fit_size, resize
 from ..models.model_file import read_model_file, write_model_file
+from ..models.network import Network
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE
 from .statistics import pack, raw_moments, unpack
 
 STYLE_SIZES = (128, 256, 512, 1024)
 """Long sides, in pixels, at which a style file holds its painting's moments: one an octave, interpolated between."""
+
+LEARNT = "learnt"
+"""The name, in a style file, of what a network learnt."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class StyleTarget:
         Title, artist, date, licence, source: what is known of the painting.
     name : str
         The name of a built-in style; not kept in files.
+    learnt : Tensor, optional
+        (1, P), what a network learnt of it beyond what it predicts from the moments (`models.network`).
+    network : str
+        The digest of that network.
     """
 
     encoder: str
@@ -49,6 +57,8 @@ class StyleTarget:
     pixels: Mapping[int, Mapping[str, int]]
     about: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    learnt: Tensor | None = None
+    network: str = ""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -81,6 +91,12 @@ class StyleTarget:
         t = math.log(size / below) / math.log(above / below)
         return {k: torch.lerp(m, self.moments[above][k], t) for k, m in self.moments[below].items()}
 
+    def learnt_for(self, net: Network) -> Tensor | None:
+        """Return what a network learnt of the style, (1, P); None if it has learnt nothing of it."""
+        if self.learnt is not None and self.network == net.digest:
+            return self.learnt
+        return net.learnt_style(self.name)
+
     def check(self, encoder: VGG) -> None:
         """StyleError if it was made for another encoder than this, or does not describe the style layers of it."""
         if (self.digest, self.pooling) != (encoder.digest, encoder.pooling):
@@ -103,6 +119,8 @@ class StyleTarget:
             If it cannot be written.
         """
         tensors = {f"{s}/{k}": pack(m)[0] for s, layers in self.moments.items() for k, m in layers.items()}
+        if self.learnt is not None:
+            tensors[LEARNT] = self.learnt[0]
         largest = max(float(t.abs().max()) for t in tensors.values())
         dtype = torch.float16 if largest < torch.finfo(torch.float16).max else torch.float32
         config = {
@@ -111,6 +129,7 @@ class StyleTarget:
             "pooling": self.pooling,
             "pixels": {str(s): dict(p) for s, p in self.pixels.items()},
             "about": dict(self.about),
+            "network": self.network,
         }
         write_model_file(path, "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
 
@@ -126,6 +145,7 @@ class StyleTarget:
             If its contents do not fit together.
         """
         config, tensors, _ = read_model_file(path, "style")
+        learnt = tensors.pop(LEARNT, None)
         moments: dict[int, dict[str, Tensor]] = {}
         try:
             for key, triangle in tensors.items():
@@ -134,6 +154,8 @@ class StyleTarget:
             pixels = {int(s): dict(p) for s, p in config["pixels"].items()}
             about = {k: str(v) for k, v in config["about"].items()}
             target = cls(config["encoder"], config["digest"], config["pooling"], moments, pixels, about)
+            if learnt is not None:
+                target = replace(target, learnt=learnt[None], network=str(config["network"]))
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise StyleError(f"{path} is not a whole style file ({error}); make it again from its painting") from error
         layers = [set(m) for m in moments.values()]

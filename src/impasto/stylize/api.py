@@ -55,8 +55,8 @@ def stylize(
     """
     photo = to_picture(content)
     chosen = stylize_options(options, changes)
-    parts = [resolve_region(m, s, model=chosen.model) for m, s in regions]
-    stylizer = choose_stylizer(resolve_styles(style, chosen), chosen, resolve_start(chosen), parts)
+    parts = [resolve_region(m, s) for m, s in regions]
+    stylizer = choose_stylizer(resolve_styles(style), chosen, resolve_start(chosen))
     where = None if mask is None else resolve_mask(mask)
     image = stylizer(photo.tensor, parts, where)
     return like(photo.with_tensor(image.cpu()), content)

@@ -9,20 +9,18 @@ from torch import Tensor
 
 from ..device import Compute, choose_compute
 from ..errors import OptionError
-from ..models.arbitrary import load_arbitrary
-from ..models.networks import ARBITRARY, learnt_styles, load_network, network_kind, network_path
-from ..models.transformer import Transformer
+from ..models.network import Network
+from ..models.networks import find_network
 from ..models.tuning import fastest
 from ..models.vgg import VGG
 from ..models.weights import find_model, load_encoder
 from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
-from .arbitrary import ArbitraryStylizer
 from .colours import ColourKeeper
-from .feedforward import FeedforwardStylizer, style_name
 from .gatys import GatysStylizer
+from .network import NetworkStylizer
 from .optimize import OptimizeStylizer, Painter
-from .protocol import NamedStyle, Region, Stylizer
+from .protocol import Stylizer
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
 
@@ -43,14 +41,14 @@ def choose_encoder_name(options: OptimizeOptions) -> str:
     return "compact"
 
 
-def resolve_compute(options: OptimizeOptions, net: Transformer | None = None) -> Compute:
+def resolve_compute(options: OptimizeOptions, net: Network | None = None) -> Compute:
     """Return the device and precision that a painting is made with. Nothing else decides them.
 
     Everything that takes part in a painting shares the answer. The stylizer keeps it as `compute`, for the record.
 
     Parameters
     ----------
-    net : Transformer, optional
+    net : Network, optional
         The network that paints. `--precision auto` is then what it is fastest in on this machine.
 
     Raises
@@ -66,46 +64,30 @@ def resolve_compute(options: OptimizeOptions, net: Transformer | None = None) ->
     return compute if net is None else fastest(net, compute)
 
 
-def choose_method(
-    options: OptimizeOptions, styles: Sequence[Tensor | StyleTarget | NamedStyle]
-) -> Literal["optimize", "feedforward", "arbitrary"]:
-    """Return the method that the options ask for, for those styles, the regions' included.
+def choose_method(options: OptimizeOptions) -> Literal["optimize", "network"]:
+    """Return the method that the options ask for.
 
     Raises
     ------
     OptionError
-        If an option is of a method other than that which the quality asks for.
+        If an option is for another method than the one that the quality asks for.
     """
-    if not isinstance(options, StylizeOptions):
+    if not isinstance(options, StylizeOptions) or options.method == "optimize":
         return "optimize"
-    if options.model is not None:
-        method = "arbitrary" if network_kind(options.model) == ARBITRARY else "feedforward"
-        if options.method not in ("auto", method):
-            raise OptionError(f"--model {options.model} is a network of the method {method}, not {options.method}")
-        return method
-    if options.method in ("feedforward", "arbitrary"):
-        return options.method
-    if options.method == "auto" and options.quality == "instant":
+    if options.method == "network" or options.model is not None:
+        return "network"
+    if options.quality == "instant":
         others = options.only_of_optimize
         if others:
             raise OptionError(f"--{others[0]} is for the optimisation, and --quality instant has none; give draft")
-        learnt = learnt_styles(None)
-        return "feedforward" if all(style_name(s) in learnt for s in styles) else "arbitrary"
+        return "network"
     return "optimize"
 
 
 def choose_stylizer(
-    styles: Sequence[Tensor | StyleTarget | NamedStyle],
-    options: OptimizeOptions,
-    start: Tensor | None = None,
-    regions: Sequence[Region] = (),
+    styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, start: Tensor | None = None
 ) -> Stylizer:
-    """The stylizer that the options ask for, with the styles bound.
-
-    Parameters
-    ----------
-    regions : sequence of Region
-        Those that will be painted, if they are known: their styles have a say in which method can be had.
+    """Return the stylizer that the options ask for, with the styles bound.
 
     Raises
     ------
@@ -113,39 +95,32 @@ def choose_stylizer(
         If options, styles, encoder and machine do not fit together.
     """
     stylizer: Stylizer
-    method = choose_method(options, [*styles, *(r.style for r in regions)])
-    if method == "feedforward":
+    if choose_method(options) == "network":
         assert isinstance(options, StylizeOptions)
-        net, picture = load_network(options.model)
-        stylizer = FeedforwardStylizer(net, styles, options, resolve_compute(options, net), picture)
-    elif method == "arbitrary":
-        assert isinstance(options, StylizeOptions)
-        stylizer = any_style_stylizer(styles, options)
+        stylizer = network_stylizer(styles, options)
     else:
         compute = resolve_compute(options)
-        painted = [s for s in styles if not isinstance(s, NamedStyle)]
-        assert len(painted) == len(styles), "names that only a network knows are for that network"
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
         if options.preset == "gatys":
-            stylizer = GatysStylizer(painted, options, encoder, compute)
+            stylizer = GatysStylizer(styles, options, encoder, compute)
         else:
             begin: Tensor | Painter | None = start
             if options.begins_with == "network":
                 known = encoder if (encoder.name, encoder.pooling) == ("compact", "max") else None
-                begin = any_style_stylizer(styles, start_options(options), compute, known)
-            stylizer = OptimizeStylizer(painted, options, encoder, compute, begin)
+                begin = network_stylizer(styles, start_options(options), compute, known)
+            stylizer = OptimizeStylizer(styles, options, encoder, compute, begin)
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
 
 
-def any_style_stylizer(
-    styles: Sequence[Tensor | StyleTarget | NamedStyle],
+def network_stylizer(
+    styles: Sequence[Tensor | StyleTarget],
     options: StylizeOptions,
     compute: Compute | None = None,
     encoder: VGG | None = None,
-) -> ArbitraryStylizer:
-    """What paints in one pass in any style, by the network that the options name, else the bundled one.
+) -> NetworkStylizer:
+    """Return what paints in one pass, by the network that the options name, else the bundled one.
 
     Parameters
     ----------
@@ -154,15 +129,15 @@ def any_style_stylizer(
     encoder : VGG, optional
         The bundled encoder, if it is loaded already.
     """
-    net, _ = load_arbitrary(network_path(options.model or ARBITRARY))
-    compute = compute or resolve_compute(options, net.transformer)
-    return ArbitraryStylizer(net, styles, options, encoder or load_encoder("compact"), compute)
+    net = find_network(options.model)
+    compute = compute or resolve_compute(options, net)
+    return NetworkStylizer(net, styles, options, encoder or load_encoder("compact"), compute)
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:
     """Those of what an optimisation starts from: a picture of the size that it is given, at full strength."""
     shared = ("style_weights", "style_scale", "seed", "offline")
-    return StylizeOptions(method="arbitrary", scale=1.0, **{k: getattr(options, k) for k in shared})
+    return StylizeOptions(method="network", scale=1.0, **{k: getattr(options, k) for k in shared})
 
 
 def choose_texture(
@@ -184,23 +159,16 @@ def choose_texture(
 
 
 def load_stylizer(
-    source: StyleSource | Sequence[StyleSource],
-    options: OptimizeOptions | None = None,
-    *,
-    style: str | Sequence[str] | None = None,
-    **changes: Any,
+    source: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
 ) -> Stylizer:
-    """A stylizer with its style bound, to paint many pictures with.
+    """Return a stylizer with its style bound, to paint many pictures with.
 
     Parameters
     ----------
     source : str, Path, StyleTarget, picture, or a list of them
-        A built-in name, a picture or a style file; several blend by `style_weights`. Or, with `style` given, a network
-        that paints in one pass: `palette`, or the path of a model file.
+        A built-in name, a picture or a style file; several blend by `style_weights`.
     options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
-    style : str or list of str, optional
-        The style, or several that blend: names of those that the network has learnt; any, if it paints in any.
     **changes
         Fields of StylizeOptions that differ.
 
@@ -213,12 +181,10 @@ def load_stylizer(
     --------
     >>> stylizer = impasto.load_stylizer("starry-night", size=512)  # doctest: +SKIP
     >>> painting = stylizer(impasto.read_image("photo.jpg").tensor)  # doctest: +SKIP
-    >>> quick = impasto.load_stylizer("palette", style="starry-night", strength=0.7)  # doctest: +SKIP
+    >>> quick = impasto.load_stylizer("starry-night", quality="instant", strength=0.7)  # doctest: +SKIP
     """
-    if style is not None:
-        changes, source = {**changes, "model": str(source)}, style
     options = stylize_options(options, changes)
-    return choose_stylizer(resolve_styles(source, options), options, resolve_start(options))
+    return choose_stylizer(resolve_styles(source), options, resolve_start(options))
 
 
 def load_texture(

@@ -109,7 +109,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     shares, style_scales = shares_and_scales(o, len(p.styles))
     parts = divide([resize(r.mask, scale.size).to(content.device) for r in p.regions], mask)
     own = list(zip(shares, style_scales, p.styles, strict=True))
-    several = [*([(1.0, style_scales[0], r.painted)] for r in p.regions), own]
+    several = [*([(1.0, style_scales[0], r.style)] for r in p.regions), own]
     # Every part of the picture with its styles: share, size as a multiple of the painting's, and style.
     painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
     layers = layer_shares(o, encoder)

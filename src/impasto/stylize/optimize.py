@@ -113,7 +113,7 @@ class OptimizeStylizer:
             If a loss is no longer finite.
         """
         o = self.options
-        check_styles([r.painted for r in regions], o, self.encoder)
+        check_styles([r.style for r in regions], o, self.encoder)
         if mask is not None and not mask.any():
             raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
         height, width = content.shape[-2:]
@@ -127,7 +127,7 @@ class OptimizeStylizer:
         if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
             raise OptionError("the state to go on from is that of another painting")
         styles = [self._matched(s, content) for s in self.styles]
-        regions = [replace(r, style=self._matched(r.painted, content)) for r in regions]
+        regions = [replace(r, style=self._matched(r.style, content)) for r in regions]
         problem = Problem(self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing)
         return self._paint(problem, scales, state)
 

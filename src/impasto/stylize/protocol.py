@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..device import Compute
-from ..errors import StyleError
 from ..style.target import StyleTarget
 
 
@@ -60,13 +59,6 @@ class Step:
         return self.painted if self.finish is None else self.finish(self.painted)
 
 
-@dataclass(frozen=True)
-class NamedStyle:
-    """A style that a network has learnt, by its name there."""
-
-    name: str
-
-
 @dataclass(frozen=True, eq=False)
 class Region:
     """A part of the photograph that is painted in a style of its own.
@@ -75,21 +67,12 @@ class Region:
     ----------
     mask : Tensor
         (1, 1, H, W), [0, 1], 1 where the region is; of any size, resized to the painting's.
-    style : Tensor, StyleTarget or NamedStyle
-        A painting (1, 3, H, W) in [0, 1], or its measurements; or a name, for a network that has learnt it.
+    style : Tensor or StyleTarget
+        A painting (1, 3, H, W) in [0, 1], or its measurements.
     """
 
     mask: Tensor
-    style: Tensor | StyleTarget | NamedStyle
-
-    @property
-    def painted(self) -> Tensor | StyleTarget:
-        """The style as a painting or its measurements; StyleError if it is a name that only a network knows."""
-        if isinstance(self.style, NamedStyle):
-            raise StyleError(
-                f"style {self.style.name!r} is known to a network alone; --method optimize cannot paint it"
-            )
-        return self.style
+    style: Tensor | StyleTarget
 
 
 class Stylizer(Protocol):
@@ -97,7 +80,7 @@ class Stylizer(Protocol):
 
     @property
     def method(self) -> str:
-        """The name of that way: `optimize`, `feedforward`, `arbitrary`."""
+        """The name of that way: `optimize` or `network`."""
         ...
 
     @property

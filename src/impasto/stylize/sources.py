@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
-from ..models.networks import ARBITRARY, network_kind
-from ..options import STARTS, OptimizeOptions, StylizeOptions
+from ..options import STARTS, OptimizeOptions
 from ..style.builtin import builtin_names, load_builtin
 from ..style.target import StyleTarget
-from .protocol import NamedStyle, Region
+from .protocol import Region
 
 StyleSource = Any
 """A built-in style's name, a picture's or style file's path, a StyleTarget, or a picture (PIL image, array, tensor)."""
@@ -24,8 +23,6 @@ STYLE_FILE_SUFFIX = ".safetensors"
 
 def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor | StyleTarget:
     """What a style's source stands for: a painting (1, 3, H, W) or its measurements.
-
-    `resolve_learnt` is its like where a network of one's own gives names a meaning.
 
     Text is a path if there is such a file, else the name of a built-in style.
 
@@ -51,17 +48,6 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor 
     return to_picture(source, max_megapixels=max_megapixels).tensor
 
 
-def resolve_learnt(
-    source: StyleSource, model: str | None, max_megapixels: float = 200.0
-) -> Tensor | StyleTarget | NamedStyle:
-    """The same, but that text is the name of a style which the network `model` has learnt, if it has learnt any."""
-    if model is None or network_kind(model) == ARBITRARY:
-        return resolve_style(source, max_megapixels)
-    if not isinstance(source, str):
-        raise StyleError("the styles of a network of your own are given by name")
-    return NamedStyle(source)
-
-
 def split_region(text: str) -> tuple[str, str]:
     """Mask and style of a region written as MASK=STYLE; OptionError if it is not.
 
@@ -74,7 +60,7 @@ def split_region(text: str) -> tuple[str, str]:
     return text[:i], text[i + 1 :]
 
 
-def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0, model: str | None = None) -> Region:
+def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0) -> Region:
     """A region of sources.
 
     Parameters
@@ -82,15 +68,13 @@ def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0,
     mask : path, PIL image, array, tensor or Picture
         White (1) where the region is, black (0) where not, grey between.
     style : as for `resolve_style`
-    model : str, optional
-        A network of one's own, whose styles are given by name.
 
     Raises
     ------
     ImpastoError
         As `resolve_style`; PictureError if the mask cannot be read.
     """
-    return Region(resolve_mask(mask, max_megapixels), resolve_learnt(style, model, max_megapixels))
+    return Region(resolve_mask(mask, max_megapixels), resolve_style(style, max_megapixels))
 
 
 def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
@@ -100,11 +84,9 @@ def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
     return to_picture(mask, max_megapixels=max_megapixels).tensor.mean(1, keepdim=True)
 
 
-def resolve_styles(
-    style: StyleSource | Sequence[StyleSource], options: StylizeOptions
-) -> list[Tensor | StyleTarget | NamedStyle]:
-    """What a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
-    return [resolve_learnt(s, options.model) for s in (style if isinstance(style, list | tuple) else [style])]
+def resolve_styles(style: StyleSource | Sequence[StyleSource]) -> list[Tensor | StyleTarget]:
+    """Return what a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
+    return [resolve_style(s) for s in (style if isinstance(style, list | tuple) else [style])]
 
 
 def resolve_start(options: OptimizeOptions) -> Tensor | None:

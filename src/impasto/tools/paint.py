@@ -19,8 +19,8 @@ from ..image.resize import resize
 from ..options import STARTS
 from ..style.target import StyleTarget
 from ..stylize.choose import choose_stylizer
-from ..stylize.protocol import NamedStyle, Region, Step
-from ..stylize.sources import resolve_learnt, resolve_mask, resolve_region
+from ..stylize.protocol import Region, Step
+from ..stylize.sources import resolve_mask, resolve_region, resolve_style
 from .checkpoint import Checkpoint, load_checkpoint
 from .job import PaintJob, describe, job_of, undamaged
 from .progress import follow_steps, start_logging
@@ -35,7 +35,7 @@ class Sources:
     """What a job names, read: the photograph, the styles, the regions, the mask and the picture to start from."""
 
     photo: Picture
-    styles: list[Tensor | StyleTarget | NamedStyle]
+    styles: list[Tensor | StyleTarget]
     regions: list[Region]
     mask: Tensor | None
     start: Tensor | None
@@ -47,8 +47,8 @@ def read_sources(job: PaintJob) -> Sources:
     start = job.options.start
     return Sources(
         to_picture(job.content, max_megapixels=limit),
-        [resolve_learnt(s, job.options.model, limit) for s in job.styles],
-        [resolve_region(mask, style, limit, job.options.model) for mask, style in job.regions],
+        [resolve_style(s, limit) for s in job.styles],
+        [resolve_region(mask, style, limit) for mask, style in job.regions],
         None if job.mask is None else resolve_mask(job.mask, limit),
         None if start in STARTS else to_picture(start, max_megapixels=limit).tensor,
     )
@@ -75,7 +75,7 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     check_target(job.target, format=format_of(job), bits=job.output.bits)
     given = read_sources(job)
     state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
-    stylizer = choose_stylizer(given.styles, job.options, given.start, given.regions)
+    stylizer = choose_stylizer(given.styles, job.options, given.start)
     # The files as they are now: they may be others when it is done.
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     if begun_with is not None and (other := differences(begun_with, stylizer.compute)):

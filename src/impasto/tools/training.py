@@ -4,46 +4,32 @@ import csv
 import logging
 import time
 from contextlib import closing, nullcontext
-from typing import Any
 
+from ..device import freed_memory_kept
 from ..errors import TrainingError
-from ..options import (
-    TrainArbitraryOptions,
-    TrainEncoderOptions,
-    TrainFeedforwardOptions,
-    TrainStrengthOptions,
-    TrainStyleOptions,
-)
+from ..options import TrainEncoderOptions, TrainNetworkOptions
 from ..train.distill import train_encoder
 from ..train.loop import Training, train
-from ..train.photographs import PhotographsRecipe
-from ..train.start import (
-    sample_sheet,
-    start_arbitrary_training,
-    start_strength_training,
-    start_style_training,
-    start_training,
-)
-from .progress import bar, start_logging
+from ..train.network import NetworkRecipe
+from ..train.start import sample_sheet, start_network_training
+from .progress import bar, counting_bar, start_logging
 from .stopping import Stop
 from .training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
-NetworkOptions = TrainFeedforwardOptions | TrainStyleOptions | TrainArbitraryOptions | TrainStrengthOptions
-"""Of every training of a network that paints."""
 SMOOTHING = 0.97
 SAMPLES = 4
 """Photographs on a sheet of samples."""
 
 
-def follow_painter(o: NetworkOptions) -> None:
-    """Train a network that paints, or a part of one; a row of OUT.csv every 50 steps, sheets of samples.
+def follow_network(o: TrainNetworkOptions) -> None:
+    """Train a network that paints; a row of OUT.csv every 50 steps, sheets of samples.
 
     Raises
     ------
     ImpastoError
-        If anything that the options ask for cannot be had.
+        If something that the options ask for is missing or does not fit.
     KeyboardInterrupt
         After the checkpoint is written.
     """
@@ -52,37 +38,32 @@ def follow_painter(o: NetworkOptions) -> None:
         o.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
-    training = begin(o)
+    with counting_bar("looking for pictures") as found:
+        training = start_network_training(o, found)
     recipe = training.recipe
-    assert isinstance(recipe, PhotographsRecipe)
-    photos = recipe.photos
-    skipped = f", {photos.skipped} files skipped" if photos.skipped else ""
-    first = training.fabric.is_global_zero
+    assert isinstance(recipe, NetworkRecipe)
+    first, sampler = training.fabric.is_global_zero, recipe.sample
     if first:
-        log.info("%s, %d photographs%s, on %s", recipe.what, len(photos), skipped, recipe.compute)
+        paintings = len(sampler.paintings) if sampler.paintings else 0
+        log.info(
+            "%d photographs, %d paintings, %d styles, on %s",
+            *(len(sampler.photos), paintings, len(recipe.styles), recipe.compute),
+        )
     with Stop() as stop, TrainingLog(o.out, 50, training.step) if first else nullcontext() as book:
         _follow(training, recipe, stop, book)
         asked = stop.taken()
-    if asked is not None:
+    if training.step < o.steps:
         if first:
             log.warning("stopped at step %d of %d; --resume goes on", training.step, o.steps)
-        raise asked
-    if first:
+    elif first:
         log.info("%s: trained", o.out)
+    if asked is not None:
+        raise asked
 
 
-def begin(o: NetworkOptions) -> Training:
-    """The training of what the options are for, resumed if they say so."""
-    if isinstance(o, TrainArbitraryOptions):
-        return start_arbitrary_training(o)
-    if isinstance(o, TrainStrengthOptions):
-        return start_strength_training(o)
-    return start_style_training(o) if isinstance(o, TrainStyleOptions) else start_training(o)
-
-
-def _follow(training: Training, recipe: PhotographsRecipe[Any], stop: Stop, book: TrainingLog | None) -> None:
-    o, photos = training.options, recipe.sample(SAMPLES)
-    with bar("figures") as progress, closing(train(training)) as steps:
+def _follow(training: Training, recipe: NetworkRecipe, stop: Stop, book: TrainingLog | None) -> None:
+    o, photos = training.options, recipe.sample.photographs(SAMPLES)
+    with bar("figures") as progress, closing(train(training)) as steps, freed_memory_kept():
         task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")
         for step in steps:
             stop.hold()

@@ -7,9 +7,9 @@ networks are small: instead of wrapping them, the loop adds up the processes' gr
 
 import math
 import os
-import pickle
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from ..device import Compute, choose_compute
 from ..errors import TrainingError
 from ..options import TrainOptions
+from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from .loading import prepared
 from .optimisers import Optimisers
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Recipe(Protocol):
-    """What is trained, and by which loss."""
+    """What is trained, on what, and by which loss."""
 
     optimisers: Optimisers
 
@@ -36,20 +38,17 @@ class Recipe(Protocol):
         """The network, the same object always."""
         ...
 
-    def loss(self, step: int, pictures: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of some pictures of a step's batch: the sum of their losses, and the sums of what the log shall show."""
+    @property
+    def sample(self) -> Callable[[int, int], Any]:
+        """Return the sample (step, number in the batch), from these two alone; called in other processes too."""
         ...
 
-    def after(self, step: int, sums: dict[str, Tensor]) -> dict[str, float]:
-        """Once a step is done, given the sums over the whole batch: the figures for the log."""
+    def loss(self, samples: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of the samples' losses, and the sums of what the log shows."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
-        """What `after` has changed, for the checkpoint."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
+    def after(self, step: int) -> None:
+        """Do what is to be done once a step is taken."""
         ...
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
@@ -133,21 +132,26 @@ class Training:
         size = math.ceil(len(share) / options.accumulate)
         self.parts = [share[i : i + size] for i in range(0, len(share), size)]
 
-    def advance(self) -> dict[str, float]:
-        """One step; the figures of it.
+    def batches(self) -> Generator[list[Any], None, None]:
+        """Yield the samples of each part of each step to come, read ahead by other processes."""
+        numbers = ([(step, i) for i in part] for step in range(self.step, self.options.steps) for part in self.parts)
+        return prepared(self.recipe.sample, numbers, self.options.workers)
+
+    def advance(self, batches: Iterator[list[Any]]) -> dict[str, float]:
+        """Take one step; return its figures, means over the batch.
 
         Raises
         ------
         TrainingError
-            If the loss is no longer finite.
+            If the loss is no longer finite, or no picture can be read.
         """
         o, recipe = self.options, self.recipe
         recipe.optimisers.zero_grad()
         sums: dict[str, Tensor] = {}
-        for part in self.parts:
-            loss, found = recipe.loss(self.step, part)
+        for _ in self.parts:
+            loss, found = recipe.loss(next(batches))
             (loss / o.batch).backward()
-            for k, v in {**found, "loss": loss}.items():
+            for k, v in {"loss": loss, **found}.items():
                 sums[k] = sums.get(k, torch.zeros(())) + v.detach().float().cpu()
         sums = self._add_up(sums)
         if not math.isfinite(float(sums["loss"])):
@@ -156,12 +160,21 @@ class Training:
             nn.utils.clip_grad_norm_(recipe.optimisers.parameters, o.clip)
         recipe.optimisers.step(rate_factor(self.step, o))
         self.step += 1
-        figures = {"loss": float(sums["loss"]) / o.batch, **recipe.after(self.step, sums)}
+        recipe.after(self.step)
         decay = min(o.average, self.step / (self.step + 10))  # young, it forgets sooner
         with torch.no_grad():
             for k, v in recipe.net.state_dict().items():
                 self.average[k].lerp_(v, 1 - decay)
-        return figures
+        return {k: float(v) / o.batch for k, v in sums.items()}
+
+    def out_of_time(self, begun: float) -> bool:
+        """Return whether the minutes that the options give are over since `begun`; the same in every process."""
+        if self.options.minutes is None:
+            return False
+        over = torch.tensor(float(time.monotonic() - begun > 60 * self.options.minutes), device=self.fabric.device)
+        if self.fabric.world_size > 1:
+            torch.distributed.broadcast(over, 0)
+        return bool(over)
 
     def _add_up(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """The gradients and the sums over all processes, as one tensor; the gradients stay in their places."""
@@ -186,7 +199,6 @@ class Training:
             "net": recipe.net.state_dict(),
             "average": self.average,
             "optimisers": recipe.optimisers.state_dict(),
-            "recipe": recipe.state_dict(),
         }
         save_checkpoint(checkpoint_path(o.out), state)
         with self.averaged():
@@ -205,7 +217,6 @@ class Training:
             for k, v in self.average.items():
                 v.copy_(state["average"][k])
             self.recipe.optimisers.load_state_dict(state["optimisers"])
-            self.recipe.load_state_dict(state["recipe"])
             self.step = int(state["step"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(f"cannot resume from {path}: it is no checkpoint of this training ({error})") from error
@@ -227,36 +238,22 @@ class Averaged:
 
 
 def train(training: Training) -> Generator[TrainStep, None, None]:
-    """Train to the end, a step at a time, with checkpoints on the way; closed early it writes a last one."""
+    """Train to the end, a step at a time, with checkpoints on the way; closed early it writes a last one.
+
+    It ends sooner if the options give it so many minutes.
+    """
     o, begun, saved = training.options, time.monotonic(), training.step
-    try:
-        while training.step < o.steps:
-            figures = training.advance()
-            if training.step % o.checkpoint_every == 0 or training.step == o.steps:
+    with closing(training.batches()) as batches:
+        try:
+            while training.step < o.steps and not training.out_of_time(begun):
+                figures = training.advance(batches)
+                if training.step % o.checkpoint_every == 0 or training.step == o.steps:
+                    training.save()
+                    saved = training.step
+                yield TrainStep(training.step, o.steps, figures, time.monotonic() - begun)
+        except GeneratorExit:
+            if training.step > saved:
                 training.save()
-                saved = training.step
-            yield TrainStep(training.step, o.steps, figures, time.monotonic() - begun)
-    except GeneratorExit:
+            raise
         if training.step > saved:
             training.save()
-        raise
-
-
-def checkpoint_path(out: Path) -> Path:
-    """Where the checkpoint of a training stands: beside its output."""
-    return out.with_suffix(".checkpoint.pt")
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and numbers; nothing else in it is unpickled."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"cannot resume from {path}, which is missing or damaged: {error}") from error
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write beside the target, then move into place."""
-    temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)

@@ -11,7 +11,7 @@ from ..models.vgg import VGG
 from ..style.builtin import SUFFIX, builtin_names
 from ..style.target import StyleTarget
 from ..stylize.sources import resolve_style
-from .data import find_pictures
+from .pictures import find_pictures
 
 ALL = "all"
 """What stands for every built-in style."""
@@ -34,7 +34,7 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            here = [str(p) for p in [*find_pictures([path]), *sorted(path.rglob("*" + SUFFIX))]]
+            here = [str(p) for p in [*find_pictures(path), *sorted(path.rglob("*" + SUFFIX))]]
             if not here:
                 raise TrainingError(f"{source} has no pictures and no style files")
         else:
@@ -51,20 +51,20 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
 
 def measure_styles(
     sources: Sequence[str], encoder: VGG, compute: Compute, sizes: Sequence[int], layers: Sequence[str]
-) -> dict[str, list[dict[str, Tensor]]]:
-    """Name -> for each style size (long side in pixels): layer -> raw moments (1, C + 1, C + 1).
+) -> dict[str, StyleTarget]:
+    """Return the styles that sources stand for, by name; pictures are measured at `sizes`, long sides in pixels.
 
     Raises
     ------
     TrainingError, StyleError, PictureError, WeightsError
-        If a style is not to be had, or was measured with another encoder.
+        If a style cannot be read, or was measured with another encoder.
     """
-    moments: dict[str, list[dict[str, Tensor]]] = {}
+    styles: dict[str, StyleTarget] = {}
     for name, source in find_styles(sources).items():
         style = resolve_style(source)
         if isinstance(style, Tensor):
             style = StyleTarget.of(style, encoder, compute, tuple(sizes), layers)
         else:
             style.check(encoder)
-        moments[name] = [style.at(s) for s in sizes]
-    return moments
+        styles[name] = style
+    return styles

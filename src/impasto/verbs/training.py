@@ -7,13 +7,7 @@ from typing import Annotated
 import tyro
 from typing_extensions import Doc
 
-from ..options import (
-    TrainArbitraryOptions,
-    TrainEncoderOptions,
-    TrainFeedforwardOptions,
-    TrainStrengthOptions,
-    TrainStyleOptions,
-)
+from ..options import TrainEncoderOptions, TrainNetworkOptions, TrainPackOptions
 from .show import say
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -32,51 +26,27 @@ class TrainEncoder:
 
 
 @dataclass(frozen=True)
-class TrainFeedforward:
-    """Train a network that paints any photograph at once, in one style or in many."""
+class TrainNetwork:
+    """Train a network that paints in one pass: in any style, in styles of your choice, or both."""
 
-    options: Annotated[TrainFeedforwardOptions, Flat]
+    options: Annotated[TrainNetworkOptions, Flat]
 
     def __call__(self) -> None:
-        from ..tools.training import follow_painter
+        from ..tools.training import follow_network
 
-        follow_painter(self.options)
+        follow_network(self.options)
 
 
 @dataclass(frozen=True)
-class TrainArbitrary:
-    """Train a network that paints any photograph in any style at once."""
+class TrainPack:
+    """Pack the pictures of folders, reduced, into one file that every training reads in place of folders."""
 
-    options: Annotated[TrainArbitraryOptions, Flat]
-
-    def __call__(self) -> None:
-        from ..tools.training import follow_painter
-
-        follow_painter(self.options)
-
-
-@dataclass(frozen=True)
-class TrainStyle:
-    """Teach a trained network new styles, in minutes: only their norms are learnt."""
-
-    options: Annotated[TrainStyleOptions, Flat]
+    options: Annotated[TrainPackOptions, Flat]
 
     def __call__(self) -> None:
-        from ..tools.training import follow_painter
+        from ..tools.packing import follow_packing
 
-        follow_painter(self.options)
-
-
-@dataclass(frozen=True)
-class TrainStrength:
-    """Teach a trained network the way from the photograph to its styles; full paintings stay as they are."""
-
-    options: Annotated[TrainStrengthOptions, Flat]
-
-    def __call__(self) -> None:
-        from ..tools.training import follow_painter
-
-        follow_painter(self.options)
+        follow_packing(self.options)
 
 
 @dataclass(frozen=True)
@@ -105,11 +75,9 @@ class Train:
     """Train networks of one's own."""
 
     verb: (
-        Annotated[TrainFeedforward, tyro.conf.subcommand("feedforward")]
-        | Annotated[TrainStyle, tyro.conf.subcommand("style")]
-        | Annotated[TrainArbitrary, tyro.conf.subcommand("arbitrary")]
-        | Annotated[TrainStrength, tyro.conf.subcommand("strength")]
+        Annotated[TrainNetwork, tyro.conf.subcommand("network")]
         | Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
+        | Annotated[TrainPack, tyro.conf.subcommand("pack")]
         | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
     )
 

@@ -3,7 +3,7 @@
 import threading
 
 from ...options import StylizeOptions, named_weights
-from ...options.stylize import ONE_PASS
+from ...stylize.choose import choose_method
 from ...stylize.protocol import Step
 from ...stylize.schedule import painting_size, schedule
 
@@ -55,7 +55,7 @@ class Pace:
 
 def one_pass(options: StylizeOptions) -> bool:
     """Whether a network paints it at once."""
-    return options.method in ONE_PASS or (options.method == "auto" and options.quality == "instant")
+    return choose_method(options) == "network"
 
 
 class Countdown:

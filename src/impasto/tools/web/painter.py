@@ -58,7 +58,7 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
     given = read_sources(job)
     of.photo = jpeg(as_frame(given.photo.tensor))
     options = replace(job.options, device=device, offline=True)
-    stylizer = choose_stylizer(given.styles, options, given.start, given.regions)
+    stylizer = choose_stylizer(given.styles, options, given.start)
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     steps = stylizer.steps(given.photo.tensor, given.regions, given.mask)
     last, countdown, shown = None, Countdown(), 0.0

@@ -1,0 +1,518 @@
+"""The network that paints any photograph in any style in one pass.
+
+An image transformation network (Johnson, Alahi, Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and
+Super-Resolution", ECCV 2016) with conditional instance norms (Dumoulin, Shlens, Kudlur, "A Learned Representation for
+Artistic Style", ICLR 2017), whose scales and shifts a second network predicts from the style (Ghiasi, Lee, Kudlur,
+Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural artistic stylization network", BMVC 2017).
+
+To the network a style is one vector, its **affine**: the scales and shifts of all norms, low-rank filters, how much of
+the photograph is kept at each size, and how much paint is added. It comes from `Network.predict`, from a style file
+that was learnt, or from arithmetic on several of these. The forward pass has no state, and no branch that depends on
+the picture.
+
+The predictor does not see the style's picture but its raw moments, so style files, built-in styles and blends are
+styles like any other. Colours are left to a separate step, `models.colours`: the moments hold the mean and covariance
+of the style's colours, and the painting is brought to them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..device import channels_last
+from ..errors import WeightsError
+from .colours import ColourReader
+from .download import DIGEST_DIGITS, file_digest
+from .instance_norm import instance_norm, statistics_of
+from .model_file import read_metadata, read_model_file, write_model_file
+from .moments import covariance
+from .padding import fill, reflection_pad
+
+KIND = "network"
+"""The kind of its model files."""
+EARLIER = ("transformer", "arbitrary")
+"""The kinds of the networks before it, which no longer paint."""
+STRIDE, LEAST_SIDE = 8, 24
+"""The deepest features have one pixel for 8 of the picture's along each side; smaller pictures are continued to 24."""
+LEAST_VARIANCE = 1e-4
+"""Added to variances before their logarithm is taken; features are of the order of one."""
+RANGES = {"width": (4, 256), "blocks": (0, 64), "upper": (0, 64), "rank": (0, 64), "hidden": (1, 4096)}
+"""The least and the most that a file may ask for."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of a network.
+
+    Parameters
+    ----------
+    encoder : str
+        The digest of the encoder whose moments it takes.
+    layers : dict of str to int
+        The layers whose moments it takes, shallow to deep, and their channels.
+    width : int
+        Channels at half the picture's size; twice as many at a quarter, four times at an eighth.
+    blocks, upper : int
+        Residual blocks at an eighth of the size, and at a quarter on the way up.
+    rank : int
+        Rank of the filters in each block that the style gives; 0 for none.
+    hidden : int
+        Width of the predictor.
+    styles : tuple of str
+        The names of the styles that it has learnt beyond the prediction.
+    """
+
+    encoder: str
+    layers: Mapping[str, int]
+    width: int = 32
+    blocks: int = 5
+    upper: int = 2
+    rank: int = 4
+    hidden: int = 72
+    styles: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
+        """Return the inverse of `to_dict`; KeyError, TypeError or ValueError if it is not that."""
+        layers = {str(k): int(c) for k, c in dict(values["layers"]).items()}
+        numbers = {k: int(values[k]) for k in RANGES}
+        if not layers or not all(low <= numbers[k] <= high for k, (low, high) in RANGES.items()):
+            raise ValueError("its numbers are out of range")
+        if not all(1 <= c <= 4096 for c in layers.values()):
+            raise ValueError("its layers' channels are out of range")
+        return cls(str(values["encoder"]), layers, **numbers, styles=tuple(str(s) for s in values["styles"]))
+
+
+class Layout:
+    """Where the parts of an affine are.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        The network's shape.
+
+    Attributes
+    ----------
+    norms : list of int
+        Channels of each norm, in the order of the forward pass.
+    residual : set of int
+        Which of them end a residual branch: no ReLU follows.
+    mixed : list of int
+        Channels of each low-rank filter, in the same order.
+    size : int
+        Numbers in an affine.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        w, blocks, upper = config.width, config.blocks, config.upper
+        self.norms = [w, 2 * w, 4 * w, *(4 * w,) * (2 * blocks), 2 * w, *(2 * w,) * (2 * upper), w, w]
+        first = 3, 3 + 2 * blocks + 1
+        self.residual = {i + 2 * b + 1 for i, n in zip(first, (blocks, upper), strict=True) for b in range(n)}
+        self.rank, self.mixed = config.rank, [4 * w] * blocks + [2 * w] * upper if config.rank else []
+        channels = sum(self.norms)
+        filters = 2 * config.rank * sum(self.mixed)
+        lengths = {
+            "scale": channels,
+            "shift": channels,
+            "quarter": 2 * w,
+            "half": w,
+            "photo": 3,
+            "paint": 3,
+            "filters": filters,
+        }
+        self.parts: dict[str, slice] = {}
+        begin = 0
+        for name, length in lengths.items():
+            self.parts[name] = slice(begin, begin + length)
+            begin += length
+        self.size = begin
+
+
+class StyleSummary(nn.Module):
+    """A layer's raw moments in few numbers: means, deviations, and deviations along learnt directions.
+
+    The last of these see how channels vary together, as Gram matrices do.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the layer; there are twice as many directions.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(2 * channels, channels) / channels**0.5)
+        self.register_buffer("mean", torch.zeros(4 * channels))
+        self.register_buffer("deviation", torch.ones(4 * channels))
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    def raw(self, moments: Tensor) -> Tensor:
+        """(N, C + 1, C + 1) -> (N, 4 C), in the features' units."""
+        k = covariance(moments)
+        along = ((self.directions @ k) * self.directions).sum(2)
+        variances = torch.cat([k.diagonal(dim1=1, dim2=2), along], 1)
+        return torch.cat([moments[:, :-1, -1], 0.5 * (variances.clamp(min=0) + LEAST_VARIANCE).log()], 1)
+
+    def forward(self, moments: Tensor) -> Tensor:
+        """(N, C + 1, C + 1) -> (N, 4 C), in units of what styles differ by."""
+        return (self.raw(moments) - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def calibrate(self, moments: Tensor) -> None:
+        """Take these units from the moments (N, C + 1, C + 1) of many styles."""
+        values = self.raw(moments)
+        self.mean.copy_(values.mean(0))
+        self.deviation.copy_(values.std(0).clamp(min=1e-3))
+
+
+class Network(nn.Module):
+    """Paints photographs in styles that are given as tensors.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Its shape.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config, self.layout = config, Layout(config)
+        w = config.width
+
+        def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+            return nn.Conv2d(inputs, outputs, 3, stride, bias=False)  # the norm behind it has a shift
+
+        self.down = nn.ModuleList([convolution(12, w), convolution(w, 2 * w, 2), convolution(2 * w, 4 * w, 2)])
+        self.blocks = nn.ModuleList([convolution(4 * w, 4 * w) for _ in range(2 * config.blocks)])
+        self.up = nn.ModuleList([convolution(4 * w, 2 * w), convolution(2 * w, w)])
+        self.upper = nn.ModuleList([convolution(2 * w, 2 * w) for _ in range(2 * config.upper)])
+        self.top = convolution(w, w)
+        self.last = nn.Conv2d(w, 12, 5)
+        self.summaries = nn.ModuleDict({k: StyleSummary(c) for k, c in config.layers.items()})
+        self.predictor = nn.Sequential(
+            nn.Linear(4 * sum(config.layers.values()), config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, self.layout.size),
+        )
+        self.colours = ColourReader(next(iter(config.layers.values())))
+        self.learnt = nn.Parameter(torch.zeros(len(config.styles), self.layout.size))
+        """What is added to the prediction for each of `config.styles`, (styles, `layout.size`)."""
+        self.digest = ""
+        """The hash of the file that it was loaded from."""
+
+    def predict(self, moments: Mapping[str, Tensor]) -> Tensor:
+        """Return the affines of styles.
+
+        Parameters
+        ----------
+        moments : mapping of str to Tensor
+            Layer -> raw moments (N, C + 1, C + 1), as `StyleTarget.at` gives them.
+
+        Returns
+        -------
+        Tensor
+            (N, `layout.size`), float32.
+        """
+        with torch.autocast(self.last.weight.device.type, enabled=False):
+            seen = [self.summaries[k](moments[k].float()) for k in self.config.layers]
+            return self.predictor(torch.cat(seen, 1))
+
+    def learnt_style(self, name: str) -> Tensor | None:
+        """Return what is added to the prediction for a style, (1, `layout.size`); None if it has not learnt it."""
+        return self.learnt[[self.config.styles.index(name)]] if name in self.config.styles else None
+
+    def unpainted(self, affine: Tensor) -> Tensor:
+        """Return affines (N, `layout.size`) that give the photograph back as it is, and are otherwise the same."""
+        affine = affine.clone()
+        affine[:, self.layout.parts["photo"]], affine[:, self.layout.parts["paint"]] = 1, 0
+        return affine
+
+    def style_colours(self, moments: Mapping[str, Tensor]) -> Tensor:
+        """Return the covariance and mean (N, 3, 4) of styles' colours, from the same moments."""
+        return self.colours(moments[next(iter(self.config.layers))])
+
+    def forward(
+        self, image: Tensor, affine: Tensor, statistics: Tensor | None = None, masks: Tensor | None = None
+    ) -> Tensor:
+        """Paint.
+
+        Parameters
+        ----------
+        image : Tensor
+            (N, 3, H, W), sRGB in [0, 1], of any size.
+        affine : Tensor
+            (N, `layout.size`), the style of each picture; with masks, (R, `layout.size`), that of each part.
+        statistics : Tensor, optional
+            (N or 1 or R, 2, `channels`): the norms' means and variances, as `statistics` returns them, for pictures
+            that are parts of one picture or frames of one film. Each picture's own if not given.
+        masks : Tensor, optional
+            (R, 1, H, W), which sum to 1 everywhere: the parts of one picture (N = 1) that have styles of their own.
+
+        Returns
+        -------
+        Tensor
+            (N, 3, H, W), float32: a painting whose colours are still to be set (`models.colours.colour`).
+        """
+        height, width = image.shape[-2:]
+        image, masks = _filled(image), None if masks is None else _filled(masks)
+        return self._run(_Pass(self.layout, affine, statistics, masks), image)[:, :, :height, :width]
+
+    def statistics(self, image: Tensor, affine: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Return the means and variances (N or R, 2, `channels`) that the norms see in pictures; float32."""
+        found: list[Tensor] = []
+        masks = None if masks is None else _filled(masks)
+        self._run(_Pass(self.layout, affine, None, masks, found), _filled(image))
+        return torch.cat(found, 2)
+
+    def _run(self, style: "_Pass", image: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+        half = style.norm(self.down[0](reflection_pad(x)))
+        quarter = style.norm(self.down[1](reflection_pad(half)))
+        x = style.norm(self.down[2](reflection_pad(quarter)))
+        x = self._blocks(style, self.blocks, x)
+        x = style.norm(resized_convolution(reflection_pad(x), self.up[0]))
+        x = x + style.scaled(quarter, "quarter")
+        x = self._blocks(style, self.upper, x)
+        x = style.norm(resized_convolution(reflection_pad(x), self.up[1]))
+        x = x + style.scaled(half, "half")
+        x = style.norm(self.top(reflection_pad(x)))
+        x = F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2)
+        return style.scaled(x, "paint") + style.scaled(image, "photo")
+
+    @staticmethod
+    def _blocks(style: "_Pass", convolutions: nn.ModuleList, x: Tensor) -> Tensor:
+        for first, second in zip(convolutions[::2], convolutions[1::2], strict=True):
+            y = style.mix(style.norm(first(reflection_pad(x))))
+            x = x + style.norm(second(reflection_pad(y)))
+        return x
+
+    @property
+    def channels(self) -> int:
+        """Channels of all norms together."""
+        return sum(self.layout.norms)
+
+    def convolutions(self) -> list[Tensor]:
+        """Return the weights of all 3x3 convolutions, each followed by a norm."""
+        modules = (*self.down, *self.blocks, *self.up, *self.upper, self.top)
+        return [m.weight for m in modules if isinstance(m, nn.Conv2d)]
+
+    @torch.no_grad()
+    def normalise(self) -> None:
+        """Bring the convolutions that norms follow to the length of He's weights, for training.
+
+        Their length means nothing to a painting, so an optimiser lets it grow.
+        """
+        for w in self.convolutions():
+            w *= 2**0.5 / w.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+
+    @torch.no_grad()
+    def begin_as(self, known: "Network") -> None:
+        """Take over what a network of the same shape knows; of the learnt styles, those that it has by name.
+
+        Raises
+        ------
+        WeightsError
+            If it is of another shape.
+        """
+        if replace(known.config, styles=self.config.styles) != self.config:
+            raise WeightsError(f"the network to begin with has another shape: {known.config}; give the same")
+        state = known.state_dict()
+        rows = [known.learnt_style(name) for name in self.config.styles]
+        state["learnt"] = torch.cat([self.learnt[:0], *(self.learnt[:1] * 0 if r is None else r for r in rows)])
+        self.load_state_dict(state)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw new weights by He's rule; every style then begins with nearly the same affine.
+
+        Residual branches begin small, and what is added to the photograph too: a new network keeps the photograph.
+        """
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d | nn.Linear):
+                m.weight.normal_(0, (2 / m.weight[0].numel()) ** 0.5, generator=generator)
+                if m.bias is not None:
+                    m.bias.zero_()
+        for summary in self.summaries.values():
+            assert isinstance(summary, StyleSummary)
+            summary.directions.normal_(0, summary.directions.shape[1] ** -0.5, generator=generator)
+        self.last.weight *= 0.1
+        last = self.predictor[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight *= 0.1
+        parts = self.layout.parts
+        scales = [torch.full((c,), 0.3 if i in self.layout.residual else 1.0) for i, c in enumerate(self.layout.norms)]
+        last.bias[parts["scale"]] = torch.cat(scales)
+        last.bias[parts["quarter"]] = 1
+        last.bias[parts["photo"]] = last.bias[parts["paint"]] = 1
+        filters, at, rank = last.bias[parts["filters"]], 0, self.config.rank
+        for c in self.layout.mixed:  # the first factor of each; the second begins as 0
+            filters[at : at + c * rank].normal_(0, c**-0.5, generator=generator)
+            at += 2 * c * rank
+
+
+class _Pass:
+    """What one forward pass does with the features, by the styles' affines.
+
+    It hands out the parts of the affines and of the statistics in the order in which the network asks for them.
+
+    Parameters
+    ----------
+    layout, affine, statistics, masks
+        As for `Network.forward`.
+    found : list of Tensor, optional
+        Where to put the statistics that the norms see.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        affine: Tensor,
+        statistics: Tensor | None,
+        masks: Tensor | None,
+        found: list[Tensor] | None = None,
+    ):
+        self.layout, self.statistics, self.masks, self.found = layout, statistics, masks, found
+        self.parts = {k: affine[:, s] for k, s in layout.parts.items()}
+        self.norms = self.channels = self.filters = 0
+        """How many the network has asked for."""
+
+    def norm(self, x: Tensor) -> Tensor:
+        """Apply the next instance norm to features (N, C, H, W), with its ReLU if it has one."""
+        relu = self.norms not in self.layout.residual
+        own = slice(self.channels, self.channels + x.shape[1])
+        self.norms, self.channels = self.norms + 1, own.stop
+        scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
+        given = None if self.statistics is None else self.statistics[:, :, own]
+        if given is None and (self.masks is not None or self.found is not None):
+            given = statistics_of(x, None if self.masks is None else _at(self.masks, x))
+        if self.found is not None and given is not None:
+            self.found.append(given)
+        if self.masks is None:
+            return instance_norm(x, scale, shift, relu=relu, statistics=given)
+        assert given is not None
+        return self.by_place(
+            x, lambda i: instance_norm(x, scale[i], shift[i], relu=relu, statistics=given[i if len(given) > 1 else [0]])
+        )
+
+    def scaled(self, x: Tensor, part: str) -> Tensor:
+        """Return features or pictures (N, C, H, W), each channel times the affine's number for it."""
+        factor = self.parts[part].to(x.dtype)[:, :, None, None]
+        return x * factor if self.masks is None else self.by_place(x, lambda i: x * factor[i])
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Add the next low-rank filter's result to features (N, C, H, W): a 1x1 convolution that the style gives."""
+        if not self.layout.mixed:
+            return x
+        c, rank = x.shape[1], self.layout.rank
+        own = self.parts["filters"][:, self.filters : self.filters + 2 * c * rank].to(x.dtype)
+        self.filters += 2 * c * rank
+        first, second = own[:, : c * rank].reshape(-1, c, rank), own[:, c * rank :].reshape(-1, rank, c)
+
+        def mixed(first: Tensor, second: Tensor) -> Tensor:
+            rows = x.permute(0, 2, 3, 1)
+            return x + (rows.flatten(1, 2) @ first @ second).view(rows.shape).permute(0, 3, 1, 2)
+
+        return mixed(first, second) if self.masks is None else self.by_place(x, lambda i: mixed(first[i], second[i]))
+
+    def by_place(self, x: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
+        """Return the sum of what `of` returns for each part, [i], times the part's mask at the size of `x`."""
+        assert self.masks is not None
+        found = torch.zeros_like(x)
+        for i, mask in enumerate(_at(self.masks, x)):
+            found += mask.to(x.dtype) * of([i])
+        return found
+
+
+def _filled(image: Tensor) -> Tensor:
+    """Return pictures or masks continued, by reflection, to a size that the network divides."""
+    return fill(image, STRIDE, LEAST_SIDE)
+
+
+def _at(masks: Tensor, x: Tensor) -> Tensor:
+    """Return masks (R, 1, H, W) at the size of features."""
+    return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
+
+
+def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
+    """Resize to twice the size by nearest neighbours, then convolve.
+
+    Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016. It is computed at the small size,
+    as the four phases of the large one: an output row of the even phase sees the rows -1, 0, 0 of the small picture,
+    one of the odd phase 0, 0, 1.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, I, H + 2, W + 2), padded by one.
+    convolution : Conv2d
+        3x3, without a bias.
+
+    Returns
+    -------
+    Tensor
+        (N, O, 2 H, 2 W), channels_last.
+    """
+    assert isinstance(convolution, nn.Conv2d)
+    weight = convolution.weight
+    outputs, inputs = weight.shape[:2]
+    kernel = weight.flatten(2) @ PHASES.to(weight)  # (O, I, 4 * 9)
+    kernel = kernel.view(outputs, inputs, 4, 3, 3).permute(2, 0, 1, 3, 4).flatten(0, 1)
+    x = F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last))  # (N, 4 O, H, W), a phase behind the other
+    n, _, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(n, h, w, 2, 2, outputs)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
+
+
+def _phases() -> Tensor:
+    """Return which tap of a 3x3 kernel goes to which tap of which phase's kernel, (9, 4 * 9)."""
+    taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+    return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36)
+
+
+PHASES = _phases()
+
+
+def save_network(net: Network, path: Path, *, training: dict[str, Any], licence: str) -> None:
+    """Write a network as a model file that `load_network` reads, in float16.
+
+    Raises
+    ------
+    WeightsError
+        If a weight does not fit into float16, or the file cannot be written.
+    """
+    write_model_file(path, KIND, net.config.to_dict(), net.state_dict(), licence=licence, training=training)
+
+
+def load_network(path: Path) -> tuple[Network, dict[str, str]]:
+    """Return a network from a model file, and the file's metadata.
+
+    The network is in eval mode, frozen, channels_last, float32, on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of something else.
+    """
+    if read_metadata(path).get("kind") in EARLIER:
+        raise WeightsError(f"{path} is a network of an earlier version; train it again with `impasto train network`")
+    values, tensors, metadata = read_model_file(path, KIND)
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
+            net = Network(NetworkConfig.from_dict(values))
+        net.load_state_dict(tensors)
+        net.digest = file_digest(path)[:DIGEST_DIGITS]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise WeightsError(f"{path} does not hold a network that paints: {error}") from error
+    return channels_last(net.eval().requires_grad_(False)), metadata
