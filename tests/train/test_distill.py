@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from impasto.train.data import PictureBank, find_pictures, jitter
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -19,7 +20,6 @@ from impasto.models.weights import load_encoder
 from impasto.options import TrainEncoderOptions
 from impasto.tools.training import follow_encoder
 from impasto.train import distill, painted
-from impasto.train.data import PictureBank, find_pictures, jitter
 from impasto.train.distill import Distillation, TrainStep, checkpoint_path, rate_factor, train_encoder
 from impasto.train.teacher import TARGETS, Teacher, load_teacher
 

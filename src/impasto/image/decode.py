@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from .profiles import is_srgb, to_srgb
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
@@ -38,17 +39,19 @@ class Samples:
 
 def turned(samples: Samples, orientation: int) -> Samples:
     """Undo a camera's turn: `orientation` is EXIF's 1 to 8; any other value leaves the picture as it is."""
+    alpha = None if samples.alpha is None else upright(samples.alpha, orientation)
+    return Samples(upright(samples.colour, orientation), alpha, samples.bits)
 
-    def turn(x: Floats) -> Floats:
-        if orientation in (5, 6, 7, 8):
-            x = x.swapaxes(0, 1)
-        if orientation in (3, 4, 7, 8):
-            x = x[::-1]
-        if orientation in (2, 3, 6, 7):
-            x = x[:, ::-1]
-        return x
 
-    return Samples(turn(samples.colour), None if samples.alpha is None else turn(samples.alpha), samples.bits)
+def upright(x: NDArray[T], orientation: int) -> NDArray[T]:
+    """A view of an array (H, W, ...) with a camera's turn undone; see `turned`."""
+    if orientation in (5, 6, 7, 8):
+        x = x.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        x = x[::-1]
+    if orientation in (2, 3, 6, 7):
+        x = x[:, ::-1]
+    return x
 
 
 def from_pillow(image: Image.Image, name: str) -> Samples:

@@ -52,9 +52,8 @@ def to_srgb(image: Image.Image, icc: bytes | None, name: str) -> Image.Image:
     PIL.Image.Image
         Mode RGB.
     """
-    srgb = ImageCms.createProfile("sRGB")
     if image.mode == "LAB":
-        lab = ImageCms.createProfile("LAB")
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, lab, srgb, renderingIntent=INTENT, outputMode="RGB")
         assert converted is not None  # only in-place conversions return None
         return converted
@@ -63,6 +62,7 @@ def to_srgb(image: Image.Image, icc: bytes | None, name: str) -> Image.Image:
         return image.convert("RGB")
     if icc[COLOUR_SPACE] == b"RGB ":
         image = image.convert("RGB")
+    srgb = ImageCms.createProfile("sRGB")
     try:
         converted = ImageCms.profileToProfile(
             image, ImageCms.ImageCmsProfile(BytesIO(icc)), srgb, renderingIntent=INTENT, outputMode="RGB", flags=FLAGS

@@ -49,21 +49,26 @@ def read_image(source: Source, *, max_megapixels: float = 200.0) -> Picture:
     if not max_megapixels > 0:
         raise OptionError(f"--max-megapixels is {max_megapixels:g}; it must be greater than 0")
     with opened(source, max_megapixels) as (file, name), decoding(name):
-        head = file.read(64)
-        if heif.is_heif(head):
-            samples, info = heif.read_heif(file, name, max_megapixels)
-            return picture_of(samples, 1, name, "HEIF", info.get("exif") or b"", info.get("xmp") or b"")
-        image = identify(file, head)
-        if image is None and not (is_tiff(head) and deep.available()):
-            raise PictureError(_unknown(name, head))
-        if image is not None:
-            check_size(*image.size, name, max_megapixels)
-            if DNG_VERSION in getattr(image, "tag_v2", {}):
-                raise PictureError(f"{name} is a camera's raw file; develop it to TIFF or JPEG first")
-        if is_tiff(head) and (image is None or _is_deep_tiff(image)):
-            return _read_deep_tiff(file, image, name, max_megapixels)
-        assert image is not None  # what Pillow does not know was dealt with above
-        return _read_with_pillow(file, image, head, name, max_megapixels)
+        return read_opened(file, name, max_megapixels)
+
+
+def read_opened(file: BinaryIO, name: str, max_megapixels: float) -> Picture:
+    """As `read_image`, of a seekable file that stands at its beginning; called inside `decoding(name)`."""
+    head = file.read(64)
+    if heif.is_heif(head):
+        samples, info = heif.read_heif(file, name, max_megapixels)
+        return picture_of(samples, 1, name, "HEIF", info.get("exif") or b"", info.get("xmp") or b"")
+    image = identify(file, head)
+    if image is None and not (is_tiff(head) and deep.available()):
+        raise PictureError(_unknown(name, head))
+    if image is not None:
+        check_size(*image.size, name, max_megapixels)
+        if DNG_VERSION in getattr(image, "tag_v2", {}):
+            raise PictureError(f"{name} is a camera's raw file; develop it to TIFF or JPEG first")
+    if is_tiff(head) and (image is None or _is_deep_tiff(image)):
+        return _read_deep_tiff(file, image, name, max_megapixels)
+    assert image is not None  # what Pillow does not know was dealt with above
+    return _read_with_pillow(file, image, head, name, max_megapixels)
 
 
 def _unknown(name: str, head: bytes) -> str:
@@ -76,21 +81,31 @@ def _unknown(name: str, head: bytes) -> str:
 
 def _read_with_pillow(file: BinaryIO, image: Image.Image, head: bytes, name: str, max_megapixels: float) -> Picture:
     image.load()
-    try:
-        orientation = image.getexif().get(exif.ORIENTATION, 1)
-    except Exception as error:  # a damaged EXIF block, which Pillow meets with nearly any exception
-        log.warning("%s: its EXIF metadata cannot be read (%s); leaving it out", name, one_line(error))
-        orientation = 1
-    is_deep_png = image.format == "PNG" and head[24:25] == b"\x10"
-    if is_deep_png and deep.available():
+    orientation = orientation_of(image, name)
+    deep_png = is_deep_png(image, head)
+    if deep_png and deep.available():
         file.seek(0)
         samples = deep.read_png(file.read(), name, max_megapixels)
     else:
         samples = from_pillow(image, name)
-        is_deep = is_deep_png or (image.format == "TIFF" and _is_deep_tiff(image))
+        is_deep = deep_png or (image.format == "TIFF" and _is_deep_tiff(image))
         if is_deep and image.mode not in DEEP_MODES:
             log.warning("%s: read at 8 bits of its 16; %s reads all", name, deep.INSTALL)
     return picture_of(samples, orientation, name, image.format or "", exif_of(image, file), xmp_of(image))
+
+
+def orientation_of(image: Image.Image, name: str) -> int:
+    """A loaded image's EXIF orientation; 1, with a warning in the log, where its EXIF block is damaged."""
+    try:
+        return image.getexif().get(exif.ORIENTATION, 1)
+    except Exception as error:  # a damaged EXIF block, which Pillow meets with nearly any exception
+        log.warning("%s: its EXIF metadata cannot be read (%s); leaving it out", name, one_line(error))
+        return 1
+
+
+def is_deep_png(image: Image.Image, head: bytes) -> bool:
+    """Whether it is a PNG of 16 bits a sample, by its first 64 bytes; Pillow itself gives some of them 8."""
+    return image.format == "PNG" and head[24:25] == b"\x10"
 
 
 def _is_deep_tiff(image: Image.Image) -> bool:

@@ -217,3 +217,27 @@ class TrainArbitraryOptions(TrainPaintersOptions):
         Range(0, 1),
         LOSS,
     ] = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPackOptions:
+    """How pictures are packed into one file that trainings read."""
+
+    folders: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="FOLDER [FOLDER ...]"),
+        Doc("Folders with pictures, searched to any depth, or files packed before."),
+    ]
+    out: Annotated[Path, Doc("Where the packed file is written (.zip).")]
+    exclude: Annotated[Path | None, FILE, Doc("A text file of picture paths, one a line, to leave out.")] = None
+    short_side: Annotated[
+        int,
+        Doc("Short side that larger pictures are reduced to; crops of training are as large."),
+        Range(16, 4096, "px"),
+    ] = 256
+    quality: Annotated[int, Doc("Quality of the pictures (WebP)."), Range(1, 100)] = 88
+    workers: Annotated[int, Doc("Processes that read and encode; 0 for none besides the main one."), Range(0)] = 2
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

@@ -70,3 +70,11 @@ def download_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
             progress.update(task, completed=done >> 20, total=None if total is None else total >> 20)
 
         yield show
+
+
+@contextmanager
+def counting_bar(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A callback (how many are done) that a bar shows."""
+    with bar() as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)

@@ -55,11 +55,9 @@ def follow_painter(o: NetworkOptions) -> None:
     training = begin(o)
     recipe = training.recipe
     assert isinstance(recipe, PhotographsRecipe)
-    photos = recipe.photos
-    skipped = f", {photos.skipped} files skipped" if photos.skipped else ""
     first = training.fabric.is_global_zero
     if first:
-        log.info("%s, %d photographs%s, on %s", recipe.what, len(photos), skipped, recipe.compute)
+        log.info("%s, %d photographs, on %s", recipe.what, len(recipe.photos), recipe.compute)
     with Stop() as stop, TrainingLog(o.out, 50, training.step) if first else nullcontext() as book:
         _follow(training, recipe, stop, book)
         asked = stop.taken()

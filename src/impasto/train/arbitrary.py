@@ -20,9 +20,10 @@ from ..models.norm import Conditions
 from ..models.vgg import VGG
 from ..options import TrainArbitraryOptions
 from ..style.statistics import raw_moments
-from .data import PictureBank, recolour
+from .augment import recolour
 from .distance import Distance, metric_of
 from .painters import Drawn, PaintersRecipe
+from .pictures import PictureSet
 
 PART, PART_ZOOM = 256, (0.6, 1.25)
 """Side of the parts of paintings in pixels, or that of the crops if that is larger; how much they are enlarged."""
@@ -70,7 +71,7 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         The network.
     options : TrainArbitraryOptions
         How it is trained.
-    paintings, photos : PictureBank
+    paintings, photos : PictureSet
         What it is trained on.
     encoder : VGG
         The frozen network of the loss, and what measures styles.
@@ -86,8 +87,8 @@ class ArbitraryRecipe(PaintersRecipe[ArbitraryDrawn, TrainArbitraryOptions]):
         self,
         net: ArbitraryNetwork,
         options: TrainArbitraryOptions,
-        paintings: PictureBank,
-        photos: PictureBank,
+        paintings: PictureSet,
+        photos: PictureSet,
         encoder: VGG,
         compute: Compute,
         first: float | None = None,

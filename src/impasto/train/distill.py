@@ -24,9 +24,10 @@ from ..errors import TrainingError
 from ..models.vgg import COMPACT, VGG, VGGConfig
 from ..models.weights import save_encoder
 from ..options import TrainEncoderOptions
-from .data import PictureBank, find_pictures, jitter, read_exclude
+from .augment import jitter
 from .loop import checkpoint_path, load_checkpoint, save_checkpoint
 from .painted import paint, validate
+from .pictures import PictureSet
 from .student import Student, optimisers_of
 from .teacher import TARGETS, Teacher, load_teacher, sample
 
@@ -80,9 +81,8 @@ class Distillation:
     def __init__(self, o: TrainEncoderOptions):
         self.options = o
         self.teacher = Teacher(load_teacher(o.teacher))
-        exclude = read_exclude(o.exclude) if o.exclude else []
-        self.photos = PictureBank(find_pictures(o.photos, exclude), 400)
-        self.paintings = PictureBank(find_pictures(o.paintings, exclude), 768)
+        self.photos = PictureSet.open(o.photos, o.exclude, 400)
+        self.paintings = PictureSet.open(o.paintings, o.exclude, 768)
         self.pool: list[Tensor] = []
         self.teacher.calibrate(self.crops(CALIBRATION_STEP + i) for i in range(40))
         self.validation = self.pictures(np.random.default_rng((o.seed, 2)), *VALIDATION)

@@ -20,9 +20,9 @@ from ..models.transformer import Transformer, save_transformer
 from ..models.vgg import VGG
 from ..options import TrainLearntOptions
 from ..style.statistics import raw_moments
-from .data import PictureBank
 from .distance import Distance, metric_of
 from .painters import Drawn, PaintersRecipe
+from .pictures import PictureSet
 
 STROKES = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0)
 """Sizes of the strokes that are trained on, over `--style-scale`."""
@@ -53,7 +53,7 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
         How it is trained.
     styles : Styles
         What the loss aims at, for each of the network's styles.
-    photos : PictureBank
+    photos : PictureSet
         What it is trained on.
     encoder : VGG
         The frozen network of the loss.
@@ -68,7 +68,7 @@ class FeedforwardRecipe(PaintersRecipe[LearntDrawn, TrainLearntOptions]):
         net: Transformer,
         options: TrainLearntOptions,
         styles: Styles,
-        photos: PictureBank,
+        photos: PictureSet,
         encoder: VGG,
         compute: Compute,
         first: Sequence[float] | None = None,

@@ -19,8 +19,8 @@ from ..models.transformer import OF_STYLES, Transformer, TransformerConfig, save
 from ..models.vgg import VGG
 from ..options import TrainStyleOptions
 from ..style.statistics import raw_moments
-from .data import PictureBank
 from .feedforward import STROKES, FeedforwardRecipe, Styles
+from .pictures import PictureSet
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class NewStyleRecipe(FeedforwardRecipe):
         known: Transformer,
         options: TrainStyleOptions,
         styles: Styles,
-        photos: PictureBank,
+        photos: PictureSet,
         encoder: VGG,
         compute: Compute,
     ):

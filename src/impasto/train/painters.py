@@ -29,11 +29,11 @@ from ..options import TrainPaintersOptions
 from ..style.losses import content_loss, content_spread, total_variation
 from ..style.statistics import raw_moments
 from .balance import ContentBalance
-from .data import PictureBank
 from .distance import style_and_content_layers
 from .move import moved
 from .optimisers import Optimisers
 from .photographs import PhotographsRecipe
+from .pictures import PictureSet
 
 MARGIN = 8
 """Pixels by which paintings are continued before the encoder sees them, as in `optimize`."""
@@ -88,7 +88,7 @@ class PaintersRecipe(PhotographsRecipe[Options], Generic[D, Options]):
         How it is trained.
     styles : int
         How many content weights there are.
-    photos : PictureBank
+    photos : PictureSet
         What it is trained on.
     encoder : VGG
         The frozen network of the loss.
@@ -104,7 +104,7 @@ class PaintersRecipe(PhotographsRecipe[Options], Generic[D, Options]):
         transformer: Transformer,
         options: Options,
         styles: int,
-        photos: PictureBank,
+        photos: PictureSet,
         encoder: VGG,
         compute: Compute,
         first: Sequence[float] | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..device import Compute, channels_last
 from ..models.norm import Conditions
 from ..options import TrainOptions
-from .data import PictureBank
+from .pictures import PictureSet
 
 ZOOM = (0.8, 2.0)
 """How much photographs are enlarged."""
@@ -28,13 +28,13 @@ class PhotographsRecipe(ABC, Generic[Options]):
         The network: (picture, conditions) -> painting.
     options : TrainOptions
         How it is trained.
-    photos : PictureBank
+    photos : PictureSet
         What it is trained on.
     compute : Compute
         Device and precision.
     """
 
-    def __init__(self, net: nn.Module, options: Options, photos: PictureBank, compute: Compute):
+    def __init__(self, net: nn.Module, options: Options, photos: PictureSet, compute: Compute):
         self.options, self.photos, self.compute = options, photos, compute
         self.whole = channels_last(net.to(compute.device))
 

@@ -33,13 +33,13 @@ from ..options import (
     TrainStyleOptions,
 )
 from .arbitrary import ANY, ArbitraryRecipe
-from .data import PictureBank, find_pictures, read_exclude
 from .distance import style_and_content_layers
 from .feedforward import STROKES, FeedforwardRecipe, Styles
 from .loop import Recipe, Training, compute_on, start_fabric
 from .new_style import NewStyleRecipe
 from .painters import PaintersRecipe
 from .photographs import PhotographsRecipe
+from .pictures import PictureSet
 from .strength import StrengthRecipe, learnt_conditions, predicted_conditions
 from .styles import measure_styles
 
@@ -56,7 +56,7 @@ def start_training(o: TrainFeedforwardOptions) -> Training:
     """A training as the options say, resumed if they say so, in every process of it; raises as `prepare`."""
     known = None if o.base is None else known_network(o.base, o.width, o.blocks)
 
-    def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> FeedforwardRecipe:
+    def begin(photos: PictureSet, encoder: VGG, compute: Compute) -> FeedforwardRecipe:
         styles = styles_of(o, o.styles, encoder, compute)
         net = Transformer(TransformerConfig(tuple(styles), o.width, o.blocks, o.colours))
         net.initialise(torch.Generator().manual_seed(o.seed))
@@ -73,7 +73,7 @@ def start_style_training(o: TrainStyleOptions) -> Training:
     """A training of new styles as the options say, resumed if they say so; raises as `prepare`."""
     known, _ = load_network(o.base)
 
-    def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> NewStyleRecipe:
+    def begin(photos: PictureSet, encoder: VGG, compute: Compute) -> NewStyleRecipe:
         return NewStyleRecipe(known, o, styles_of(o, o.paintings, encoder, compute), photos, encoder, compute)
 
     return prepare(o, begin)
@@ -84,7 +84,7 @@ def start_arbitrary_training(o: TrainArbitraryOptions) -> Training:
     begun = o.base is not None and network_kind(o.base) == ARBITRARY
     known = None if o.base is None or begun else known_network(o.base, o.width, o.blocks)
 
-    def begin(photos: PictureBank, encoder: VGG, compute: Compute) -> ArbitraryRecipe:
+    def begin(photos: PictureSet, encoder: VGG, compute: Compute) -> ArbitraryRecipe:
         paintings = pictures_of(o.paintings, o.exclude)
         layers = {k: encoder.width(k) for k in style_and_content_layers(encoder)[0]}
         net = ArbitraryNetwork(ArbitraryConfig(encoder.digest, layers, o.width, o.blocks, o.hidden))
@@ -126,7 +126,7 @@ def resumed(recipe: Recipe, o: TrainOptions, fabric: "Fabric") -> Training:
     return training
 
 
-Begin = Callable[[PictureBank, VGG, Compute], PaintersRecipe[Any, Any]]
+Begin = Callable[[PictureSet, VGG, Compute], PaintersRecipe[Any, Any]]
 """Makes a recipe of photographs, encoder and compute."""
 
 
@@ -167,9 +167,9 @@ def go_on_as(net: ArbitraryNetwork, base: str | None) -> None:
     net.load_state_dict(known.state_dict())
 
 
-def pictures_of(folders: Sequence[Path], exclude: Path | None) -> PictureBank:
+def pictures_of(folders: Sequence[Path], exclude: Path | None) -> PictureSet:
     """All pictures of some folders, but for those of a list; TrainingError if there are none."""
-    return PictureBank(find_pictures(folders, read_exclude(exclude) if exclude else []), MOST_SIDE)
+    return PictureSet.open(folders, exclude, MOST_SIDE)
 
 
 def styles_of(o: TrainLearntOptions, names: Sequence[str], encoder: VGG, compute: Compute) -> Styles:

@@ -18,9 +18,9 @@ from ..models.arbitrary import ArbitraryNetwork, save_arbitrary
 from ..models.norm import Conditions
 from ..models.transformer import Transformer, save_transformer
 from ..options import TrainStrengthOptions
-from .data import PictureBank
 from .optimisers import Optimisers
 from .photographs import PhotographsRecipe
+from .pictures import PictureSet
 
 LEARNT = ("plain_scale", "plain_shift")
 """The names of what learns."""
@@ -80,7 +80,7 @@ class StrengthRecipe(PhotographsRecipe[TrainStrengthOptions]):
         How many styles there are.
     conditions : callable
         Style indices (N,) and strengths -> what the network takes, on the device.
-    photos : PictureBank
+    photos : PictureSet
         What it is trained on.
     compute : Compute
         Device and precision.
@@ -94,7 +94,7 @@ class StrengthRecipe(PhotographsRecipe[TrainStrengthOptions]):
         options: TrainStrengthOptions,
         styles: int,
         conditions: ConditionsOf,
-        photos: PictureBank,
+        photos: PictureSet,
         compute: Compute,
         known: dict[str, Any],
     ):

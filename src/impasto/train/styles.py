@@ -11,7 +11,7 @@ from ..models.vgg import VGG
 from ..style.builtin import SUFFIX, builtin_names
 from ..style.target import StyleTarget
 from ..stylize.sources import resolve_style
-from .data import find_pictures
+from .pictures import find_pictures
 
 ALL = "all"
 """What stands for every built-in style."""
@@ -34,7 +34,7 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            here = [str(p) for p in [*find_pictures([path]), *sorted(path.rglob("*" + SUFFIX))]]
+            here = [str(p) for p in [*find_pictures(path), *sorted(path.rglob("*" + SUFFIX))]]
             if not here:
                 raise TrainingError(f"{source} has no pictures and no style files")
         else:

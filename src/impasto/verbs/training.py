@@ -11,6 +11,7 @@ from ..options import (
     TrainArbitraryOptions,
     TrainEncoderOptions,
     TrainFeedforwardOptions,
+    TrainPackOptions,
     TrainStrengthOptions,
     TrainStyleOptions,
 )
@@ -80,6 +81,18 @@ class TrainStrength:
 
 
 @dataclass(frozen=True)
+class TrainPack:
+    """Pack the pictures of folders, reduced, into one file that every training reads in place of folders."""
+
+    options: Annotated[TrainPackOptions, Flat]
+
+    def __call__(self) -> None:
+        from ..tools.packing import follow_packing
+
+        follow_packing(self.options)
+
+
+@dataclass(frozen=True)
 class StyleFiles:
     """Measure paintings and save each as a style file, which then stands for it."""
 
@@ -110,6 +123,7 @@ class Train:
         | Annotated[TrainArbitrary, tyro.conf.subcommand("arbitrary")]
         | Annotated[TrainStrength, tyro.conf.subcommand("strength")]
         | Annotated[TrainEncoder, tyro.conf.subcommand("encoder")]
+        | Annotated[TrainPack, tyro.conf.subcommand("pack")]
         | Annotated[StyleFiles, tyro.conf.subcommand("style-files")]
     )
 
