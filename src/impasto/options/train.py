@@ -232,11 +232,9 @@ class TrainPackOptions:
     out: Annotated[Path, Doc("Where the packed file is written (.zip).")]
     exclude: Annotated[Path | None, FILE, Doc("A text file of picture paths, one a line, to leave out.")] = None
     short_side: Annotated[
-        int,
-        Doc("Short side that larger pictures are reduced to; crops of training are as large."),
-        Range(16, 4096, "px"),
+        int, Doc("Short side that larger pictures are reduced to; no less than `--crop`."), Range(16, 4096, "px")
     ] = 256
-    quality: Annotated[int, Doc("Quality of the pictures (WebP)."), Range(1, 100)] = 88
+    quality: Annotated[int, Doc("Quality of the pictures (WebP); 85 is as near as JPEG's 88."), Range(1, 100)] = 85
     workers: Annotated[int, Doc("Processes that read and encode; 0 for none besides the main one."), Range(0)] = 2
 
     def __post_init__(self) -> None:
