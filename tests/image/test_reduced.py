@@ -80,8 +80,11 @@ def test_a_small_picture_keeps_its_size(levels: NDArray[np.uint8], encoded: Any)
     assert np.array_equal(read(encoded(Image.fromarray(levels), "PNG"), 40), levels)
 
 
-def test_errors_name_the_file(tmp_path: Path) -> None:
-    for data, message in ((b"", "is empty"), (b"text", "is not a picture"), (b"\xff\xd8\xff\xe0 no", "is (damaged|cut)")):
-        (tmp_path / "x.jpg").write_bytes(data)
-        with pytest.raises(PictureError, match=rf"x.jpg {message}"):
-            read_reduced(tmp_path / "x.jpg", 100)
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "is empty"), (b"text", "is not a picture"), (b"\xff\xd8\xff\xe0 no", "is (damaged|cut short)")],
+)
+def test_errors_name_the_file(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "x.jpg").write_bytes(data)
+    with pytest.raises(PictureError, match=rf"x.jpg {message}"):
+        read_reduced(tmp_path / "x.jpg", 100)

@@ -114,7 +114,10 @@ def _next(groups: Iterator[_Group[T]]) -> _Group[T] | None:
         said = " ".join(str(error).split())
         if not said.startswith("DataLoader worker"):
             raise
-        raise TrainingError(f"{said.rstrip('. ')}; use fewer worker processes, or none with --workers 0") from error
+        raise TrainingError(
+            f"a worker process that prepares pictures died ({said.rstrip('. ')}); if memory is short, use fewer with "
+            "--workers"
+        ) from error
 
 
 def _as_it_is(group: Any) -> Any:
