@@ -18,7 +18,7 @@ INT = tyro.conf.arg(metavar="INT")
 class TrainOptions:
     """What every training has in common: its length, its rate, where it runs and what it writes."""
 
-    photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth.")]
+    photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth, or packed files.")]
     out: Annotated[Path, Doc("Where the network is written (.safetensors); checkpoint, log and samples beside it.")]
     exclude: Annotated[
         Path | None, FILE, Doc("A text file of picture paths, one a line, that training never reads.")
@@ -188,7 +188,9 @@ class TrainStrengthOptions(TrainOptions):
 class TrainArbitraryOptions(TrainPaintersOptions):
     """How a network for any style is trained."""
 
-    paintings: Annotated[tuple[Path, ...], Doc("Folders with paintings to learn styles from, searched to any depth.")]
+    paintings: Annotated[
+        tuple[Path, ...], Doc("Folders with paintings to learn styles from, searched to any depth, or packed files.")
+    ]
     base: Annotated[
         str | None,
         tyro.conf.arg(name="from", metavar="FILE"),

@@ -180,8 +180,12 @@ class PictureSet:
         self._begin()
 
     def __del__(self) -> None:
-        for file in getattr(self, "_files", {}).values():
-            file.close()
+        self._close()
+
+    def _close(self) -> None:
+        files: dict[str, BinaryIO] = getattr(self, "_files", {})  # none if `__init__` failed
+        while files:
+            files.popitem()[1].close()
 
     @classmethod
     def open(
@@ -281,7 +285,8 @@ class PictureSet:
     def _packed(self, path: str, start: int, length: int) -> bytes:
         """The bytes of a file in an archive, by the place of its header there."""
         if self._process != os.getpid():  # forked: a shared file would share its position, too
-            self._begin()
+            self._close()
+            self._process = os.getpid()
         file = self._files.get(path)
         if file is None:
             file = self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115
