@@ -53,6 +53,7 @@ ifdef DATASETS
 	$(BIN)/python benchmarks/equal_time.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/feedforward.py --paintings $(DATASETS)/paintings --photos $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/feedforward_training.py --photos $(DATASETS)/photos
+	$(BIN)/python benchmarks/pictures.py --folders $(DATASETS)/photos $(DATASETS)/paintings --exclude $(DATASETS)/heldout.txt
 	$(BIN)/python benchmarks/arbitrary.py --model arbitrary --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/arbitrary_strength.py --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/seed_recipe.py --style $(DATASETS)/paintings/gallery/starry-night.jpg

@@ -24,7 +24,7 @@ from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
 from impasto.stylize.optimize import OptimizeStylizer
 from impasto.tools.metrics import Figures, Judgement, load_judge, markdown_table, over_photo
-from impasto.train.data import PICTURE_SUFFIXES
+from impasto.train.pictures import PICTURE_SUFFIXES
 from impasto.train.teacher import load_teacher
 
 HEADER = ("photograph", "painting", "painted on", "gram/photo", "cov/photo", "sliced/photo", "content", "seconds")

@@ -150,7 +150,10 @@ class _Root(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(matrix)
+        if matrix.isfinite().all():
+            values, vectors = torch.linalg.eigh(matrix)
+        else:  # eigh would raise; a loss that is not finite is the training's to report
+            values, vectors = matrix[:, 0] * torch.nan, matrix * torch.nan
         roots = values.clamp(min=1e-14).sqrt()
         ctx.save_for_backward(roots, vectors)
         return (vectors * roots[:, None]) @ vectors.transpose(1, 2)

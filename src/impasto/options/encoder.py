@@ -15,8 +15,8 @@ class TrainEncoderOptions:
     """How the compact encoder is trained: by distillation from a teacher network."""
 
     teacher: Annotated[Path, Doc("The teacher's weights (.safetensors).")]
-    photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth.")]
-    paintings: Annotated[tuple[Path, ...], Doc("Folders with paintings, searched to any depth.")]
+    photos: Annotated[tuple[Path, ...], Doc("Folders with photographs, searched to any depth, or packed files.")]
+    paintings: Annotated[tuple[Path, ...], Doc("Folders with paintings, searched to any depth, or packed files.")]
     out: Annotated[Path, Doc("Where the trained encoder is written; its checkpoint stands beside it.")]
     exclude: Annotated[
         Path | None, FILE, Doc("A text file of picture paths, one a line, that training never reads.")

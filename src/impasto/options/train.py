@@ -95,7 +95,7 @@ class TrainNetworkOptions(TrainOptions):
     hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 72
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002
-    learnt_rate: Annotated[float, Doc("Learning rate of the learnt styles (Adam)."), Range(0), STEPS] = 0.01
+    learnt_rate: Annotated[float, Doc("Learning rate of the learnt styles (Adam)."), Range(0), STEPS] = 0.0005
     content_weight: Annotated[float, Doc("Weight of the content."), Range(0), LOSS] = 0.0125
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 1.5
     stability: Annotated[

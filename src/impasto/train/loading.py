@@ -42,8 +42,7 @@ class _Samples(Dataset[_Group[T]]):
         samples: list[T] = []
         error = None
         try:
-            for step, i in group:
-                samples.append(self.sampler(step, i))  # noqa: PERF401: of what went well, nothing is lost on an error
+            samples = [self.sampler(step, i) for step, i in group]
         except ImpastoError as caught:  # as DataLoader's it would arrive as a page of text
             error = caught
         return _Group(samples, error, _logged())
@@ -114,7 +113,10 @@ def _next(groups: Iterator[_Group[T]]) -> _Group[T] | None:
         said = " ".join(str(error).split())
         if not said.startswith("DataLoader worker"):
             raise
-        raise TrainingError(f"{said.rstrip('. ')}; use fewer worker processes, or none with --workers 0") from error
+        raise TrainingError(
+            f"a worker process that prepares pictures died ({said.rstrip('. ')}); if memory is short, use fewer with "
+            "--workers"
+        ) from error
 
 
 def _as_it_is(group: Any) -> Any:

@@ -36,7 +36,7 @@ ATTEMPTS = 100
 """Pictures drawn in a row that cannot be read, after which a training gives up."""
 REPORT_EVERY = 500
 """Pictures between two calls of a progress callback."""
-LOCAL_HEADER = struct.Struct("<4s2xHH18xHH")
+LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
 """Of a file in a ZIP archive (APPNOTE 4.3.7): signature, flags, method, lengths of the name and of the extra field."""
 DEFLATED, ENCRYPTED = 8, 1
 
@@ -180,8 +180,12 @@ class PictureSet:
         self._begin()
 
     def __del__(self) -> None:
-        for file in getattr(self, "_files", {}).values():
-            file.close()
+        self._close()
+
+    def _close(self) -> None:
+        files: dict[str, BinaryIO] = getattr(self, "_files", {})  # none if `__init__` failed
+        while files:
+            files.popitem()[1].close()
 
     @classmethod
     def open(
@@ -281,10 +285,11 @@ class PictureSet:
     def _packed(self, path: str, start: int, length: int) -> bytes:
         """The bytes of a file in an archive, by the place of its header there."""
         if self._process != os.getpid():  # forked: a shared file would share its position, too
-            self._begin()
+            self._close()
+            self._process = os.getpid()
         file = self._files.get(path)
         if file is None:
-            file = self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115: closed in __del__
+            file = self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115
         file.seek(start)
         signature, flags, method, name, extra = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
         if signature != b"PK\3\4" or flags & ENCRYPTED:
@@ -336,8 +341,8 @@ class PictureSet:
             if picture is not None:
                 return picture
         raise TrainingError(
-            f"{ATTEMPTS} training pictures in a row cannot be read; the last was {printable(self.name(i))}, and the log "
-            "says why"
+            f"{ATTEMPTS} training pictures in a row cannot be read; the last was {printable(self.name(i))}, and "
+            "the log says why"
         )
 
 
