@@ -42,6 +42,8 @@ CALIBRATION = 256
 """Parts of paintings that tell what styles differ by, and how colours are read from their moments."""
 LEAST_SPREAD = 0.1
 """Some crops are of one colour: the least that their content features' spread counts as, over the batch's mean."""
+LEAST_DEVIATION, BLANK_CROPS = 0.01, 20
+"""Deviation of the colours below which a crop counts as blank, and how many of these are drawn anew."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
 """One picture in so many is painted a second time, moved, with noise of up to that deviation."""
 
@@ -94,7 +96,7 @@ class Sampler:
         """Return the sample number i of a step."""
         o, seed = self.options, (self.options.seed, 1, step, i)
         rng = np.random.default_rng(seed)
-        photo = self.photos.crop(rng, o.crop, PHOTO_ZOOM)
+        photo = drawn(self.photos, rng, o.crop, PHOTO_ZOOM)
         photo = photo.flip(2) if rng.random() < 0.5 else photo
         own, mixed, learnt = (bool(rng.random() < share) for share in (o.own, o.mixed, o.learnt))
         if own:
@@ -111,7 +113,7 @@ class Sampler:
     def part(self, rng: np.random.Generator) -> Tensor:
         """Return a part of a painting (3, S, S), now and then mirrored or in other colours."""
         assert self.paintings is not None
-        x = self.paintings.crop(rng, self.options.crop, PART_ZOOM)
+        x = drawn(self.paintings, rng, self.options.crop, PART_ZOOM)
         x = x.flip(2) if rng.random() < 0.5 else x
         return recolour(x, rng) if rng.random() < self.options.recoloured else x
 
@@ -121,6 +123,16 @@ class Sampler:
         return torch.stack([self.photos.crop(rng, self.options.crop, (1.0, 1.5)) for _ in range(count)])
 
 
+def drawn(pictures: PictureSet, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
+    """Return a crop (3, size, size) that is not of one colour: such a one has nothing to paint, and no style."""
+    x = pictures.crop(rng, size, zoom)
+    for _ in range(BLANK_CROPS):
+        if float(x.std((1, 2)).max()) >= LEAST_DEVIATION:
+            break
+        x = pictures.crop(rng, size, zoom)
+    return x
+
+
 class PaintingLoss:
     """The loss of paintings, for each picture of a batch: style, content and total variation.
 
@@ -128,14 +140,15 @@ class PaintingLoss:
     ----------
     encoder : VGG
         The frozen network that looks.
-    options : TrainNetworkOptions
-        The weights.
+    content_weight, tv_weight : float
+        Weights of content and total variation; the style's is 1.
     compute : Compute
         Device and precision.
     """
 
-    def __init__(self, encoder: VGG, options: TrainNetworkOptions, compute: Compute):
-        self.encoder, self.options, self.compute = encoder, options, compute
+    def __init__(self, encoder: VGG, content_weight: float, tv_weight: float, compute: Compute):
+        self.encoder, self.compute = encoder, compute
+        self.content_weight, self.tv_weight = content_weight, tv_weight
         self.style = normalised(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
         self.content = normalised(named_weights(CONTENT_LAYERS, "--content-layers"))
         self.metrics = {k: covariance_metric(encoder, k) for k in (*self.style, *self.content)}
@@ -170,8 +183,8 @@ class PaintingLoss:
             content = content + share * content_loss(painted[k], photo[k], LEAST_SPREAD, self.metrics[k])
         return {
             "style": style,
-            "content": self.options.content_weight * content,
-            "variation": self.options.tv_weight * total_variation(paintings),
+            "content": self.content_weight * content,
+            "variation": self.tv_weight * total_variation(paintings),
         }
 
 
@@ -208,7 +221,7 @@ class NetworkRecipe:
     ):
         self.net, self.options, self.sample, self.styles, self.compute = net, options, sampler, styles, compute
         channels_last(net.to(compute.device))
-        self.distance = PaintingLoss(encoder, options, compute)
+        self.distance = PaintingLoss(encoder, options.content_weight, options.tv_weight, compute)
         if calibrate:
             self.calibrate()
         convolutions = net.convolutions()
