@@ -172,5 +172,5 @@ def test_the_sample_sheet(small: Brief) -> None:
 
 
 def test_no_paintings(small: Brief, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="none of 0 training pictures"):
+    with pytest.raises(TrainingError, match="nowhere does not exist"):
         start_arbitrary_training(small(paintings=(tmp_path / "nowhere",)))

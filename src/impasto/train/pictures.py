@@ -149,9 +149,9 @@ class _NamedBytes(BytesIO):
 class PictureSet:
     """Pictures on disk, by number; `open` makes one.
 
-    A set is pickled in its index alone, about 4 MB for 100,000 pictures, and each process opens packed files for
-    itself. If all pictures, decoded and reduced, need 512 MB or less, each process keeps those that it has read. Of a
-    larger set none is kept. A set is used by one thread at a time.
+    A set of 100,000 pictures takes 4 to 5 MB, in memory and pickled. Each process opens packed files for itself. If all
+    pictures, decoded and reduced, need 512 MB or less, each process keeps those that it has read. Of a larger set none
+    is kept. A set is used by one thread at a time.
 
     Parameters
     ----------
