@@ -1,21 +1,16 @@
 """Make the dozen small photographs that `impasto learn` learns styles on, from those of scikit-image.
 
-    python examples/photographs.py src/impasto/weights/photographs.zip
+    python examples/photographs.py src/impasto/weights/photographs
 
-All are in the public domain or CC0: the astronaut Eileen Collins (NASA), Chelsea the cat (Stefan van der Walt), a cup of
-coffee (Rachel Michetti), a rocket's launch (SpaceX), and a photographer at work (Lav Varshney).
+All are in the public domain or CC0: the astronaut Eileen Collins (NASA), Chelsea the cat (Stefan van der Walt), a cup
+of coffee (Rachel Michetti), a rocket's launch (SpaceX), and a photographer at work (Lav Varshney).
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 import skimage.data
 from PIL import Image
-
-from impasto.options import TrainPackOptions
-from impasto.train.pack import pack_pictures
-from impasto.train.pictures import PictureSet
 
 SIDE = 288
 """Short side in pixels."""
@@ -29,16 +24,16 @@ CROPS = {
 """Photograph -> left, top, right and bottom of each part, in pixels."""
 
 
-def main(out: Path) -> None:
-    """Write the packed file."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, crops in CROPS.items():
-            photo = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
-            for i, box in enumerate(crops):
-                photo.crop(box).save(Path(folder, f"{name}-{i}.png"))
-        options = TrainPackOptions(folders=(Path(folder),), out=out, short_side=SIDE, workers=0)
-        packed = pack_pictures(options, PictureSet.open(options.folders, None, SIDE))
-    print(f"{out}: {packed.pictures} photographs, {packed.size / 1e3:.0f} kB")
+def main(folder: Path) -> None:
+    """Write the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, crops in CROPS.items():
+        photo = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
+        for i, box in enumerate(crops, 1):
+            part = photo.crop(box)
+            scale = SIDE / min(part.size)
+            part = part.resize((round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS)
+            part.save(folder / f"{name}-{i}.webp", quality=85, method=6)
 
 
 if __name__ == "__main__":

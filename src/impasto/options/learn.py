@@ -1,10 +1,8 @@
 """How a style is learnt for the network that paints."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from typing_extensions import Doc
 
 from ..ranges import Range, check_ranges
@@ -14,14 +12,6 @@ from ..ranges import Range, check_ranges
 class LearnOptions:
     """How a network learns one style: by numbers of that style's own, on photographs."""
 
-    photos: Annotated[
-        tuple[Path, ...], Doc("Folders or packed files with photographs to learn on; a dozen are bundled.")
-    ] = ()
-    model: Annotated[
-        str | None,
-        tyro.conf.arg(metavar="FILE"),
-        Doc("Learn for a network of your own: a model file that `impasto train network` wrote."),
-    ] = None
     seconds: Annotated[float, Doc("Stop after so many seconds at the latest."), Range(0.1)] = 60.0
     steps: Annotated[int, Doc("Stop after so many steps at the latest."), Range(1)] = 400
     batch: Annotated[int, Doc("Photographs a step."), Range(1)] = 4

@@ -18,6 +18,7 @@ from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
+from .learn import learnt
 from .network import NetworkStylizer
 from .optimize import OptimizeStylizer, Painter
 from .protocol import Stylizer
@@ -131,7 +132,10 @@ def network_stylizer(
     """
     net = find_network(options.model)
     compute = compute or resolve_compute(options, net)
-    return NetworkStylizer(net, styles, options, encoder or load_encoder("compact"), compute)
+    encoder = encoder or load_encoder("compact")
+    if options.learn:
+        styles = [learnt(net, s, encoder, compute) for s in styles]
+    return NetworkStylizer(net, styles, options, encoder, compute)
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:

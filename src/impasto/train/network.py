@@ -22,11 +22,11 @@ from ..device import Compute, channels_last
 from ..models.colours import colour
 from ..models.network import Network, StyleSummary, save_network
 from ..models.vgg import VGG
-from ..options import CONTENT_LAYERS, STYLE_LAYER_WEIGHTS, TrainNetworkOptions, named_weights
-from ..style.losses import content_loss, total_variation
+from ..options import TrainNetworkOptions
+from ..style.painting import PaintingLoss
 from ..style.statistics import raw_moments
 from ..style.target import StyleTarget
-from ..style.wasserstein import MomentsTarget, covariance_metric, moments_loss
+from ..stylize.learn import OTHER_STROKES, PICTURE, STROKES
 from .augment import recolour
 from .move import moved
 from .optimisers import Optimisers
@@ -34,14 +34,8 @@ from .pictures import PictureSet
 
 PHOTO_ZOOM, PART_ZOOM = (0.8, 2.0), (0.6, 1.25)
 """How much photographs and paintings are enlarged."""
-PICTURE, STROKES = 512, (0.5, 2.0)
-"""Long side in pixels of the pictures that a crop is thought to be part of; strokes of learnt styles over their own."""
-OTHER_STROKES = 0.4
-"""Share of the pictures in learnt styles that have strokes of another size."""
 CALIBRATION = 256
 """Parts of paintings that tell what styles differ by, and how colours are read from their moments."""
-LEAST_SPREAD = 0.1
-"""Some crops are of one colour: the least that their content features' spread counts as, over the batch's mean."""
 LEAST_DEVIATION, BLANK_CROPS = 0.01, 20
 """Deviation of the colours below which a crop counts as blank, and how many of these are drawn anew."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
@@ -131,61 +125,6 @@ def drawn(pictures: PictureSet, rng: np.random.Generator, size: int, zoom: tuple
             break
         x = pictures.crop(rng, size, zoom)
     return x
-
-
-class PaintingLoss:
-    """The loss of paintings, for each picture of a batch: style, content and total variation.
-
-    Parameters
-    ----------
-    encoder : VGG
-        The frozen network that looks.
-    content_weight, tv_weight : float
-        Weights of content and total variation; the style's is 1.
-    compute : Compute
-        Device and precision.
-    """
-
-    def __init__(self, encoder: VGG, content_weight: float, tv_weight: float, compute: Compute):
-        self.encoder, self.compute = encoder, compute
-        self.content_weight, self.tv_weight = content_weight, tv_weight
-        self.style = normalised(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
-        self.content = normalised(named_weights(CONTENT_LAYERS, "--content-layers"))
-        self.metrics = {k: covariance_metric(encoder, k) for k in (*self.style, *self.content)}
-
-    def features(self, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features of pictures (N, 3, H, W) at some layers."""
-        with self.compute.autocast():
-            return self.encoder(self.compute.picture(pictures), list(dict.fromkeys(layers)))
-
-    def moments(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Return each style layer's raw moments (N, C + 1, C + 1)."""
-        return {k: raw_moments(f) for k, f in self.features(pictures, tuple(self.style)).items()}
-
-    def __call__(self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weighted terms, (N,) each.
-
-        Parameters
-        ----------
-        paintings, photos : Tensor
-            (N, 3, H, W), in [0, 1].
-        targets : mapping of str to Tensor
-            Style layer -> raw moments (N, C + 1, C + 1) of the styles.
-        """
-        painted = self.features(paintings, (*self.style, *self.content))
-        with torch.no_grad():
-            photo = self.features(photos, tuple(self.content))
-        style = paintings.new_zeros(len(paintings))
-        for k, share in self.style.items():
-            style = style + share * moments_loss(raw_moments(painted[k]), MomentsTarget.of(targets[k], self.metrics[k]))
-        content = paintings.new_zeros(len(paintings))
-        for k, share in self.content.items():
-            content = content + share * content_loss(painted[k], photo[k], LEAST_SPREAD, self.metrics[k])
-        return {
-            "style": style,
-            "content": self.content_weight * content,
-            "variation": self.tv_weight * total_variation(paintings),
-        }
 
 
 class NetworkRecipe:
@@ -336,8 +275,3 @@ class NetworkRecipe:
             "stability": o.stability,
         }
         save_network(net, path, training=account, licence="MIT")
-
-
-def normalised(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return weights that sum to 1."""
-    return {k: w / sum(weights.values()) for k, w in weights.items()}

@@ -11,8 +11,9 @@ from ..models.network import Network, NetworkConfig
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import STYLE_LAYER_WEIGHTS, TrainNetworkOptions, TrainOptions, named_weights
+from ..stylize.learn import PICTURE, STROKES
 from .loop import Recipe, Training, compute_on, start_fabric
-from .network import PICTURE, STROKES, NetworkRecipe, Sampler
+from .network import NetworkRecipe, Sampler
 from .pictures import PictureSet, Progress
 from .styles import measure_styles
 
