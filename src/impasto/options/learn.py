@@ -18,6 +18,9 @@ class LearnOptions:
     crop: Annotated[int, Doc("Side of the photographs."), Range(64, 4096, "px")] = 192
     rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0)] = 0.003
     content_weight: Annotated[float, Doc("Weight of the photograph's content."), Range(0)] = 0.0125
+    tone_weight: Annotated[
+        float, Doc("Weight of the tone: large shapes keep the photo's light, in the style's palette."), Range(0)
+    ] = 0.05
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0)] = 1.5
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("Device to learn on.")] = "auto"

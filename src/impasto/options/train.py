@@ -97,6 +97,9 @@ class TrainNetworkOptions(TrainOptions):
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002
     learnt_rate: Annotated[float, Doc("Learning rate of the learnt styles (Adam)."), Range(0), STEPS] = 0.0005
     content_weight: Annotated[float, Doc("Weight of the content."), Range(0), LOSS] = 0.0125
+    tone_weight: Annotated[
+        float, Doc("Weight of the tone: large shapes keep the photo's light, in the style's palette."), Range(0), LOSS
+    ] = 0.05
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 1.5
     stability: Annotated[
         float, Doc("Weight of the loss against flicker: a photo that moves a little is painted alike."), Range(0), LOSS

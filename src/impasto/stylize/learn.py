@@ -129,7 +129,8 @@ def learn(
     style.check(encoder)
     compute.network(encoder)
     compute.network(net)
-    distance = PaintingLoss(encoder, o.content_weight, o.tv_weight, compute)
+    weights = {k: getattr(o, k) for k in ("content_weight", "tone_weight", "tv_weight")}
+    distance = PaintingLoss(encoder, compute, **weights)
     return _steps(net, style, distance, photographs or BundledPhotographs(), o)
 
 
@@ -173,9 +174,9 @@ def _loss(
     n = len(photo)
     with distance.compute.autocast():
         painted = net(photo, affine.expand(n, -1))
-    painted = colour(painted, colours.expand(n, -1, -1))
+    colours = colours.expand(n, -1, -1)
     wanted = {k: m.expand(n, -1, -1) for k, m in targets.items()}
-    return torch.stack(list(distance(painted, photo, wanted).values())).sum(0).mean()
+    return torch.stack(list(distance(colour(painted, colours), photo, wanted, colours).values())).sum(0).mean()
 
 
 def _settled(losses: list[float]) -> bool:

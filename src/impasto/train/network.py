@@ -160,7 +160,8 @@ class NetworkRecipe:
     ):
         self.net, self.options, self.sample, self.styles, self.compute = net, options, sampler, styles, compute
         channels_last(net.to(compute.device))
-        self.distance = PaintingLoss(encoder, options.content_weight, options.tv_weight, compute)
+        weights = {k: getattr(options, k) for k in ("content_weight", "tone_weight", "tv_weight")}
+        self.distance = PaintingLoss(encoder, compute, **weights)
         if calibrate:
             self.calibrate()
         convolutions = net.convolutions()
@@ -224,7 +225,9 @@ class NetworkRecipe:
         photos = self.compute.picture(torch.stack([s.photo for s in samples]))
         targets, learnt = self.targets(samples), [s.learnt for s in samples]
         paintings = self.paint(photos, targets, learnt)
-        terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets).items()}
+        with torch.no_grad():
+            colours = self.net.style_colours(targets)
+        terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
         if self.options.stability:
             terms["stability"] = self.options.stability * self.flicker(samples, photos, paintings, targets)
         return torch.stack(list(terms.values())).sum(), terms
@@ -271,6 +274,7 @@ class NetworkRecipe:
             "photographs": len(self.sample.photos),
             "paintings": len(paintings) if paintings else 0,
             "content_weight": o.content_weight,
+            "tone_weight": o.tone_weight,
             "tv_weight": o.tv_weight,
             "stability": o.stability,
         }
