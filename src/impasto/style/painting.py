@@ -1,11 +1,11 @@
-"""The loss that a network which paints is trained with: that of `optimize`, for a batch of paintings, and one term more.
+"""The loss that a network which paints is trained with: that of `optimize`, for a batch of paintings, and a tone.
 
 Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, seen through a frozen encoder. Every
 style loss is relative to its style, so it says the same of all of them.
 
-The term more is the tone: the light and colours of the large shapes, compared with the photograph's in the style's
-palette. `optimize` begins with the photograph, and its steps hardly reach so far. A network would rather paint clouds of
-light anywhere, which the other terms do not see.
+The tone is the light and colours of the large shapes, compared with the photograph's in the style's palette. `optimize`
+begins with the photograph, and its steps hardly reach so far. A network would rather paint clouds of light anywhere,
+which the other terms do not see.
 """
 
 from collections.abc import Mapping, Sequence
