@@ -1,7 +1,8 @@
 """Styles that are learnt: for a small network that was never trained, on the photographs that are bundled."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,11 @@ def style() -> StyleTarget:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where styles are kept: none yet, and learning is brief."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("impasto.stylize.learn.LearnOptions", lambda: BRIEF)
-    yield tmp_path / "cache" / "impasto" / "styles"
+    return tmp_path / "cache" / "impasto" / "styles"
 
 
 def loss(net: Network, style: StyleTarget, encoder: VGG) -> float:
@@ -102,7 +103,7 @@ def test_what_is_learnt_lowers_the_loss_and_leaves_the_network(net: Network, sty
     steps = list(learn(net, style, encoder, PLAIN, replace(BRIEF, steps=40)))
     assert [s.step for s in steps] == list(range(1, 41))
     assert steps[-1].progress == 1
-    assert all(a.progress <= b.progress for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.progress <= b.progress for a, b in pairwise(steps))
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert loss(net, steps[-1].style, encoder) < 0.97 * loss(net, style, encoder)
 
