@@ -18,7 +18,6 @@ from ..options import OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
-from .learn import learnt
 from .network import NetworkStylizer
 from .optimize import OptimizeStylizer, Painter
 from .protocol import Stylizer
@@ -133,8 +132,6 @@ def network_stylizer(
     net = find_network(options.model)
     compute = compute or resolve_compute(options, net)
     encoder = encoder or load_encoder("compact")
-    if options.learn:
-        styles = [learnt(net, s, encoder, compute) for s in styles]
     return NetworkStylizer(net, styles, options, encoder, compute)
 
 
