@@ -1,8 +1,8 @@
-"""A painting's colours, brought to the mean and covariance of a style's within a network.
+"""A painting's colours, brought to the mean and covariance of a style's.
 
 The optimal transport between two Gaussians is one linear map (Olkin, Pukelsheim, "The Distance between Two Random
-Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It is known for every style, so
-that a network has it not to learn, and it is differentiable, so that a network learns to paint with it.
+Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It follows from
+the style, so a network need not learn it, and it is differentiable, so a network learns to paint with it.
 """
 
 from typing import Any

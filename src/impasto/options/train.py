@@ -47,7 +47,7 @@ class TrainOptions:
     encoder: Annotated[str, Doc("Perceptual encoder: `compact`, `vgg16`, `vgg19`, or a model file."), LOSS] = "compact"
     checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 500
     sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 1_000
-    resume: Annotated[bool, Doc("Go on from the checkpoint beside the output, as if nothing had been."), STEPS] = False
+    resume: Annotated[bool, Doc("Go on from the checkpoint beside the output."), STEPS] = False
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0), STEPS] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("What it runs on."), MACHINE] = "auto"
     devices: Annotated[int, Doc("Devices (on the CPU: processes) on each machine."), Range(1), MACHINE] = 1
@@ -105,12 +105,12 @@ class TrainNetworkOptions(TrainOptions):
         float, Doc("Weight of the loss against flicker: a photo that moves a little is painted alike."), Range(0), LOSS
     ] = 0.0
     own: Annotated[
-        float, Doc("Share of photos painted in their own style, so that they come back."), Range(0, 1), LOSS
+        float, Doc("Share of photos painted in their own style, to come out as they are."), Range(0, 1), LOSS
     ] = 0.05
     mixed: Annotated[float, Doc("Share of pictures painted in a blend of two styles."), Range(0, 1), LOSS] = 0.15
     recoloured: Annotated[
         float,
-        Doc("Share of paintings that swap colours, so that few are many styles."),
+        Doc("Share of paintings whose colour channels are swapped, for more variety."),
         Range(0, 1),
         LOSS,
     ] = 0.4
@@ -131,7 +131,7 @@ class TrainPackOptions:
     short_side: Annotated[
         int, Doc("Short side that larger pictures are reduced to; no less than `--crop`."), Range(16, 4096, "px")
     ] = 256
-    quality: Annotated[int, Doc("Quality of the pictures (WebP); 85 is as near as JPEG's 88."), Range(1, 100)] = 85
+    quality: Annotated[int, Doc("Quality of the pictures (WebP)."), Range(1, 100)] = 85
     workers: Annotated[int, Doc("Processes that read and encode; 0 for none besides the main one."), Range(0)] = 2
 
     def __post_init__(self) -> None:

@@ -185,7 +185,7 @@ def load_stylizer(
     >>> quick = impasto.load_stylizer("starry-night", quality="instant", strength=0.7)  # doctest: +SKIP
     """
     options = stylize_options(options, changes)
-    return choose_stylizer(resolve_styles(source), options, resolve_start(options))
+    return choose_stylizer(resolve_styles(source, options.model), options, resolve_start(options))
 
 
 def load_texture(

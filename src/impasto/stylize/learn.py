@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 BUNDLED = Path(__file__).parents[1] / "weights" / "photographs"
 """The folder of the photographs that styles are learnt on."""
 PICTURE = 512
-"""Long side, in pixels, of the pictures that a crop is thought to be part of."""
+"""Long side, in pixels, of the pictures whose parts the crops stand for."""
 STROKES, OTHER_STROKES = (0.5, 2.0), 0.4
 """Sizes of strokes that are learnt, over the style's own, and the share of the steps that have another size than 1."""
 ZOOM = (0.7, 1.4)

@@ -10,7 +10,7 @@ the network learns one by one: each has a vector that is added to what is predic
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ from torch import Tensor, nn
 
 from ..device import Compute, channels_last
 from ..models.colours import colour
+from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.network import Network, StyleSummary, save_network
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
+from ..style.builtin import SUFFIX
 from ..style.painting import PaintingLoss
 from ..style.statistics import raw_moments
 from ..style.target import StyleTarget
 from ..stylize.learn import OTHER_STROKES, PICTURE, STROKES
+from ..stylize.sources import learnt_folder
 from .augment import recolour
 from .move import moved
 from .optimisers import Optimisers
@@ -145,7 +148,7 @@ class NetworkRecipe:
     compute : Compute
         Device and precision.
     calibrate : bool
-        Whether the network has still to be told what styles differ by.
+        Whether to tell the network what styles differ by; one that is trained knows.
     """
 
     def __init__(
@@ -279,3 +282,12 @@ class NetworkRecipe:
             "stability": o.stability,
         }
         save_network(net, path, training=account, licence="MIT")
+        self.write_styles(net, path)
+
+    def write_styles(self, net: Network, path: Path) -> None:
+        """Write a style file for each learnt style that is no built-in one, where names are looked for."""
+        own = {n: s for n, s in zip(net.config.styles, self.styles, strict=True) if not s.name}
+        folder, digest = learnt_folder(path), file_digest(path)[:DIGEST_DIGITS]
+        for name, style in own.items():
+            folder.mkdir(exist_ok=True)
+            replace(style, learnt=net.learnt_style(name), network=digest).save(folder / (name + SUFFIX))

@@ -11,7 +11,6 @@ from ..models.network import Network, NetworkConfig
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import STYLE_LAYER_WEIGHTS, TrainNetworkOptions, TrainOptions, named_weights
-from ..stylize.learn import PICTURE, STROKES
 from .loop import Recipe, Training, compute_on, start_fabric
 from .network import NetworkRecipe, Sampler
 from .pictures import PictureSet, Progress
@@ -48,9 +47,8 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     compute = compute_on(fabric, o)
     encoder = load_encoder(o.encoder, offline=o.offline)
     compute.network(encoder)
-    sizes = sorted({round(PICTURE * s) for s in (*STROKES, 1.0)})
     layers = list(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
-    styles = measure_styles(o.styles, encoder, compute, sizes, layers) if o.styles else {}
+    styles = measure_styles(o.styles, encoder, compute) if o.styles else {}
     seen = {k: encoder.width(k) for k in layers}
     config = NetworkConfig(encoder.digest, seen, o.width, o.blocks, o.upper, o.rank, o.hidden, tuple(styles))
     net = Network(config)

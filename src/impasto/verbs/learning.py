@@ -12,7 +12,7 @@ from ..options import LearnOptions
 
 @dataclass(frozen=True)
 class Learn:
-    """Learn a style in seconds, and write it to a style file that the network paints better in."""
+    """Learn a style in seconds: write a style file in which the network paints better."""
 
     style: Annotated[
         str,

@@ -98,8 +98,8 @@ class Stylize:
 class Styles:
     """List the built-in styles: name, title, artist, date, licence."""
 
-    learnt: Annotated[bool, Doc("List the files of the styles that `--learn` has kept instead.")] = False
-    clear: Annotated[bool, Doc("Delete these files.")] = False
+    learnt: Annotated[bool, Doc("List the style files that `stylize --learn` has kept.")] = False
+    clear: Annotated[bool, Doc("Delete the style files that `stylize --learn` has kept.")] = False
 
     def __call__(self) -> None:
         from ..style.builtin import builtin_names, load_builtin
