@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from typing_extensions import Doc
 
 from ..ranges import Range
@@ -50,5 +49,5 @@ class TrainEncoderOptions(TrainOptions):
     fit_batches: Annotated[
         int, Doc("Batches that the heads are fitted on by least squares, after the last step."), Range(1), STEPS
     ] = 100
-    devices: Annotated[tyro.conf.Suppress[int], Doc("An encoder trains in one process."), Range(1), MACHINE] = 1
-    nodes: Annotated[tyro.conf.Suppress[int], Doc("An encoder trains in one process."), Range(1), MACHINE] = 1
+    devices: Annotated[int, Doc("Must be 1: an encoder trains in one process."), Range(1), MACHINE] = 1
+    nodes: Annotated[int, Doc("Must be 1."), Range(1), MACHINE] = 1

@@ -220,13 +220,13 @@ class Training:
         if self.fabric.world_size == 1:
             return sums
         gradients = [p.grad for p in self.recipe.optimisers.parameters if p.grad is not None]
-        tensors = [*gradients, *(sums[k].to(self.fabric.device) for k in sorted(sums))]
+        tensors = [*gradients, *(v.to(self.fabric.device) for v in sums.values())]
         flat = torch.cat([t.flatten() for t in tensors])
         torch.distributed.all_reduce(flat)
         parts = [p.view(t.shape) for p, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
         for gradient, part in zip(gradients, parts, strict=False):
             gradient.copy_(part)
-        return {k: v.cpu() for k, v in zip(sorted(sums), parts[len(gradients) :], strict=True)}
+        return {k: v.cpu() for k, v in zip(sums, parts[len(gradients) :], strict=True)}
 
     def save(self) -> None:
         """Write the checkpoint, and the network with its averaged weights; the first process does it for all."""
