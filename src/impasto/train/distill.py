@@ -132,9 +132,7 @@ class EncoderRecipe:
     def __init__(self, options: TrainEncoderOptions, sampler: Sampler, teacher: Teacher, compute: Compute):
         self.options, self.sample, self.teacher, self.compute = options, sampler, teacher, compute
         self.pool: list[Tensor] = []
-        rngs = [np.random.default_rng((options.seed, UNITS, i)) for i in range(CALIBRATION * options.batch)]
-        batches = [rngs[i : i + options.batch] for i in range(0, len(rngs), options.batch)]
-        self.teacher.calibrate(self.batch([sampler.draw(rng) for rng in batch]) for batch in batches)
+        teacher.calibrate(self.batch_for(UNITS, i) for i in range(CALIBRATION))
         self.net = Student(replace(COMPACT, batch_norm=options.batch_norm_steps > 0), teacher.net, options.seed)
         compute.network(self.net)
         self.optimisers = optimisers_of(self.net, options)
@@ -142,6 +140,11 @@ class EncoderRecipe:
     def batch(self, crops: Sequence[Tensor | Place]) -> Tensor:
         """Return crops as one batch (N, 3, S, S), those of painted pictures cut out of the pool."""
         return self.compute.picture(torch.stack([self.cut(c) if isinstance(c, Place) else c for c in crops]))
+
+    def batch_for(self, purpose: int, i: int, painted: float = 0.0) -> Tensor:
+        """Return batch number i (N, 3, S, S) of those for a purpose other than the steps."""
+        rngs = [np.random.default_rng((self.options.seed, purpose, i, k)) for k in range(self.options.batch)]
+        return self.batch([self.sample.draw(rng, painted) for rng in rngs])
 
     def cut(self, place: Place) -> Tensor:
         """Return the crop (3, S, S) at a place in the pool.
@@ -219,7 +222,9 @@ class EncoderRecipe:
         assert isinstance(net, Student)
         o, encoder = self.options, net.encoder(self.teacher)
         if step == o.steps:
-            fit_heads(encoder, self.teacher, (self.fit_batch(i) for i in range(o.fit_batches)), self.compute)
+            painted = o.painted if self.pool else 0.0
+            batches = (self.batch_for(FIT, i, painted) for i in range(o.fit_batches))
+            fit_heads(encoder, self.teacher, batches, self.compute)
         account = {
             "recipe": "impasto train encoder",
             "steps": step,
@@ -230,12 +235,6 @@ class EncoderRecipe:
             "teacher": "VGG-19 16x pruned, Collaborative Distillation (Wang et al., CVPR 2020), MIT",
         }
         save_encoder(encoder, path, training=account, licence="MIT")
-
-    def fit_batch(self, i: int) -> Tensor:
-        """Return batch number i (N, 3, S, S) of those that the heads are fitted on."""
-        o, painted = self.options, self.options.painted if self.pool else 0.0
-        rngs = [np.random.default_rng((o.seed, FIT, i, k)) for k in range(o.batch)]
-        return self.batch([self.sample.draw(rng, painted) for rng in rngs])
 
 
 def rate_factor(step: int, o: TrainEncoderOptions) -> float:
