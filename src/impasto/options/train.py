@@ -1,4 +1,4 @@
-"""How networks that paint are trained."""
+"""How networks are trained: what every training has in common, and the network that paints."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from ..ranges import Range, check_ranges
 from .kinds import FILE, Group
 
 LOSS, SHAPE, STEPS, MACHINE = Group("loss"), Group("shape"), Group("training"), Group("machine")
-INT = tyro.conf.arg(metavar="INT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class TrainOptions:
     """What every training has in common: its length, its rate, where it runs and what it writes."""
 
     photos: Annotated[tuple[Path, ...], Doc("Folders or packed files with photographs.")]
-    out: Annotated[Path, Doc("Where the network is written (.safetensors); checkpoint, log and samples beside it.")]
+    out: Annotated[Path, Doc("Where the network is written (.safetensors); its checkpoint and log go beside it.")]
     exclude: Annotated[
         Path | None, FILE, Doc("A text file of picture paths, one a line, that training never reads.")
     ] = None
@@ -39,14 +38,16 @@ class TrainOptions:
     rate: Annotated[float, Doc("Learning rate of the convolutions (Muon)."), Range(0), STEPS] = 0.01
     small_rate: Annotated[float, Doc("Learning rate of all else (Adam)."), Range(0), STEPS] = 0.003
     warm_up: Annotated[int, Doc("Steps over which the rates rise."), Range(0), STEPS] = 200
-    decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
-    clip: Annotated[float, Doc("Largest norm of the gradient; larger ones are scaled down."), Range(0), STEPS] = 1.0
+    clip: Annotated[
+        float, Doc("Largest norm of the gradient; larger ones are scaled down. 0 for no limit."), Range(0), STEPS
+    ] = 1.0
     average: Annotated[
-        float, Doc("Decay of the moving average of the weights, which is what is written."), Range(0, 0.99999), STEPS
+        float,
+        Doc("Decay of the moving average of the weights, which is what is written; 0 writes the weights themselves."),
+        Range(0, 0.99999),
+        STEPS,
     ] = 0.995
-    encoder: Annotated[str, Doc("Perceptual encoder: `compact`, `vgg16`, `vgg19`, or a model file."), LOSS] = "compact"
     checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 500
-    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 1_000
     resume: Annotated[bool, Doc("Go on from the checkpoint beside the output."), STEPS] = False
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0), STEPS] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("What it runs on."), MACHINE] = "auto"
@@ -58,7 +59,6 @@ class TrainOptions:
     workers: Annotated[
         int, Doc("Processes that read pictures ahead; 0 reads them between the steps."), Range(0, 256), MACHINE
     ] = 1
-    offline: Annotated[bool, Doc("Never download weights."), MACHINE] = False
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -94,6 +94,7 @@ class TrainNetworkOptions(TrainOptions):
     rank: Annotated[int, Doc("Rank of the filters that the style gives to each block."), Range(0, 64), SHAPE] = 4
     hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 72
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
+    decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002
     learnt_rate: Annotated[float, Doc("Learning rate of the learnt styles (Adam)."), Range(0), STEPS] = 0.0005
     content_weight: Annotated[float, Doc("Weight of the content."), Range(0), LOSS] = 0.0125
@@ -114,6 +115,8 @@ class TrainNetworkOptions(TrainOptions):
         Range(0, 1),
         LOSS,
     ] = 0.4
+    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 1_000
+    offline: Annotated[bool, Doc("Never download weights."), MACHINE] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,9 +250,20 @@ class NetworkRecipe:
             total = total + difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
         return STABILITY_EVERY * total
 
+    def rate_factor(self, step: int) -> float:
+        """Return the factor of the learning rates in a step."""
+        return rate_factor(step, self.options)
+
     def after(self, step: int) -> None:
         """Keep the convolutions at their length."""
         self.net.normalise()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the weights and the optimisers are all that a training of this network changes."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take nothing over."""
 
     @torch.no_grad()
     def sheet(self, photos: Tensor, styles: int) -> list[Tensor]:
@@ -291,3 +302,9 @@ class NetworkRecipe:
         for name, style in own.items():
             folder.mkdir(exist_ok=True)
             replace(style, learnt=net.learnt_style(name), network=digest).save(folder / (name + SUFFIX))
+
+
+def rate_factor(step: int, o: TrainNetworkOptions) -> float:
+    """Return a factor that rises over the first steps, stays 1, then falls straight to 0 over the last part."""
+    fall = (o.steps - step) / (o.steps * o.decay) if o.decay else 1.0
+    return min(1.0, (step + 1) / (o.warm_up + 1), max(0.0, fall))
