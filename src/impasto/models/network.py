@@ -282,10 +282,10 @@ class Network(nn.Module):
         quarter = style.norm(self.down[1](reflection_pad(half)))
         x = style.norm(self.down[2](reflection_pad(quarter)))
         x = self._blocks(style, self.blocks, x)
-        x = style.norm(resized_convolution(reflection_pad(x), self.up[0]))
+        x = style.norm(resized_convolution(blurred(x), self.up[0]))
         x = x + style.scaled(quarter, "quarter")
         x = self._blocks(style, self.upper, x)
-        x = style.norm(resized_convolution(reflection_pad(x), self.up[1]))
+        x = style.norm(resized_convolution(blurred(x), self.up[1]))
         x = x + style.scaled(half, "half")
         x = style.norm(self.top(reflection_pad(x)))
         x = F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2)
@@ -443,6 +443,15 @@ def _filled(image: Tensor) -> Tensor:
 def _at(masks: Tensor, x: Tensor) -> Tensor:
     """Return masks (R, 1, H, W) at the size of features."""
     return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
+
+
+def blurred(x: Tensor) -> Tensor:
+    """Return features (N, C, H, W) blurred by [1, 2, 1] / 4 along both sides, and padded by one.
+
+    The finest waves that a grid can hold, +1, -1, +1, are gone then. In plain areas a network has nothing to begin a
+    stroke with, and would draw such waves, which resizing makes into hatching.
+    """
+    return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, 2), 2, 1), 2, 1)
 
 
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
