@@ -41,6 +41,7 @@ from impasto.style.painting import PaintingLoss
 from impasto.style.statistics import head_metric
 from impasto.stylize.network import NetworkStylizer
 from impasto.tools.metrics import markdown_table
+from impasto.train.checkpoint import checkpoint_path
 from impasto.train.loop import Training, train
 from impasto.train.network import NetworkRecipe, Sample
 from impasto.train.start import start_network_training
@@ -208,6 +209,7 @@ class NetworkDesigns(PairOptions):
                 if step.step % 100 == 0 or step.step == steps:
                     print(name, f"{step.step}/{steps}", step.figures, file=sys.stderr, flush=True)
         part.replace(path)
+        checkpoint_path(part).unlink(missing_ok=True)
 
     def affordable(self, design: Design, o: TrainNetworkOptions) -> int:
         """Return how many steps of a design fit into the minutes."""
