@@ -32,7 +32,9 @@ SHIFTS = ((0, 1), (1, 0), (1, 1))
 class Flicker:
     """Measure the flicker of networks in the same styles."""
 
-    models: Annotated[tyro.conf.Positional[tuple[str, ...]], Doc("`network`, the bundled one, or model files.")]
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], Doc("`network`, the bundled one, or model files.")] = (
+        "network",
+    )
     folder: Annotated[Path, Doc("The folder that the lines of the list are in.")]
     heldout: Annotated[Path, Doc("A list of pictures that no training has read, one a line.")]
     count: Annotated[int, Doc("How many photographs, evenly from the list.")] = 6
