@@ -455,11 +455,11 @@ def blurred(x: Tensor) -> Tensor:
 
 
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
-    """Resize to twice the size by nearest neighbours, then convolve.
+    """Resize to twice the size bilinearly, then convolve.
 
     Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016. It is computed at the small size,
-    as the four phases of the large one: an output row of the even phase sees the rows -1, 0, 0 of the small picture,
-    one of the odd phase 0, 0, 1.
+    as the four phases of the large one. A large row of the even phase is 1/4 of the small row before and 3/4 of its
+    own, one of the odd phase 3/4 of its own and 1/4 of the next; so each phase is a 3x3 convolution of the small rows.
 
     Parameters
     ----------
@@ -486,7 +486,8 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
 
 def _phases() -> Tensor:
     """Return which tap of a 3x3 kernel goes to which tap of which phase's kernel, (9, 4 * 9)."""
-    taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+    rows = torch.tensor([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])  # large by small ones
+    taps = torch.stack([rows[0:3].t(), rows[1:4].t()])  # (phase, tap at the small size, tap at the large one)
     return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36)
 
 
