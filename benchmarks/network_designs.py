@@ -90,11 +90,13 @@ class TwoSizesRecipe(NetworkRecipe):
 class TwoSizesLoss(PaintingLoss):
     """The loss is the mean of that at full size and that at half of it."""
 
-    def __call__(self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(
+        self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor], colours: Tensor
+    ) -> dict[str, Tensor]:
         """Return the weighted terms, (N,) each."""
-        whole = super().__call__(paintings, photos, targets)
+        whole = super().__call__(paintings, photos, targets, colours)
         below = {k: targets[HALF + k] for k in self.style}
-        half = super().__call__(F.avg_pool2d(paintings, 2), F.avg_pool2d(photos, 2), below)
+        half = super().__call__(F.avg_pool2d(paintings, 2), F.avg_pool2d(photos, 2), below, colours)
         return {k: (term + half[k]) / 2 for k, term in whole.items()}
 
 
@@ -229,7 +231,8 @@ class NetworkDesigns(PairOptions):
             StylizeOptions(method="network", scale=1.0),
         )
         defaults = TrainNetworkOptions(photos=(), out=Path())
-        loss = PaintingLoss(encoder, defaults.content_weight, defaults.tv_weight, choose_compute("cpu", "float32"))
+        weights = {k: getattr(defaults, k) for k in ("content_weight", "tone_weight", "tv_weight")}
+        loss = PaintingLoss(encoder, choose_compute("cpu", "float32"), **weights)
         found: list[tuple[float, float, float]] = []
         paint: Callable[[], Tensor] | None = None
         for pair in self.listed():
@@ -238,7 +241,8 @@ class NetworkDesigns(PairOptions):
             image = stylizer(photo)
             album.add(pair, image)
             with torch.no_grad():
-                terms = loss(image, photo, stylizer.styles[0].at(max(photo.shape[-2:])))
+                style_of = stylizer.styles[0].at(max(photo.shape[-2:]))
+                terms = loss(image, photo, style_of, net.style_colours(style_of))
             style, content = float(terms["style"]), float(terms["content"])
             found.append((sum(map(float, terms.values())), style, content))
             paint = paint or (lambda stylizer=stylizer, photo=photo: stylizer(photo))

@@ -142,10 +142,13 @@ def take_step(recipe: NetworkRecipe, step: int, clock: Clock) -> None:
     with clock.part("styles measured"):
         targets = recipe.targets(samples)
     with clock.part("network, forward"):
-        paintings = recipe.paint(photos, targets, learnt)
+        paintings, _ = recipe.paint(photos, targets, learnt)
+    with torch.no_grad():
+        colours = recipe.net.style_colours(targets)
     with clock.part("loss, forward"):
         seen = paintings.detach().requires_grad_()
-        loss = torch.stack([v.sum() for v in recipe.distance(seen, photos, targets).values()]).sum() / o.batch
+        terms = recipe.distance(seen, photos, targets, colours)
+        loss = torch.stack([v.sum() for v in terms.values()]).sum() / o.batch
     with clock.part("loss, backward"):
         (gradient,) = torch.autograd.grad(loss, seen)
     with clock.part("network, backward"):
