@@ -282,13 +282,13 @@ class Network(nn.Module):
         quarter = style.norm(self.down[1](reflection_pad(half)))
         x = style.norm(self.down[2](reflection_pad(quarter)))
         x = self._blocks(style, self.blocks, x)
-        x = style.norm(resized_convolution(blurred(x), self.up[0]))
+        x = style.norm(resized_convolution(blurred(x, 1), self.up[0]))
         x = x + style.scaled(quarter, "quarter")
         x = self._blocks(style, self.upper, x)
-        x = style.norm(resized_convolution(blurred(x), self.up[1]))
+        x = style.norm(resized_convolution(blurred(x, 1), self.up[1]))
         x = x + style.scaled(half, "half")
         x = style.norm(self.top(reflection_pad(x)))
-        x = F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2)
+        x = blurred(F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2))
         return style.scaled(x, "paint") + style.scaled(image, "photo")
 
     @staticmethod
@@ -445,13 +445,13 @@ def _at(masks: Tensor, x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
 
 
-def blurred(x: Tensor) -> Tensor:
-    """Return features (N, C, H, W) blurred by [1, 2, 1] / 4 along both sides, and padded by one.
+def blurred(x: Tensor, pad: int = 0) -> Tensor:
+    """Return features or pictures (N, C, H, W) blurred by [1, 2, 1] / 4 along both sides, and padded by reflection.
 
     The finest waves that a grid can hold, +1, -1, +1, are gone then. In plain areas a network has nothing to begin a
     stroke with, and would draw such waves, which resizing makes into hatching.
     """
-    return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, 2), 2, 1), 2, 1)
+    return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, pad + 1), 2, 1), 2, 1)
 
 
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
