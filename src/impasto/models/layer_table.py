@@ -87,7 +87,7 @@ def _network_rows(net: Network, size: tuple[int, int]) -> list[LayerRow]:
         ("up.0", net.up[0], 4),
         *((f"upper.{i}", m, 4) for i, m in enumerate(net.upper)),
         ("up.1", net.up[1], 2),
-        ("top", net.top, 2),
+        *((f"fine.{i}", m, 2) for i, m in enumerate(net.fine)),
     ):
         assert isinstance(module, nn.Conv2d)
         rows.append(LayerRow(name, (module.out_channels, height // stride, width // stride), _count([module])))

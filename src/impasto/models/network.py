@@ -41,7 +41,7 @@ STRIDE, LEAST_SIDE = 8, 24
 """The deepest features have one pixel for 8 of the picture's along each side; smaller pictures are continued to 24."""
 LEAST_VARIANCE = 1e-4
 """Added to variances before their logarithm is taken; features are of the order of one."""
-RANGES = {"width": (4, 256), "blocks": (0, 64), "upper": (0, 64), "rank": (0, 64), "hidden": (1, 4096)}
+RANGES = {"width": (4, 256), "blocks": (0, 64), "upper": (0, 64), "fine": (0, 64), "rank": (0, 64), "hidden": (1, 4096)}
 """The least and the most that a file may ask for."""
 
 
@@ -57,8 +57,8 @@ class NetworkConfig:
         The layers whose moments it takes, shallow to deep, and their channels.
     width : int
         Channels at half the picture's size; twice as many at a quarter, four times at an eighth.
-    blocks, upper : int
-        Residual blocks at an eighth of the size, and at a quarter on the way up.
+    blocks, upper, fine : int
+        Residual blocks at an eighth of the size, and on the way up at a quarter and at half of it.
     rank : int
         Rank of the filters in each block that the style gives; 0 for none.
     hidden : int
@@ -72,8 +72,9 @@ class NetworkConfig:
     width: int = 32
     blocks: int = 5
     upper: int = 2
+    fine: int = 2
     rank: int = 4
-    hidden: int = 72
+    hidden: int = 68
     styles: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,11 +114,15 @@ class Layout:
     """
 
     def __init__(self, config: NetworkConfig):
-        w, blocks, upper = config.width, config.blocks, config.upper
-        self.norms = [w, 2 * w, 4 * w, *(4 * w,) * (2 * blocks), 2 * w, *(2 * w,) * (2 * upper), w, w]
-        first = 3, 3 + 2 * blocks + 1
-        self.residual = {i + 2 * b + 1 for i, n in zip(first, (blocks, upper), strict=True) for b in range(n)}
-        self.rank, self.mixed = config.rank, [4 * w] * blocks + [2 * w] * upper if config.rank else []
+        w, levels = config.width, (config.blocks, config.upper, config.fine)
+        self.norms, self.mixed, self.residual = [w, 2 * w, 4 * w], list[int](), set[int]()
+        for level, (count, c) in enumerate(zip(levels, (4 * w, 2 * w, w), strict=True)):
+            self.norms += [c] if level else []  # of the convolution that enlarges
+            for _ in range(count):
+                self.norms += [c, c]
+                self.residual.add(len(self.norms) - 1)
+                self.mixed += [c] if config.rank else []
+        self.rank = config.rank
         channels = sum(self.norms)
         filters = 2 * config.rank * sum(self.mixed)
         lengths = {
@@ -196,7 +201,7 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList([convolution(4 * w, 4 * w) for _ in range(2 * config.blocks)])
         self.up = nn.ModuleList([convolution(4 * w, 2 * w), convolution(2 * w, w)])
         self.upper = nn.ModuleList([convolution(2 * w, 2 * w) for _ in range(2 * config.upper)])
-        self.top = convolution(w, w)
+        self.fine = nn.ModuleList([convolution(w, w) for _ in range(2 * config.fine)])
         self.last = nn.Conv2d(w, 12, 5)
         self.summaries = nn.ModuleDict({k: StyleSummary(c) for k, c in config.layers.items()})
         self.predictor = nn.Sequential(
@@ -287,7 +292,7 @@ class Network(nn.Module):
         x = self._blocks(style, self.upper, x)
         x = style.norm(resized_convolution(blurred(x, 1), self.up[1]))
         x = x + style.scaled(half, "half")
-        x = style.norm(self.top(reflection_pad(x)))
+        x = self._blocks(style, self.fine, x)
         x = blurred(F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2))
         return style.scaled(x, "paint") + style.scaled(image, "photo")
 
@@ -305,7 +310,7 @@ class Network(nn.Module):
 
     def convolutions(self) -> list[Tensor]:
         """Return the weights of all 3x3 convolutions, each followed by a norm."""
-        modules = (*self.down, *self.blocks, *self.up, *self.upper, self.top)
+        modules = (*self.down, *self.blocks, *self.up, *self.upper, *self.fine)
         return [m.weight for m in modules if isinstance(m, nn.Conv2d)]
 
     @torch.no_grad()

@@ -91,8 +91,9 @@ class TrainNetworkOptions(TrainOptions):
     width: Annotated[int, Doc("Channels at half the picture's size."), Range(4, 256), SHAPE] = 32
     blocks: Annotated[int, Doc("Residual blocks at an eighth of the size."), Range(0, 64), SHAPE] = 5
     upper: Annotated[int, Doc("Residual blocks at a quarter of the size."), Range(0, 64), SHAPE] = 2
+    fine: Annotated[int, Doc("Residual blocks at half of the size."), Range(0, 64), SHAPE] = 2
     rank: Annotated[int, Doc("Rank of the filters that the style gives to each block."), Range(0, 64), SHAPE] = 4
-    hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 72
+    hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 68
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
     decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002

@@ -53,7 +53,7 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     layers = list(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
     styles = measure_styles(o.styles, encoder, compute) if o.styles else {}
     seen = {k: encoder.width(k) for k in layers}
-    config = NetworkConfig(encoder.digest, seen, o.width, o.blocks, o.upper, o.rank, o.hidden, tuple(styles))
+    config = NetworkConfig(encoder.digest, seen, o.width, o.blocks, o.upper, o.fine, o.rank, o.hidden, tuple(styles))
     net = Network(config)
     net.initialise(torch.Generator().manual_seed(o.seed))
     if known is not None:
