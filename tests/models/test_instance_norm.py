@@ -25,7 +25,9 @@ def plain(
 ) -> Tensor:
     """What the docstring says, in the fewest operations."""
     mean, variance = (
-        (x.mean((2, 3)), x.var((2, 3), correction=0)) if statistics is None else statistics.expand(len(x), -1, -1).unbind(1)
+        (x.mean((2, 3)), x.var((2, 3), correction=0))
+        if statistics is None
+        else statistics.expand(len(x), -1, -1).unbind(1)
     )
     y = (x - mean[:, :, None, None]) / (variance + EPSILON).sqrt()[:, :, None, None]
     y = y * scale[:, :, None, None] + shift[:, :, None, None]
@@ -99,7 +101,9 @@ def test_gradients_of_large_pictures_are_autograds(gained: bool, relu: bool) -> 
 
 def test_gradients_through_given_statistics() -> None:
     """They are constants: a pixel changes itself alone."""
-    x, scale, shift, gain = (drawn(*s, seed=i, dtype=torch.float64) for i, s in enumerate([(1, 3, 4, 5)] + [(1, 3)] * 3))
+    x, scale, shift, gain = (
+        drawn(*s, seed=i, dtype=torch.float64) for i, s in enumerate([(1, 3, 4, 5)] + [(1, 3)] * 3)
+    )
     given = torch.stack([drawn(1, 3, seed=5), drawn(1, 3, seed=6).square()], 1).double()
     inputs = [t.requires_grad_() for t in (x, scale, shift, gain)]
     assert torch.autograd.gradcheck(lambda *t: instance_norm(*t, relu=True, statistics=given), inputs)
