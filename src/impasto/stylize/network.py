@@ -129,7 +129,7 @@ class NetworkStylizer:
         item = 4 if self.compute.low is None else self.compute.low.itemsize
         return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * self.net.config.width / 32)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def affine(
         self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
     ) -> tuple[Tensor, Tensor]:
@@ -150,7 +150,7 @@ class NetworkStylizer:
             affine = affine if learnt is None else affine + share * learnt
         return affine, self.net.style_colours(blended)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _paint(self, content: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], mask: Tensor | None) -> Step:
         size, options = (content.shape[-2], content.shape[-1]), self.options
         x = self.compute.picture(content)
