@@ -1,11 +1,13 @@
 """The table of a network's layers: shapes as they come out, and every parameter counted once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from impasto.errors import OptionError, WeightsError
 from impasto.models.layer_table import layer_table, load_any
@@ -53,7 +55,7 @@ def test_a_network_that_paints(size: tuple[int, int]) -> None:
     seen: dict[str, tuple[int, ...]] = {}
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d) and name in rows and not name.startswith("up."):
-            module.register_forward_hook(lambda _m, _i, y, name=name: seen.update({name: tuple(y.shape[1:])}))
+            module.register_forward_hook(noted(seen, name))
     painting = net(torch.rand(1, 3, *size), torch.ones(1, net.layout.size))
     assert rows["last"].shape == painting.shape[1:]
     del seen["last"]  # it gives four pixels at once, and those of the continuation
@@ -61,6 +63,13 @@ def test_a_network_that_paints(size: tuple[int, int]) -> None:
     assert {k: rows[k].shape for k in seen} == seen
     h, w = (-(-side // 8) * 8 for side in size)
     assert [rows[k].shape for k in ("up.0", "up.1")] == [(16, h // 4, w // 4), (8, h // 2, w // 2)]
+
+
+def noted(seen: dict[str, tuple[int, ...]], name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+    def note(module: nn.Module, given: Any, output: Tensor) -> None:
+        seen[name] = tuple(output.shape[1:])
+
+    return note
 
 
 def test_what_reads_the_style_comes_first() -> None:

@@ -457,10 +457,8 @@ def test_all_ways_to_ask_for_it_are_one(content: Tensor, cup: Tensor) -> None:
 
 def test_each_quality_has_its_size(model: Path, photo: Callable[[str, int], Tensor]) -> None:
     large = resize(photo("coffee", 400), (800, 1200))
-    found = [
-        max(impasto.stylize(large, "udnie", model=str(model), **q).shape)
-        for q in ({"quality": "instant"}, {"quality": "good"}, {"size": 600})
-    ]
+    asked: list[dict[str, Any]] = [{"quality": "instant"}, {"quality": "good"}, {"size": 600}]
+    found = [max(impasto.stylize(large, "udnie", model=str(model), **a).shape) for a in asked]
     assert found == [512, 1024, 600]
 
 
