@@ -19,7 +19,8 @@ from impasto.models.weights import load_encoder
 from impasto.options import TrainEncoderOptions
 from impasto.tools.training import follow_encoder
 from impasto.train import distill, painted
-from impasto.train.distill import Distillation, TrainStep, checkpoint_path, rate_factor, train_encoder
+from impasto.train.checkpoint import STATE, checkpoint_path, load_checkpoint, save_checkpoint
+from impasto.train.distill import Distillation, TrainStep, rate_factor, train_encoder
 from impasto.train.teacher import TARGETS, Teacher, load_teacher
 
 WIDTHS = {1: 4, 2: 5, 3: 6, 4: COMPACT.widths[3], 5: 6}  # relu4_2 is compared as it is, so its width is given
@@ -108,7 +109,7 @@ def test_a_whole_run(options: TrainEncoderOptions, tmp_path: Path) -> None:
     assert '"photographs": 3' in metadata["training"]
     assert str(tmp_path) not in str(metadata)
     assert metadata["licence"] == "MIT"
-    assert sorted(p.name for p in options.out.parent.iterdir()) == ["mine.checkpoint.pt", "mine.safetensors"]
+    assert sorted(p.name for p in options.out.parent.iterdir()) == ["mine.checkpoint", "mine.safetensors"]
 
 
 def test_it_learns(options: TrainEncoderOptions) -> None:
@@ -310,15 +311,15 @@ def damage(kind: str, options: TrainEncoderOptions, tmp_path: Path) -> TrainEnco
         return replace(options, exclude=tmp_path / "list.txt")
     if kind == "nowhere to write":
         return replace(options, out=options.teacher / "out.safetensors")
-    checkpoint_path(options.out).parent.mkdir()
+    path = checkpoint_path(options.out)
+    if kind == "foreign checkpoint":
+        save_checkpoint(path, {"step": 3, "student": {"a": torch.ones(1)}, "optimisers": {}})
+    elif kind != "no checkpoint":
+        save_checkpoint(path, {"net": {"a": torch.ones(1)}})  # that of another training
     if kind == "damaged checkpoint":
-        checkpoint_path(options.out).write_bytes(b"PK\x03\x04 no")
+        (path / STATE).write_bytes(b"PK\x03\x04 no")
     elif kind == "empty checkpoint":
-        checkpoint_path(options.out).touch()
-    elif kind == "foreign checkpoint":
-        torch.save({"step": 3, "student": {"a": torch.ones(1)}, "optimisers": {}}, checkpoint_path(options.out))
-    elif kind == "other checkpoint":
-        torch.save([1, 2], checkpoint_path(options.out))
+        (path / STATE).write_bytes(b"")
     return replace(options, resume=True)
 
 
@@ -331,7 +332,7 @@ def damage(kind: str, options: TrainEncoderOptions, tmp_path: Path) -> TrainEnco
         ("no photos", "nowhere does not exist; give a folder of pictures"),
         ("no such list", "cannot read --exclude .*list.txt"),
         ("nowhere to write", "cannot write .*out.safetensors"),
-        ("no checkpoint", "cannot resume from .*mine.checkpoint.pt, which is missing or damaged"),
+        ("no checkpoint", "cannot resume from .*mine.checkpoint, which is missing or damaged"),
         ("damaged checkpoint", "cannot resume from .*which is missing or damaged"),
         ("empty checkpoint", "cannot resume from .*which is missing or damaged"),
         ("foreign checkpoint", "cannot resume from .*no checkpoint of this training"),
@@ -356,7 +357,7 @@ def test_an_interrupted_run_keeps_its_last_checkpoint(options: TrainEncoderOptio
 
 def test_a_checkpoint_holds_no_code(options: TrainEncoderOptions) -> None:
     steps_of(replace(options, steps=2))
-    state = distill.load_checkpoint(checkpoint_path(options.out))
+    state = load_checkpoint(checkpoint_path(options.out))
     assert state.keys() == {"step", "student", "optimisers"}
     assert state["step"] == 2
 
