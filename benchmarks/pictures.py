@@ -63,7 +63,8 @@ class Pictures:
             o = TrainPackOptions(folders=self.folders, out=Path(folder) / "pack.zip", short_side=self.short_side)
             packed = pack_pictures(o, found)
             print(f"\n`impasto train pack`: {packed.pictures} pictures, {packed.size / 1e6:.1f} MB\n")
-            sets = {"folders": found, "packed": PictureSet.open((o.out,), None, self.short_side)}
+            places = {"folders": self.folders, "packed": (o.out,)}
+            sets = {k: PictureSet.open(p, self.exclude, self.short_side) for k, p in places.items()}
             print(markdown_table(("from", "reads/s", "crops/s", "crops/s of kept pictures"), self.speeds(sets, chosen)))
 
     def formats(self, found: PictureSet, chosen: list[int]) -> list[tuple[object, ...]]:

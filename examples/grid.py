@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--styles", type=Path, nargs="+", required=True, help="pictures")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--method", default="auto", choices=("auto", "optimize", "arbitrary"))
+    parser.add_argument("--method", default="auto", choices=("auto", "optimize", "network"))
     parser.add_argument(
         "--quality",
         default="instant",

@@ -1,7 +1,7 @@
 """Paint the studio's thumbnails: one free photograph in each built-in style, as small JPEGs beside the page's files.
 
 python examples/thumbnails.py --all                      # by the default quality
-python examples/thumbnails.py --all --method feedforward # by the network that has learnt the styles
+python examples/thumbnails.py --all --method network     # by the network
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, default=HERE / "photo.jpg")
     parser.add_argument("--size", type=int, default=256, help="long side that is painted, in pixels")
-    parser.add_argument("--method", default="optimize", choices=("feedforward", "optimize"))
+    parser.add_argument("--method", default="optimize", choices=("network", "optimize"))
     parser.add_argument("--iterations", type=int, help="of the optimisation")
     parser.add_argument("--all", action="store_true", help="also those that are there")
     args = parser.parse_args()

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .image.io import read_image, write_image
     from .image.picture import Picture
     from .models.weights import load_encoder
-    from .options import OptimizeOptions, StylizeOptions, TextureOptions
+    from .options import LearnOptions, OptimizeOptions, StylizeOptions, TextureOptions
     from .style.target import StyleTarget
-    from .stylize.api import stylize, texture
+    from .stylize.api import learn, stylize, texture
     from .stylize.choose import load_stylizer, load_texture
     from .stylize.several import stylize_many
 
@@ -35,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DivergedError",
     "ImpastoError",
+    "LearnOptions",
     "MemoryNeedError",
     "OptimizeOptions",
     "OptionError",
@@ -47,6 +48,7 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "__version__",
+    "learn",
     "load_encoder",
     "load_stylizer",
     "load_texture",
@@ -58,11 +60,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LearnOptions": ".options",
     "OptimizeOptions": ".options",
     "Picture": ".image.picture",
     "StyleTarget": ".style.target",
     "StylizeOptions": ".options",
     "TextureOptions": ".options",
+    "learn": ".stylize.api",
     "load_encoder": ".models.weights",
     "load_stylizer": ".stylize.choose",
     "load_texture": ".stylize.choose",

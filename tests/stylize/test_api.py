@@ -286,7 +286,7 @@ def test_the_other_options_are_checked_too() -> None:
     with pytest.raises(OptionError, match="--max-megapixels is inf"):
         OutputOptions(max_megapixels=float("inf"))
     with pytest.raises(OptionError, match="--photos is"):
-        TrainEncoderOptions(Path("t"), ("a",), (), Path("o"))  # pyright: ignore[reportArgumentType]
+        TrainEncoderOptions(teacher=Path("t"), photos=("a",), paintings=(), out=Path("o"))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_content_layer_is_not_needed_in_a_style(content: Tensor, a_builtin: str) -> None:

@@ -359,6 +359,31 @@ def test_a_region_in_the_same_style_changes_little(paint: Paint) -> None:
     torch.testing.assert_close(grey, paint("udnie"), rtol=0, atol=2e-3)
 
 
+def test_a_part_with_the_wholes_statistics_is_a_part_of_the_whole(
+    stylizer: Callable[..., NetworkStylizer], photo: Callable[[str, int], Tensor]
+) -> None:
+    """In norms, colours and strength; its own statistics make another painting of it."""
+    content = resize(photo("coffee", 400), (64, 400))
+    for strength in (1.0, 0.5):
+        painter = stylizer(size=None, scale=1.0, strength=strength)
+        whole, given = painter(content), painter.statistics(content)
+        torch.testing.assert_close(painter(content, statistics=given), whole, rtol=0, atol=1e-3)
+        part = painter(content[..., :280], statistics=given)[..., :120]
+        # The style's colours are still read at the part's own size.
+        torch.testing.assert_close(part, whole[..., :120], rtol=0, atol=0.01)
+        assert difference(painter(content[..., :280])[..., :120], whole[..., :120]) > 5 * difference(
+            part, whole[..., :120]
+        )
+
+
+def test_statistics_of_regions(stylizer: Callable[..., NetworkStylizer], content: Tensor) -> None:
+    painter, regions = stylizer(), [Region(left(64, 96), load_builtin("great-wave"))]
+    given = painter.statistics(content, regions)
+    assert given.affine.shape[0] == given.norms.shape[0] == given.colours.shape[0] == 2
+    found = painter(content, regions, statistics=given)
+    torch.testing.assert_close(found, painter(content, regions), rtol=0, atol=1e-3)
+
+
 def test_regions_and_strength(paint: Paint, content: Tensor) -> None:
     found = [paint(regions=[(left(), "great-wave")], strength=s) for s in (0.25, 0.5, 1.0)]
     away = [difference(f, content) for f in found]
@@ -407,8 +432,9 @@ def test_options_of_the_optimisation_are_refused() -> None:
         StylizeOptions(method="optimize", model="own.safetensors")
     with pytest.raises(OptionError, match="--quality instant is one pass of a network; --method optimize needs"):
         StylizeOptions(method="optimize", quality="instant")
-    with pytest.raises(OptionError, match="--compile is for the networks that paint in one pass: add --quality inst"):
-        StylizeOptions(compile=True)
+    for name in ("compile", "learn"):
+        with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass: add --quality"):
+            StylizeOptions(**{name: True})  # pyright: ignore[reportArgumentType]
 
 
 def test_what_does_not_fit_together(paint: Paint, cup: Tensor, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Samples from worker processes: the same as without, in order, with errors and log lines; and no worker is left."""
 
 import itertools
-import logging
 import multiprocessing
 import operator
 import os
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from impasto.train.loading import prepared
 from impasto.train.pack import _Encoder
 from impasto.train.pictures import PictureSet
 
-log = logging.getLogger("impasto.test")
+forked = partial(prepared, start="fork")
+"""What tests with samplers that cannot be pickled stand on."""
 
 
 def numbers(steps: int, batch: int = 3) -> Iterator[list[tuple[int, int]]]:
@@ -45,7 +46,7 @@ def test_any_number_of_workers_gives_the_same_bit_for_bit(photos: Path, tmp_path
     for workers in (0, 1, 2, 3):
         state = torch.random.get_rng_state()
         sampler = cropper(PictureSet.open([photos, tmp_path], None, 100))
-        groups.append(list(prepared(sampler, numbers(5), workers)))
+        groups.append(list(forked(sampler, numbers(5), workers)))
         assert torch.equal(torch.random.get_rng_state(), state)
     assert [len(g) for g in groups[0]] == [3] * 5
     for other in groups[1:]:
@@ -72,7 +73,7 @@ def test_packed_files_in_several_processes(photos: Path, tmp_path: Path) -> None
     assert main(["train", "pack", str(photos), "--out", str(tmp_path / "p.zip"), "--workers", "0"]) == 0
     found = PictureSet.open([tmp_path / "p.zip"], None, 100)
     found.read(0)  # the file is open already when processes are forked
-    groups = [list(prepared(cropper(found), numbers(20), workers)) for workers in (2, 0)]
+    groups = [list(forked(cropper(found), numbers(20), workers)) for workers in (2, 0)]
     assert all(torch.equal(a, b) for x, y in zip(*groups, strict=True) for a, b in zip(x, y, strict=True))
 
 
@@ -83,7 +84,7 @@ def test_a_samplers_error_arrives_as_it_is(workers: int) -> None:
             raise TrainingError("no picture can be read; look for others")
         return step
 
-    found = prepared(sampler, numbers(5), workers)
+    found = forked(sampler, numbers(5), workers)
     assert [next(found), next(found)] == [[0] * 3, [1] * 3]
     with pytest.raises(TrainingError, match=r"^no picture can be read; look for others$"):
         next(found)
@@ -97,7 +98,7 @@ def test_a_worker_that_dies() -> None:
 
     message = r"^a worker process that prepares pictures died \(.*\); if memory is short, use fewer with --workers$"
     with pytest.raises(TrainingError, match=message):
-        list(prepared(sampler, numbers(5), 1))
+        list(forked(sampler, numbers(5), 1))
 
 
 def test_a_mistake_in_the_sampler_keeps_its_traceback() -> None:
@@ -105,14 +106,14 @@ def test_a_mistake_in_the_sampler_keeps_its_traceback() -> None:
         return [step][i]
 
     with pytest.raises(IndexError, match="in sampler"):
-        list(prepared(sampler, numbers(5), 1))
+        list(forked(sampler, numbers(5), 1))
 
 
 def test_what_workers_log_comes_from_here(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A picture that cannot be read is logged once and counted, though each worker may draw it."""
     (tmp_path / "broken.jpg").write_bytes(b"no")
     found = PictureSet.open([photos, tmp_path], None, 100)
-    assert len(list(prepared(cropper(found), numbers(20), 2))) == 20
+    assert len(list(forked(cropper(found), numbers(20), 2))) == 20
     assert {r.getMessage() for r in caplog.records} == {
         f"skipped: {tmp_path / 'broken.jpg'} is not a picture of a known format; convert it to PNG or JPEG"
     }
@@ -135,7 +136,7 @@ def sampler(step, i):
     time.sleep(0.05)
     return step
 try:
-    for group in prepared(sampler, ([(step, 0)] for step in itertools.count()), 2):
+    for group in prepared(sampler, ([(step, 0)] for step in itertools.count()), 2, start="fork"):
         print(group[0], flush=True)
 except KeyboardInterrupt:
     print("stopped", flush=True)

@@ -22,7 +22,8 @@ from impasto.models.network import load_network
 from impasto.options import TrainNetworkOptions
 from impasto.train import loop
 from impasto.train.checkpoint import STATE, checkpoint_path, load_checkpoint
-from impasto.train.loop import Training, rate_factor, start_fabric, train
+from impasto.train.loop import Training, start_fabric, train
+from impasto.train.network import rate_factor
 from impasto.train.optimisers import Optimisers
 from impasto.train.start import start_network_training
 
@@ -283,6 +284,7 @@ class Line:
         self.net.weight.data.fill_(0.0)
         self.optimisers = Optimisers([], 0.0, (self.net.parameters(), 0.05))
         self.taken: list[int] = []
+        self.rated: list[int] = []
         self.written: list[tuple[Path, int]] = []
 
     @staticmethod
@@ -294,8 +296,18 @@ class Line:
         error = (self.net(x) - 3 * x).square().sum()
         return error, {"error": error}
 
+    def rate_factor(self, step: int) -> float:
+        self.rated.append(step)
+        return 1.0
+
     def after(self, step: int) -> None:
         self.taken.append(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.taken = state["taken"]
 
     def write(self, net: torch.nn.Module, path: Path, step: int) -> None:
         self.written.append((path, step))
@@ -315,6 +327,7 @@ def test_any_recipe_is_trained(line: Callable[..., tuple[Training, Line]]) -> No
     steps = list(train(training))
     assert recipe.net.weight.item() == pytest.approx(3, abs=0.05)
     assert recipe.taken == list(range(1, 201)) == [s.step for s in steps]
+    assert recipe.rated == list(range(200))
     assert [s for _, s in recipe.written] == [80, 160, 200]
     assert steps[-1].figures["error"] == steps[-1].figures["loss"] < 0.01 * steps[0].figures["error"]
     assert {s.total for s in steps} == {200}
@@ -337,3 +350,30 @@ def test_large_gradients_are_scaled_down(line: Callable[..., tuple[Training, Lin
     next(train(training))
     assert recipe.net.weight.grad is not None
     assert recipe.net.weight.grad.norm().item() == pytest.approx(0.001, rel=1e-3)
+
+
+def test_a_recipes_own_state_is_kept(line: Callable[..., tuple[Training, Line]]) -> None:
+    first, _ = line(steps=5)
+    list(train(first))
+    again, recipe = line(steps=7, resume=True)
+    again.restore()
+    assert recipe.taken == [1, 2, 3, 4, 5]
+    assert [s.step for s in train(again)] == [6, 7]
+    assert recipe.taken == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_another_shape_on_the_way(line: Callable[..., tuple[Training, Line]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe may give its network another shape after a step; the average then begins anew."""
+    training, recipe = line(steps=6, average=0.5)
+
+    def after(step: int) -> None:
+        if step == 3:
+            recipe.net.bias = torch.nn.Parameter(torch.ones(1))
+            recipe.optimisers = Optimisers([], 0.0, (recipe.net.parameters(), 0.05))
+
+    monkeypatch.setattr(recipe, "after", after)
+    for step in train(training):
+        assert ("bias" in training.average) == (step.step >= 3)
+    assert training.average["bias"] != 1
+    with training.averaged() as net:
+        assert torch.equal(net.state_dict()["bias"], training.average["bias"])

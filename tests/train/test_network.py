@@ -25,13 +25,14 @@ from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.builtin import builtin_names, load_builtin
 from impasto.style.losses import total_variation
-from impasto.style.statistics import raw_moments
+from impasto.style.painting import TONE, PaintingLoss, normalised, tone_loss
+from impasto.style.statistics import covariance, raw_moments
 from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.schedule import Scale
 from impasto.tools.training import follow_network
 from impasto.train.checkpoint import checkpoint_path, load_checkpoint
 from impasto.train.loop import Training, train
-from impasto.train.network import PICTURE, STROKES, NetworkRecipe, PaintingLoss, Sample, Sampler, normalised
+from impasto.train.network import PICTURE, STROKES, NetworkRecipe, Sample, Sampler
 from impasto.train.start import GAP, sample_sheet, start_network_training
 from impasto.train.styles import find_styles, measure_styles
 from impasto.verbs import parse
@@ -163,7 +164,7 @@ def test_styles_of_every_kind(tmp_path: Path, brief: Brief) -> None:
     recipe = recipe_of(brief(styles=(str(folder), "great-wave")))
     assert recipe.net.config.styles == ("noise", "udnie", "great-wave")
     measured, file, builtin = recipe.styles
-    assert measured.sizes == (256, 512, 1024)
+    assert measured.sizes == (128, 256, 512, 1024)
     assert set(measured.layers) >= {"relu1_1", "relu4_1"}
     torch.testing.assert_close(file.at(512)["relu1_1"], load_builtin("udnie").at(512)["relu1_1"])
     assert builtin.name == "great-wave"
@@ -181,37 +182,61 @@ def test_styles_that_will_not_do(tmp_path: Path, brief: Brief) -> None:
     other = load_encoder("compact")
     other.digest = "ffff"
     with pytest.raises(StyleError, match="the style was made for the encoder compact"):
-        measure_styles(["udnie"], other, PLAIN, [256], ["relu1_1"])
+        measure_styles(["udnie"], other, PLAIN)
 
 
 # -- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def colours_of(x: Tensor) -> Tensor:
+    """(N, 3, 4), the covariance and mean of pictures."""
+    m = raw_moments(x)
+    return torch.cat([covariance(m), m[:, :-1, -1:]], 2)
 
 
 def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     recipe = recipe_of(brief())
     pictures = noise(2, 3, 64, 64)
     pictures[1] = pictures[1].square() * 0.5
-    targets = recipe.distance.moments(pictures)
-    near = recipe.distance(pictures, pictures, targets)
-    far = recipe.distance(pictures, pictures.flip(0), {k: m.flip(0) for k, m in targets.items()})
+    targets, colours = recipe.distance.moments(pictures), colours_of(pictures)
+    near = recipe.distance(pictures, pictures, targets, colours)
+    other = {k: m.flip(0) for k, m in targets.items()}
+    far = recipe.distance(pictures, pictures.flip(0), other, colours.flip(0))
+    assert list(near) == ["style", "content", "tone", "variation"]
     assert all(v.shape == (2,) for v in near.values())
-    assert near["style"].abs().max() < 1e-3 * far["style"].min()
-    assert near["content"].abs().max() < 1e-3 * far["content"].min()
+    for term in ("style", "content", "tone"):
+        assert near[term].abs().max() < 1e-3 * far[term].min(), term
     torch.testing.assert_close(near["variation"], 1.5 * total_variation(pictures))
 
 
-def test_it_is_the_loss_of_the_optimisation(brief: Brief, photo: Callable[[str, int], Tensor]) -> None:
-    """Term by term: a painting of the network is a quick answer to the same question."""
+def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
+    """Term by term, but for the tone: a painting of the network is a quick answer to the same question."""
     encoder = load_encoder("compact")
     style, content, x = (photo(n, 96)[..., :64, :64] for n in ("chelsea", "coffee", "astronaut"))
-    mine = PaintingLoss(encoder, brief(), PLAIN)
-    found = mine(x, content, mine.moments(style))
-    o = OptimizeOptions(size=64)
-    problem = Problem(encoder, PLAIN, o, content, (64, 64), [style])
+    mine = PaintingLoss(encoder, PLAIN, content_weight=0.0125, tone_weight=0.05, tv_weight=1.5)
+    found = mine(x, content, mine.moments(style), colours_of(style))
+    problem = Problem(encoder, PLAIN, OptimizeOptions(size=64), content, (64, 64), [style])
     wanted = build_loss(problem, Scale((64, 64), 1, 1.0), x)(x)
     assert found["style"].item() == pytest.approx(wanted["style"].item(), rel=1e-2)
     assert found["content"].item() == pytest.approx(wanted["content"].item(), rel=1e-2)
     assert found["variation"].item() == pytest.approx(wanted["tv"].item(), rel=1e-3)
+
+
+def test_the_tone_is_that_of_large_shapes(photo: Callable[[str, int], Tensor]) -> None:
+    """What differs within squares alone is no matter, nor which colours are meant; a shift by a deviation is 1."""
+    x, style = photo("coffee", 96)[..., :64, :64], 0.35 + 0.3 * photo("chelsea", 96)
+    colours = colours_of(style)
+    wanted = colour(x, colours)
+    assert tone_loss(wanted, x, colours).item() < 1e-6
+    rows = torch.arange(64) % 2 * 0.2 - 0.1
+    assert TONE % 2 == 0
+    assert tone_loss(wanted + rows[:, None], x, colours).item() < 1e-6
+    deviation = colours[0, :, :3].diagonal().mean().sqrt()
+    assert tone_loss(wanted + deviation, x, colours).item() == pytest.approx(1, rel=1e-2)
+    turned = wanted.flip(3)
+    assert tone_loss(turned, x, colours).item() > 0.1
+    both = tone_loss(torch.cat([wanted, turned]), torch.cat([x, x]), colours.expand(2, -1, -1))
+    torch.testing.assert_close(both[1], tone_loss(turned, x, colours)[0])
 
 
 def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
@@ -221,7 +246,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
     with torch.no_grad():
         whole, terms = recipe.loss(samples)
         parts = [recipe.loss(samples[i : i + 4]) for i in (0, 4)]
-    assert list(terms) == ["style", "content", "variation", "stability"]
+    assert list(terms) == ["style", "content", "tone", "variation", "stability"]
     torch.testing.assert_close(sum(terms.values(), torch.zeros(())), whole)
     for k, v in terms.items():  # content has a floor that is the batch's, and photographs that move are each fourth
         assert sum(t[k].item() for _, t in parts) == pytest.approx(v.item(), rel=1e-3), k
@@ -444,7 +469,9 @@ def test_on_the_command_line(brief: Brief, tmp_path: Path, photo_file: Any, caps
     with o.out.with_suffix(".csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["step"] == "4"
-    assert float(row["loss"]) == pytest.approx(sum(float(row[k]) for k in ("style", "content", "variation")), rel=1e-3)
+    assert float(row["loss"]) == pytest.approx(
+        sum(float(row[k]) for k in ("style", "content", "tone", "variation")), rel=1e-3
+    )
     with Image.open(o.out.parent / "own-000003.jpg") as sheet:
         assert sheet.size == (4 * (64 + GAP), 9 * (64 + GAP))
     names = {p.name for p in o.out.parent.iterdir()}

@@ -1,8 +1,8 @@
-"""A painting's colours, brought to the mean and covariance of a style's within a network.
+"""A painting's colours, brought to the mean and covariance of a style's.
 
 The optimal transport between two Gaussians is one linear map (Olkin, Pukelsheim, "The Distance between Two Random
-Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It is known for every style, so
-that a network has it not to learn, and it is differentiable, so that a network learns to paint with it.
+Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It follows from
+the style, so a network need not learn it, and it is differentiable, so a network learns to paint with it.
 """
 
 from typing import Any
@@ -92,14 +92,24 @@ def colour(
     """
     painting = painting.float().contiguous(memory_format=torch.channels_last)
     with torch.autocast(painting.device.type, enabled=False):
-        if moments is None and masks is not None:
-            moments = torch.cat([raw_moments(painting, m[None]) for m in masks])
-        matrix, shift = transport(raw_moments(painting) if moments is None else moments, colours, share)
+        moments = colour_moments(painting, masks) if moments is None else moments
+        matrix, shift = transport(moments, colours, share)
         matrix, shift = matrix.to(painting), shift.to(painting)
         if masks is None:
             return bounded(_mapped(painting, matrix, shift))
         parts = (m * _mapped(painting, matrix[i : i + 1], shift[i : i + 1]) for i, m in enumerate(masks))
         return bounded(sum(parts, torch.zeros_like(painting)))
+
+
+def colour_moments(painting: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Return the raw moments (N or R, 4, 4) of the colours of paintings (N, 3, H, W), or of the parts of one.
+
+    Parameters
+    ----------
+    masks : Tensor, optional
+        (R, 1, H, W), the parts of one painting.
+    """
+    return raw_moments(painting) if masks is None else torch.cat([raw_moments(painting, m[None]) for m in masks])
 
 
 def _mapped(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:

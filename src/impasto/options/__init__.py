@@ -6,6 +6,7 @@ file's metadata all derive from here. Nothing in this package imports torch.
 
 from .encoder import TrainEncoderOptions
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
+from .learn import LearnOptions
 from .optimize import (
     CONTENT_LAYERS,
     ITERATIONS,
@@ -34,6 +35,7 @@ __all__ = [
     "STARTS",
     "STYLE_LAYER_WEIGHTS",
     "ColourSpace",
+    "LearnOptions",
     "Method",
     "OptimizeOptions",
     "OutputOptions",

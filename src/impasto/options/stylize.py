@@ -13,7 +13,7 @@ Method = Literal["auto", "optimize", "network"]
 
 HEEDED = (
     *("method", "model", "quality", "size", "scale", "strict_size", "strength", "style_weights", "style_scale"),
-    *("keep_colours", "colour_space", "mask_feather", "seed", "device", "precision", "compile", "offline"),
+    *("keep_colours", "colour_space", "mask_feather", "seed", "device", "precision", "learn", "compile", "offline"),
 )
 """The options that the methods which paint in one pass heed; the others are of the optimisation."""
 
@@ -36,6 +36,11 @@ class StylizeOptions(OptimizeOptions):
         Doc("Paint with a network of your own: a model file that `impasto train network` wrote."),
         NETWORK,
     ] = None
+    learn: Annotated[
+        bool,
+        Doc("Let the network learn the style first, in seconds, and keep it; `impasto styles --learnt` lists these."),
+        NETWORK,
+    ] = False
     compile: Annotated[
         bool, Doc("Compile a network that paints in one pass with torch.compile; pays for many pictures only."), NETWORK
     ] = False
@@ -48,8 +53,10 @@ class StylizeOptions(OptimizeOptions):
             others = self.only_of_optimize
             if others:
                 raise OptionError(f"a network that paints in one pass has no --{others[0]}; leave out one of them")
-        elif self.compile and self.quality != "instant":
-            raise OptionError("--compile is for the networks that paint in one pass: add --quality instant")
+        elif self.quality != "instant":
+            for name in ("learn", "compile"):
+                if getattr(self, name):
+                    raise OptionError(f"--{name} is for the network that paints in one pass: add --quality instant")
         if self.method == "optimize" and self.quality == "instant":
             raise OptionError("--quality instant is one pass of a network; --method optimize needs another quality")
 

@@ -1,4 +1,4 @@
-"""How networks that paint are trained."""
+"""How networks are trained: what every training has in common, and the network that paints."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from ..ranges import Range, check_ranges
 from .kinds import FILE, Group
 
 LOSS, SHAPE, STEPS, MACHINE = Group("loss"), Group("shape"), Group("training"), Group("machine")
-INT = tyro.conf.arg(metavar="INT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class TrainOptions:
     """What every training has in common: its length, its rate, where it runs and what it writes."""
 
     photos: Annotated[tuple[Path, ...], Doc("Folders or packed files with photographs.")]
-    out: Annotated[Path, Doc("Where the network is written (.safetensors); checkpoint, log and samples beside it.")]
+    out: Annotated[Path, Doc("Where the network is written (.safetensors); its checkpoint and log go beside it.")]
     exclude: Annotated[
         Path | None, FILE, Doc("A text file of picture paths, one a line, that training never reads.")
     ] = None
@@ -39,15 +38,17 @@ class TrainOptions:
     rate: Annotated[float, Doc("Learning rate of the convolutions (Muon)."), Range(0), STEPS] = 0.01
     small_rate: Annotated[float, Doc("Learning rate of all else (Adam)."), Range(0), STEPS] = 0.003
     warm_up: Annotated[int, Doc("Steps over which the rates rise."), Range(0), STEPS] = 200
-    decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
-    clip: Annotated[float, Doc("Largest norm of the gradient; larger ones are scaled down."), Range(0), STEPS] = 1.0
+    clip: Annotated[
+        float, Doc("Largest norm of the gradient; larger ones are scaled down. 0 for no limit."), Range(0), STEPS
+    ] = 1.0
     average: Annotated[
-        float, Doc("Decay of the moving average of the weights, which is what is written."), Range(0, 0.99999), STEPS
+        float,
+        Doc("Decay of the moving average of the weights, which is what is written; 0 writes the weights themselves."),
+        Range(0, 0.99999),
+        STEPS,
     ] = 0.995
-    encoder: Annotated[str, Doc("Perceptual encoder: `compact`, `vgg16`, `vgg19`, or a model file."), LOSS] = "compact"
     checkpoint_every: Annotated[int, Doc("Steps between checkpoints."), Range(1), STEPS] = 500
-    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 1_000
-    resume: Annotated[bool, Doc("Go on from the checkpoint beside the output, as if nothing had been."), STEPS] = False
+    resume: Annotated[bool, Doc("Go on from the checkpoint beside the output."), STEPS] = False
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0), STEPS] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("What it runs on."), MACHINE] = "auto"
     devices: Annotated[int, Doc("Devices (on the CPU: processes) on each machine."), Range(1), MACHINE] = 1
@@ -58,7 +59,6 @@ class TrainOptions:
     workers: Annotated[
         int, Doc("Processes that read pictures ahead; 0 reads them between the steps."), Range(0, 256), MACHINE
     ] = 1
-    offline: Annotated[bool, Doc("Never download weights."), MACHINE] = False
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -94,23 +94,29 @@ class TrainNetworkOptions(TrainOptions):
     rank: Annotated[int, Doc("Rank of the filters that the style gives to each block."), Range(0, 64), SHAPE] = 4
     hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 72
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
+    decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002
     learnt_rate: Annotated[float, Doc("Learning rate of the learnt styles (Adam)."), Range(0), STEPS] = 0.0005
     content_weight: Annotated[float, Doc("Weight of the content."), Range(0), LOSS] = 0.0125
+    tone_weight: Annotated[
+        float, Doc("Weight of the tone: large shapes keep the photo's light, in the style's palette."), Range(0), LOSS
+    ] = 0.05
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 1.5
     stability: Annotated[
         float, Doc("Weight of the loss against flicker: a photo that moves a little is painted alike."), Range(0), LOSS
     ] = 0.0
     own: Annotated[
-        float, Doc("Share of photos painted in their own style, so that they come back."), Range(0, 1), LOSS
+        float, Doc("Share of photos painted in their own style, to come out as they are."), Range(0, 1), LOSS
     ] = 0.05
     mixed: Annotated[float, Doc("Share of pictures painted in a blend of two styles."), Range(0, 1), LOSS] = 0.15
     recoloured: Annotated[
         float,
-        Doc("Share of paintings that swap colours, so that few are many styles."),
+        Doc("Share of paintings whose colour channels are swapped, for more variety."),
         Range(0, 1),
         LOSS,
     ] = 0.4
+    sample_every: Annotated[int, Doc("Steps between sheets of sample paintings; 0 for none."), Range(0), STEPS] = 1_000
+    offline: Annotated[bool, Doc("Never download weights."), MACHINE] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +134,7 @@ class TrainPackOptions:
     short_side: Annotated[
         int, Doc("Short side that larger pictures are reduced to; no less than `--crop`."), Range(16, 4096, "px")
     ] = 256
-    quality: Annotated[int, Doc("Quality of the pictures (WebP); 85 is as near as JPEG's 88."), Range(1, 100)] = 85
+    quality: Annotated[int, Doc("Quality of the pictures (WebP)."), Range(1, 100)] = 85
     workers: Annotated[int, Doc("Processes that read and encode; 0 for none besides the main one."), Range(0)] = 2
 
     def __post_init__(self) -> None:

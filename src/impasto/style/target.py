@@ -4,6 +4,7 @@ A style is the raw moments of an encoder's features, per style size and layer. M
 weight; a target is small, so it can be saved, shipped and used without the painting.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from ..models.network import Network
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE
 from .statistics import pack, raw_moments, unpack
+
+log = logging.getLogger(__name__)
 
 STYLE_SIZES = (128, 256, 512, 1024)
 """Long sides, in pixels, at which a style file holds its painting's moments: one an octave, interpolated between."""
@@ -103,6 +106,8 @@ class StyleTarget:
             if self.learnt.shape != (1, net.layout.size):
                 raise StyleError("what was learnt of the style does not fit the network; learn it again")
             return self.learnt
+        if self.learnt is not None:
+            log.info("the style file holds what another network learnt: left out here; `impasto learn` learns it anew")
         return net.learnt_style(self.name)
 
     def check(self, encoder: VGG) -> None:
@@ -118,7 +123,7 @@ class StyleTarget:
         ):
             raise StyleError(f"the style does not describe {', '.join(widths)} of {encoder.name}; measure it again")
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a `.style.safetensors` file: the moments' upper triangles, as float16 where they fit.
 
         Raises
@@ -139,10 +144,10 @@ class StyleTarget:
             "about": dict(self.about),
             "network": self.network,
         }
-        write_model_file(path, "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
+        write_model_file(Path(path), "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
 
     @classmethod
-    def load(cls, path: Path) -> "StyleTarget":
+    def load(cls, path: str | Path) -> "StyleTarget":
         """Read a style file.
 
         Raises
@@ -152,7 +157,7 @@ class StyleTarget:
         StyleError
             If its contents do not fit together.
         """
-        config, tensors, _ = read_model_file(path, "style")
+        config, tensors, _ = read_model_file(Path(path), "style")
         learnt = tensors.pop(LEARNT, None)
         moments: dict[int, dict[str, Tensor]] = {}
         try:

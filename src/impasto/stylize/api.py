@@ -1,15 +1,22 @@
-"""The library's one-shot calls: `impasto.stylize`, any kind of picture in, the same kind out, and `impasto.texture`."""
+"""The library's one-shot calls: `impasto.stylize`, any kind of picture in, the same kind out; `texture` and `learn`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
+from ..device import choose_compute
 from ..image.convert import like, to_picture
 from ..image.picture import Picture
-from ..options import OptimizeOptions, TextureOptions
+from ..models.networks import find_network
+from ..models.weights import load_encoder
+from ..options import LearnOptions, OptimizeOptions, TextureOptions
+from ..style.target import StyleTarget
 from .choose import choose_stylizer, load_texture, stylize_options
-from .sources import StyleSource, resolve_mask, resolve_region, resolve_start, resolve_styles
+from .learn import Photographs
+from .learn import learn as steps_of_learning
+from .sources import StyleSource, resolve_mask, resolve_region, resolve_start, resolve_style, resolve_styles
 
 
 def stylize(
@@ -55,8 +62,8 @@ def stylize(
     """
     photo = to_picture(content)
     chosen = stylize_options(options, changes)
-    parts = [resolve_region(m, s) for m, s in regions]
-    stylizer = choose_stylizer(resolve_styles(style), chosen, resolve_start(chosen))
+    parts = [resolve_region(m, s, model=chosen.model) for m, s in regions]
+    stylizer = choose_stylizer(resolve_styles(style, chosen.model), chosen, resolve_start(chosen))
     where = None if mask is None else resolve_mask(mask)
     image = stylizer(photo.tensor, parts, where)
     return like(photo.with_tensor(image.cpu()), content)
@@ -102,3 +109,51 @@ def texture(
     """
     image = load_texture(style, size, seamless, options, **changes)()
     return like(Picture(image.cpu()), Image.new("RGB", (1, 1)))
+
+
+def learn(
+    style: StyleSource,
+    options: LearnOptions | None = None,
+    *,
+    model: str | None = None,
+    photographs: Photographs | None = None,
+    **changes: Any,
+) -> StyleTarget:
+    """Learn a style in seconds, so that the network paints it better.
+
+    Parameters
+    ----------
+    style : any kind of picture, a built-in style's name, a style file or a StyleTarget
+        The style.
+    options : LearnOptions, optional
+        The defaults if not given.
+    model : str, optional
+        The network that learns it: a model file; the bundled network if not given.
+    photographs : Photographs, optional
+        What it is learnt on; a dozen photographs are bundled.
+    **changes
+        Fields of LearnOptions that differ: `seconds=10` ...
+
+    Returns
+    -------
+    StyleTarget
+        A style wherever one is asked for; `save` writes it to a style file.
+
+    Raises
+    ------
+    ImpastoError
+        With one line that says what is wrong and what to do.
+
+    Examples
+    --------
+    >>> mine = impasto.learn("painting.jpg", seconds=10)  # doctest: +SKIP
+    >>> impasto.stylize("photo.jpg", mine, quality="instant")  # doctest: +SKIP
+    """
+    o = replace(options or LearnOptions(), **changes)
+    net, encoder, compute = find_network(model), load_encoder("compact"), choose_compute(o.device, o.precision)
+    source = resolve_style(style, model=model)
+    if not isinstance(source, StyleTarget):
+        compute.network(encoder)
+        source = StyleTarget.of(source, encoder, compute)
+    *_, last = steps_of_learning(net, source, encoder, compute, o, photographs)
+    return last.style

@@ -131,7 +131,8 @@ def network_stylizer(
     """
     net = find_network(options.model)
     compute = compute or resolve_compute(options, net)
-    return NetworkStylizer(net, styles, options, encoder or load_encoder("compact"), compute)
+    encoder = encoder or load_encoder("compact")
+    return NetworkStylizer(net, styles, options, encoder, compute)
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:
@@ -184,7 +185,7 @@ def load_stylizer(
     >>> quick = impasto.load_stylizer("starry-night", quality="instant", strength=0.7)  # doctest: +SKIP
     """
     options = stylize_options(options, changes)
-    return choose_stylizer(resolve_styles(source), options, resolve_start(options))
+    return choose_stylizer(resolve_styles(source, options.model), options, resolve_start(options))
 
 
 def load_texture(

@@ -1,12 +1,12 @@
 """`network`: one pass of a network paints a photograph in any style.
 
 The styles become affines (`models.network`), and everything that can be chosen after the training is arithmetic on
-these: blends of styles, and the strength. Parts of a picture have affines of their own. Nothing is blended as pictures,
-except that the photograph stays outside a mask.
+these: blends of styles, and the strength. Parts of a picture have affines of their own.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,13 +15,14 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import OptionError, StyleError
 from ..image.resize import blur, fit_size, resize
-from ..models.colours import colour
+from ..models.colours import colour, colour_moments
 from ..models.network import Network
 from ..models.vgg import VGG
 from ..options import StylizeOptions
 from ..style.statistics import raw_moments
 from ..style.target import StyleTarget, blend
 from ..style.terms import divide
+from .learn import learnt
 from .loss import shares_and_scales
 from .memory import fit_need
 from .protocol import Region, Step, last_image
@@ -35,6 +36,25 @@ FIXED_BYTES = 60_000_000
 """What does not depend on the size."""
 PHOTO_SIZE = 512
 """Long side, in pixels, at which the photograph is measured for strengths other than 1."""
+
+
+@dataclass(frozen=True)
+class PassStatistics:
+    """What a painting takes from the whole picture, for tiles of it and for frames of a film.
+
+    Parameters
+    ----------
+    affine : Tensor
+        (R, P), the styles: of the parts, and last of what is in no part.
+    norms : Tensor
+        (R, 2, C), means and variances of the norms.
+    colours : Tensor
+        (R, 4, 4), raw moments of the painting's colours.
+    """
+
+    affine: Tensor
+    norms: Tensor
+    colours: Tensor
 
 
 class NetworkStylizer:
@@ -81,14 +101,36 @@ class NetworkStylizer:
         self.run: Callable[..., Tensor] = torch.compile(net) if options.compile else net
 
     def bind(self, style: StyleTarget | Tensor) -> "MeasuredStyle":
-        """Return the style, to be measured when it is needed; StyleError if it is for another encoder."""
+        """Return the style, learnt first if the options say so; StyleError if it is for another encoder."""
         if isinstance(style, StyleTarget):
             style.check(self.encoder)
+        if self.options.learn:
+            style = learnt(self.net, style, self.encoder, self.compute)
         return MeasuredStyle(style, self.encoder, self.compute, tuple(self.net.config.layers))
 
-    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        statistics: PassStatistics | None = None,
+    ) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
-        return last_image(self.steps(content, regions, mask))
+        return last_image(self.steps(content, regions, mask, statistics=statistics))
+
+    @torch.no_grad()
+    def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
+        """Return what a painting of a photograph (1, 3, H, W) takes from the whole of it.
+
+        With it, tiles of the photograph and frames like it are painted as parts of one painting.
+        """
+        size = painting_size((content.shape[-2], content.shape[-1]), self.options)
+        x = self.compute.picture(resize(content, size))
+        affine, _, masks = self._styles(x, [(resize(r.mask, size), self.bind(r.style)) for r in regions])
+        with self.compute.autocast():
+            norms = self.net.statistics(x, affine, masks)
+            painted = self.net(x, affine, norms, masks).float()
+        return PassStatistics(affine, norms, colour_moments(painted, masks))
 
     def steps(
         self,
@@ -96,6 +138,7 @@ class NetworkStylizer:
         regions: Sequence[Region] = (),
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
+        statistics: PassStatistics | None = None,
     ) -> Iterator[Step]:
         """Return the one step.
 
@@ -109,6 +152,8 @@ class NetworkStylizer:
             (1, 1, H, W), [0, 1], of any size: 1 where to paint; the rest stays the photograph.
         state : dict, optional
             Not used: there is nothing between the photograph and the painting.
+        statistics : PassStatistics, optional
+            Those of the picture that this one is part of, taken with the same regions; its own if not given.
 
         Raises
         ------
@@ -122,7 +167,8 @@ class NetworkStylizer:
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         size = fit_need(size, self.memory_need, self.compute, self.options.strict_size)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
-        return (self._paint(resize(x, size), places, mask) for x in [content])  # painted when the step is asked for
+        # Painted when the step is asked for.
+        return (self._paint(resize(x, size), places, mask, statistics) for x in [content])
 
     def memory_need(self, size: tuple[int, int]) -> int:
         """Return the bytes that a painting of that height and width takes beyond what the process has now."""
@@ -146,30 +192,46 @@ class NetworkStylizer:
         blended = blend(moments, shares)
         affine = self.net.predict(blended)
         for style, share in zip(styles, shares, strict=True):
-            learnt = style.learnt(self.net)
-            affine = affine if learnt is None else affine + share * learnt
+            vector = style.learnt(self.net)
+            affine = affine if vector is None else affine + share * vector.to(affine)
         return affine, self.net.style_colours(blended)
 
     @torch.no_grad()
-    def _paint(self, content: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], mask: Tensor | None) -> Step:
+    def _paint(
+        self,
+        content: Tensor,
+        places: Sequence[tuple[Tensor, "MeasuredStyle"]],
+        mask: Tensor | None,
+        statistics: PassStatistics | None,
+    ) -> Step:
         size, options = (content.shape[-2], content.shape[-1]), self.options
         x = self.compute.picture(content)
-        several = [self.affine([s], (1.0,), self.scales[:1], max(size)) for _, s in places]
-        several.append(self.affine(self.styles, self.shares, self.scales, max(size)))
-        affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
-        if options.strength != 1:
-            affine = torch.lerp(self._photograph(x).to(affine), affine, options.strength)
-        masks = None
-        if places:
-            parts = divide([m for m, _ in places])
-            masks = torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
+        affine, colours, masks = self._styles(x, places, None if statistics is None else statistics.affine)
+        norms, moments = (None, None) if statistics is None else (statistics.norms, statistics.colours)
         with self.compute.autocast():
-            painted = self.run(x, affine, None, masks)
-        painted = colour(painted, colours, min(1.0, options.strength), None, masks).contiguous()
+            painted = self.run(x, affine, norms, masks)
+        painted = colour(painted, colours, min(1.0, options.strength), moments, masks).contiguous()
         if mask is not None:
             where = blur(resize(mask, size), options.mask_feather).to(x)
             painted = x + where * (painted - x)
         return Step(size, 1, 1, 1, 1, {}, painted.clone(), schedule=(1,))
+
+    def _styles(
+        self, x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], affine: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return affines (R, P), unless they are given, and colours (R, 3, 4) of the parts, and their masks."""
+        long = max(x.shape[-2:])
+        several = [self.affine([s], (1.0,), self.scales[:1], long) for _, s in places]
+        several.append(self.affine(self.styles, self.shares, self.scales, long))
+        found, colours = (torch.cat(t) for t in zip(*several, strict=True))
+        if affine is None:
+            affine = found
+            if self.options.strength != 1:
+                affine = torch.lerp(self._photograph(x).to(affine), affine, self.options.strength)
+        if not places:
+            return affine, colours, None
+        parts = divide([m for m, _ in places])
+        return affine, colours, torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
 
     def _photograph(self, x: Tensor) -> Tensor:
         """Return the affine (1, P) of strength 0: the photograph in its own style, and no paint."""

@@ -68,7 +68,7 @@ def stylize_many(
     names = available_devices(chosen.device) if devices is None else devices
     if isinstance(names, str) or not names:
         raise OptionError(f"devices is {names!r}; give a list of names, as in ['cuda:0', 'cuda:1']")
-    styles, start = resolve_styles(style), resolve_start(chosen)
+    styles, start = resolve_styles(style, chosen.model), resolve_start(chosen)
     return _paint([choose_stylizer(styles, replace(chosen, device=d), start) for d in names], contents)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
 from ..options import STARTS, OptimizeOptions
-from ..style.builtin import builtin_names, load_builtin
+from ..style.builtin import SUFFIX, builtin_names, load_builtin
 from ..style.target import StyleTarget
 from .protocol import Region
 
@@ -21,10 +21,16 @@ StyleSource = Any
 STYLE_FILE_SUFFIX = ".safetensors"
 
 
-def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor | StyleTarget:
+def learnt_folder(model: Path) -> Path:
+    """Return the folder of the style files of what a network of one's own has learnt: it is beside the network."""
+    return model.with_suffix(".styles")
+
+
+def resolve_style(source: StyleSource, max_megapixels: float = 200.0, model: str | None = None) -> Tensor | StyleTarget:
     """What a style's source stands for: a painting (1, 3, H, W) or its measurements.
 
-    Text is a path if there is such a file, else the name of a built-in style.
+    Text is a path if there is such a file, else the name of a style that the network `model` has learnt, or of a
+    built-in style.
 
     Raises
     ------
@@ -37,8 +43,12 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0) -> Tensor 
         return source
     if isinstance(source, str | Path) and str(source) != "-":
         path = Path(source)
-        if str(source) in builtin_names() and not os.path.isfile(path):
-            return load_builtin(str(source))
+        if not os.path.isfile(path):
+            own = None if model is None else learnt_folder(Path(model)) / (str(source) + SUFFIX)
+            if own is not None and os.path.isfile(own):
+                return StyleTarget.load(own)
+            if str(source) in builtin_names():
+                return load_builtin(str(source))
         if not os.path.exists(path):  # unlike Path.exists, which fails for a name that is too long
             near = get_close_matches(str(source), builtin_names(), 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "`impasto styles` lists the built-in ones"
@@ -60,21 +70,21 @@ def split_region(text: str) -> tuple[str, str]:
     return text[:i], text[i + 1 :]
 
 
-def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0) -> Region:
+def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0, model: str | None = None) -> Region:
     """A region of sources.
 
     Parameters
     ----------
     mask : path, PIL image, array, tensor or Picture
         White (1) where the region is, black (0) where not, grey between.
-    style : as for `resolve_style`
+    style, model : as for `resolve_style`
 
     Raises
     ------
     ImpastoError
         As `resolve_style`; PictureError if the mask cannot be read.
     """
-    return Region(resolve_mask(mask, max_megapixels), resolve_style(style, max_megapixels))
+    return Region(resolve_mask(mask, max_megapixels), resolve_style(style, max_megapixels, model))
 
 
 def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
@@ -84,9 +94,9 @@ def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
     return to_picture(mask, max_megapixels=max_megapixels).tensor.mean(1, keepdim=True)
 
 
-def resolve_styles(style: StyleSource | Sequence[StyleSource]) -> list[Tensor | StyleTarget]:
+def resolve_styles(style: StyleSource | Sequence[StyleSource], model: str | None = None) -> list[Tensor | StyleTarget]:
     """Return what a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
-    return [resolve_style(s) for s in (style if isinstance(style, list | tuple) else [style])]
+    return [resolve_style(s, model=model) for s in (style if isinstance(style, list | tuple) else [style])]
 
 
 def resolve_start(options: OptimizeOptions) -> Tensor | None:

@@ -47,8 +47,8 @@ def read_sources(job: PaintJob) -> Sources:
     start = job.options.start
     return Sources(
         to_picture(job.content, max_megapixels=limit),
-        [resolve_style(s, limit) for s in job.styles],
-        [resolve_region(mask, style, limit) for mask, style in job.regions],
+        [resolve_style(s, limit, job.options.model) for s in job.styles],
+        [resolve_region(mask, style, limit, job.options.model) for mask, style in job.regions],
         None if job.mask is None else resolve_mask(job.mask, limit),
         None if start in STARTS else to_picture(start, max_megapixels=limit).tensor,
     )

@@ -1,30 +1,34 @@
 """Training followed on the terminal: a bar with the time left, and the log beside the output."""
 
-import csv
 import logging
-import time
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
+from pathlib import Path
 
 from ..device import freed_memory_kept
 from ..errors import TrainingError
 from ..options import TrainEncoderOptions, TrainNetworkOptions
-from ..train.distill import train_encoder
+from ..train.distill import EncoderRecipe
 from ..train.loop import Training, train
 from ..train.network import NetworkRecipe
-from ..train.start import sample_sheet, start_network_training
+from ..train.start import sample_sheet, start_encoder_training, start_network_training
 from .progress import bar, counting_bar, start_logging
 from .stopping import Stop
 from .training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
-SMOOTHING = 0.97
+LOG_EVERY = 50
+"""Steps between two rows of the log."""
 SAMPLES = 4
 """Photographs on a sheet of samples."""
 
+Look = Callable[[TrainingLog, int], dict[str, float]]
+"""Is called with the log and the steps done; returns what it measured."""
+
 
 def follow_network(o: TrainNetworkOptions) -> None:
-    """Train a network that paints; a row of OUT.csv every 50 steps, sheets of samples.
+    """Train a network that paints; a row of OUT.csv every 50 steps, and sheets of samples.
 
     Raises
     ------
@@ -33,72 +37,111 @@ def follow_network(o: TrainNetworkOptions) -> None:
     KeyboardInterrupt
         After the checkpoint is written.
     """
-    start_logging()
-    try:
-        o.out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"cannot write {o.out}: {error.strerror}; name another place with --out") from error
+    begin(o.out)
     with counting_bar("looking for pictures") as found:
         training = start_network_training(o, found)
     recipe = training.recipe
     assert isinstance(recipe, NetworkRecipe)
-    first, sampler = training.fabric.is_global_zero, recipe.sample
+    sampler = recipe.sample
+    paintings = len(sampler.paintings) if sampler.paintings else 0
+    contents = f"{len(sampler.photos)} photographs, {paintings} paintings, {len(recipe.styles)} styles"
+    photos = sampler.photographs(SAMPLES)
+
+    def sheet(book: TrainingLog, step: int) -> dict[str, float]:
+        book.sheet(sample_sheet(recipe, photos), step)
+        return {}
+
+    follow(training, f"{contents}, on {recipe.compute}", o.sample_every, sheet)
+
+
+def follow_encoder(o: TrainEncoderOptions) -> None:
+    """Train the compact encoder; a row of OUT.csv every 50 steps, and at every validation a line, too.
+
+    Raises
+    ------
+    ImpastoError
+        If something that the options ask for is missing or does not fit.
+    KeyboardInterrupt
+        After the checkpoint is written.
+    """
+    begin(o.out)
+    with counting_bar("looking for pictures") as found:
+        training = start_encoder_training(o, found)
+    recipe = training.recipe
+    assert isinstance(recipe, EncoderRecipe)
+    contents = f"{len(recipe.sample.photos)} photographs, {len(recipe.sample.paintings)} paintings"
+
+    def validation(book: TrainingLog, step: int) -> dict[str, float]:
+        return {"validation": recipe.validation()}
+
+    follow(training, f"{contents}, on {recipe.compute}", o.validate_every, validation, ["validation"])
+
+
+def begin(out: Path) -> None:
+    """Start the log on the terminal, and make the folder that the network is written to.
+
+    Raises
+    ------
+    TrainingError
+        If that cannot be done.
+    """
+    start_logging()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot write {out}: {error.strerror}; name another place with --out") from error
+
+
+def follow(training: Training, title: str, every: int, look: Look, measured: Sequence[str] = ()) -> None:
+    """Take all steps of a training, and log them in the first process.
+
+    Parameters
+    ----------
+    training : Training
+        The training, as it was started or resumed.
+    title : str
+        What it is of, for the first line.
+    every : int
+        Steps between two looks at the network; 0 for none. There is one after the last step, too.
+    look : callable
+        Takes a look, while the network has its averaged weights.
+    measured : sequence of str
+        Names of the figures that looks return.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer finite, or no picture can be read.
+    KeyboardInterrupt
+        If a signal asked for the end, after the checkpoint is written.
+    """
+    o, first = training.options, training.fabric.is_global_zero
     if first:
-        paintings = len(sampler.paintings) if sampler.paintings else 0
-        log.info(
-            "%d photographs, %d paintings, %d styles, on %s",
-            *(len(sampler.photos), paintings, len(recipe.styles), recipe.compute),
-        )
-    with Stop() as stop, TrainingLog(o.out, 50, training.step) if first else nullcontext() as book:
-        _follow(training, recipe, stop, book)
+        log.info("%s", title)
+    with Stop() as stop, TrainingLog(o.out, LOG_EVERY, training.step, measured) if first else nullcontext() as book:
+        with bar("figures") as progress, closing(train(training)) as steps, freed_memory_kept():
+            task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")
+            for step in steps:
+                stop.hold()
+                if book is not None:
+                    found: dict[str, float] = {}
+                    if every and (step.step % every == 0 or step.step == o.steps):
+                        with training.averaged():
+                            found = look(book, step.step)
+                    figures = book.step(step, found)
+                    progress.update(task, completed=step.step, figures=figures)
+                    if found:
+                        log.info("step %d: %s; %s", step.step, _text(found), figures)
+                if stop.asked is not None:
+                    break
         asked = stop.taken()
-    if training.step < o.steps:
-        if first:
-            log.warning("stopped at step %d of %d; --resume goes on", training.step, o.steps)
+    if first and training.step < o.steps:
+        log.warning("stopped at step %d of %d; --resume goes on", training.step, o.steps)
     elif first:
         log.info("%s: trained", o.out)
     if asked is not None:
         raise asked
 
 
-def _follow(training: Training, recipe: NetworkRecipe, stop: Stop, book: TrainingLog | None) -> None:
-    o, photos = training.options, recipe.sample.photographs(SAMPLES)
-    with bar("figures") as progress, closing(train(training)) as steps, freed_memory_kept():
-        task = progress.add_task(o.out.stem, total=o.steps, completed=training.step, figures="")
-        for step in steps:
-            stop.hold()
-            if book is not None:
-                progress.update(task, completed=step.step, figures=book.step(step))
-                if o.sample_every and (step.step % o.sample_every == 0 or step.step == o.steps):
-                    with training.averaged():
-                        book.sheet(sample_sheet(recipe, photos), step.step)
-            if stop.asked is not None:
-                break
-
-
-def follow_encoder(options: TrainEncoderOptions) -> None:
-    """Train the compact encoder; every 100 steps a row of OUT.csv, at every validation a line."""
-    start_logging()
-    smooth: dict[str, float] = {}
-    path = options.out.with_suffix(".csv")
-    steps = train_encoder(options)
-    begun = time.monotonic()
-    with bar("figures") as progress, path.open("a" if options.resume else "w", newline="") as file:
-        rows = csv.writer(file)
-        task = progress.add_task("encoder", total=options.steps, figures="")
-        for step in steps:
-            for k, v in step.errors.items():
-                smooth[k] = SMOOTHING * smooth.get(k, v) + (1 - SMOOTHING) * v
-            figures = " ".join(f"{k.removeprefix('relu')} {v:.3f}" for k, v in sorted(smooth.items()))
-            progress.update(task, completed=step.step, figures=figures)
-            if step.step % 100 == 0 or step.validation is not None:
-                seconds = round(time.monotonic() - begun, 1)
-                rows.writerow(
-                    [step.step, seconds, *(f"{smooth[k]:.5f}" for k in sorted(smooth)), step.validation or ""]
-                )
-                file.flush()
-            if step.validation is not None:
-                log.info(
-                    "step %d: gram/photo of pictures painted on it %.4f, errors %s", step.step, step.validation, figures
-                )
-    log.info("%s: trained", options.out)
+def _text(figures: dict[str, float]) -> str:
+    return " ".join(f"{k} {v:.4f}" for k, v in figures.items())

@@ -1,6 +1,7 @@
 """The log of a training: a CSV file, TensorBoard's, and sheets of sample paintings, beside the network."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,10 +27,12 @@ class TrainingLog:
         Steps between rows.
     done : int
         Steps of a training that is resumed: later rows, of steps that were not kept, go.
+    measured : sequence of str
+        Names of figures that are measured now and then. They are the last columns, empty in most rows.
     """
 
-    def __init__(self, out: Path, every: int, done: int = 0):
-        self.out, self.every, self.done = out, every, done
+    def __init__(self, out: Path, every: int, done: int = 0, measured: Sequence[str] = ()):
+        self.out, self.every, self.done, self.measured = out, every, done, measured
         self.smooth: dict[str, float] = {}
 
     def __enter__(self) -> "TrainingLog":
@@ -51,18 +54,24 @@ class TrainingLog:
         self.file.close()
         self.board.finalize("")
 
-    def step(self, step: TrainStep) -> str:
-        """Take a step's figures; the moving means, as the progress bar shows them."""
+    def step(self, step: TrainStep, measured: Mapping[str, float] | None = None) -> str:
+        """Take a step's figures, and those measured after it; return the moving means as the progress bar shows them.
+
+        There is a row every so many steps, after the last step, and whenever something was measured.
+        """
+        measured = measured or {}
         for k, v in step.figures.items():
             self.smooth[k] = SMOOTHING * self.smooth.get(k, v) + (1 - SMOOTHING) * v
-        if step.step % self.every == 0 or step.step == step.total:
+        if step.step % self.every == 0 or step.step == step.total or measured:
             if not self.begun:
-                self.rows.writerow(["step", "seconds", *self.smooth])
+                self.rows.writerow(["step", "seconds", *self.smooth, *self.measured])
                 self.begun = True
-            self.rows.writerow([step.step, f"{step.seconds:.1f}", *(f"{v:.5f}" for v in self.smooth.values())])
+            means = [f"{v:.5f}" for v in self.smooth.values()]
+            last = [f"{measured[k]:.5f}" if k in measured else "" for k in self.measured]
+            self.rows.writerow([step.step, f"{step.seconds:.1f}", *means, *last])
             self.file.flush()
-            self.board.log_metrics(self.smooth, step.step)
-        return " ".join(f"{k} {v:.3f}" for k, v in self.smooth.items())
+            self.board.log_metrics({**self.smooth, **measured}, step.step)
+        return " ".join(f"{k.removeprefix('relu')} {v:.3f}" for k, v in self.smooth.items())
 
     def sheet(self, picture: Tensor, step: int) -> Path:
         """Write a sheet of samples (1, 3, H, W)."""

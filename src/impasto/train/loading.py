@@ -60,8 +60,8 @@ def prepared(
     Parameters
     ----------
     sampler : callable
-        (step, number of the picture) -> sample, with tensors on the CPU. Where processes are spawned, as on macOS and
-        Windows, it is pickled.
+        (step, number of the picture) -> sample, with tensors on the CPU. It is pickled where processes are not forked:
+        on macOS, on Windows, and from Python 3.14 on.
     numbers : iterator of sequences of (int, int)
         The groups; it may be endless.
     workers : int

@@ -1,15 +1,18 @@
-"""The training loop of the networks that paint, on Lightning Fabric: one process, or many on many machines.
+"""The training loop, on Lightning Fabric: one process, or many on many machines.
 
-Every random choice comes from (seed, step, number of the picture in the batch), so a training that was stopped and
-resumed is the uninterrupted one bit for bit, and how many processes share the batch changes it by rounding alone. The
-networks are small: instead of wrapping them, the loop adds up the processes' gradients as one tensor.
+A `Recipe` says what is trained, on which samples and by which loss. `Training` is the state and takes one step at a
+time; `train` takes all of them and writes checkpoints.
+
+Every random choice comes from (seed, step, number in the batch), so a training that was stopped and resumed is the
+uninterrupted one bit for bit, and how many processes share the batch changes it by rounding alone. The networks are
+small: instead of wrapping them, the loop adds up the processes' gradients as one tensor.
 """
 
 import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,26 +32,44 @@ if TYPE_CHECKING:
 
 
 class Recipe(Protocol):
-    """What is trained, on what, and by which loss."""
+    """What is trained, on which samples, and by which loss."""
 
     optimisers: Optimisers
 
     @property
     def net(self) -> nn.Module:
-        """The network, the same object always."""
+        """The network: one object throughout, though `after` may replace its parts."""
         ...
 
     @property
     def sample(self) -> Callable[[int, int], Any]:
-        """Return the sample (step, number in the batch), from these two alone; called in other processes too."""
+        """The function (step, number in the batch) -> sample.
+
+        The sample depends on these two alone. The function is pickled and runs in other processes.
+        """
         ...
 
     def loss(self, samples: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the samples' losses, and the sums of what the log shows."""
+        """Return the sum of the samples' losses, and the sums of the figures for the log."""
+        ...
+
+    def rate_factor(self, step: int) -> float:
+        """Return the factor of the learning rates in a step; the first step is 0."""
         ...
 
     def after(self, step: int) -> None:
-        """Do what is to be done once a step is taken."""
+        """Do what comes between two steps; `step` of them are done.
+
+        Parts of the network, and the optimisers, may be replaced here.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps besides the weights and the optimisers' state."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, and give the network the shape that its weights need."""
         ...
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
@@ -77,35 +98,44 @@ class TrainStep:
 
 
 def start_fabric(o: TrainOptions) -> "Fabric":
-    """The processes that the options ask for, or that torchrun has started; TrainingError without the extra."""
+    """Start the processes that the options ask for, or join those that torchrun has started.
+
+    Raises
+    ------
+    TrainingError
+        If Lightning Fabric is not installed.
+    """
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
         raise TrainingError("training needs Lightning Fabric: pip install 'impasto[train]'") from error
-    distributed = o.devices * o.nodes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
     fabric = Fabric(
         accelerator=choose_compute(o.device).device.type,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", o.devices)),
         num_nodes=o.nodes,
-        strategy="ddp" if distributed else "auto",
+        strategy="ddp" if count_processes(o) > 1 else "auto",
     )
     fabric.launch()
     return fabric
 
 
+def count_processes(o: TrainOptions) -> int:
+    """Return how many processes the options ask for, or torchrun has started."""
+    return max(o.devices * o.nodes, int(os.environ.get("WORLD_SIZE", 1)))
+
+
 def compute_on(fabric: "Fabric", o: TrainOptions) -> Compute:
-    """The device of this process, and the precision."""
+    """Return the device of this process, and the precision."""
     return Compute(fabric.device, choose_compute(o.device, o.precision).low)
 
 
-def rate_factor(step: int, o: TrainOptions) -> float:
-    """A rise over the first steps, then 1, then over the last part a straight fall to 0."""
-    fall = (o.steps - step) / (o.steps * o.decay) if o.decay else 1.0
-    return min(1.0, (step + 1) / (o.warm_up + 1), max(0.0, fall))
+def copy_weights(net: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a network's weights and buffers."""
+    return {k: v.detach().clone() for k, v in net.state_dict().items()}
 
 
 class Training:
-    """A training under way: the network, the moving average of its weights, its optimisers.
+    """A training under way: the steps done, the recipe with its network, and the moving average of the weights.
 
     Parameters
     ----------
@@ -127,13 +157,13 @@ class Training:
         if options.batch < fabric.world_size:
             raise TrainingError(f"--batch is {options.batch} for {fabric.world_size} processes; give each a picture")
         self.step = 0
-        self.average = {k: v.detach().clone() for k, v in recipe.net.state_dict().items()}
+        self.average = copy_weights(recipe.net)
         share = range(fabric.global_rank, options.batch, fabric.world_size)
         size = math.ceil(len(share) / options.accumulate)
         self.parts = [share[i : i + size] for i in range(0, len(share), size)]
 
     def batches(self) -> Generator[list[Any], None, None]:
-        """Yield the samples of each part of each step to come, read ahead by other processes."""
+        """Yield the samples of every part of every step to come; other processes read them ahead."""
         numbers = ([(step, i) for i in part] for step in range(self.step, self.options.steps) for part in self.parts)
         return prepared(self.recipe.sample, numbers, self.options.workers)
 
@@ -149,26 +179,35 @@ class Training:
         recipe.optimisers.zero_grad()
         sums: dict[str, Tensor] = {}
         for _ in self.parts:
-            loss, found = recipe.loss(next(batches))
+            loss, figures = recipe.loss(next(batches))
             (loss / o.batch).backward()
-            for k, v in {"loss": loss, **found}.items():
+            for k, v in {"loss": loss, **figures}.items():
                 sums[k] = sums.get(k, torch.zeros(())) + v.detach().float().cpu()
         sums = self._add_up(sums)
         if not math.isfinite(float(sums["loss"])):
             raise TrainingError(f"the loss is no longer finite at step {self.step + 1}; lower --rate (now {o.rate:g})")
         if o.clip:
             nn.utils.clip_grad_norm_(recipe.optimisers.parameters, o.clip)
-        recipe.optimisers.step(rate_factor(self.step, o))
+        recipe.optimisers.step(recipe.rate_factor(self.step))
         self.step += 1
         recipe.after(self.step)
-        decay = min(o.average, self.step / (self.step + 10))  # young, it forgets sooner
-        with torch.no_grad():
-            for k, v in recipe.net.state_dict().items():
-                self.average[k].lerp_(v, 1 - decay)
+        self._move_average()
         return {k: float(v) / o.batch for k, v in sums.items()}
 
+    def _move_average(self) -> None:
+        """Move the average towards the weights; it starts again if `after` has given the network another shape."""
+        weights = self.recipe.net.state_dict()
+        if weights.keys() != self.average.keys():
+            self.average = copy_weights(self.recipe.net)
+        decay = min(self.options.average, self.step / (self.step + 10))  # young, it forgets sooner
+        for k, v in weights.items():
+            if v.is_floating_point():
+                self.average[k].lerp_(v, 1 - decay)
+            else:  # batch norm counts its batches
+                self.average[k].copy_(v)
+
     def out_of_time(self, begun: float) -> bool:
-        """Return whether the minutes that the options give are over since `begun`; the same in every process."""
+        """Return whether the options' minutes have passed since `begun`; every process gets the same answer."""
         if self.options.minutes is None:
             return False
         over = torch.tensor(float(time.monotonic() - begun > 60 * self.options.minutes), device=self.fabric.device)
@@ -177,20 +216,20 @@ class Training:
         return bool(over)
 
     def _add_up(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The gradients and the sums over all processes, as one tensor; the gradients stay in their places."""
+        """Add up the gradients, in place, and the sums over all processes, as one tensor; return the sums."""
         if self.fabric.world_size == 1:
             return sums
         gradients = [p.grad for p in self.recipe.optimisers.parameters if p.grad is not None]
-        tensors = [*gradients, *(sums[k].to(self.fabric.device) for k in sorted(sums))]
+        tensors = [*gradients, *(v.to(self.fabric.device) for v in sums.values())]
         flat = torch.cat([t.flatten() for t in tensors])
         torch.distributed.all_reduce(flat)
         parts = [p.view(t.shape) for p, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
         for gradient, part in zip(gradients, parts, strict=False):
             gradient.copy_(part)
-        return {k: v.cpu() for k, v in zip(sorted(sums), parts[len(gradients) :], strict=True)}
+        return {k: v.cpu() for k, v in zip(sums, parts[len(gradients) :], strict=True)}
 
     def save(self) -> None:
-        """Write the checkpoint, and the network with the averaged weights; in one process of all."""
+        """Write the checkpoint, and the network with its averaged weights; the first process does it for all."""
         if not self.fabric.is_global_zero:
             return
         recipe, o = self.recipe, self.options
@@ -199,48 +238,46 @@ class Training:
             "net": recipe.net.state_dict(),
             "average": self.average,
             "optimisers": recipe.optimisers.state_dict(),
+            "recipe": recipe.state_dict(),
         }
         save_checkpoint(checkpoint_path(o.out), state)
-        with self.averaged():
-            recipe.write(recipe.net, o.out, self.step)
+        with self.averaged() as net:
+            recipe.write(net, o.out, self.step)
 
-    def averaged(self) -> "Averaged":
-        """A context in which the network has the averaged weights."""
-        return Averaged(self.recipe.net, self.average)
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Give the network its averaged weights inside this context."""
+        net, own = self.recipe.net, copy_weights(self.recipe.net)
+        net.load_state_dict(self.average)
+        try:
+            yield net
+        finally:
+            net.load_state_dict(own)
 
     def restore(self) -> None:
-        """Go on from the checkpoint; TrainingError if it is missing, damaged or of something else."""
-        path = checkpoint_path(self.options.out)
+        """Go on from the checkpoint.
+
+        Raises
+        ------
+        TrainingError
+            If it is missing, damaged, or of another training.
+        """
+        recipe, path = self.recipe, checkpoint_path(self.options.out)
         state = load_checkpoint(path)
         try:
-            self.recipe.net.load_state_dict(state["net"])
-            for k, v in self.average.items():
-                v.copy_(state["average"][k])
-            self.recipe.optimisers.load_state_dict(state["optimisers"])
+            recipe.load_state_dict(state.get("recipe", {}))
+            recipe.net.load_state_dict(state["net"])
+            self.average = {k: state["average"][k].to(v) for k, v in copy_weights(recipe.net).items()}
+            recipe.optimisers.load_state_dict(state["optimisers"])
             self.step = int(state["step"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise TrainingError(f"cannot resume from {path}: it is no checkpoint of this training ({error})") from error
 
 
-class Averaged:
-    """A context in which a network has other weights."""
-
-    def __init__(self, net: nn.Module, weights: dict[str, Tensor]):
-        self.net, self.weights = net, weights
-
-    def __enter__(self) -> nn.Module:
-        self.own = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.net.load_state_dict(self.weights)
-        return self.net
-
-    def __exit__(self, *_: object) -> None:
-        self.net.load_state_dict(self.own)
-
-
 def train(training: Training) -> Generator[TrainStep, None, None]:
-    """Train to the end, a step at a time, with checkpoints on the way; closed early it writes a last one.
+    """Train to the end, or for the options' minutes; yield after every step, and write checkpoints on the way.
 
-    It ends sooner if the options give it so many minutes.
+    Closed early, it writes a last checkpoint.
     """
     o, begun, saved = training.options, time.monotonic(), training.step
     with closing(training.batches()) as batches:

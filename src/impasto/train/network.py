@@ -10,7 +10,7 @@ the network learns one by one: each has a vector that is added to what is predic
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ from torch import Tensor, nn
 
 from ..device import Compute, channels_last
 from ..models.colours import colour
+from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.network import Network, StyleSummary, save_network
 from ..models.vgg import VGG
-from ..options import CONTENT_LAYERS, STYLE_LAYER_WEIGHTS, TrainNetworkOptions, named_weights
-from ..style.losses import content_loss, total_variation
+from ..options import TrainNetworkOptions
+from ..style.builtin import SUFFIX
+from ..style.painting import PaintingLoss
 from ..style.statistics import raw_moments
 from ..style.target import StyleTarget
-from ..style.wasserstein import MomentsTarget, covariance_metric, moments_loss
+from ..stylize.learn import OTHER_STROKES, PICTURE, STROKES
+from ..stylize.sources import learnt_folder
 from .augment import recolour
 from .move import moved
 from .optimisers import Optimisers
@@ -34,14 +37,10 @@ from .pictures import PictureSet
 
 PHOTO_ZOOM, PART_ZOOM = (0.8, 2.0), (0.6, 1.25)
 """How much photographs and paintings are enlarged."""
-PICTURE, STROKES = 512, (0.5, 2.0)
-"""Long side in pixels of the pictures that a crop is thought to be part of; strokes of learnt styles over their own."""
-OTHER_STROKES = 0.4
-"""Share of the pictures in learnt styles that have strokes of another size."""
 CALIBRATION = 256
 """Parts of paintings that tell what styles differ by, and how colours are read from their moments."""
-LEAST_SPREAD = 0.1
-"""Some crops are of one colour: the least that their content features' spread counts as, over the batch's mean."""
+LEAST_DEVIATION, BLANK_CROPS = 0.01, 20
+"""Deviation of the colours below which a crop counts as blank, and how many of these are drawn anew."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
 """One picture in so many is painted a second time, moved, with noise of up to that deviation."""
 
@@ -94,7 +93,7 @@ class Sampler:
         """Return the sample number i of a step."""
         o, seed = self.options, (self.options.seed, 1, step, i)
         rng = np.random.default_rng(seed)
-        photo = self.photos.crop(rng, o.crop, PHOTO_ZOOM)
+        photo = drawn(self.photos, rng, o.crop, PHOTO_ZOOM)
         photo = photo.flip(2) if rng.random() < 0.5 else photo
         own, mixed, learnt = (bool(rng.random() < share) for share in (o.own, o.mixed, o.learnt))
         if own:
@@ -111,7 +110,7 @@ class Sampler:
     def part(self, rng: np.random.Generator) -> Tensor:
         """Return a part of a painting (3, S, S), now and then mirrored or in other colours."""
         assert self.paintings is not None
-        x = self.paintings.crop(rng, self.options.crop, PART_ZOOM)
+        x = drawn(self.paintings, rng, self.options.crop, PART_ZOOM)
         x = x.flip(2) if rng.random() < 0.5 else x
         return recolour(x, rng) if rng.random() < self.options.recoloured else x
 
@@ -121,58 +120,14 @@ class Sampler:
         return torch.stack([self.photos.crop(rng, self.options.crop, (1.0, 1.5)) for _ in range(count)])
 
 
-class PaintingLoss:
-    """The loss of paintings, for each picture of a batch: style, content and total variation.
-
-    Parameters
-    ----------
-    encoder : VGG
-        The frozen network that looks.
-    options : TrainNetworkOptions
-        The weights.
-    compute : Compute
-        Device and precision.
-    """
-
-    def __init__(self, encoder: VGG, options: TrainNetworkOptions, compute: Compute):
-        self.encoder, self.options, self.compute = encoder, options, compute
-        self.style = normalised(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
-        self.content = normalised(named_weights(CONTENT_LAYERS, "--content-layers"))
-        self.metrics = {k: covariance_metric(encoder, k) for k in (*self.style, *self.content)}
-
-    def features(self, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features of pictures (N, 3, H, W) at some layers."""
-        with self.compute.autocast():
-            return self.encoder(self.compute.picture(pictures), list(dict.fromkeys(layers)))
-
-    def moments(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Return each style layer's raw moments (N, C + 1, C + 1)."""
-        return {k: raw_moments(f) for k, f in self.features(pictures, tuple(self.style)).items()}
-
-    def __call__(self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weighted terms, (N,) each.
-
-        Parameters
-        ----------
-        paintings, photos : Tensor
-            (N, 3, H, W), in [0, 1].
-        targets : mapping of str to Tensor
-            Style layer -> raw moments (N, C + 1, C + 1) of the styles.
-        """
-        painted = self.features(paintings, (*self.style, *self.content))
-        with torch.no_grad():
-            photo = self.features(photos, tuple(self.content))
-        style = paintings.new_zeros(len(paintings))
-        for k, share in self.style.items():
-            style = style + share * moments_loss(raw_moments(painted[k]), MomentsTarget.of(targets[k], self.metrics[k]))
-        content = paintings.new_zeros(len(paintings))
-        for k, share in self.content.items():
-            content = content + share * content_loss(painted[k], photo[k], LEAST_SPREAD, self.metrics[k])
-        return {
-            "style": style,
-            "content": self.options.content_weight * content,
-            "variation": self.options.tv_weight * total_variation(paintings),
-        }
+def drawn(pictures: PictureSet, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
+    """Return a crop (3, size, size) that is not of one colour: such a one has nothing to paint, and no style."""
+    x = pictures.crop(rng, size, zoom)
+    for _ in range(BLANK_CROPS):
+        if float(x.std((1, 2)).max()) >= LEAST_DEVIATION:
+            break
+        x = pictures.crop(rng, size, zoom)
+    return x
 
 
 class NetworkRecipe:
@@ -193,7 +148,7 @@ class NetworkRecipe:
     compute : Compute
         Device and precision.
     calibrate : bool
-        Whether the network has still to be told what styles differ by.
+        Whether to tell the network what styles differ by; one that is trained knows.
     """
 
     def __init__(
@@ -208,7 +163,8 @@ class NetworkRecipe:
     ):
         self.net, self.options, self.sample, self.styles, self.compute = net, options, sampler, styles, compute
         channels_last(net.to(compute.device))
-        self.distance = PaintingLoss(encoder, options, compute)
+        weights = {k: getattr(options, k) for k in ("content_weight", "tone_weight", "tv_weight")}
+        self.distance = PaintingLoss(encoder, compute, **weights)
         if calibrate:
             self.calibrate()
         convolutions = net.convolutions()
@@ -272,7 +228,9 @@ class NetworkRecipe:
         photos = self.compute.picture(torch.stack([s.photo for s in samples]))
         targets, learnt = self.targets(samples), [s.learnt for s in samples]
         paintings = self.paint(photos, targets, learnt)
-        terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets).items()}
+        with torch.no_grad():
+            colours = self.net.style_colours(targets)
+        terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
         if self.options.stability:
             terms["stability"] = self.options.stability * self.flicker(samples, photos, paintings, targets)
         return torch.stack(list(terms.values())).sum(), terms
@@ -292,9 +250,20 @@ class NetworkRecipe:
             total = total + difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
         return STABILITY_EVERY * total
 
+    def rate_factor(self, step: int) -> float:
+        """Return the factor of the learning rates in a step."""
+        return rate_factor(step, self.options)
+
     def after(self, step: int) -> None:
         """Keep the convolutions at their length."""
         self.net.normalise()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the weights and the optimisers are all that a training of this network changes."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take nothing over."""
 
     @torch.no_grad()
     def sheet(self, photos: Tensor, styles: int) -> list[Tensor]:
@@ -319,12 +288,23 @@ class NetworkRecipe:
             "photographs": len(self.sample.photos),
             "paintings": len(paintings) if paintings else 0,
             "content_weight": o.content_weight,
+            "tone_weight": o.tone_weight,
             "tv_weight": o.tv_weight,
             "stability": o.stability,
         }
         save_network(net, path, training=account, licence="MIT")
+        self.write_styles(net, path)
+
+    def write_styles(self, net: Network, path: Path) -> None:
+        """Write a style file for each learnt style that is no built-in one, where names are looked for."""
+        own = {n: s for n, s in zip(net.config.styles, self.styles, strict=True) if not s.name}
+        folder, digest = learnt_folder(path), file_digest(path)[:DIGEST_DIGITS]
+        for name, style in own.items():
+            folder.mkdir(exist_ok=True)
+            replace(style, learnt=net.learnt_style(name), network=digest).save(folder / (name + SUFFIX))
 
 
-def normalised(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return weights that sum to 1."""
-    return {k: w / sum(weights.values()) for k, w in weights.items()}
+def rate_factor(step: int, o: TrainNetworkOptions) -> float:
+    """Return a factor that rises over the first steps, stays 1, then falls straight to 0 over the last part."""
+    fall = (o.steps - step) / (o.steps * o.decay) if o.decay else 1.0
+    return min(1.0, (step + 1) / (o.warm_up + 1), max(0.0, fall))

@@ -21,17 +21,23 @@ LEAST_NORM = 1e-7
 def orthogonalised(x: Tensor) -> Tensor:
     """Return the orthogonal matrix nearest to a matrix (m, n), roughly: its singular values lie around 1.
 
-    Runs in bfloat16 on a GPU, as Jordan et al. do. On the CPU it runs in float32: bfloat16 is slow on a processor that
-    lacks it, and rounds otherwise there than on one that has it.
+    Every iteration multiplies the matrix by a polynomial of its Gram matrix, X <- (a + b G + c G^2) X with G = X X^T.
+    These polynomials commute, so they are multiplied first, all of them small, and X comes last: a third of the work.
     """
     a, b, c = NEWTON_SCHULZ
-    x = x.float() if x.device.type == "cpu" else x.bfloat16()
+    x = x.float()
     if tall := x.shape[0] > x.shape[1]:
         x = x.T
     x = x / x.norm().clamp(min=LEAST_NORM)  # no singular value is above 1
-    for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    gram = x @ x.T
+    eye = torch.eye(len(gram), device=x.device)
+    product = eye
+    for i in range(ITERATIONS):
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c) + a * eye
+        product = factor @ product
+        if i < ITERATIONS - 1:
+            gram = factor @ gram @ factor
+    x = product @ x
     return x.T if tall else x
 
 

@@ -1,4 +1,4 @@
-"""Pictures optimised on the encoder in training: they are training data, and the validation.
+"""Pictures optimised on the encoder in training: training data, and the validation.
 
 An optimiser finds every direction in which student and teacher differ, and makes pictures like no photograph. Training
 on them closes those directions; how well it did is the teacher's opinion of pictures painted on the student.
@@ -8,21 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import Compute
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from ..style.losses import content_loss, gram_loss
 from ..style.statistics import head_metric, raw_moments
 from .teacher import TARGETS
 
 
-def paint(net: VGG, contents: Tensor, styles: Tensor, rng: np.random.Generator, steps: int = 60) -> list[Tensor]:
-    """Pictures optimised on `net`, each of the batch with its own content and style; a few on the way and the last.
+def paint(
+    net: VGG, contents: Tensor, styles: Tensor, rng: np.random.Generator, compute: Compute, steps: int = 60
+) -> list[Tensor]:
+    """Optimise pictures on `net`, each with its own content and style; return a few states on the way and the last.
 
     Parameters
     ----------
+    net : VGG
+        The encoder.
     contents, styles : Tensor
         (N, 3, S, S) in [0, 1].
     rng : numpy Generator
         Chooses the start, the rate and the content weight.
+    compute : Compute
+        Device and precision.
+    steps : int
+        Of the optimisation.
 
     Returns
     -------
@@ -30,18 +39,19 @@ def paint(net: VGG, contents: Tensor, styles: Tensor, rng: np.random.Generator, 
         Each (N, 3, S, S), not clamped.
     """
     metrics = {k: head_metric(net, k) for k in STYLE_LAYERS}
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    contents, styles = compute.picture(contents), compute.picture(styles)
+    with torch.no_grad(), compute.autocast():
         target = {k: raw_moments(f) for k, f in net(styles, STYLE_LAYERS).items()}
         content = net(contents, (CONTENT_LAYER,))[CONTENT_LAYER]
-    noise = torch.from_numpy(rng.standard_normal(contents.shape, dtype=np.float32))
+    noise = torch.from_numpy(rng.standard_normal(contents.shape, dtype=np.float32)).to(contents)
     start = rng.choice(["content", "style", "noise"], p=[0.7, 0.15, 0.15])
     x = {"content": contents, "style": styles.roll(1, 0), "noise": 0.5 + 0.2 * noise}[start] + 0.02 * noise
-    x = x.contiguous(memory_format=torch.channels_last).requires_grad_(True)
+    x = compute.picture(x).requires_grad_(True)
     optimiser = torch.optim.Adam([x], lr=float(np.exp(rng.uniform(np.log(0.01), np.log(0.1)))), betas=(0.9, 0.99))
     weight = float(np.exp(rng.uniform(np.log(0.003), np.log(0.3))))
     kept, keep = [], set(rng.choice(steps - 1, 2, replace=False)) | {steps - 1}
     for i in range(steps):
-        with torch.autocast("cpu", torch.bfloat16):
+        with compute.autocast():
             features = net(x, TARGETS)
         loss = weight * content_loss(features[CONTENT_LAYER], content).sum()
         for k in STYLE_LAYERS:
@@ -56,29 +66,30 @@ def paint(net: VGG, contents: Tensor, styles: Tensor, rng: np.random.Generator, 
 
 @torch.no_grad()
 def style_distances(net: VGG, x: Tensor, y: Tensor) -> Tensor:
-    """(N,): the mean over the style layers of ||G(x) - G(y)|| / ||G(y)|| behind the heads of `net`."""
+    """Return (N,): the mean over the style layers of ||G(x) - G(y)|| / ||G(y)|| behind the heads of `net`."""
     fx, fy = net(x, STYLE_LAYERS), net(y, STYLE_LAYERS)
     return torch.stack(
         [gram_loss(raw_moments(fx[k]), raw_moments(fy[k]), head_metric(net, k)).sqrt() for k in STYLE_LAYERS]
     ).mean(0)
 
 
-def validate(encoder: VGG, teacher: VGG, contents: Tensor, styles: Tensor) -> float:
-    """Teacher's Gram distance to the style of pictures painted on `encoder`, over the photos' own, geometric mean."""
-    x = torch.cat([paint_plainly(encoder, c[None], s[None]) for c, s in zip(contents, styles, strict=True)])
+def validate(encoder: VGG, teacher: VGG, contents: Tensor, styles: Tensor, compute: Compute) -> float:
+    """Paint on `encoder`; return the teacher's Gram distance to the styles over the photos' own, geometric mean."""
+    contents, styles = compute.picture(contents), compute.picture(styles)
+    x = torch.cat([paint_plainly(encoder, c[None], s[None], compute) for c, s in zip(contents, styles, strict=True)])
     ratio = style_distances(teacher, x.clamp(0, 1), styles) / style_distances(teacher, contents, styles)
     return ratio.log().mean().exp().item()
 
 
-def paint_plainly(net: VGG, content: Tensor, style: Tensor, steps: int = 100) -> Tensor:
-    """A fixed short optimisation for the validation: Adam at 0.03 from the content."""
+def paint_plainly(net: VGG, content: Tensor, style: Tensor, compute: Compute, steps: int = 100) -> Tensor:
+    """Return a picture of a fixed short optimisation, for the validation: Adam at 0.03 from the content."""
     metrics = {k: head_metric(net, k) for k in STYLE_LAYERS}
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), compute.autocast():
         target = {k: raw_moments(f) for k, f in net(style, STYLE_LAYERS).items()}
-    x = content.clone().contiguous(memory_format=torch.channels_last).requires_grad_(True)
+    x = compute.picture(content.clone()).requires_grad_(True)
     optimiser = torch.optim.Adam([x], lr=0.03, betas=(0.9, 0.99))
     for _ in range(steps):
-        with torch.autocast("cpu", torch.bfloat16):
+        with compute.autocast():
             features = net(x, STYLE_LAYERS)
         loss = torch.stack(
             [gram_loss(raw_moments(features[k]), target[k], metrics[k]).sum() for k in STYLE_LAYERS]

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import PictureError, TrainingError
+from ..image.crop import random_crop
 from ..image.reduced import read_reduced
 from ..image.source import one_line, printable
 
@@ -149,9 +149,9 @@ class _NamedBytes(BytesIO):
 class PictureSet:
     """Pictures on disk, by number; `open` makes one.
 
-    A set is pickled in its index alone, about 4 MB for 100,000 pictures, and each process opens packed files for
-    itself. If all pictures, decoded and reduced, need 512 MB or less, each process keeps those that it has read. Of a
-    larger set none is kept. A set is used by one thread at a time.
+    A set of 100,000 pictures takes 4 to 5 MB, in memory and pickled. Each process opens packed files for itself. If all
+    pictures, decoded and reduced, need 512 MB or less, each process keeps those that it has read. Of a larger set none
+    is kept. A set is used by one thread at a time.
 
     Parameters
     ----------
@@ -324,14 +324,7 @@ class PictureSet:
         TrainingError
             If 100 pictures in a row cannot be read.
         """
-        picture = self._draw(rng)
-        h, w = picture.shape[-2:]
-        side = round(min(size / np.exp(rng.uniform(*np.log(zoom))), h, w))
-        top, left = rng.integers(h - side + 1), rng.integers(w - side + 1)
-        x = picture[:, top : top + side, left : left + side].float()[None] / 255
-        if side != size:
-            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        return x[0]
+        return random_crop(self._draw(rng), rng, size, zoom)
 
     def _draw(self, rng: np.random.Generator) -> Tensor:
         i = 0

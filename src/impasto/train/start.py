@@ -1,4 +1,4 @@
-"""From options to a training of a network that paints, and its sheets of samples."""
+"""From options to a training, of the network that paints or of the encoder, and sheets of samples."""
 
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,20 @@ from ..errors import TrainingError
 from ..models.network import Network, NetworkConfig
 from ..models.networks import find_network
 from ..models.weights import load_encoder
-from ..options import STYLE_LAYER_WEIGHTS, TrainNetworkOptions, TrainOptions, named_weights
-from .loop import Recipe, Training, compute_on, start_fabric
-from .network import PICTURE, STROKES, NetworkRecipe, Sampler
+from ..options import STYLE_LAYER_WEIGHTS, TrainEncoderOptions, TrainNetworkOptions, TrainOptions, named_weights
+from . import distill, network
+from .loop import Recipe, Training, compute_on, count_processes, start_fabric
 from .pictures import PictureSet, Progress
 from .styles import measure_styles
+from .teacher import Teacher, load_teacher
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 MOST_SIDE = 512
 """Larger pictures are reduced to this short side, in pixels."""
+ENCODER_PHOTO, ENCODER_PAINTING = 400, 768
+"""The same, where the encoder is trained."""
 GAP = 2
 """White pixels between the pictures of a sheet."""
 SHOWN = 8
@@ -47,9 +50,8 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     compute = compute_on(fabric, o)
     encoder = load_encoder(o.encoder, offline=o.offline)
     compute.network(encoder)
-    sizes = sorted({round(PICTURE * s) for s in (*STROKES, 1.0)})
     layers = list(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
-    styles = measure_styles(o.styles, encoder, compute, sizes, layers) if o.styles else {}
+    styles = measure_styles(o.styles, encoder, compute) if o.styles else {}
     seen = {k: encoder.width(k) for k in layers}
     config = NetworkConfig(encoder.digest, seen, o.width, o.blocks, o.upper, o.rank, o.hidden, tuple(styles))
     net = Network(config)
@@ -58,10 +60,38 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
         net.begin_as(known)
     photos = PictureSet.open(o.photos, o.exclude, MOST_SIDE, progress=progress)
     paintings = PictureSet.open(o.paintings, o.exclude, MOST_SIDE, progress=progress) if o.paintings else None
-    sampler = Sampler(o, photos, paintings, len(styles))
+    sampler = network.Sampler(o, photos, paintings, len(styles))
     anew = known is None and not o.resume  # a checkpoint has what is calibrated, too
-    recipe = NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=anew)
+    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=anew)
     return resumed(recipe, o, fabric)
+
+
+def start_encoder_training(o: TrainEncoderOptions, progress: Progress | None = None) -> Training:
+    """Return a training of the compact encoder as the options say, resumed if they say so.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with the number of pictures found so far.
+
+    Raises
+    ------
+    ImpastoError
+        If options, teacher, pictures and machine do not fit together, or more than one process is asked for.
+    """
+    if count_processes(o) > 1:
+        raise TrainingError(
+            "an encoder trains in one process, as batch norm needs the whole batch and each process would paint every "
+            "picture of the pool; leave out --devices and --nodes"
+        )
+    fabric = start_fabric(o)
+    compute = compute_on(fabric, o)
+    net = load_teacher(o.teacher)
+    compute.network(net)
+    photos = PictureSet.open(o.photos, o.exclude, ENCODER_PHOTO, progress=progress)
+    paintings = PictureSet.open(o.paintings, o.exclude, ENCODER_PAINTING, progress=progress)
+    sampler = distill.Sampler(o, photos, paintings)
+    return resumed(distill.EncoderRecipe(o, sampler, Teacher(net, compute), compute), o, fabric)
 
 
 def resumed(recipe: Recipe, o: TrainOptions, fabric: "Fabric") -> Training:
@@ -72,7 +102,7 @@ def resumed(recipe: Recipe, o: TrainOptions, fabric: "Fabric") -> Training:
     return training
 
 
-def sample_sheet(recipe: NetworkRecipe, photos: Tensor) -> Tensor:
+def sample_sheet(recipe: network.NetworkRecipe, photos: Tensor) -> Tensor:
     """Return a sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings."""
     framed = [F.pad(r, (0, GAP, 0, GAP), value=1.0) for r in recipe.sheet(photos, SHOWN)]
     return torch.cat([torch.cat(list(r), 2) for r in framed], 1)[None]

@@ -49,10 +49,8 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def measure_styles(
-    sources: Sequence[str], encoder: VGG, compute: Compute, sizes: Sequence[int], layers: Sequence[str]
-) -> dict[str, StyleTarget]:
-    """Return the styles that sources stand for, by name; pictures are measured at `sizes`, long sides in pixels.
+def measure_styles(sources: Sequence[str], encoder: VGG, compute: Compute) -> dict[str, StyleTarget]:
+    """Return the styles that sources stand for, by name.
 
     Raises
     ------
@@ -63,7 +61,7 @@ def measure_styles(
     for name, source in find_styles(sources).items():
         style = resolve_style(source)
         if isinstance(style, Tensor):
-            style = StyleTarget.of(style, encoder, compute, tuple(sizes), layers)
+            style = StyleTarget.of(style, encoder, compute)
         else:
             style.check(encoder)
         styles[name] = style

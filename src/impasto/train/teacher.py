@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..device import channels_last
+from ..device import Compute, channels_last
 from ..errors import TrainingError
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
 
@@ -27,7 +27,7 @@ SAMPLING = {1: 8, 2: 4, 3: 2, 4: 1, 5: 1}
 
 
 def load_teacher(path: Path) -> VGG:
-    """The pruned VGG-19 as a VGG of ours: its 1x1 input map is folded into the first convolution, exactly.
+    """Return the pruned VGG-19 as a VGG of ours: its 1x1 input map is folded into the first convolution, exactly.
 
     Raises
     ------
@@ -58,18 +58,26 @@ def load_teacher(path: Path) -> VGG:
 
 
 class Teacher:
-    """The teacher's features at sampled pixels, each channel standardised over the training pictures."""
+    """The teacher's features at sampled pixels, each channel standardised over the training pictures.
 
-    def __init__(self, net: VGG):
-        self.net = net
+    Parameters
+    ----------
+    net : VGG
+        The network, on the device.
+    compute : Compute
+        Device and precision.
+    """
+
+    def __init__(self, net: VGG, compute: Compute):
+        self.net, self.compute = net, compute
         self.mean: dict[str, Tensor] = {}
         self.std: dict[str, Tensor] = {}
         self.live: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def targets(self, x: Tensor, offset: tuple[int, int]) -> dict[str, Tensor]:
-        """Layer -> (N, C, h, w): head outputs at the style layers, the network's own features elsewhere."""
-        with torch.autocast("cpu", torch.bfloat16):
+        """Return each layer's (N, C, h, w): head outputs at the style layers, the network's own features elsewhere."""
+        with self.compute.autocast():
             features = self.net(x, (*TARGETS, *HINTS))
         out = {}
         for layer, f in features.items():
@@ -91,10 +99,10 @@ class Teacher:
             live = variance > 1e-4 * variance.mean()
             self.live[k] = live.float()[:, None, None]
             self.mean[k] = mean[:, None, None]
-            self.std[k] = torch.where(live, variance, torch.ones(())).sqrt()[:, None, None]
+            self.std[k] = torch.where(live, variance, 1.0).sqrt()[:, None, None]
 
 
 def sample(features: Tensor, layer: str, offset: tuple[int, int]) -> Tensor:
-    """Every s-th pixel of a feature map along each side, from a shifting start."""
+    """Return every s-th pixel of a feature map along each side, from a shifting start."""
     s = SAMPLING[int(layer[4])]
     return features[:, :, offset[0] % s :: s, offset[1] % s :: s]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .learning import Learn
 from .models import Models
 from .painting import Info, Rerun, Styles, Stylize
 from .serving import Serve
@@ -18,6 +19,7 @@ from .training import Train
 Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
+    | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Styles, tyro.conf.subcommand("styles")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Info, tyro.conf.subcommand("info")]

@@ -98,9 +98,20 @@ class Stylize:
 class Styles:
     """List the built-in styles: name, title, artist, date, licence."""
 
+    learnt: Annotated[bool, Doc("List the style files that `stylize --learn` has kept.")] = False
+    clear: Annotated[bool, Doc("Delete the style files that `stylize --learn` has kept.")] = False
+
     def __call__(self) -> None:
         from ..style.builtin import builtin_names, load_builtin
 
+        if self.learnt or self.clear:
+            from ..stylize.learn import kept_styles
+
+            for path in kept_styles():
+                if self.clear:
+                    path.unlink(missing_ok=True)
+                say(f"deleted {path}" if self.clear else str(path))
+            return
         table(
             [
                 (n, *(load_builtin(n).about.get(k, "") for k in ("title", "artist", "date", "licence")))

@@ -72,7 +72,7 @@ class StyleFiles:
 
 @dataclass(frozen=True)
 class Train:
-    """Train networks of one's own."""
+    """Train networks of your own."""
 
     verb: (
         Annotated[TrainNetwork, tyro.conf.subcommand("network")]

@@ -19,7 +19,7 @@ from ...options import STARTS, OutputOptions, StylizeOptions
 from ...options.kinds import Group
 from ...ranges import Range
 
-NOT_A_VISITORS = frozenset(("model", "encoder", "device", "offline", "compile", "max_megapixels"))
+NOT_A_VISITORS = frozenset(("model", "encoder", "device", "offline", "learn", "compile", "max_megapixels"))
 """Options that name files, devices or the network, or that are the server's own."""
 CHOICES: Mapping[str, tuple[str, ...]] = {"start": STARTS}
 """Options that take a file's path besides these words, which is not a visitor's to give."""

@@ -1,0 +1,113 @@
+"""The loss that a network which paints is trained with: that of `optimize`, for a batch of paintings, and a tone.
+
+Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, seen through a frozen encoder. Every
+style loss is relative to its style, so it says the same of all of them.
+
+The tone is the light and colours of the large shapes, compared with the photograph's in the style's palette. `optimize`
+begins with the photograph, and its steps hardly reach so far. A network would rather paint clouds of light anywhere,
+which the other terms do not see.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..device import Compute
+from ..models.colours import colour
+from ..models.vgg import VGG
+from ..options import CONTENT_LAYERS, STYLE_LAYER_WEIGHTS, named_weights
+from .losses import content_loss, total_variation
+from .statistics import raw_moments
+from .wasserstein import MomentsTarget, covariance_metric, moments_loss
+
+TONE = 16
+"""Side of the squares, in pixels, whose mean colours are compared."""
+LEAST_SPREAD = 0.1
+"""Some crops are of one colour: the least that their content features' spread counts as, over the batch's mean."""
+LEAST_VARIANCE = 1e-3
+"""The least that the variance of a style's colours counts as."""
+
+
+class PaintingLoss:
+    """The loss of paintings, for each picture of a batch: style, content and total variation.
+
+    Parameters
+    ----------
+    encoder : VGG
+        The frozen network that looks.
+    content_weight, tone_weight, tv_weight : float
+        Weights of content, tone and total variation; the style's is 1.
+    compute : Compute
+        Device and precision.
+    """
+
+    def __init__(self, encoder: VGG, compute: Compute, *, content_weight: float, tone_weight: float, tv_weight: float):
+        self.encoder, self.compute = encoder, compute
+        self.content_weight, self.tone_weight, self.tv_weight = content_weight, tone_weight, tv_weight
+        self.style = normalised(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
+        self.content = normalised(named_weights(CONTENT_LAYERS, "--content-layers"))
+        self.metrics = {k: covariance_metric(encoder, k) for k in (*self.style, *self.content)}
+
+    def features(self, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Return the features of pictures (N, 3, H, W) at some layers."""
+        with self.compute.autocast():
+            return self.encoder(self.compute.picture(pictures), list(dict.fromkeys(layers)))
+
+    def moments(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Return each style layer's raw moments (N, C + 1, C + 1)."""
+        return {k: raw_moments(f) for k, f in self.features(pictures, tuple(self.style)).items()}
+
+    def __call__(
+        self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor], colours: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms, (N,) each.
+
+        Parameters
+        ----------
+        paintings, photos : Tensor
+            (N, 3, H, W), in [0, 1].
+        targets : mapping of str to Tensor
+            Style layer -> raw moments (N, C + 1, C + 1) of the styles.
+        colours : Tensor
+            (N, 3, 4), covariance and mean of the styles' colours.
+        """
+        painted = self.features(paintings, (*self.style, *self.content))
+        with torch.no_grad():
+            photo = self.features(photos, tuple(self.content))
+        style = paintings.new_zeros(len(paintings))
+        for k, share in self.style.items():
+            style = style + share * moments_loss(raw_moments(painted[k]), MomentsTarget.of(targets[k], self.metrics[k]))
+        content = paintings.new_zeros(len(paintings))
+        for k, share in self.content.items():
+            content = content + share * content_loss(painted[k], photo[k], LEAST_SPREAD, self.metrics[k])
+        return {
+            "style": style,
+            "content": self.content_weight * content,
+            "tone": self.tone_weight * tone_loss(paintings, photos, colours),
+            "variation": self.tv_weight * total_variation(paintings),
+        }
+
+
+def tone_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
+    """Return how far the mean colours of 16x16 squares are from the photographs' in the styles' palettes, (N,).
+
+    It is the mean square over the variance of the style's colours.
+
+    Parameters
+    ----------
+    paintings, photos : Tensor
+        (N, 3, H, W), in [0, 1].
+    colours : Tensor
+        (N, 3, 4), covariance and mean of the styles' colours.
+    """
+    with torch.no_grad():
+        wanted = F.avg_pool2d(colour(photos, colours), TONE)
+        spread = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE)
+    return (F.avg_pool2d(paintings, TONE) - wanted).square().mean((1, 2, 3)) / spread
+
+
+def normalised(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return weights that sum to 1."""
+    return {k: w / sum(weights.values()) for k, w in weights.items()}

@@ -1,0 +1,76 @@
+"""Styles learnt from the command line."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from ..device import choose_compute
+from ..errors import StyleError
+from ..models.networks import find_network
+from ..models.weights import load_encoder
+from ..options import LearnOptions
+from ..style.builtin import SUFFIX
+from ..style.target import StyleTarget
+from ..stylize.learn import LearnStep, learn
+from ..stylize.sources import resolve_style
+from ..train.pictures import PictureSet
+from .progress import share_bar, start_logging
+
+log = logging.getLogger(__name__)
+
+
+def follow_learning(
+    source: str, out: Path | None, photos: tuple[Path, ...], model: str | None, o: LearnOptions
+) -> Path:
+    """Learn a style and write its style file, with a bar; return the file.
+
+    Parameters
+    ----------
+    source : str
+        A picture, a style file or a built-in style.
+    out : Path, optional
+        The style file; NAME.style.safetensors in the working folder if not given.
+    photos : tuple of Path
+        Folders or packed files of photographs to learn on; the bundled ones if there are none.
+    model : str, optional
+        A network of one's own to learn it for.
+
+    Raises
+    ------
+    ImpastoError
+        If the style cannot be read or learnt, or the file not be written.
+    KeyboardInterrupt
+        After what was learnt so far is written.
+    """
+    start_logging()
+    name = Path(source).name
+    out = out or Path((name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else Path(name).stem) + SUFFIX)
+    if out.exists() and os.path.exists(source) and out.samefile(source):
+        raise StyleError(f"{out} is the style to learn; name another file with --out")
+    net, encoder = find_network(model), load_encoder("compact")
+    compute = choose_compute(o.device, o.precision)
+    compute.network(encoder)
+    style = resolve_style(source)
+    if isinstance(style, Tensor):
+        style = StyleTarget.of(style, encoder, compute)
+    photographs = PictureSet.open(photos, None, 2 * o.crop) if photos else None
+    steps, begun = learn(net, style, encoder, compute, o, photographs), time.monotonic()
+    last: LearnStep | None = None
+    ended: KeyboardInterrupt | None = None
+    with share_bar(name) as show:
+        try:
+            for last in steps:
+                show(last.progress, f"loss {last.loss:.4f}")
+        except KeyboardInterrupt as stop:
+            if last is None:
+                raise
+            ended = stop
+    assert last is not None
+    last.style.save(out)
+    log.info("%s: learnt in %d steps, %.1f s", out, last.step, time.monotonic() - begun)
+    if ended is not None:
+        raise ended
+    return out
