@@ -39,24 +39,28 @@ check: $(READY_DEV) ## lint, formatting and types
 	$(BIN)/ruff format --check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR TEACHER=FILE for those that need pictures and the teacher
+bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR PAIRS=FILE TEACHER=FILE for those that need pictures, pairs and the teacher
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/loss_cost.py
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/feedforward_speed.py
-	$(BIN)/python benchmarks/arbitrary_speed.py
+	$(BIN)/python benchmarks/network_speed.py
 ifdef DATASETS
 	$(BIN)/python benchmarks/quality.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--teacher $(TEACHER) --judge $(TEACHER))
 	$(BIN)/python benchmarks/reference.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/schedules.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/equal_time.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--judge $(TEACHER))
-	$(BIN)/python benchmarks/feedforward.py --paintings $(DATASETS)/paintings --photos $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
-	$(BIN)/python benchmarks/feedforward_training.py --photos $(DATASETS)/photos
+	$(BIN)/python benchmarks/network.py styles --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/network_training.py --photos $(DATASETS)/photos --paintings $(DATASETS)/paintings
+	$(BIN)/python benchmarks/flicker.py network --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt
 	$(BIN)/python benchmarks/pictures.py --folders $(DATASETS)/photos $(DATASETS)/paintings --exclude $(DATASETS)/heldout.txt
-	$(BIN)/python benchmarks/arbitrary.py --model arbitrary --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
-	$(BIN)/python benchmarks/arbitrary_strength.py --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt $(if $(TEACHER),--judge $(TEACHER))
 	$(BIN)/python benchmarks/seed_recipe.py --style $(DATASETS)/paintings/gallery/starry-night.jpg
+ifdef PAIRS
+	$(BIN)/python benchmarks/network.py pairs $(PAIRS) --folder $(DATASETS) --heldout $(DATASETS)/heldout.txt --trained 40 $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/network.py strength $(PAIRS) --folder $(DATASETS) --rows 1 6 11 16 21 26 31 36 $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/network.py learn $(PAIRS) --folder $(DATASETS) --rows 1 6 11 16 21 26 31 36 $(if $(TEACHER),--judge $(TEACHER))
+	$(BIN)/python benchmarks/ladder.py $(PAIRS) --folder $(DATASETS) $(if $(TEACHER),--judge $(TEACHER))
+endif
 ifdef TEACHER
 	$(BIN)/python benchmarks/encoder.py --teacher $(TEACHER) --photos $(DATASETS)/photos --paintings $(DATASETS)/paintings --heldout $(DATASETS)/heldout.txt
 endif

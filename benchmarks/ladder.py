@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from judging import FIGURES, Album, PairOptions, Panel
 from typing_extensions import Doc
 
 import impasto
 from impasto.errors import ImpastoError
-from impasto.tools.metrics import load_judge, markdown_table, over_photo
+from impasto.image.convert import to_picture
+from impasto.tools.metrics import markdown_table
 
 RUNGS: dict[str, dict[str, Any]] = {
     "instant": {"quality": "instant"},
@@ -32,17 +34,12 @@ RUNGS: dict[str, dict[str, Any]] = {
 """What is painted: name -> fields of StylizeOptions."""
 
 
-@dataclass(frozen=True)
-class Ladder:
+@dataclass(frozen=True, kw_only=True)
+class Ladder(PairOptions):
     """Paint pairs at every quality, and tabulate time and figures."""
 
-    pairs: Annotated[tyro.conf.Positional[Path], Doc("Lines of photograph, tab, painting.")]
-    folder: Annotated[Path, Doc("What the paths are relative to.")]
     out: Annotated[Path, Doc("Folder of the paintings and the plot.")] = Path("out/ladder")
-    size: Annotated[int, Doc("Long side, in pixels.")] = 512
-    rows: Annotated[tuple[int, ...], Doc("Lines to paint, counted from 1; all if not given.")] = ()
     rungs: Annotated[tuple[str, ...], Doc("Which of the rungs.")] = tuple(RUNGS)
-    judge: Annotated[str, Doc("`compact`, or the file of a larger network.")] = "compact"
     scores: Annotated[tuple[str, ...], Doc("RUNG=FILE: figures of another judge, for the plot.")] = ()
     column: Annotated[str, Doc("The column of those files that is plotted.")] = "vgram"
     again: Annotated[bool, Doc("Only plot, with the figures of --scores and the times of the paintings there.")] = False
@@ -52,32 +49,21 @@ class Ladder:
         if self.again:
             self.plot(self.scored({}))
             return
-        lines = [line.split("\t")[:2] for line in self.pairs.read_text().splitlines() if line.strip()]
-        rows = self.rows or tuple(range(1, len(lines) + 1))
-        judge = load_judge(self.judge)
+        pairs, panel = self.listed(), Panel(self.judge)
         table: list[tuple[object, ...]] = []
         points: dict[str, tuple[float, float]] = {}
-        impasto.stylize(str(self.folder / lines[0][0]), str(self.folder / lines[0][1]), size=128)  # loads and measures
+        impasto.stylize(str(pairs[0].photo), str(pairs[0].painting), size=128)  # loads and measures
         for rung in self.rungs:
-            place = self.place(rung)
-            place.mkdir(parents=True, exist_ok=True)
-            seconds, found, listed = [], [], []
-            for row in rows:
-                content, style = (self.folder / name for name in lines[row - 1])
+            album, seconds = Album(self.place(rung), panel), list[float]()
+            for pair in pairs:
                 begun = time.perf_counter()
-                painting = impasto.stylize(str(content), str(style), size=self.size, **RUNGS[rung])
+                painting = impasto.stylize(str(pair.photo), str(pair.painting), size=self.size, **RUNGS[rung])
                 seconds.append(time.perf_counter() - begun)
-                painting.save(place / f"{row:02d}.png")
-                listed.append(f"{content}\t{style}\t{place / f'{row:02d}.png'}")
-                found.append(judge.judge(content, style, place / f"{row:02d}.png"))
-            (place / "pairs.tsv").write_text("\n".join(listed) + "\n")
-            (place / "seconds.txt").write_text("\n".join(map(str, seconds)) + "\n")
-            mean = over_photo(found)
-            table.append((rung, statistics.median(seconds), mean.gram, mean.cov, mean.sliced, mean.content))
-            points[rung] = (statistics.median(seconds), mean.gram)
-        print(
-            markdown_table(("quality", "seconds, median", "gram/photo", "cov/photo", "sliced/photo", "content"), table)
-        )
+                album.add(pair, to_picture(painting).tensor)
+            (album.folder / "seconds.txt").write_text("\n".join(map(str, seconds)) + "\n")
+            table.append((rung, statistics.median(seconds), *album.figures))
+            points[rung] = (statistics.median(seconds), album.figures[0])
+        print(markdown_table(("quality", "seconds, median", *FIGURES), table))
         self.plot(self.scored(points))
 
     def place(self, rung: str) -> Path:

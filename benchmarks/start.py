@@ -1,4 +1,6 @@
-"""Whether an optimisation that starts from what the network for any style paints is done sooner.
+"""Whether an optimisation that starts from what the network paints is done sooner.
+
+    python benchmarks/start.py --paintings DATASETS/paintings
 
 The defaults from the photograph, and fewer iterations from the network's painting, one after the
 other for each pair of a photograph and a painting; the network's pass and its measuring of the style are part of the

@@ -23,6 +23,7 @@ from impasto.models.network import (
     Network,
     NetworkConfig,
     StyleSummary,
+    blurred,
     load_network,
     resized_convolution,
     save_network,
@@ -100,9 +101,14 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
             y = y + F.conv2d(y, (into.view(c, -1) @ out.view(-1, c)).t()[:, :, None, None])
         return x + normed(convolved(y, second))
 
+    def smoothed(x: Tensor, pad: int) -> Tensor:
+        weight = torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])) / 16
+        kernel = weight.expand(x.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(x, (pad + 1,) * 4, mode="reflect"), kernel, groups=x.shape[1])
+
     def enlarged(x: Tensor, m: nn.Module) -> Tensor:
         assert isinstance(m, nn.Conv2d)
-        x = F.interpolate(F.pad(x, (1,) * 4, mode="reflect"), scale_factor=2)[:, :, 1:-1, 1:-1]
+        x = F.interpolate(smoothed(x, 1), scale_factor=2, mode="bilinear")[:, :, 1:-1, 1:-1]
         return F.conv2d(x, m.weight)
 
     half = normed(convolved(F.pixel_unshuffle(x, 2), net.down[0])).relu()
@@ -114,7 +120,7 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
     for i in range(0, len(net.upper), 2):
         y = block(y, net.upper[i], net.upper[i + 1])
     y = normed(enlarged(y, net.up[1])).relu() + half * parts["half"][:, None, None]
-    y = F.pixel_shuffle(convolved(normed(convolved(y, net.top)).relu(), net.last, 2), 2)
+    y = smoothed(F.pixel_shuffle(convolved(normed(convolved(y, net.top)).relu(), net.last, 2), 2), 0)
     assert next(norms, None) is None
     assert not filters
     return y * parts["paint"][:, None, None] + x * parts["photo"][:, None, None]
@@ -150,15 +156,28 @@ def test_the_layout_covers_an_affine_once(net: Network) -> None:
 
 @pytest.mark.parametrize("size", [(2, 2), (5, 7), (8, 3)], ids=str)
 def test_resizing_and_convolving_from_the_small_picture(size: tuple[int, int]) -> None:
+    """Bilinear, and as PyTorch resizes the padded picture; where that has no say, as it resizes the picture itself."""
     convolution = nn.Conv2d(5, 3, 3, bias=False)
     x = torch.randn(2, 5, *size, generator=torch.Generator().manual_seed(0))
-    wanted = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), convolution.weight, padding=1)
     found = resized_convolution(F.pad(x, (1, 1, 1, 1)), convolution)
     assert found.shape == (2, 3, 2 * size[0], 2 * size[1])
-    torch.testing.assert_close(found[..., 1:-1, 1:-1], wanted[..., 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
-    padded = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="nearest")[..., 1:-1, 1:-1]
+    padded = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")[..., 1:-1, 1:-1]
     torch.testing.assert_close(found, F.conv2d(padded, convolution.weight), rtol=1e-4, atol=1e-5)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear"), convolution.weight)
+    torch.testing.assert_close(found[..., 2:-2, 2:-2], plain[..., 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
     assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_a_blur_leaves_ramps_and_takes_the_finest_waves(pad: int) -> None:
+    x = torch.stack([torch.arange(8.0).expand(6, 8), torch.tensor([1.0, -1.0]).repeat(4).expand(6, 8)])[None]
+    found = blurred(x, pad)
+    assert found.shape == (1, 2, 6 + 2 * pad, 8 + 2 * pad)
+    torch.testing.assert_close(found[0, 0, :, 1 + pad : 7 + pad], torch.arange(1.0, 7.0).expand(6 + 2 * pad, 6))
+    assert found[0, 1].abs().max() < 1e-6
+    torch.testing.assert_close(
+        blurred(torch.full((1, 1, 4, 4), 0.3), pad), torch.full((1, 1, 4 + 2 * pad, 4 + 2 * pad), 0.3)
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3), (23, 25), (24, 24), (33, 47), (31, 64)], ids=str)

@@ -369,8 +369,7 @@ def test_a_part_with_the_wholes_statistics_is_a_part_of_the_whole(
         whole, given = painter(content), painter.statistics(content)
         torch.testing.assert_close(painter(content, statistics=given), whole, rtol=0, atol=1e-3)
         part = painter(content[..., :280], statistics=given)[..., :120]
-        # The style's colours are still read at the part's own size.
-        torch.testing.assert_close(part, whole[..., :120], rtol=0, atol=0.01)
+        torch.testing.assert_close(part, whole[..., :120], rtol=0, atol=2e-3)
         assert difference(painter(content[..., :280])[..., :120], whole[..., :120]) > 5 * difference(
             part, whole[..., :120]
         )

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import math
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ from impasto.stylize.schedule import Scale
 from impasto.tools.training import follow_network
 from impasto.train.checkpoint import checkpoint_path, load_checkpoint
 from impasto.train.loop import Training, train
-from impasto.train.network import PICTURE, STROKES, NetworkRecipe, Sample, Sampler
+from impasto.train.network import PICTURE, STROKES, NetworkRecipe, Sample, Sampler, scale_loss
 from impasto.train.start import GAP, sample_sheet, start_network_training
 from impasto.train.styles import find_styles, measure_styles
 from impasto.verbs import parse
@@ -246,7 +247,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
     with torch.no_grad():
         whole, terms = recipe.loss(samples)
         parts = [recipe.loss(samples[i::2]) for i in (0, 1)]
-    assert list(terms) == ["style", "content", "tone", "variation", "stability"]
+    assert list(terms) == ["style", "content", "tone", "variation", "scale", "stability"]
     torch.testing.assert_close(sum(terms.values(), torch.zeros(())), whole)
     for k, v in terms.items():
         assert sum(t[k].item() for _, t in parts) == pytest.approx(v.item(), rel=1e-3), k
@@ -258,10 +259,12 @@ def test_paint_is_what_the_stylizer_paints(brief: Brief) -> None:
     photos, style = noise(3, 3, 64, 64), load_builtin("great-wave").at(512)
     targets = {k: style[k].expand(3, -1, -1) for k in recipe.distance.style}
     net = recipe.net
-    found = recipe.paint(photos, targets, [1, -1, 0])
+    found, raw = recipe.paint(photos, targets, [1, -1, 0])
     for i, more in enumerate((net.learnt[1:2], 0, net.learnt[:1])):
         affine = net.predict(style) + more
-        wanted = colour(net(photos[i : i + 1], affine), net.style_colours(style))
+        painted = net(photos[i : i + 1], affine)
+        torch.testing.assert_close(raw[i : i + 1], painted, rtol=1e-3, atol=1e-3)
+        wanted = colour(painted, net.style_colours(style))
         torch.testing.assert_close(found[i : i + 1], wanted, rtol=0, atol=1e-3)
 
 
@@ -272,13 +275,23 @@ def test_flicker_of_what_does_not_move(brief: Brief, monkeypatch: pytest.MonkeyP
     photos, targets = torch.stack([s.photo for s in samples]), recipe.targets(samples)
     monkeypatch.setattr("impasto.train.network.moved", lambda pair, rng: (pair[:, :, :], 2))
     with torch.no_grad():
-        paintings = recipe.paint(photos, targets, [s.learnt for s in samples])
+        paintings, _ = recipe.paint(photos, targets, [s.learnt for s in samples])
         values = []
         for most in (0.0, 0.03, 0.3):
             monkeypatch.setattr("impasto.train.network.MOST_NOISE", most)
             values.append(recipe.flicker(samples, photos, paintings, targets).item())
     assert values[0] < 1e-6
     assert values[0] < values[1] < values[2]
+
+
+def test_the_scale_is_that_of_the_styles_colours() -> None:
+    """Nothing where a painting has their variance; as much for half of it as for twice, and whatever the mean is."""
+    x = noise(1, 3, 32, 32)
+    colours = torch.cat([x.var((2, 3)).mean() * torch.eye(3), torch.zeros(3, 1)], 1)[None]
+    assert scale_loss(x, colours).item() < 1e-9
+    found = scale_loss(torch.cat([2 * x, 0.5 * x, 2 * x + 3]), colours.expand(3, -1, -1))
+    torch.testing.assert_close(found, torch.full((3,), math.log(4.0) ** 2), rtol=1e-4, atol=1e-4)
+    assert scale_loss(torch.zeros(1, 3, 8, 8), colours).isfinite().all()
 
 
 def test_weights_that_sum_to_1() -> None:
@@ -470,7 +483,7 @@ def test_on_the_command_line(brief: Brief, tmp_path: Path, photo_file: Any, caps
         (row,) = csv.DictReader(file)
     assert row["step"] == "4"
     assert float(row["loss"]) == pytest.approx(
-        sum(float(row[k]) for k in ("style", "content", "tone", "variation")), rel=1e-3
+        sum(float(row[k]) for k in ("style", "content", "tone", "variation", "scale")), rel=1e-3
     )
     with Image.open(o.out.parent / "own-000003.jpg") as sheet:
         assert sheet.size == (4 * (64 + GAP), 9 * (64 + GAP))

@@ -62,13 +62,7 @@ class ColourReader(nn.Module):
         self.bias.copy_(moments[:3, -1] - weight @ moments[3:-1, -1])
 
 
-def colour(
-    painting: Tensor,
-    colours: Tensor,
-    share: float = 1.0,
-    moments: Tensor | None = None,
-    masks: Tensor | None = None,
-) -> Tensor:
+def colour(painting: Tensor, colours: Tensor, moments: Tensor | None = None, masks: Tensor | None = None) -> Tensor:
     """Bring a painting's colours to the mean and covariance of its style's.
 
     Parameters
@@ -77,11 +71,9 @@ def colour(
         (N, 3, H, W).
     colours : Tensor
         (N, 3, 4), the covariance and mean of each style's colours; with masks, (R, 3, 4), those of each part.
-    share : float
-        How far: 0 not at all, 1 fully.
     moments : Tensor, optional
-        (N or R, 4, 4), the raw moments of the painting's colours, or of its parts' (`moments.raw_moments`), for a
-        painting that is part of another. They are its own if not given.
+        (N or R, 4, 4), the raw moments of the painting's colours, or of its parts' (`colour_moments`), for a painting
+        that is part of another. They are its own if not given.
     masks : Tensor, optional
         (R, 1, H, W), which sum to 1 everywhere: the parts of one painting (N = 1).
 
@@ -92,8 +84,7 @@ def colour(
     """
     painting = painting.float().contiguous(memory_format=torch.channels_last)
     with torch.autocast(painting.device.type, enabled=False):
-        moments = colour_moments(painting, masks) if moments is None else moments
-        matrix, shift = transport(moments, colours, share)
+        matrix, shift = transport(colour_moments(painting, masks) if moments is None else moments, colours)
         matrix, shift = matrix.to(painting), shift.to(painting)
         if masks is None:
             return bounded(_mapped(painting, matrix, shift))
@@ -112,6 +103,11 @@ def colour_moments(painting: Tensor, masks: Tensor | None = None) -> Tensor:
     return raw_moments(painting) if masks is None else torch.cat([raw_moments(painting, m[None]) for m in masks])
 
 
+def colours_of(moments: Tensor) -> Tensor:
+    """Return covariance and mean (N, 3, 4) from raw moments (N, 4, 4)."""
+    return torch.cat([covariance(moments), moments[:, :-1, -1:]], 2)
+
+
 def _mapped(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """Return the colours (N, 3, H, W) through one map (N, 3, 3) and (N, 3) a picture."""
     rows = x.permute(0, 2, 3, 1)
@@ -119,8 +115,8 @@ def _mapped(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     return mapped.view(rows.shape).permute(0, 3, 1, 2)
 
 
-def transport(moments: Tensor, colours: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Return the map that brings colours to others, or part of the way there.
+def transport(moments: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the map that brings colours to others.
 
     Parameters
     ----------
@@ -128,8 +124,6 @@ def transport(moments: Tensor, colours: Tensor, share: float = 1.0) -> tuple[Ten
         (N, 4, 4), the raw moments of the colours that there are.
     colours : Tensor
         (N, 3, 4), the covariance and mean of those wanted.
-    share : float
-        How far: 0 not at all, 1 fully.
 
     Returns
     -------
@@ -138,10 +132,8 @@ def transport(moments: Tensor, colours: Tensor, share: float = 1.0) -> tuple[Ten
     """
     moments, colours = moments.to("cpu", torch.float64), colours.to("cpu", torch.float64)
     eye = torch.eye(3, dtype=torch.float64)
-    mean, wanted = moments[:, :-1, -1:], colours[:, :, 3:]
     matrix = gaussian_transport(covariance(moments) + EPSILON * eye, colours[:, :, :3] + EPSILON * eye)
-    shift = (wanted - matrix @ mean)[:, :, 0]
-    return share * matrix + (1 - share) * eye, share * shift
+    return matrix, (colours[:, :, 3:] - matrix @ moments[:, :-1, -1:])[:, :, 0]
 
 
 def gaussian_transport(own: Tensor, wanted: Tensor) -> Tensor:

@@ -282,13 +282,13 @@ class Network(nn.Module):
         quarter = style.norm(self.down[1](reflection_pad(half)))
         x = style.norm(self.down[2](reflection_pad(quarter)))
         x = self._blocks(style, self.blocks, x)
-        x = style.norm(resized_convolution(reflection_pad(x), self.up[0]))
+        x = style.norm(resized_convolution(blurred(x, 1), self.up[0]))
         x = x + style.scaled(quarter, "quarter")
         x = self._blocks(style, self.upper, x)
-        x = style.norm(resized_convolution(reflection_pad(x), self.up[1]))
+        x = style.norm(resized_convolution(blurred(x, 1), self.up[1]))
         x = x + style.scaled(half, "half")
         x = style.norm(self.top(reflection_pad(x)))
-        x = F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2)
+        x = blurred(F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2))
         return style.scaled(x, "paint") + style.scaled(image, "photo")
 
     @staticmethod
@@ -445,12 +445,21 @@ def _at(masks: Tensor, x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
 
 
+def blurred(x: Tensor, pad: int = 0) -> Tensor:
+    """Return features or pictures (N, C, H, W) blurred by [1, 2, 1] / 4 along both sides, and padded by reflection.
+
+    The finest waves that a grid can hold, +1, -1, +1, are gone then. In plain areas a network has nothing to begin a
+    stroke with, and would draw such waves, which resizing makes into hatching.
+    """
+    return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, pad + 1), 2, 1), 2, 1)
+
+
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
-    """Resize to twice the size by nearest neighbours, then convolve.
+    """Resize to twice the size bilinearly, then convolve.
 
     Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016. It is computed at the small size,
-    as the four phases of the large one: an output row of the even phase sees the rows -1, 0, 0 of the small picture,
-    one of the odd phase 0, 0, 1.
+    as the four phases of the large one. A large row of the even phase is 1/4 of the small row before and 3/4 of its
+    own, one of the odd phase 3/4 of its own and 1/4 of the next; so each phase is a 3x3 convolution of the small rows.
 
     Parameters
     ----------
@@ -477,7 +486,8 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
 
 def _phases() -> Tensor:
     """Return which tap of a 3x3 kernel goes to which tap of which phase's kernel, (9, 4 * 9)."""
-    taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+    rows = torch.tensor([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])  # large by small ones
+    taps = torch.stack([rows[0:3].t(), rows[1:4].t()])  # (phase, tap at the small size, tap at the large one)
     return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36)
 
 

@@ -59,6 +59,10 @@ class PaintingLoss:
         """Return each style layer's raw moments (N, C + 1, C + 1)."""
         return {k: raw_moments(f) for k, f in self.features(pictures, tuple(self.style)).items()}
 
+    def style_loss(self, layer: str, moments: Tensor, target: Tensor) -> Tensor:
+        """Return a layer's style loss, (N,), from the raw moments (N, C + 1, C + 1) of paintings and of styles."""
+        return moments_loss(moments, MomentsTarget.of(target, self.metrics[layer]))
+
     def __call__(
         self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor], colours: Tensor
     ) -> dict[str, Tensor]:
@@ -78,7 +82,7 @@ class PaintingLoss:
             photo = self.features(photos, tuple(self.content))
         style = paintings.new_zeros(len(paintings))
         for k, share in self.style.items():
-            style = style + share * moments_loss(raw_moments(painted[k]), MomentsTarget.of(targets[k], self.metrics[k]))
+            style = style + share * self.style_loss(k, raw_moments(painted[k]), targets[k])
         content = paintings.new_zeros(len(paintings))
         for k, share in self.content.items():
             content = content + share * content_loss(painted[k], photo[k], LEAST_SPREAD, self.metrics[k])

@@ -6,7 +6,7 @@ these: blends of styles, and the strength. Parts of a picture have affines of th
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import OptionError, StyleError
 from ..image.resize import blur, fit_size, resize
-from ..models.colours import colour, colour_moments
+from ..models.colours import colour, colour_moments, colours_of
 from ..models.network import Network
 from ..models.vgg import VGG
 from ..options import StylizeOptions
@@ -44,17 +44,18 @@ class PassStatistics:
 
     Parameters
     ----------
-    affine : Tensor
-        (R, P), the styles: of the parts, and last of what is in no part.
+    affine, colours : Tensor
+        (R, P) and (R, 3, 4), the styles at the strength that is asked for: of the parts, and last of the rest.
     norms : Tensor
         (R, 2, C), means and variances of the norms.
-    colours : Tensor
-        (R, 4, 4), raw moments of the painting's colours.
+    moments : Tensor
+        (R, 4, 4), raw moments of the colours before they are set.
     """
 
     affine: Tensor
-    norms: Tensor
     colours: Tensor
+    norms: Tensor
+    moments: Tensor
 
 
 class NetworkStylizer:
@@ -126,11 +127,13 @@ class NetworkStylizer:
         """
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         x = self.compute.picture(resize(content, size))
-        affine, _, masks = self._styles(x, [(resize(r.mask, size), self.bind(r.style)) for r in regions])
+        places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
+        masks = self._masks(x, places)
+        affine, colours = self._styles(x, places, masks)
         with self.compute.autocast():
             norms = self.net.statistics(x, affine, masks)
             painted = self.net(x, affine, norms, masks).float()
-        return PassStatistics(affine, norms, colour_moments(painted, masks))
+        return PassStatistics(affine, colours, norms, colour_moments(painted, masks))
 
     def steps(
         self,
@@ -206,32 +209,40 @@ class NetworkStylizer:
     ) -> Step:
         size, options = (content.shape[-2], content.shape[-1]), self.options
         x = self.compute.picture(content)
-        affine, colours, masks = self._styles(x, places, None if statistics is None else statistics.affine)
-        norms, moments = (None, None) if statistics is None else (statistics.norms, statistics.colours)
+        masks, norms, moments = self._masks(x, places), None, None
+        if statistics is None:
+            affine, colours = self._styles(x, places, masks)
+        else:
+            affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():
             painted = self.run(x, affine, norms, masks)
-        painted = colour(painted, colours, min(1.0, options.strength), moments, masks).contiguous()
+        painted = colour(painted, colours, moments, masks).contiguous()
         if mask is not None:
             where = blur(resize(mask, size), options.mask_feather).to(x)
             painted = x + where * (painted - x)
         return Step(size, 1, 1, 1, 1, {}, painted.clone(), schedule=(1,))
 
+    @staticmethod
+    def _masks(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]]) -> Tensor | None:
+        """Return the masks (R, 1, H, W) of the parts and of the rest, which sum to 1; None without parts."""
+        if not places:
+            return None
+        parts = divide([m for m, _ in places])
+        return torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
+
     def _styles(
-        self, x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], affine: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return affines (R, P), unless they are given, and colours (R, 3, 4) of the parts, and their masks."""
-        long = max(x.shape[-2:])
+        self, x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return affines (R, P) and colours (R, 3, 4) of the parts and of the rest, at the strength asked for."""
+        long, strength = max(x.shape[-2:]), self.options.strength
         several = [self.affine([s], (1.0,), self.scales[:1], long) for _, s in places]
         several.append(self.affine(self.styles, self.shares, self.scales, long))
-        found, colours = (torch.cat(t) for t in zip(*several, strict=True))
-        if affine is None:
-            affine = found
-            if self.options.strength != 1:
-                affine = torch.lerp(self._photograph(x).to(affine), affine, self.options.strength)
-        if not places:
-            return affine, colours, None
-        parts = divide([m for m, _ in places])
-        return affine, colours, torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
+        affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
+        if strength != 1:
+            affine = torch.lerp(self._photograph(x).to(affine), affine, strength)
+            own = colours_of(colour_moments(x, masks)).to(colours)
+            colours = torch.lerp(own, colours, min(1.0, strength))
+        return affine, colours
 
     def _photograph(self, x: Tensor) -> Tensor:
         """Return the affine (1, P) of strength 0: the photograph in its own style, and no paint."""

@@ -41,6 +41,8 @@ CALIBRATION = 256
 """Parts of paintings that tell what styles differ by, and how colours are read from their moments."""
 LEAST_DEVIATION, BLANK_CROPS = 0.01, 20
 """Deviation of the colours below which a crop counts as blank, and how many of these are drawn anew."""
+SCALE_WEIGHT = 0.001
+"""Weight of the loss that keeps paintings in the scale of their style's colours."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
 """One picture in so many is painted a second time, moved, with noise of up to that deviation."""
 
@@ -211,8 +213,8 @@ class NetworkRecipe:
             first = last + 1
         return {k: torch.stack([m.to(self.compute.device) for m in rows]) for k, rows in found.items()}
 
-    def paint(self, photos: Tensor, targets: Mapping[str, Tensor], learnt: Sequence[int]) -> Tensor:
-        """Return paintings (N, 3, H, W) of photographs in styles of these moments, float32."""
+    def paint(self, photos: Tensor, targets: Mapping[str, Tensor], learnt: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return paintings (N, 3, H, W) of photographs in styles of these moments, float32, and before the colours."""
         affine = self.net.predict(targets)
         if self.net.config.styles:
             index = torch.tensor(learnt, device=affine.device)
@@ -221,16 +223,17 @@ class NetworkRecipe:
             colours = self.net.style_colours(targets)
         with self.compute.autocast():
             painted = self.net(photos, affine)
-        return colour(painted, colours)
+        return colour(painted, colours), painted
 
     def loss(self, samples: Sequence[Sample]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the samples' losses, and the sums of its terms."""
         photos = self.compute.picture(torch.stack([s.photo for s in samples]))
         targets, learnt = self.targets(samples), [s.learnt for s in samples]
-        paintings = self.paint(photos, targets, learnt)
+        paintings, raw = self.paint(photos, targets, learnt)
         with torch.no_grad():
             colours = self.net.style_colours(targets)
         terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
+        terms["scale"] = SCALE_WEIGHT * scale_loss(raw, colours).sum()
         if self.options.stability:
             terms["stability"] = self.options.stability * self.flicker(samples, photos, paintings, targets)
         return torch.stack(list(terms.values())).sum(), terms
@@ -248,7 +251,7 @@ class NetworkRecipe:
             (before, after), inside = moved(torch.stack([photos[k], paintings[k].detach()])[:, None], rng)
             noise = torch.from_numpy(rng.standard_normal(tuple(before.shape), dtype=np.float32)).to(before)
             before = self.compute.picture(before + float(rng.uniform(0, MOST_NOISE)) * noise)
-            again = self.paint(before, {n: m[k : k + 1] for n, m in targets.items()}, [sample.learnt])
+            again, _ = self.paint(before, {n: m[k : k + 1] for n, m in targets.items()}, [sample.learnt])
             difference = (again - after)[..., inside:-inside, inside:-inside]
             total = total + difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
         return STABILITY_EVERY * total
@@ -275,7 +278,7 @@ class NetworkRecipe:
         rows = [photos]
         for s in samples:
             targets = {k: m.expand(len(photos), -1, -1) for k, m in self.targets([s]).items()}
-            rows.append(self.paint(self.compute.picture(photos), targets, [s.learnt] * len(photos)).cpu())
+            rows.append(self.paint(self.compute.picture(photos), targets, [s.learnt] * len(photos))[0].cpu())
         return rows
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
@@ -305,6 +308,16 @@ class NetworkRecipe:
         for name, style in own.items():
             folder.mkdir(exist_ok=True)
             replace(style, learnt=net.learnt_style(name), network=digest).save(folder / (name + SUFFIX))
+
+
+def scale_loss(raw: Tensor, colours: Tensor) -> Tensor:
+    """Return how far the variance of paintings whose colours are not set yet is from their styles', (N,).
+
+    Setting the colours hides the scale, which would drift, and strengths below 1 would be of paint alone.
+    """
+    own = raw.var((2, 3)).mean(1)
+    wanted = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1)
+    return (own.clamp(min=1e-4).log() - wanted.clamp(min=1e-4).log()).square()
 
 
 def rate_factor(step: int, o: TrainNetworkOptions) -> float:

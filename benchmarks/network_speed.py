@@ -1,0 +1,123 @@
+"""How fast the network paints, against the classic fast-neural-style network in the same run, and in how much memory.
+
+    python benchmarks/network_speed.py
+    python benchmarks/network_speed.py --sizes 512 1024 2048 --repeats 5
+
+Passes are timed in turn, and the median counts; the classic network (see `classic`) is float32 and eager. Three things
+are timed of ours: the network alone, a painting whose style has been measured, and one whose style has not. Memory is
+that of a fresh process which paints one photograph: the highest resident size, less that after loading.
+"""
+
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import tyro
+from classic import classic
+from memory import resident
+from speed import interleaved
+from torch import Tensor
+from typing_extensions import Doc
+
+from impasto.device import choose_compute
+from impasto.errors import ImpastoError
+from impasto.options import Precision
+from impasto.stylize.choose import load_stylizer
+from impasto.stylize.network import NetworkStylizer
+from impasto.tools.metrics import markdown_table
+
+CLASSIC = "classic, w = 32, float32"
+
+
+@dataclass(frozen=True)
+class NetworkSpeed:
+    """Time passes, and measure a painting's memory."""
+
+    sizes: Annotated[tuple[int, ...], Doc("Sides of the square pictures that are timed, in pixels.")] = (512, 1024)
+    repeats: Annotated[int, Doc("Timed passes of each; the median counts.")] = 9
+    megapixels: Annotated[
+        float, Doc("Size of the photograph, 4 to 3, whose memory is measured; 0 to leave it out.")
+    ] = 12.0
+    model: Annotated[str | None, Doc("A model file in place of the bundled network.")] = None
+    memory_of: Annotated[Precision | None, Doc("Measure the memory in this precision, in this process.")] = None
+
+    def __call__(self) -> None:
+        """Print the tables."""
+        if self.memory_of is not None:
+            print(*self.memory(self.memory_of))
+            return
+        print(f"`{shlex.join(['python', *sys.argv])}`: torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+        able = choose_compute("cpu").low is not None  # without bfloat16 units it is emulated, and takes minutes
+        precisions: tuple[Precision, ...] = ("float32", "bfloat16") if able else ("float32",)
+        rows: list[tuple[object, ...]] = []
+        for size in self.sizes:
+            runs = self.runs(size, precisions)
+            times = interleaved(list(runs.values()), self.repeats)
+            median = {name: statistics.median(t) for name, t in zip(runs, times, strict=True)}
+            rows += [(name, f"{size}", 1e3 * t, t / median[CLASSIC]) for name, t in median.items()]
+        print(markdown_table(("network", "side", "ms", "over classic"), rows))
+        if self.megapixels:
+            found = []
+            for precision in precisions:
+                command = [sys.executable, *sys.argv, "--memory-of", precision]
+                answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+                found.append((f"ours, {precision}", self.megapixels, *(int(n) / 1e9 for n in answer)))
+            header = ("network", "megapixels", "peak, GB", "estimated before, GB")
+            print("\n" + markdown_table(header, found))
+
+    def runs(self, size: int, precisions: tuple[Precision, ...]) -> dict[str, Callable[[], Tensor]]:
+        """Return what is timed at a size, by name."""
+        x, style = random_picture(size, size), random_picture(size, size)
+        plain = classic()
+        runs: dict[str, Callable[[], Tensor]] = {CLASSIC: torch.inference_mode()(lambda: plain(x))}
+        for precision in precisions:
+            stylizer = self.stylizer(style, precision, size)
+            affine, _ = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales, size)
+
+            @torch.inference_mode()
+            def alone(stylizer: NetworkStylizer = stylizer, affine: Tensor = affine) -> Tensor:
+                with stylizer.compute.autocast():
+                    return stylizer.net(stylizer.compute.picture(x), affine)
+
+            def anew(stylizer: NetworkStylizer = stylizer) -> Tensor:
+                stylizer.styles[0].known.clear()
+                return stylizer(x)
+
+            runs[f"ours, {precision}, the network alone"] = alone
+            runs[f"ours, {precision}, a painting"] = lambda stylizer=stylizer: stylizer(x)
+            runs[f"ours, {precision}, and the style's measurement"] = anew
+        return runs
+
+    def memory(self, precision: Precision) -> tuple[int, int]:
+        """Return the bytes that a painting takes beyond those after loading, and the stylizer's estimate of them."""
+        width = round((self.megapixels * 1e6 * 4 / 3) ** 0.5)
+        photo = random_picture(width * 3 // 4, width)
+        stylizer = self.stylizer(random_picture(512, 512), precision, width)
+        before = resident()
+        stylizer(photo)
+        return resident("VmHWM") - before, stylizer.memory_need((width * 3 // 4, width))
+
+    def stylizer(self, style: Tensor, precision: Precision, size: int) -> NetworkStylizer:
+        """Return what paints at a long side."""
+        found = load_stylizer(
+            style, quality="instant", model=self.model, size=size, precision=precision, device="cpu", strict_size=True
+        )
+        assert isinstance(found, NetworkStylizer)
+        return found
+
+
+def random_picture(height: int, width: int) -> Tensor:
+    """Return a picture (1, 3, H, W) of noise; what is in it changes nothing of the time."""
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(NetworkSpeed)()
+    except ImpastoError as error:
+        sys.exit(f"network_speed: {error}")
