@@ -1,17 +1,18 @@
 """The table of a network's layers: shapes as they come out, and every parameter counted once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from impasto.errors import OptionError, WeightsError
-from impasto.models.arbitrary import ArbitraryConfig, ArbitraryNetwork, save_arbitrary
 from impasto.models.layer_table import layer_table, load_any
-from impasto.models.norm import Conditions
-from impasto.models.transformer import Transformer, TransformerConfig, save_transformer
+from impasto.models.model_file import write_model_file
+from impasto.models.network import Network, NetworkConfig, save_network
 from impasto.models.vgg import COMPACT, VGG, VGGConfig
 
 TINY = VGGConfig((4, 6, 8, 8, 8), (2, 2, 4, 4, 4), {})
@@ -45,39 +46,55 @@ def test_an_encoder_and_a_small_picture() -> None:
         layer_table(tiny(), (31, 200))
 
 
-def test_a_network_of_learnt_styles() -> None:
-    net = Transformer(TransformerConfig(("one", "two"), width=8, blocks=1)).eval()
-    rows = {row.layer: row for row in layer_table(net, (70, 45))}
+@pytest.mark.parametrize("size", [(70, 45), (64, 64)], ids=str)
+def test_a_network_that_paints(size: tuple[int, int]) -> None:
+    """The shapes are those of the features that the norms get; of a picture that it does not divide, continued."""
+    net = painting_network()
+    rows = {row.layer: row for row in layer_table(net, size)}
     assert sum(row.parameters for row in rows.values()) == parameters(net)
-    seen = []
-    for norm in [*net.down_norms, *net.residual_norms]:
-        norm.register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape[1:]))
-    painting = net(torch.rand(1, 3, 70, 45), Conditions.of(torch.tensor([0]), 2))
-    assert [rows[k].shape for k in ("down.0", "down.1", "down.2", "residual.0", "residual.1")] == seen
+    seen: dict[str, tuple[int, ...]] = {}
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and name in rows and not name.startswith("up."):
+            module.register_forward_hook(noted(seen, name))
+    painting = net(torch.rand(1, 3, *size), torch.ones(1, net.layout.size))
     assert rows["last"].shape == painting.shape[1:]
-    assert [rows[k].shape for k in ("up.0", "up.1")] == [(16, 36, 24), (8, 72, 48)]
+    del seen["last"]  # it gives four pixels at once, and those of the continuation
+    assert {"down.0", "down.2", "blocks.0", "blocks.1", "upper.1", "top"} <= seen.keys()
+    assert {k: rows[k].shape for k in seen} == seen
+    h, w = (-(-side // 8) * 8 for side in size)
+    assert [rows[k].shape for k in ("up.0", "up.1")] == [(16, h // 4, w // 4), (8, h // 2, w // 2)]
 
 
-def test_a_network_for_any_style() -> None:
-    net = ArbitraryNetwork(ArbitraryConfig("", {"relu1_1": 4, "relu2_1": 6}, 8, 1, 16)).eval()
+def noted(seen: dict[str, tuple[int, ...]], name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+    def note(module: nn.Module, given: Any, output: Tensor) -> None:
+        seen[name] = tuple(output.shape[1:])
+
+    return note
+
+
+def test_what_reads_the_style_comes_first() -> None:
+    net = painting_network()
     rows = layer_table(net, (64, 64))
-    assert sum(row.parameters for row in rows) == parameters(net)
-    assert [r.layer for r in rows[:4]] == ["summaries.relu1_1", "summaries.relu2_1", "predict", "transformer.down.0"]
-    moments = {k: torch.eye(c + 1)[None] for k, c in net.config.layers.items()}
-    assert rows[2].shape == (net.maps(moments).numel(), 1, 1)
+    assert [r.layer for r in rows[:5]] == ["summaries.relu1_1", "summaries.relu2_1", "predictor", "learnt", "down.0"]
+    assert [r.shape for r in rows[:4]] == [(16, 1, 1), (24, 1, 1), (net.layout.size, 1, 1), (net.layout.size, 1, 1)]
+    assert rows[3].parameters == 2 * net.layout.size  # of two learnt styles
+
+
+def painting_network() -> Network:
+    config = NetworkConfig("", {"relu1_1": 4, "relu2_1": 6}, 8, 1, 1, 2, 16, styles=("one", "two"))
+    return Network(config).eval().requires_grad_(False)
 
 
 def test_networks_by_name_and_file(tmp_path: Path) -> None:
     assert isinstance(load_any("compact"), VGG)
-    assert isinstance(load_any("palette"), Transformer)
-    assert isinstance(load_any("arbitrary"), ArbitraryNetwork)
-    net = Transformer(TransformerConfig(("one",), width=4, blocks=1))
-    save_transformer(net, tmp_path / "one.safetensors", training={}, licence="MIT")
-    found = load_any(str(tmp_path / "one.safetensors"))
-    assert isinstance(found, Transformer)
+    assert isinstance(load_any("network"), Network)
+    net = painting_network()
+    save_network(net, tmp_path / "own.safetensors", training={}, licence="MIT")
+    found = load_any(str(tmp_path / "own.safetensors"))
+    assert isinstance(found, Network)
     assert found.config == net.config
-    other = ArbitraryNetwork(ArbitraryConfig("", {"relu1_1": 4}, 4, 1, 8))
-    save_arbitrary(other, tmp_path / "any.safetensors", training={}, licence="MIT")
-    assert isinstance(load_any(str(tmp_path / "any.safetensors")), ArbitraryNetwork)
     with pytest.raises(WeightsError):
         load_any(str(tmp_path / "none.safetensors"))
+    write_model_file(tmp_path / "old.safetensors", "arbitrary", {}, {"a": torch.zeros(1)}, licence="MIT")
+    with pytest.raises(WeightsError, match="of an earlier version; train it again"):
+        load_any(str(tmp_path / "old.safetensors"))

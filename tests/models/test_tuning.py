@@ -2,21 +2,29 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from impasto.device import Compute
 from impasto.models import tuning
-from impasto.models.transformer import Transformer, TransformerConfig
+from impasto.models.network import Network, NetworkConfig
 from impasto.models.tuning import cache_file, fastest
 
 LOW, HIGH = Compute(torch.device("cpu"), torch.bfloat16), Compute(torch.device("cpu"), None)
 
 
+def network(**changes: Any) -> Network:
+    config = NetworkConfig(
+        "", {"relu1_1": 3}, **{"width": 4, "blocks": 1, "upper": 1, "rank": 1, "hidden": 8, **changes}
+    )
+    return Network(config).eval().requires_grad_(False)
+
+
 @pytest.fixture
-def net() -> Transformer:
-    return Transformer(TransformerConfig(("one",), 4, 1)).eval().requires_grad_(False)
+def net() -> Network:
+    return network()
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +35,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("seconds", "wanted"), [((1.0, 2.0), HIGH), ((2.0, 1.0), LOW)])
 def test_the_faster_one_is_taken_and_remembered(
-    net: Transformer, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], wanted: Compute
+    net: Network, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], wanted: Compute
 ) -> None:
     calls = []
 
-    def timed(_: Transformer, compute: Compute) -> float:
+    def timed(_: Network, compute: Compute) -> float:
         calls.append(compute)
         return seconds[compute.low is not None]
 
@@ -46,21 +54,21 @@ def test_the_faster_one_is_taken_and_remembered(
     assert len(calls) == 4  # with other threads it may be the other
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        TransformerConfig(("one",), 4, 1),
-        TransformerConfig(("one", "two", "three"), 4, 1, colours=True),
-        TransformerConfig((), 4, 1),  # that of a network for any style
-    ],
-)
-def test_it_is_measured_on_the_network(config: TransformerConfig) -> None:
-    net = Transformer(config).eval().requires_grad_(False)
+@pytest.mark.parametrize("changes", [{}, {"rank": 0}, {"styles": ("one", "two")}], ids=str)
+def test_it_is_measured_on_the_network(changes: dict[str, Any]) -> None:
+    net = network(**changes)
     assert fastest(net, LOW) in (LOW, HIGH)
     assert 0 < tuning._seconds(net, HIGH) < 60
 
 
-def test_where_there_is_no_choice_nothing_is_measured(net: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_width_is_measured(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "_seconds", lambda net, c: float((net.config.width > 4) == (c.low is None)))
+    assert [fastest(network(width=w), LOW) for w in (4, 8)] == [HIGH, LOW]
+    monkeypatch.setattr(tuning, "_seconds", None)
+    assert [fastest(network(width=w, hidden=9), LOW) for w in (4, 8)] == [HIGH, LOW]
+
+
+def test_where_there_is_no_choice_nothing_is_measured(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "_seconds", None)
     assert fastest(net, HIGH) == HIGH
     gpu = Compute(torch.device("cuda"), torch.bfloat16)
@@ -68,7 +76,7 @@ def test_where_there_is_no_choice_nothing_is_measured(net: Transformer, monkeypa
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{]", '{"a": 3}'])
-def test_a_damaged_cache_is_measured_anew(net: Transformer, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+def test_a_damaged_cache_is_measured_anew(net: Network, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.low is None))
     cache_file().parent.mkdir()
     cache_file().write_text(content)
@@ -77,7 +85,7 @@ def test_a_damaged_cache_is_measured_anew(net: Transformer, monkeypatch: pytest.
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
-    net: Transformer, monkeypatch: pytest.MonkeyPatch, cache: Path
+    net: Network, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.low is None))
     (cache / "impasto").write_text("a file where the folder should be")

@@ -123,14 +123,14 @@ def test_loading_leaves_the_random_numbers_alone(file: Path) -> None:
 
 
 def test_other_kinds(tmp_path: Path) -> None:
-    path = tmp_path / "palette.safetensors"
+    path = tmp_path / "table.safetensors"
     tensors = {"table": torch.randn(3, 4), "index": torch.arange(5)}
-    write_model_file(path, "palette", {"n": 3}, tensors, licence="MIT", dtype=torch.float32)
-    config, found, metadata = read_model_file(path, "palette")
+    write_model_file(path, "table", {"n": 3}, tensors, licence="MIT", dtype=torch.float32)
+    config, found, metadata = read_model_file(path, "table")
     assert config == {"n": 3}
     assert metadata["training"] == "{}"
     assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
-    with pytest.raises(WeightsError, match="holds the kind 'palette' of network, not 'encoder'"):
+    with pytest.raises(WeightsError, match="holds the kind 'table' of network, not 'encoder'"):
         load_encoder(path)
 
 
@@ -243,7 +243,7 @@ def test_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "near"),
-    [("vgg-19", "vgg19"), ("compct", "compact"), ("zzz", "compact or palette or arbitrary or vgg16 or vgg19")],
+    [("vgg-19", "vgg19"), ("compct", "compact"), ("zzz", "compact or network or vgg16 or vgg19")],
 )
 def test_unknown_name(wrong: str, near: str) -> None:
     for function in (find_model, fetch, load_encoder):
@@ -320,9 +320,9 @@ def test_entry_that_is_no_state_dict(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_other_kind_of_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(weights.MODELS, "pal", ModelInfo("pal", "palette", "pal.safetensors", "-", "-"))
-    with pytest.raises(WeightsError, match="pal is a palette, not an encoder"):
-        load_encoder("pal")
+    monkeypatch.setitem(weights.MODELS, "own", ModelInfo("own", "network", "own.safetensors", "-", "-"))
+    with pytest.raises(WeightsError, match="own is a network, not an encoder"):
+        load_encoder("own")
 
 
 def test_bundled_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_large_moments_are_kept_as_float32(target: StyleTarget, tmp_path: Path) 
         assert torch.equal(loaded.moments[64][k].triu(), m.triu())
 
 
+def test_what_a_network_learnt_is_kept(target: StyleTarget, tmp_path: Path) -> None:
+    path = tmp_path / "cat.style.safetensors"
+    target.save(path)
+    assert (StyleTarget.load(path).learnt, StyleTarget.load(path).network) == (None, "")
+    learnt = torch.randn(1, 7, generator=torch.Generator().manual_seed(0))
+    replace(target, learnt=learnt, network="0123").save(path)
+    found = StyleTarget.load(path)
+    assert found.network == "0123"
+    assert found.learnt is not None
+    assert torch.equal(found.learnt, learnt.half().float())
+    assert found.layers == target.layers
+    assert found.sizes == target.sizes
+
+
 def test_another_encoder_is_refused(target: StyleTarget, encoder: VGG) -> None:
     other = VGG(encoder.config, "other").eval()
     other.digest = "fedcba9876543210"
@@ -235,6 +250,8 @@ CONFIG: dict[str, Any] = {"encoder": "tiny", "digest": "0", "pooling": "max", "p
         ({}, {"64/a": torch.ones(())}),
         ({}, {"64/a": torch.ones(3), "128/b": torch.ones(3)}),
         ({}, {"64/a": torch.tensor([1.0, math.nan, 1.0])}),
+        ({}, {"64/a": torch.ones(3), "learnt": torch.ones(5)}),  # by no network
+        ({"network": "0"}, {"64/a": torch.ones(3), "learnt": torch.tensor([1.0, math.inf])}),
     ],
 )
 def test_a_file_that_is_not_whole(change: dict[str, Any], tensors: dict[str, Tensor], tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def test_what_the_options_come_to(hardware: Callable[..., None]) -> None:
         ({"quality": "draft"}, LOW),
         ({"quality": "instant"}, FULL),
         ({"quality": "instant", "keep_colours": 1.0}, FULL),
-        ({"method": "arbitrary"}, FULL),
-        ({"method": "arbitrary", "precision": "bfloat16"}, LOW),
+        ({"method": "network"}, FULL),
+        ({"method": "network", "precision": "bfloat16"}, LOW),
     ],
 )
 def test_every_stylizer_says_it(

@@ -6,11 +6,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from impasto.options import TrainFeedforwardOptions
-from impasto.train.loop import Training
+from impasto.options import TrainNetworkOptions
+
+Brief = Callable[..., TrainNetworkOptions]
+SMALL: dict[str, Any] = {
+    "steps": 6,
+    "batch": 4,
+    "crop": 64,
+    "width": 4,
+    "blocks": 1,
+    "upper": 1,
+    "rank": 1,
+    "hidden": 8,
+    "warm_up": 2,
+    "own": 0.2,
+    "mixed": 0.4,
+    "checkpoint_every": 2,
+    "sample_every": 0,
+    "workers": 0,
+    "device": "cpu",
+    "precision": "float32",
+}
 
 
 @pytest.fixture(scope="session")
@@ -27,46 +45,31 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def measured() -> Callable[[Training], dict[str, float]]:
-    """`measured(training)`: the sums of the loss's terms over four batches, always the same, by the averaged weights.
-
-    A step's own figures do not tell whether a network learns: its few pictures are easier or harder by chance.
-    """
-
-    def measure(training: Training) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        with training.averaged(), torch.no_grad():
-            for step in range(1000, 1004):
-                _, found = training.recipe.loss(step, range(training.options.batch))
-                for k, v in found.items():
-                    if v.numel() == 1:
-                        sums[k] = sums.get(k, 0.0) + v.item()
-        return sums
-
-    return measure
+def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures of stripes and spots, each in colours of its own."""
+    folder = tmp_path_factory.mktemp("paintings")
+    y, x = np.mgrid[:140, :150]
+    for i, pattern in enumerate((np.sin(x / 3), np.sin(y / 2), np.sin(x / 5) * np.sin(y / 5))):
+        colour = np.roll([0.9, 0.5, 0.1], i)
+        Image.fromarray((255 * (0.5 + 0.5 * pattern[..., None]) * colour).astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
 
 
 @pytest.fixture
-def brief(photos: Path, tmp_path: Path) -> Callable[..., TrainFeedforwardOptions]:
-    """Options of a training of seconds."""
+def brief(photos: Path, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Brief:
+    """`brief(steps=3, ...)`: options of a training of seconds, in any style and in two that are learnt."""
+    monkeypatch.setattr("impasto.train.network.CALIBRATION", 6)
 
-    def options(**changes: Any) -> TrainFeedforwardOptions:
-        values: dict[str, Any] = {
-            "styles": ("starry-night", "great-wave"),
-            "photos": (photos,),
-            "out": tmp_path / "net.safetensors",
-            "steps": 6,
-            "batch": 4,
-            "crop": 64,
-            "width": 4,
-            "blocks": 1,
-            "warm_up": 2,
-            "identity": 0.3,
-            "checkpoint_every": 2,
-            "sample_every": 0,
-            "device": "cpu",
-            "precision": "float32",
-        }
-        return TrainFeedforwardOptions(**{**values, **changes})
+    def options(**changes: Any) -> TrainNetworkOptions:
+        return TrainNetworkOptions(
+            **{
+                **SMALL,
+                "photos": (photos,),
+                "paintings": (paintings,),
+                "styles": ("starry-night", "great-wave"),
+                "out": tmp_path / "net.safetensors",
+                **changes,
+            }
+        )
 
     return options

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .moments import at_least_float32
+
 EPSILON = 1e-5
 """Added to the variance."""
 SMALL = 1024
@@ -58,21 +60,22 @@ def instance_norm(
 
 
 def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return means and variances (N, 2, C) of features (N, C, H, W), float32.
+    """Return means and variances (N, 2, C) of features (N, C, H, W), float32; of float64 in float64.
 
     Parameters
     ----------
     weights : Tensor, optional
         (N, 1, H, W), each pixel's weight.
     """
-    x = x.float()
+    x = at_least_float32(x)
     if weights is None:
         rows = _rows(x.contiguous(memory_format=torch.channels_last))
         n, c, h, w = x.shape
         mean = rows.sum(1).view(n, w, c).sum(1) / (h * w)
         variance = (rows - mean.repeat(1, w)[:, None]).square().sum(1).view(n, w, c).sum(1) / (h * w)
         return torch.stack([mean, variance], 1)
-    share = weights.float() / weights.float().sum((2, 3), keepdim=True).clamp(min=1e-6)
+    weights = weights.to(x.dtype)
+    share = weights / weights.sum((2, 3), keepdim=True).clamp(min=1e-6)
     mean = (x * share).sum((2, 3), keepdim=True)
     variance = ((x - mean).square() * share).sum((2, 3))
     return torch.stack([mean[:, :, 0, 0], variance], 1)

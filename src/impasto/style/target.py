@@ -95,8 +95,16 @@ class StyleTarget:
         return {k: torch.lerp(m, self.moments[above][k], t) for k, m in self.moments[below].items()}
 
     def learnt_for(self, net: Network) -> Tensor | None:
-        """Return what a network learnt of the style, (1, P); None if it has learnt nothing of it."""
+        """Return what a network learnt of the style, (1, P); None if it has learnt nothing of it.
+
+        Raises
+        ------
+        StyleError
+            If what was learnt has another shape.
+        """
         if self.learnt is not None and self.network == net.digest:
+            if self.learnt.shape != (1, net.layout.size):
+                raise StyleError("what was learnt of the style does not fit the network; learn it again")
             return self.learnt
         if self.learnt is not None:
             log.info("the style file holds what another network learnt: left out here; `impasto learn` learns it anew")
@@ -163,8 +171,8 @@ class StyleTarget:
                 target = replace(target, learnt=learnt[None], network=str(config["network"]))
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise StyleError(f"{path} is not a whole style file ({error}); make it again from its painting") from error
-        layers = [set(m) for m in moments.values()]
-        if not layers or any(k != layers[0] for k in layers) or not all(t.isfinite().all() for t in tensors.values()):
+        layers, values = [set(m) for m in moments.values()], [*tensors.values(), *([] if learnt is None else [learnt])]
+        if not layers or any(k != layers[0] for k in layers) or not all(t.isfinite().all() for t in values):
             raise StyleError(f"{path} is not a whole style file; make it again from its painting")
         return target
 

@@ -119,7 +119,7 @@ class NetworkStylizer:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
         return last_image(self.steps(content, regions, mask, statistics=statistics))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
         """Return what a painting of a photograph (1, 3, H, W) takes from the whole of it.
 
@@ -178,7 +178,7 @@ class NetworkStylizer:
         item = 4 if self.compute.low is None else self.compute.low.itemsize
         return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * self.net.config.width / 32)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def affine(
         self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
     ) -> tuple[Tensor, Tensor]:
@@ -199,7 +199,7 @@ class NetworkStylizer:
             affine = affine if vector is None else affine + share * vector.to(affine)
         return affine, self.net.style_colours(blended)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _paint(
         self,
         content: Tensor,

@@ -16,6 +16,8 @@ STATE = "state.pt"
 """The file with all that is not a tensor. It names the others, and is written last."""
 PLACE = "__tensor__"
 """The key, in the state, of what stands for a tensor: the number of its first piece."""
+DAMAGED = (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, IndexError)
+"""What reading a file raises that is missing or damaged."""
 
 
 def checkpoint_path(out: Path) -> Path:
@@ -58,8 +60,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def _turn(path: Path) -> str:
-    """Return what the names of the next files begin with: not what those of now do."""
-    return "b" if any(path.glob("a-*.pt")) and not any(path.glob("b-*.pt")) else "a"
+    """Return what the names of the next files begin with: not what those do that the state names.
+
+    Other files may be there as well, of a checkpoint that was stopped while it was written.
+    """
+    try:
+        first = torch.load(path / STATE, map_location="cpu", weights_only=True)["files"][0]
+    except (*DAMAGED, pickle.UnpicklingError):
+        return "a"  # there is nothing to be kept
+    return "b" if str(first).startswith("a") else "a"
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             for piece in torch.load(path / Path(name).name, map_location="cpu", weights_only=True)
         ]
         return _with_tensors(found["state"], pieces)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, IndexError) as error:
+    except DAMAGED as error:
         raise TrainingError(f"cannot resume from {path}, which is missing or damaged: {error}") from error
     except pickle.UnpicklingError as error:
         raise TrainingError(f"cannot resume from {path}: it holds more than tensors and numbers") from error

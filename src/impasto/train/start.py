@@ -61,7 +61,8 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     photos = PictureSet.open(o.photos, o.exclude, MOST_SIDE, progress=progress)
     paintings = PictureSet.open(o.paintings, o.exclude, MOST_SIDE, progress=progress) if o.paintings else None
     sampler = network.Sampler(o, photos, paintings, len(styles))
-    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=known is None)
+    anew = known is None and not o.resume  # a checkpoint has what is calibrated, too
+    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=anew)
     return resumed(recipe, o, fabric)
 
 

@@ -1,0 +1,153 @@
+"""The instance norm: PyTorch's own with an affine map and a ReLU behind it, and its gradient."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.models.instance_norm import EPSILON, SMALL, instance_norm, statistics_of
+
+SIZES = [(1, 1), (1, 7), (6, 7), (31, 33), (32, 32), (36, 41)]
+"""On both sides of where PyTorch's own norm takes over."""
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def plain(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    gain: Tensor | None = None,
+    relu: bool = False,
+    statistics: Tensor | None = None,
+) -> Tensor:
+    """What the docstring says, in the fewest operations."""
+    mean, variance = (
+        (x.mean((2, 3)), x.var((2, 3), correction=0))
+        if statistics is None
+        else statistics.expand(len(x), -1, -1).unbind(1)
+    )
+    y = (x - mean[:, :, None, None]) / (variance + EPSILON).sqrt()[:, :, None, None]
+    y = y * scale[:, :, None, None] + shift[:, :, None, None]
+    y = y if gain is None else y + gain[:, :, None, None] * x
+    return y.relu() if relu else y
+
+
+def test_the_sizes_are_on_both_sides() -> None:
+    assert {h * w < SMALL for h, w in SIZES} == {True, False}
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_it_is_pytorchs_own(size: tuple[int, int], relu: bool) -> None:
+    """Every picture of a batch with its own scale and shift."""
+    x, scale, shift = 2 + 3 * drawn(2, 5, *size), drawn(2, 5, seed=1), drawn(2, 5, seed=2)
+    found = instance_norm(x, scale, shift, relu=relu)
+    if size == (1, 1):  # of one pixel nothing is left but the shift
+        wanted = shift[:, :, None, None]
+    else:
+        wanted = torch.cat([F.instance_norm(x[i : i + 1], weight=scale[i], bias=shift[i]) for i in range(2)])
+    torch.testing.assert_close(found, wanted.relu() if relu else wanted, rtol=1e-4, atol=1e-4)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(6, 7), (36, 41)], ids=str)
+def test_the_memory_format_does_not_matter(size: tuple[int, int]) -> None:
+    x, scale, shift = drawn(2, 4, *size), drawn(2, 4, seed=1), drawn(2, 4, seed=2)
+    other = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(instance_norm(other, scale, shift), instance_norm(x, scale, shift))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("gained", [False, True])
+@pytest.mark.parametrize("size", [(6, 7), (36, 41)], ids=str)
+def test_small_and_large_pictures_with_a_gain(size: tuple[int, int], gained: bool, relu: bool) -> None:
+    x, scale, shift = drawn(2, 4, *size), drawn(2, 4, seed=1), drawn(2, 4, seed=2)
+    gain = drawn(2, 4, seed=3) if gained else None
+    wanted = plain(x, scale, shift, gain, relu)
+    for given in (None, statistics_of(x)):
+        found = instance_norm(x, scale, shift, gain, relu=relu, statistics=given)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("gained", [False, True])
+@pytest.mark.parametrize("size", [(1, 3), (3, 4)], ids=str)
+def test_gradients_are_those_of_finite_differences(size: tuple[int, int], gained: bool, relu: bool) -> None:
+    inputs = [drawn(2, 3, *size, dtype=torch.float64)]
+    inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in range(1, 4 if gained else 3)]
+    for t in inputs:
+        t.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *t: instance_norm(*t, relu=relu), inputs)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("gained", [False, True])
+def test_gradients_of_large_pictures_are_autograds(gained: bool, relu: bool) -> None:
+    """In float64, those of the fewest operations; large pictures forward through PyTorch's own norm."""
+    inputs = [1 + drawn(2, 3, 36, 41, dtype=torch.float64)]
+    inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in range(1, 4 if gained else 3)]
+    of = drawn(2, 3, 36, 41, seed=9, dtype=torch.float64)
+    found, wanted = (
+        torch.autograd.grad((function(*copies, relu=relu) * of).sum(), copies)
+        for function in (instance_norm, plain)
+        for copies in [[t.clone().requires_grad_() for t in inputs]]
+    )
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_through_given_statistics() -> None:
+    """They are constants: a pixel changes itself alone."""
+    x, scale, shift, gain = (
+        drawn(*s, seed=i, dtype=torch.float64) for i, s in enumerate([(1, 3, 4, 5)] + [(1, 3)] * 3)
+    )
+    given = torch.stack([drawn(1, 3, seed=5), drawn(1, 3, seed=6).square()], 1).double()
+    inputs = [t.requires_grad_() for t in (x, scale, shift, gain)]
+    assert torch.autograd.gradcheck(lambda *t: instance_norm(*t, relu=True, statistics=given), inputs)
+
+
+def test_statistics_of_another_picture() -> None:
+    """One for all pictures, or one for each."""
+    x, scale, shift = drawn(2, 4, 5, 6), drawn(2, 4, seed=1), drawn(2, 4, seed=2)
+    given = torch.rand(2, 2, 4, generator=torch.Generator().manual_seed(3))
+    for statistics in (given, given[:1]):
+        found = instance_norm(x, scale, shift, statistics=statistics)
+        torch.testing.assert_close(found, plain(x, scale, shift, statistics=statistics), rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_are_mean_and_variance() -> None:
+    x = 3 + 2 * drawn(2, 4, 9, 11)
+    wanted = torch.stack([x.mean((2, 3)), x.var((2, 3), correction=0)], 1)
+    torch.testing.assert_close(statistics_of(x), wanted)
+    torch.testing.assert_close(statistics_of(x, torch.full((2, 1, 9, 11), 0.3)), wanted)
+
+
+def test_statistics_of_a_part() -> None:
+    """Weights of 0 and 1 cut a part out, and a weight of 2 is a pixel twice."""
+    x, mask = drawn(2, 4, 6, 8), torch.zeros(2, 1, 6, 8)
+    mask[..., :3] = 1
+    torch.testing.assert_close(statistics_of(x, mask), statistics_of(x[..., :3]))
+    mask[..., 3:6] = 2
+    torch.testing.assert_close(statistics_of(x, mask), statistics_of(torch.cat([x[..., :6], x[..., 3:6]], 3)))
+    assert statistics_of(x, torch.zeros(2, 1, 6, 8)).abs().max() == 0  # of nothing at all
+
+
+def test_a_large_mean_does_not_spoil_the_variance() -> None:
+    x = 1000 + drawn(1, 3, 16, 16)
+    torch.testing.assert_close(statistics_of(x)[:, 1], x.double().var((2, 3), correction=0).float(), rtol=1e-3, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(16, 16), (64, 64)], ids=str)
+def test_the_statistics_are_float32_in_bfloat16(size: tuple[int, int]) -> None:
+    x, scale, shift = 3 + drawn(1, 8, *size), 1 + 0.3 * drawn(1, 8, seed=1), drawn(1, 8, seed=2)
+    low = x.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = instance_norm(low, scale, shift)
+    assert found.dtype == torch.bfloat16
+    wanted = instance_norm(low.float(), scale, shift)
+    assert (found.float() - wanted).abs().max() < 0.1
+    assert abs(float(found.float().mean() - wanted.mean())) < 0.01
