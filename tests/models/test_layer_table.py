@@ -59,7 +59,7 @@ def test_a_network_that_paints(size: tuple[int, int]) -> None:
     painting = net(torch.rand(1, 3, *size), torch.ones(1, net.layout.size))
     assert rows["last"].shape == painting.shape[1:]
     del seen["last"]  # it gives four pixels at once, and those of the continuation
-    assert {"down.0", "down.2", "blocks.0", "blocks.1", "upper.1", "top"} <= seen.keys()
+    assert {"down.0", "down.2", "blocks.0", "blocks.1", "upper.1", "fine.1"} <= seen.keys()
     assert {k: rows[k].shape for k in seen} == seen
     h, w = (-(-side // 8) * 8 for side in size)
     assert [rows[k].shape for k in ("up.0", "up.1")] == [(16, h // 4, w // 4), (8, h // 2, w // 2)]

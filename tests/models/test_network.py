@@ -31,7 +31,9 @@ from impasto.models.network import (
 from impasto.models.padding import fill
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
-CONFIG = NetworkConfig("0123456789abcdef", LAYERS, width=4, blocks=2, upper=1, rank=2, hidden=8, styles=("one", "two"))
+CONFIG = NetworkConfig(
+    "0123456789abcdef", LAYERS, width=4, blocks=2, upper=1, fine=1, rank=2, hidden=8, styles=("one", "two")
+)
 
 
 def network(config: NetworkConfig = CONFIG, seed: int = 0) -> Network:
@@ -120,7 +122,9 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
     for i in range(0, len(net.upper), 2):
         y = block(y, net.upper[i], net.upper[i + 1])
     y = normed(enlarged(y, net.up[1])).relu() + half * parts["half"][:, None, None]
-    y = smoothed(F.pixel_shuffle(convolved(normed(convolved(y, net.top)).relu(), net.last, 2), 2), 0)
+    for i in range(0, len(net.fine), 2):
+        y = block(y, net.fine[i], net.fine[i + 1])
+    y = smoothed(F.pixel_shuffle(convolved(y, net.last, 2), 2), 0)
     assert next(norms, None) is None
     assert not filters
     return y * parts["paint"][:, None, None] + x * parts["photo"][:, None, None]
@@ -136,7 +140,9 @@ def test_it_is_what_it_is_written_out(net: Network) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rank": 0}, {"blocks": 0}, {"upper": 0}, {"blocks": 0, "upper": 0, "rank": 0}], ids=str
+    "changes",
+    [{"rank": 0}, {"blocks": 0}, {"upper": 0}, {"fine": 2}, {"blocks": 0, "upper": 0, "fine": 0, "rank": 0}],
+    ids=str,
 )
 def test_shapes(changes: dict[str, int]) -> None:
     """Without filters or without blocks it still is what it is written out."""
@@ -469,6 +475,7 @@ def test_it_begins_as_a_known_network(net: Network) -> None:
         {"width": 8},
         {"blocks": 3},
         {"upper": 0},
+        {"fine": 0},
         {"rank": 1},
         {"hidden": 9},
         {"encoder": "another"},
@@ -559,7 +566,7 @@ def broken(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Tensor]]
         *(broken("styles", value) for value in (3, [], ["one"], ["one", "two", "three"])),
         lambda config, tensors: tensors.pop("last.bias"),
         lambda config, tensors: tensors.update(more=torch.zeros(3)),
-        lambda config, tensors: tensors.update({"top.weight": torch.zeros(4, 4, 3, 5)}),
+        lambda config, tensors: tensors.update({"fine.0.weight": torch.zeros(4, 4, 3, 5)}),
     ],
 )
 def test_a_file_that_does_not_fit(net: Network, tmp_path: Path, change: Callable[[Any, Any], Any]) -> None:

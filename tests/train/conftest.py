@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
     "width": 4,
     "blocks": 1,
     "upper": 1,
+    "fine": 1,
     "rank": 1,
     "hidden": 8,
     "warm_up": 2,

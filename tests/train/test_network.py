@@ -263,7 +263,7 @@ def test_paint_is_what_the_stylizer_paints(brief: Brief) -> None:
     for i, more in enumerate((net.learnt[1:2], 0, net.learnt[:1])):
         affine = net.predict(style) + more
         painted = net(photos[i : i + 1], affine)
-        torch.testing.assert_close(raw[i : i + 1], painted, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(raw[i : i + 1], painted, rtol=1e-3, atol=5e-3)
         wanted = colour(painted, net.style_colours(style))
         torch.testing.assert_close(found[i : i + 1], wanted, rtol=0, atol=1e-3)
 
@@ -451,7 +451,8 @@ def test_what_is_missing(brief: Brief, tmp_path: Path) -> None:
 
 def arguments(o: TrainNetworkOptions, *more: str) -> list[str]:
     pictures = ["--photos", *map(str, o.photos), "--paintings", *map(str, o.paintings), "--styles", *o.styles]
-    shape = ["--width", "4", "--blocks", "1", "--upper", "1", "--rank", "1", "--hidden", "8", "--device", "cpu"]
+    shape = ["--width", "4", "--blocks", "1", "--upper", "1", "--fine", "1"]
+    shape += ["--rank", "1", "--hidden", "8", "--device", "cpu"]
     steps = ["--steps", "4", "--batch", "2", "--crop", "64", "--precision", "float32", "--checkpoint-every", "2"]
     return ["train", "network", *pictures, "--out", str(o.out), *shape, *steps, *more]
 
@@ -466,13 +467,8 @@ def test_on_the_command_line(brief: Brief, tmp_path: Path, photo_file: Any, caps
     net, metadata = load_network(o.out)
     assert net.config.styles == ("starry-night", "great-wave")
     assert net.config.encoder == load_encoder("compact").digest
-    assert (net.config.width, net.config.blocks, net.config.upper, net.config.rank, net.config.hidden) == (
-        4,
-        1,
-        1,
-        1,
-        8,
-    )
+    numbers = [getattr(net.config, k) for k in ("width", "blocks", "upper", "fine", "rank", "hidden")]
+    assert numbers == [4, 1, 1, 1, 1, 8]
     account = training_account(metadata)
     assert account["recipe"] == "impasto train network"
     assert (account["steps"], account["batch"], account["crop"]) == (4, 2, 64)
