@@ -16,7 +16,7 @@ class LearnOptions:
     steps: Annotated[int, Doc("Stop after so many steps at the latest."), Range(1)] = 400
     batch: Annotated[int, Doc("Photographs a step."), Range(1)] = 4
     crop: Annotated[int, Doc("Side of the photographs."), Range(64, 4096, "px")] = 192
-    rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0)] = 0.003
+    rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0)] = 0.03
     content_weight: Annotated[float, Doc("Weight of the photograph's content."), Range(0)] = 0.0125
     tone_weight: Annotated[
         float, Doc("Weight of the tone: large shapes keep the photo's light, in the style's palette."), Range(0)
