@@ -30,8 +30,8 @@ from .schedule import painting_size
 
 log = logging.getLogger(__name__)
 
-PIXEL_BYTES = {2: 330, 4: 640}
-"""Bytes of a number inside the network -> what a pixel takes at the peak, for width 32; measured at 512 to 2048."""
+PIXEL_BYTES = {2: 150, 4: 275}
+"""Bytes of a number inside the network -> what a pixel takes at the peak, for width 32; measured at 12 megapixels."""
 FIXED_BYTES = 60_000_000
 """What does not depend on the size."""
 PHOTO_SIZE = 512
