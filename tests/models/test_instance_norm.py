@@ -15,14 +15,7 @@ def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def plain(
-    x: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    gain: Tensor | None = None,
-    relu: bool = False,
-    statistics: Tensor | None = None,
-) -> Tensor:
+def plain(x: Tensor, scale: Tensor, shift: Tensor, relu: bool = False, statistics: Tensor | None = None) -> Tensor:
     """What the docstring says, in the fewest operations."""
     mean, variance = (
         (x.mean((2, 3)), x.var((2, 3), correction=0))
@@ -31,7 +24,6 @@ def plain(
     )
     y = (x - mean[:, :, None, None]) / (variance + EPSILON).sqrt()[:, :, None, None]
     y = y * scale[:, :, None, None] + shift[:, :, None, None]
-    y = y if gain is None else y + gain[:, :, None, None] * x
     return y.relu() if relu else y
 
 
@@ -61,34 +53,30 @@ def test_the_memory_format_does_not_matter(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("gained", [False, True])
 @pytest.mark.parametrize("size", [(6, 7), (36, 41)], ids=str)
-def test_small_and_large_pictures_with_a_gain(size: tuple[int, int], gained: bool, relu: bool) -> None:
+def test_small_and_large_pictures(size: tuple[int, int], relu: bool) -> None:
     x, scale, shift = drawn(2, 4, *size), drawn(2, 4, seed=1), drawn(2, 4, seed=2)
-    gain = drawn(2, 4, seed=3) if gained else None
-    wanted = plain(x, scale, shift, gain, relu)
+    wanted = plain(x, scale, shift, relu)
     for given in (None, statistics_of(x)):
-        found = instance_norm(x, scale, shift, gain, relu=relu, statistics=given)
+        found = instance_norm(x, scale, shift, relu=relu, statistics=given)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("gained", [False, True])
 @pytest.mark.parametrize("size", [(1, 3), (3, 4)], ids=str)
-def test_gradients_are_those_of_finite_differences(size: tuple[int, int], gained: bool, relu: bool) -> None:
+def test_gradients_are_those_of_finite_differences(size: tuple[int, int], relu: bool) -> None:
     inputs = [drawn(2, 3, *size, dtype=torch.float64)]
-    inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in range(1, 4 if gained else 3)]
+    inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in (1, 2)]
     for t in inputs:
         t.requires_grad_()
     assert torch.autograd.gradcheck(lambda *t: instance_norm(*t, relu=relu), inputs)
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("gained", [False, True])
-def test_gradients_of_large_pictures_are_autograds(gained: bool, relu: bool) -> None:
+def test_gradients_of_large_pictures_are_autograds(relu: bool) -> None:
     """In float64, those of the fewest operations; large pictures forward through PyTorch's own norm."""
     inputs = [1 + drawn(2, 3, 36, 41, dtype=torch.float64)]
-    inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in range(1, 4 if gained else 3)]
+    inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in (1, 2)]
     of = drawn(2, 3, 36, 41, seed=9, dtype=torch.float64)
     found, wanted = (
         torch.autograd.grad((function(*copies, relu=relu) * of).sum(), copies)
@@ -101,11 +89,9 @@ def test_gradients_of_large_pictures_are_autograds(gained: bool, relu: bool) -> 
 
 def test_gradients_through_given_statistics() -> None:
     """They are constants: a pixel changes itself alone."""
-    x, scale, shift, gain = (
-        drawn(*s, seed=i, dtype=torch.float64) for i, s in enumerate([(1, 3, 4, 5)] + [(1, 3)] * 3)
-    )
+    x, scale, shift = (drawn(*s, seed=i, dtype=torch.float64) for i, s in enumerate([(1, 3, 4, 5)] + [(1, 3)] * 2))
     given = torch.stack([drawn(1, 3, seed=5), drawn(1, 3, seed=6).square()], 1).double()
-    inputs = [t.requires_grad_() for t in (x, scale, shift, gain)]
+    inputs = [t.requires_grad_() for t in (x, scale, shift)]
     assert torch.autograd.gradcheck(lambda *t: instance_norm(*t, relu=True, statistics=given), inputs)
 
 

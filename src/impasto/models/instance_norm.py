@@ -23,12 +23,11 @@ def instance_norm(
     x: Tensor,
     scale: Tensor,
     shift: Tensor,
-    gain: Tensor | None = None,
     *,
     relu: bool = False,
     statistics: Tensor | None = None,
 ) -> Tensor:
-    """Return scale (x - mean) / deviation + gain x + shift, and its ReLU if asked for.
+    """Return scale (x - mean) / deviation + shift, and its ReLU if asked for.
 
     Parameters
     ----------
@@ -36,8 +35,6 @@ def instance_norm(
         (N, C, H, W); made channels_last.
     scale, shift : Tensor
         (N, C), float32.
-    gain : Tensor, optional
-        (N, C), float32: a second scale, of `x` as it is. None is 0.
     relu : bool
         Whether a ReLU follows.
     statistics : Tensor, optional
@@ -50,11 +47,10 @@ def instance_norm(
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if statistics is None:
-        return _InstanceNorm.apply(x, scale, shift, gain, relu)  # type: ignore[no-any-return]
+        return _InstanceNorm.apply(x, scale, shift, relu)  # type: ignore[no-any-return]
     mean, variance = statistics.unbind(1)
     slope = scale * (variance + EPSILON).rsqrt()
     constant = shift - slope * mean
-    slope = slope if gain is None else slope + gain
     y = x * slope.to(x.dtype)[:, :, None, None] + constant.to(x.dtype)[:, :, None, None]
     return y.relu_() if relu else y
 
@@ -83,34 +79,32 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
 
 class _InstanceNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, gain: Tensor | None, relu: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
         n, c, h, w = x.shape
         if h * w < SMALL:
             found = statistics_of(x)
             mean, inverse = found[:, 0], (found[:, 1] + EPSILON).rsqrt()
             slope = scale * inverse
             constant = (shift - slope * mean).to(x.dtype).repeat(1, w)[:, None]
-            slope = (slope if gain is None else slope + gain).to(x.dtype).repeat(1, w)[:, None]
+            slope = slope.to(x.dtype).repeat(1, w)[:, None]
             out = torch.addcmul(constant, _rows(x), slope).view(n, h, w, c).permute(0, 3, 1, 2)
             out = out.clamp_(min=0) if relu else out
-            ctx.save_for_backward(x, scale, gain, mean, inverse, out if relu else None)
+            ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
             return out
         mean, inverse = scale.new_empty(n, c), scale.new_empty(n, c)
         each = []
         for i in range(n):
             y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
             mean[i], inverse[i] = m[0], r[0]
-            if gain is not None:
-                y += gain[i].to(x.dtype)[:, None, None] * x[i : i + 1]
             each.append(y.clamp_(min=0) if relu else y)
         out = torch.cat(each) if n > 1 else each[0]  # one picture is kept once: a third of the memory at the peak
-        ctx.save_for_backward(x, scale, gain, mean, inverse, out if relu else None)
+        ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, scale, gain, mean, inverse, out = ctx.saved_tensors
+        x, scale, mean, inverse, out = ctx.saved_tensors
         g = grads[0].contiguous(memory_format=torch.channels_last)
         if out is not None:
             g = torch.ops.aten.threshold_backward(g, out, 0)
@@ -120,12 +114,10 @@ class _InstanceNorm(torch.autograd.Function):
         total = scale * inverse
         slope = -total * inverse * spread / pixels
         constant = -total * shift / pixels - slope * mean
-        if gain is not None:
-            total = total + gain
         total, slope, constant = (v.to(x.dtype).repeat(1, x.shape[3])[:, None] for v in (total, slope, constant))
         gradient = torch.addcmul(torch.addcmul(constant, _rows(x), slope), _rows(g), total)
         gradient = gradient.view(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-        return gradient, spread, shift, None if gain is None else along, None
+        return gradient, spread, shift, None
 
 
 def _rows(x: Tensor) -> Tensor:
