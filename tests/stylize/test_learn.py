@@ -179,6 +179,13 @@ def test_the_command_learns_and_the_style_file_paints(
     assert Path("out.png").is_file()
 
 
+def test_the_library_learns_and_knows_its_options(model: Path, style: StyleTarget, net: Network) -> None:
+    found = impasto.learn(style, BRIEF, model=str(model), steps=2, precision="float32")
+    assert found.learnt_for(net) is not None
+    with pytest.raises(impasto.OptionError, match="there is no option 'second'; did you mean seconds"):
+        impasto.learn(style, model=str(model), second=3)
+
+
 def test_the_command_learns_on_photographs_of_ones_own(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Callable[[str, int], Tensor]
 ) -> None:

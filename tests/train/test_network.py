@@ -26,7 +26,7 @@ from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.builtin import builtin_names, load_builtin
 from impasto.style.losses import total_variation
-from impasto.style.painting import TONE, PaintingLoss, normalised, tone_loss
+from impasto.style.painting import TONE, PaintingLoss, normalised, plain_loss, tone_loss
 from impasto.style.statistics import covariance, raw_moments
 from impasto.stylize.loss import Problem, build_loss
 from impasto.stylize.schedule import Scale
@@ -203,11 +203,23 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     near = recipe.distance(pictures, pictures, targets, colours)
     other = {k: m.flip(0) for k, m in targets.items()}
     far = recipe.distance(pictures, pictures.flip(0), other, colours.flip(0))
-    assert list(near) == ["style", "content", "tone", "variation"]
+    assert list(near) == ["style", "content", "tone", "plain", "variation"]
     assert all(v.shape == (2,) for v in near.values())
-    for term in ("style", "content", "tone"):
+    for term in ("style", "content", "tone", "plain"):
         assert near[term].abs().max() < 1e-3 * far[term].min(), term
     torch.testing.assert_close(near["variation"], 1.5 * total_variation(pictures))
+
+
+def test_paint_in_plain_places_costs_more() -> None:
+    """The same change, once where the photograph is of one colour and once where it is noise."""
+    photo = noise(1, 3, 64, 64)
+    photo[..., :32] = 0.5
+    changes = torch.zeros(2, 3, 64, 64)
+    changes[0, :, 24:40, 4:20], changes[1, :, 24:40, 44:60] = 0.1, 0.1
+    colours = colours_of(photo)  # a palette that is the photograph's own moves nothing
+    at_plain, at_noise = (plain_loss(photo + c[None], photo, colours).item() for c in changes)
+    assert at_plain > 2 * at_noise > 0
+    assert plain_loss(photo, photo, colours).item() < 0.01 * at_noise
 
 
 def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
@@ -247,7 +259,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
     with torch.no_grad():
         whole, terms = recipe.loss(samples)
         parts = [recipe.loss(samples[i::2]) for i in (0, 1)]
-    assert list(terms) == ["style", "content", "tone", "variation", "scale", "stability"]
+    assert list(terms) == ["style", "content", "tone", "plain", "variation", "scale", "stability"]
     torch.testing.assert_close(sum(terms.values(), torch.zeros(())), whole)
     for k, v in terms.items():
         assert sum(t[k].item() for _, t in parts) == pytest.approx(v.item(), rel=1e-3), k
@@ -479,7 +491,7 @@ def test_on_the_command_line(brief: Brief, tmp_path: Path, photo_file: Any, caps
         (row,) = csv.DictReader(file)
     assert row["step"] == "4"
     assert float(row["loss"]) == pytest.approx(
-        sum(float(row[k]) for k in ("style", "content", "tone", "variation", "scale")), rel=1e-3
+        sum(float(row[k]) for k in ("style", "content", "tone", "plain", "variation", "scale")), rel=1e-3
     )
     with Image.open(o.out.parent / "own-000003.jpg") as sheet:
         assert sheet.size == (4 * (64 + GAP), 9 * (64 + GAP))

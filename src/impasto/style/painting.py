@@ -24,6 +24,10 @@ from .wasserstein import MomentsTarget, covariance_metric, moments_loss
 
 TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""
+PLAIN, PLAIN_VARIANCE = 4, 5e-4
+"""The same where the photograph is plain, and the variance of its colours at which a place counts as half plain."""
+PLAIN_WEIGHT = 0.1
+"""Weight of what is painted where the photograph is plain; the style's is 1."""
 LEAST_SPREAD = 0.1
 """Some crops are of one colour: the least that their content features' spread counts as, over the batch's mean."""
 LEAST_VARIANCE = 1e-3
@@ -90,6 +94,7 @@ class PaintingLoss:
             "style": style,
             "content": self.content_weight * content,
             "tone": self.tone_weight * tone_loss(paintings, photos, colours),
+            "plain": PLAIN_WEIGHT * plain_loss(paintings, photos, colours),
             "variation": self.tv_weight * total_variation(paintings),
         }
 
@@ -110,6 +115,29 @@ def tone_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
         wanted = F.avg_pool2d(colour(photos, colours), TONE)
         spread = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE)
     return (F.avg_pool2d(paintings, TONE) - wanted).square().mean((1, 2, 3)) / spread
+
+
+def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
+    """Return how much is painted where the photographs are plain, (N,).
+
+    It compares the mean colours of 4x4 squares as `tone_loss` does those of 16x16. A square counts the more, the less
+    the photograph varies over the 20 pixels around it.
+
+    Parameters
+    ----------
+    paintings, photos : Tensor
+        (N, 3, H, W), in [0, 1].
+    colours : Tensor
+        (N, 3, 4), covariance and mean of the styles' colours.
+    """
+    with torch.no_grad():
+        small = F.avg_pool2d(photos.float(), PLAIN)
+        mean = F.avg_pool2d(small, 5, 1, 2, count_include_pad=False)
+        spread = F.avg_pool2d(small.square(), 5, 1, 2, count_include_pad=False) - mean.square()
+        plain = 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
+        wanted = F.avg_pool2d(colour(photos, colours), PLAIN)
+        variance = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE)
+    return (plain * (F.avg_pool2d(paintings, PLAIN) - wanted).square()).mean((1, 2, 3)) / variance
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:

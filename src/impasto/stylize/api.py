@@ -13,7 +13,7 @@ from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import LearnOptions, OptimizeOptions, TextureOptions
 from ..style.target import StyleTarget
-from .choose import choose_stylizer, load_texture, stylize_options
+from .choose import check_names, choose_stylizer, load_texture, stylize_options
 from .learn import Photographs
 from .learn import learn as steps_of_learning
 from .sources import StyleSource, resolve_mask, resolve_region, resolve_start, resolve_style, resolve_styles
@@ -149,7 +149,9 @@ def learn(
     >>> mine = impasto.learn("painting.jpg", seconds=10)  # doctest: +SKIP
     >>> impasto.stylize("photo.jpg", mine, quality="instant")  # doctest: +SKIP
     """
-    o = replace(options or LearnOptions(), **changes)
+    o = options or LearnOptions()
+    check_names(o, changes)
+    o = replace(o, **changes)
     net, encoder, compute = find_network(model), load_encoder("compact"), choose_compute(o.device, o.precision)
     source = resolve_style(style, model=model)
     if not isinstance(source, StyleTarget):

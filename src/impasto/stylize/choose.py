@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +15,7 @@ from ..models.networks import find_network
 from ..models.tuning import fastest
 from ..models.vgg import VGG
 from ..models.weights import find_model, load_encoder
-from ..options import OptimizeOptions, StylizeOptions, TextureOptions
+from ..options import LearnOptions, OptimizeOptions, StylizeOptions, TextureOptions
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
@@ -234,10 +235,15 @@ def stylize_options(options: OptimizeOptions | None, changes: dict[str, Any]) ->
 
 def with_changes(options: Options, changes: dict[str, Any]) -> Options:
     """The options with some fields changed; OptionError with the nearest names for an unknown one."""
-    values = options.to_dict()
+    check_names(options, changes)
+    return type(options).from_dict({**options.to_dict(), **changes})
+
+
+def check_names(options: OptimizeOptions | LearnOptions, changes: dict[str, Any]) -> None:
+    """Raise OptionError, with the nearest names, if `changes` names a field that the options do not have."""
+    names = [f.name for f in fields(options)]
     for key in changes:
-        if key not in values:
-            near = get_close_matches(key, values, 3)
+        if key not in names:
+            near = get_close_matches(key, names, 3)
             hint = f"did you mean {' or '.join(near)}?" if near else f"impasto.{type(options).__name__} lists them"
             raise OptionError(f"there is no option {key!r}; {hint}")
-    return type(options).from_dict({**values, **changes})

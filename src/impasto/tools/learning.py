@@ -53,7 +53,7 @@ def follow_learning(
     net, encoder = find_network(model), load_encoder("compact")
     compute = choose_compute(o.device, o.precision)
     compute.network(encoder)
-    style = resolve_style(source)
+    style = resolve_style(source, model=model)
     if isinstance(style, Tensor):
         style = StyleTarget.of(style, encoder, compute)
     photographs = PictureSet.open(photos, None, 2 * o.crop) if photos else None
