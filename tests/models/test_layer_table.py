@@ -75,13 +75,14 @@ def noted(seen: dict[str, tuple[int, ...]], name: str) -> Callable[[nn.Module, A
 def test_what_reads_the_style_comes_first() -> None:
     net = painting_network()
     rows = layer_table(net, (64, 64))
-    assert [r.layer for r in rows[:5]] == ["summaries.relu1_1", "summaries.relu2_1", "predictor", "learnt", "down.0"]
+    first = ["summaries.relu1_1", "summaries.relu2_1", "predictor", "learnt", "noises", "down.0"]
+    assert [r.layer for r in rows[:6]] == first
     assert [r.shape for r in rows[:4]] == [(16, 1, 1), (24, 1, 1), (net.layout.size, 1, 1), (net.layout.size, 1, 1)]
     assert rows[3].parameters == 2 * net.layout.size  # of two learnt styles
 
 
 def painting_network() -> Network:
-    config = NetworkConfig("", {"relu1_1": 4, "relu2_1": 6}, 8, 1, 1, 2, 16, styles=("one", "two"))
+    config = NetworkConfig("", {"relu1_1": 4, "relu2_1": 6}, 8, 1, 1, 2, hidden=16, styles=("one", "two"))
     return Network(config).eval().requires_grad_(False)
 
 

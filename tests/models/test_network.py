@@ -32,7 +32,7 @@ from impasto.models.padding import fill
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
 CONFIG = NetworkConfig(
-    "0123456789abcdef", LAYERS, width=4, blocks=2, upper=1, fine=1, rank=2, hidden=8, styles=("one", "two")
+    "0123456789abcdef", LAYERS, width=4, blocks=2, upper=1, fine=1, rank=2, noise=3, hidden=8, styles=("one", "two")
 )
 
 
@@ -43,6 +43,8 @@ def network(config: NetworkConfig = CONFIG, seed: int = 0) -> Network:
     net.initialise(generator)
     net.learnt.data.normal_(0, 0.1, generator=generator)
     net.last.weight.data *= 10
+    for mixing in net.noises:
+        mixing.data.normal_(0, 0.3, generator=generator)
     assert net.last.bias is not None
     net.last.bias.data.normal_(0, 0.1, generator=generator)
     return net.eval().requires_grad_(False)
@@ -82,7 +84,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 
 def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
-    """The network of one picture by plain functions, of a size that it divides."""
+    """The network of one picture by plain functions, of a size that it divides and that its noise covers."""
     parts = {k: affine[0, s] for k, s in net.layout.parts.items()}
     scales, shifts = parts["scale"].split(net.layout.norms), parts["shift"].split(net.layout.norms)
     filters = list(parts["filters"].split([2 * net.config.rank * c for c in net.layout.mixed]))
@@ -113,15 +115,20 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
         x = F.interpolate(smoothed(x, 1), scale_factor=2, mode="bilinear")[:, :, 1:-1, 1:-1]
         return F.conv2d(x, m.weight)
 
+    def noisy(x: Tensor, level: int) -> Tensor:
+        amplitudes = parts["noise"].view(3, -1)[level]
+        noise = net.noise[level, :, : x.shape[2], : x.shape[3]] * amplitudes[:, None, None]
+        return x + torch.einsum("khw,kc->chw", noise, net.noises[level])
+
     half = normed(convolved(F.pixel_unshuffle(x, 2), net.down[0])).relu()
     quarter = normed(convolved(half, net.down[1])).relu()
-    y = normed(convolved(quarter, net.down[2])).relu()
+    y = noisy(normed(convolved(quarter, net.down[2])).relu(), 0)
     for i in range(0, len(net.blocks), 2):
         y = block(y, net.blocks[i], net.blocks[i + 1])
-    y = normed(enlarged(y, net.up[0])).relu() + quarter * parts["quarter"][:, None, None]
+    y = noisy(normed(enlarged(y, net.up[0])).relu() + quarter * parts["quarter"][:, None, None], 1)
     for i in range(0, len(net.upper), 2):
         y = block(y, net.upper[i], net.upper[i + 1])
-    y = normed(enlarged(y, net.up[1])).relu() + half * parts["half"][:, None, None]
+    y = noisy(normed(enlarged(y, net.up[1])).relu() + half * parts["half"][:, None, None], 2)
     for i in range(0, len(net.fine), 2):
         y = block(y, net.fine[i], net.fine[i + 1])
     y = smoothed(F.pixel_shuffle(convolved(y, net.last, 2), 2), 0)
@@ -141,14 +148,21 @@ def test_it_is_what_it_is_written_out(net: Network) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rank": 0}, {"blocks": 0}, {"upper": 0}, {"fine": 2}, {"blocks": 0, "upper": 0, "fine": 0, "rank": 0}],
+    [
+        {"rank": 0},
+        {"noise": 0},
+        {"blocks": 0},
+        {"upper": 0},
+        {"fine": 2},
+        {"blocks": 0, "upper": 0, "fine": 0, "rank": 0, "noise": 0},
+    ],
     ids=str,
 )
 def test_shapes(changes: dict[str, int]) -> None:
     """Without filters or without blocks it still is what it is written out."""
     net = network(replace(CONFIG, **changes))
     assert net.layout.size == net.predict(moments(1)).shape[1]
-    assert net.layout.parts["filters"].stop == net.layout.size
+    assert net.layout.parts["noise"].stop == net.layout.size
     x, affine = picture(24, 32), affines(net, 1)
     torch.testing.assert_close(net(x, affine), written_out(net, x, affine), rtol=1e-3, atol=1e-4)
 
@@ -286,6 +300,24 @@ def test_a_part_with_the_statistics_of_the_whole_is_a_part_of_the_whole(net: Net
     # Two blocks and the way there and back see 96 pixels to each side.
     torch.testing.assert_close(left[..., :112], whole[..., :112], rtol=1e-3, atol=1e-4)
     assert (net(x[..., :224], affine)[..., :112] - whole[..., :112]).abs().mean() > 1e-3
+    right = net(x[..., 96:], affine, given, origins=[(0, 96)])
+    torch.testing.assert_close(right[..., 112:], whole[..., 208:], rtol=1e-3, atol=1e-4)
+    assert (net(x[..., 96:], affine, given)[..., 112:] - whole[..., 208:]).abs().mean() > 1e-3
+
+
+def test_noise_is_repeated_beyond_its_side(net: Network) -> None:
+    x, affine = torch.full((1, 3, 24, 32), 0.5), affines(net, 1)
+    assert net(x, affine).std((2, 3)).max() > 1e-3  # a plain picture, and something is painted
+    torch.testing.assert_close(net(x, affine, origins=[(1024, 2048)]), net(x, affine))
+    assert not torch.allclose(net(x, affine, origins=[(1024, 2056)]), net(x, affine))
+    assert Network(replace(CONFIG, noise=0))(x, affine[:, : net.layout.parts["noise"].start]).shape == x.shape
+
+
+def test_each_picture_of_a_batch_has_its_own_noise(net: Network) -> None:
+    x, affine, origins = picture(24, 32).expand(2, -1, -1, -1), affines(net, 1, 1), [(0, 0), (8, 16)]
+    both = net(x, affine, origins=origins)
+    for i, origin in enumerate(origins):
+        close(both[i], net(x[:1], affine[:1], origins=[origin])[0])
 
 
 # -- parts of a picture -----------------------------------------------------------------------------------------------
@@ -477,6 +509,7 @@ def test_it_begins_as_a_known_network(net: Network) -> None:
         {"upper": 0},
         {"fine": 0},
         {"rank": 1},
+        {"noise": 2},
         {"hidden": 9},
         {"encoder": "another"},
         {"layers": {"relu1_1": 4}},

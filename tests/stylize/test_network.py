@@ -44,12 +44,14 @@ Paint = Callable[..., Tensor]
 def model(tmp_path_factory: pytest.TempPathFactory, encoder: VGG, photo: Callable[[str, int], Tensor]) -> Path:
     """A network of random weights, in which styles make a difference; it has learnt one beyond the prediction."""
     seen = {k: encoder.width(k) for k in LAYERS}
-    net = Network(NetworkConfig(encoder.digest, seen, 4, 1, 1, 1, 8, styles=("the-scream",)))
+    net = Network(NetworkConfig(encoder.digest, seen, 4, 1, 1, 1, hidden=8, styles=("the-scream",)))
     generator = torch.Generator().manual_seed(0)
     net.initialise(generator)
     last = net.predictor[-1]
     assert isinstance(last, nn.Linear)
     net.last.weight.data *= 3
+    for mixing in net.noises:
+        mixing.data.normal_(0, 0.1, generator=generator)
     last.weight.data *= 5
     net.learnt.data.normal_(0, 0.3, generator=generator)
     styles = [load_builtin(n).at(512) for n in builtin_names()]
@@ -370,6 +372,8 @@ def test_a_part_with_the_wholes_statistics_is_a_part_of_the_whole(
         torch.testing.assert_close(painter(content, statistics=given), whole, rtol=0, atol=1e-3)
         part = painter(content[..., :280], statistics=given)[..., :120]
         torch.testing.assert_close(part, whole[..., :120], rtol=0, atol=2e-3)
+        right = painter(content[..., 120:], statistics=given, origin=(0, 120))[..., 160:]
+        torch.testing.assert_close(right, whole[..., 280:], rtol=0, atol=2e-3)
         assert difference(painter(content[..., :280])[..., :120], whole[..., :120]) > 5 * difference(
             part, whole[..., :120]
         )

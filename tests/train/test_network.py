@@ -341,7 +341,7 @@ def test_what_learns_at_which_rate(brief: Brief) -> None:
     assert [g["lr"] for g in (muon, rest, styles, learnt)] == [0.25, 0.125, 0.0625, 0.03125]
     assert [names[id(p)] for p in learnt["params"]] == ["learnt"]
     assert {names[id(p)].partition(".")[0] for p in styles["params"]} == {"predictor", "summaries"}
-    assert {names[id(p)].partition(".")[0] for p in rest["params"]} == {"last"}
+    assert {names[id(p)].partition(".")[0] for p in rest["params"]} == {"last", "noises"}
     assert len(muon["params"]) == len(recipe.net.convolutions())
     assert len(recipe.optimisers.parameters) == len(names)
     without = recipe_of(brief(styles=()))

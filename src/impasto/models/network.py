@@ -15,11 +15,12 @@ styles like any other. Colours are left to a separate step, `models.colours`: th
 of the style's colours, and the painting is brought to them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,8 +42,15 @@ STRIDE, LEAST_SIDE = 8, 24
 """The deepest features have one pixel for 8 of the picture's along each side; smaller pictures are continued to 24."""
 LEAST_VARIANCE = 1e-4
 """Added to variances before their logarithm is taken; features are of the order of one."""
-RANGES = {"width": (4, 256), "blocks": (0, 64), "upper": (0, 64), "fine": (0, 64), "rank": (0, 64), "hidden": (1, 4096)}
+NOISE_SIDE = 128
+"""Side of the square of noise, in features; it is repeated beyond that."""
+RANGES = dict.fromkeys(("blocks", "upper", "fine", "rank", "noise"), (0, 64))
+RANGES |= {"width": (4, 256), "hidden": (1, 4096)}
 """The least and the most that a file may ask for."""
+
+Origins = Sequence[tuple[int, int]]
+ORIGIN: Origins = ((0, 0),)
+"""Pictures that are not part of larger ones."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class NetworkConfig:
         Residual blocks at an eighth of the size, and on the way up at a quarter and at half of it.
     rank : int
         Rank of the filters in each block that the style gives; 0 for none.
+    noise : int
+        Channels of noise that are added at each size; 0 for none.
     hidden : int
         Width of the predictor.
     styles : tuple of str
@@ -74,6 +84,7 @@ class NetworkConfig:
     upper: int = 2
     fine: int = 2
     rank: int = 4
+    noise: int = 4
     hidden: int = 68
     styles: tuple[str, ...] = ()
 
@@ -109,6 +120,8 @@ class Layout:
         Which of them end a residual branch: no ReLU follows.
     mixed : list of int
         Channels of each low-rank filter, in the same order.
+    noise : list of slice
+        The amplitudes of the noise at each size, small to large, within their part.
     size : int
         Numbers in an affine.
     """
@@ -133,7 +146,9 @@ class Layout:
             "photo": 3,
             "paint": 3,
             "filters": filters,
+            "noise": 3 * config.noise,
         }
+        self.noise = [slice(i * config.noise, (i + 1) * config.noise) for i in range(3)]
         self.parts: dict[str, slice] = {}
         begin = 0
         for name, length in lengths.items():
@@ -203,6 +218,10 @@ class Network(nn.Module):
         self.upper = nn.ModuleList([convolution(2 * w, 2 * w) for _ in range(2 * config.upper)])
         self.fine = nn.ModuleList([convolution(w, w) for _ in range(2 * config.fine)])
         self.last = nn.Conv2d(w, 12, 5)
+        self.noises = nn.ParameterList([torch.zeros(config.noise, c) for c in (4 * w, 2 * w, w)])
+        """How each size's noise is mixed into its features."""
+        self.register_buffer("noise", _noise(config.noise), persistent=False)
+        self.noise: Tensor
         self.summaries = nn.ModuleDict({k: StyleSummary(c) for k, c in config.layers.items()})
         self.predictor = nn.Sequential(
             nn.Linear(4 * sum(config.layers.values()), config.hidden),
@@ -249,7 +268,12 @@ class Network(nn.Module):
         return self.colours(moments[next(iter(self.config.layers))])
 
     def forward(
-        self, image: Tensor, affine: Tensor, statistics: Tensor | None = None, masks: Tensor | None = None
+        self,
+        image: Tensor,
+        affine: Tensor,
+        statistics: Tensor | None = None,
+        masks: Tensor | None = None,
+        origins: Origins = ORIGIN,
     ) -> Tensor:
         """Paint.
 
@@ -264,6 +288,9 @@ class Network(nn.Module):
             that are parts of one picture or frames of one film. Each picture's own if not given.
         masks : Tensor, optional
             (R, 1, H, W), which sum to 1 everywhere: the parts of one picture (N = 1) that have styles of their own.
+        origins : sequence of (int, int)
+            Row and column, multiples of 8, of each picture's first pixel in the picture that it is part of: where its
+            noise begins. One for all pictures, or N.
 
         Returns
         -------
@@ -272,29 +299,40 @@ class Network(nn.Module):
         """
         height, width = image.shape[-2:]
         image, masks = _filled(image), None if masks is None else _filled(masks)
-        return self._run(_Pass(self.layout, affine, statistics, masks), image)[:, :, :height, :width]
+        return self._run(_Pass(self.layout, affine, statistics, masks), image, origins)[:, :, :height, :width]
 
-    def statistics(self, image: Tensor, affine: Tensor, masks: Tensor | None = None) -> Tensor:
+    def statistics(
+        self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
+    ) -> Tensor:
         """Return the means and variances (N or R, 2, `channels`) that the norms see in pictures; float32."""
         found: list[Tensor] = []
         masks = None if masks is None else _filled(masks)
-        self._run(_Pass(self.layout, affine, None, masks, found), _filled(image))
+        self._run(_Pass(self.layout, affine, None, masks, found), _filled(image), origins)
         return torch.cat(found, 2)
 
-    def _run(self, style: "_Pass", image: Tensor) -> Tensor:
+    def _run(self, style: "_Pass", image: Tensor, origins: Origins) -> Tensor:
         x = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
         half = style.norm(self.down[0](reflection_pad(x)))
         quarter = style.norm(self.down[1](reflection_pad(half)))
         x = style.norm(self.down[2](reflection_pad(quarter)))
+        x = self._noisy(style, 0, x, origins)
         x = self._blocks(style, self.blocks, x)
         x = style.norm(resized_convolution(blurred(x, 1), self.up[0]))
-        x = x + style.scaled(quarter, "quarter")
+        x = self._noisy(style, 1, x + style.scaled(quarter, "quarter"), origins)
         x = self._blocks(style, self.upper, x)
         x = style.norm(resized_convolution(blurred(x, 1), self.up[1]))
-        x = x + style.scaled(half, "half")
+        x = self._noisy(style, 2, x + style.scaled(half, "half"), origins)
         x = self._blocks(style, self.fine, x)
         x = blurred(F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2))
         return style.scaled(x, "paint") + style.scaled(image, "photo")
+
+    def _noisy(self, style: "_Pass", level: int, x: Tensor, origins: Origins) -> Tensor:
+        """Add noise to the features of a size: what strokes in plain areas begin with."""
+        if not self.config.noise:
+            return x
+        at = STRIDE >> level  # pixels of the picture for a feature's
+        noise = torch.cat([_part(self.noise[level], row // at, column // at, x) for row, column in origins])
+        return style.add_noise(x, noise, self.noises[level], self.layout.noise[level])
 
     @staticmethod
     def _blocks(style: "_Pass", convolutions: nn.ModuleList, x: Tensor) -> Tensor:
@@ -360,7 +398,7 @@ class Network(nn.Module):
         scales = [torch.full((c,), 0.3 if i in self.layout.residual else 1.0) for i, c in enumerate(self.layout.norms)]
         last.bias[parts["scale"]] = torch.cat(scales)
         last.bias[parts["quarter"]] = 1
-        last.bias[parts["photo"]] = last.bias[parts["paint"]] = 1
+        last.bias[parts["photo"]] = last.bias[parts["paint"]] = last.bias[parts["noise"]] = 1
         filters, at, rank = last.bias[parts["filters"]], 0, self.config.rank
         for c in self.layout.mixed:  # the first factor of each; the second begins as 0
             filters[at : at + c * rank].normal_(0, c**-0.5, generator=generator)
@@ -416,6 +454,17 @@ class _Pass:
         factor = self.parts[part].to(x.dtype)[:, :, None, None]
         return x * factor if self.masks is None else self.by_place(x, lambda i: x * factor[i])
 
+    def add_noise(self, x: Tensor, noise: Tensor, mixing: Tensor, amplitudes: slice) -> Tensor:
+        """Add noise (N or 1, K, H, W) to features (N, C, H, W), by (K, C) and the affine's K amplitudes for it."""
+        each = self.parts["noise"][:, amplitudes, None] * mixing  # (N, K, C)
+        rows = noise.permute(0, 2, 3, 1)  # (N, H, W, K)
+
+        def added(each: Tensor) -> Tensor:
+            mixed = rows.flatten(1, 2) @ each.to(rows.dtype)
+            return x + mixed.view(-1, *rows.shape[1:3], x.shape[1]).permute(0, 3, 1, 2)
+
+        return added(each) if self.masks is None else self.by_place(x, lambda i: added(each[i]))
+
     def mix(self, x: Tensor) -> Tensor:
         """Add the next low-rank filter's result to features (N, C, H, W): a 1x1 convolution that the style gives."""
         if not self.layout.mixed:
@@ -443,6 +492,21 @@ class _Pass:
 def _filled(image: Tensor) -> Tensor:
     """Return pictures or masks continued, by reflection, to a size that the network divides."""
     return fill(image, STRIDE, LEAST_SIDE)
+
+
+def _noise(channels: int) -> Tensor:
+    """Return the noise (3, `channels`, side, side) of every network: normal, white, the same on every machine."""
+    shape = (3, channels, NOISE_SIDE, NOISE_SIDE)
+    return torch.from_numpy(np.random.RandomState(0).standard_normal(shape).astype(np.float32))
+
+
+def _part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
+    """Return the part (1, K, H, W) of repeated noise (K, side, side) for features that begin there."""
+    rows, columns = (
+        (torch.arange(side, device=noise.device) + begin) % NOISE_SIDE
+        for side, begin in zip(like.shape[-2:], (row, column), strict=True)
+    )
+    return noise[:, rows][:, :, columns].to(like.dtype)[None]
 
 
 def _at(masks: Tensor, x: Tensor) -> Tensor:

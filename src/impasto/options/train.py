@@ -93,6 +93,7 @@ class TrainNetworkOptions(TrainOptions):
     upper: Annotated[int, Doc("Residual blocks at a quarter of the size."), Range(0, 64), SHAPE] = 2
     fine: Annotated[int, Doc("Residual blocks at half of the size."), Range(0, 64), SHAPE] = 2
     rank: Annotated[int, Doc("Rank of the filters that the style gives to each block."), Range(0, 64), SHAPE] = 4
+    noise: Annotated[int, Doc("Channels of noise that strokes begin with."), Range(0, 64), SHAPE] = 4
     hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 68
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are what the bundled encoder sees.")] = "compact"
     decay: Annotated[float, Doc("Last part of the steps, over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4

@@ -115,9 +115,10 @@ class NetworkStylizer:
         regions: Sequence[Region] = (),
         mask: Tensor | None = None,
         statistics: PassStatistics | None = None,
+        origin: tuple[int, int] = (0, 0),
     ) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
-        return last_image(self.steps(content, regions, mask, statistics=statistics))
+        return last_image(self.steps(content, regions, mask, statistics=statistics, origin=origin))
 
     @torch.no_grad()
     def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
@@ -142,6 +143,7 @@ class NetworkStylizer:
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
         statistics: PassStatistics | None = None,
+        origin: tuple[int, int] = (0, 0),
     ) -> Iterator[Step]:
         """Return the one step.
 
@@ -157,6 +159,8 @@ class NetworkStylizer:
             Not used: there is nothing between the photograph and the painting.
         statistics : PassStatistics, optional
             Those of the picture that this one is part of, taken with the same regions; its own if not given.
+        origin : (int, int)
+            Row and column of its first pixel in that picture, multiples of 8, at the size of the painting.
 
         Raises
         ------
@@ -171,7 +175,7 @@ class NetworkStylizer:
         size = fit_need(size, self.memory_need, self.compute, self.options.strict_size)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
         # Painted when the step is asked for.
-        return (self._paint(resize(x, size), places, mask, statistics) for x in [content])
+        return (self._paint(resize(x, size), places, mask, statistics, origin) for x in [content])
 
     def memory_need(self, size: tuple[int, int]) -> int:
         """Return the bytes that a painting of that height and width takes beyond what the process has now."""
@@ -206,6 +210,7 @@ class NetworkStylizer:
         places: Sequence[tuple[Tensor, "MeasuredStyle"]],
         mask: Tensor | None,
         statistics: PassStatistics | None,
+        origin: tuple[int, int],
     ) -> Step:
         size, options = (content.shape[-2], content.shape[-1]), self.options
         x = self.compute.picture(content)
@@ -215,7 +220,7 @@ class NetworkStylizer:
         else:
             affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():
-            painted = self.run(x, affine, norms, masks)
+            painted = self.run(x, affine, norms, masks, [origin])
         painted = colour(painted, colours, moments, masks).contiguous()
         if mask is not None:
             where = blur(resize(mask, size), options.mask_feather).to(x)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..device import Compute, channels_last
 from ..models.colours import colour
 from ..models.download import DIGEST_DIGITS, file_digest
-from ..models.network import Network, StyleSummary, save_network
+from ..models.network import NOISE_SIDE, ORIGIN, STRIDE, Network, Origins, StyleSummary, save_network
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
 from ..style.builtin import SUFFIX
@@ -213,7 +213,9 @@ class NetworkRecipe:
             first = last + 1
         return {k: torch.stack([m.to(self.compute.device) for m in rows]) for k, rows in found.items()}
 
-    def paint(self, photos: Tensor, targets: Mapping[str, Tensor], learnt: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def paint(
+        self, photos: Tensor, targets: Mapping[str, Tensor], learnt: Sequence[int], origins: Origins = ORIGIN
+    ) -> tuple[Tensor, Tensor]:
         """Return paintings (N, 3, H, W) of photographs in styles of these moments, float32, and before the colours."""
         affine = self.net.predict(targets)
         if self.net.config.styles:
@@ -222,14 +224,15 @@ class NetworkRecipe:
         with torch.no_grad():
             colours = self.net.style_colours(targets)
         with self.compute.autocast():
-            painted = self.net(photos, affine)
+            painted = self.net(photos, affine, origins=origins)
         return colour(painted, colours), painted
 
     def loss(self, samples: Sequence[Sample]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the samples' losses, and the sums of its terms."""
         photos = self.compute.picture(torch.stack([s.photo for s in samples]))
         targets, learnt = self.targets(samples), [s.learnt for s in samples]
-        paintings, raw = self.paint(photos, targets, learnt)
+        origins = [noise_origin(s) for s in samples]
+        paintings, raw = self.paint(photos, targets, learnt, origins)
         with torch.no_grad():
             colours = self.net.style_colours(targets)
         terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
@@ -251,7 +254,8 @@ class NetworkRecipe:
             (before, after), inside = moved(torch.stack([photos[k], paintings[k].detach()])[:, None], rng)
             noise = torch.from_numpy(rng.standard_normal(tuple(before.shape), dtype=np.float32)).to(before)
             before = self.compute.picture(before + float(rng.uniform(0, MOST_NOISE)) * noise)
-            again, _ = self.paint(before, {n: m[k : k + 1] for n, m in targets.items()}, [sample.learnt])
+            target = {n: m[k : k + 1] for n, m in targets.items()}
+            again, _ = self.paint(before, target, [sample.learnt], [noise_origin(sample)])
             difference = (again - after)[..., inside:-inside, inside:-inside]
             total = total + difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
         return STABILITY_EVERY * total
@@ -308,6 +312,12 @@ class NetworkRecipe:
         for name, style in own.items():
             folder.mkdir(exist_ok=True)
             replace(style, learnt=net.learnt_style(name), network=digest).save(folder / (name + SUFFIX))
+
+
+def noise_origin(sample: Sample) -> tuple[int, int]:
+    """Return where a sample's noise begins: another place each time, so that no part of it is learnt by heart."""
+    row, column = np.random.default_rng((*sample.seed, 6)).integers(NOISE_SIDE, size=2)
+    return int(row) * STRIDE, int(column) * STRIDE
 
 
 def scale_loss(raw: Tensor, colours: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import TrainingError
-from ..models.network import Network, NetworkConfig
+from ..models.network import RANGES, Network, NetworkConfig
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import STYLE_LAYER_WEIGHTS, TrainEncoderOptions, TrainNetworkOptions, TrainOptions, named_weights
@@ -53,7 +53,8 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     layers = list(named_weights(STYLE_LAYER_WEIGHTS, "--layers"))
     styles = measure_styles(o.styles, encoder, compute) if o.styles else {}
     seen = {k: encoder.width(k) for k in layers}
-    config = NetworkConfig(encoder.digest, seen, o.width, o.blocks, o.upper, o.fine, o.rank, o.hidden, tuple(styles))
+    shape = {k: getattr(o, k) for k in RANGES}
+    config = NetworkConfig(encoder.digest, seen, **shape, styles=tuple(styles))
     net = Network(config)
     net.initialise(torch.Generator().manual_seed(o.seed))
     if known is not None:
