@@ -28,7 +28,7 @@ from impasto.image.resize import fit
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
-from impasto.stylize.optimize import OptimizeStylizer
+from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.tools.metrics import markdown_table, spearman
 from impasto.train.painted import style_distances
 from impasto.train.teacher import TARGETS, load_teacher

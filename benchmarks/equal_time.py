@@ -29,7 +29,7 @@ from impasto.image.resize import fit, resize
 from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
-from impasto.stylize.optimize import OptimizeStylizer
+from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.tools.metrics import Figures, Judge, load_judge, markdown_table, over_photo
 
 FIGURES = ("gram", "cov", "sliced")

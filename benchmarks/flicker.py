@@ -19,7 +19,7 @@ from typing_extensions import Doc
 
 from impasto.errors import ImpastoError
 from impasto.image.resize import fit
-from impasto.stylize.choose import load_stylizer
+from impasto.stylizers.choose import load_stylizer
 from impasto.tools.metrics import markdown_table
 
 BORDER = 16

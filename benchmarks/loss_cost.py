@@ -16,8 +16,8 @@ from impasto.device import choose_compute
 from impasto.errors import ImpastoError
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision
-from impasto.stylize.loss import Problem, build_loss
-from impasto.stylize.schedule import Scale
+from impasto.stylizers.loss import Problem, build_loss
+from impasto.stylizers.schedule import Scale
 from impasto.tools.metrics import markdown_table
 
 LOSSES: dict[str, tuple[dict[str, object], bool]] = {

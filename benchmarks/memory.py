@@ -21,10 +21,10 @@ from impasto.errors import ImpastoError
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision
-from impasto.stylize.descent import Descent
-from impasto.stylize.loss import Problem, build_loss
-from impasto.stylize.memory import memory_need
-from impasto.stylize.schedule import Scale
+from impasto.stylizers.descent import Descent
+from impasto.stylizers.loss import Problem, build_loss
+from impasto.stylizers.memory import memory_need
+from impasto.stylizers.schedule import Scale
 from impasto.tools.metrics import markdown_table
 
 WAYS = ("plain", "ours", "ours, checkpointing")

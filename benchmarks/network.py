@@ -30,10 +30,9 @@ from impasto.image.resize import fit
 from impasto.models.networks import find_network
 from impasto.models.weights import load_encoder
 from impasto.options import LearnOptions
-from impasto.style.builtin import builtin_names
-from impasto.style.target import StyleTarget
-from impasto.stylize.choose import load_stylizer
-from impasto.stylize.learn import learn
+from impasto.style.target import StyleTarget, builtin_names
+from impasto.stylizers.choose import load_stylizer
+from impasto.stylizers.learn import learn
 from impasto.tools.metrics import Judgement, markdown_table, over_photo
 from impasto.train.pictures import find_pictures, is_excluded, read_exclude
 

@@ -36,10 +36,9 @@ from impasto.models.networks import training_account
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import StylizeOptions, TrainNetworkOptions
-from impasto.style.losses import gram_loss
+from impasto.style.losses import gram_loss, head_metric
 from impasto.style.painting import PaintingLoss
-from impasto.style.statistics import head_metric
-from impasto.stylize.network import NetworkStylizer
+from impasto.stylizers.network import NetworkStylizer
 from impasto.tools.metrics import markdown_table
 from impasto.train.checkpoint import checkpoint_path
 from impasto.train.loop import Training, train

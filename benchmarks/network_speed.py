@@ -27,8 +27,8 @@ from typing_extensions import Doc
 from impasto.device import choose_compute
 from impasto.errors import ImpastoError
 from impasto.options import Precision
-from impasto.stylize.choose import load_stylizer
-from impasto.stylize.network import NetworkStylizer
+from impasto.stylizers.choose import load_stylizer
+from impasto.stylizers.network import NetworkStylizer
 from impasto.tools.metrics import markdown_table
 
 CLASSIC = "classic, w = 32, float32"

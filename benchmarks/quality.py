@@ -22,7 +22,7 @@ from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
-from impasto.stylize.optimize import OptimizeStylizer
+from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.tools.metrics import Figures, Judgement, load_judge, markdown_table, over_photo
 from impasto.train.pictures import PICTURE_SUFFIXES
 from impasto.train.teacher import load_teacher

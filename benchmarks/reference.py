@@ -31,9 +31,9 @@ from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import STYLE_LAYER_WEIGHTS, OptimizeOptions
-from impasto.stylize.loss import Problem, build_loss
-from impasto.stylize.optimize import OptimizeStylizer
-from impasto.stylize.schedule import Scale, schedule
+from impasto.stylizers.loss import Problem, build_loss
+from impasto.stylizers.optimize import OptimizeStylizer
+from impasto.stylizers.schedule import Scale, schedule
 from impasto.tools.metrics import load_judge, markdown_table, over_photo
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")

@@ -24,7 +24,7 @@ from impasto.image.io import Picture, read_image, write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import ITERATIONS, OptimizeOptions
-from impasto.stylize.optimize import OptimizeStylizer
+from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.tools.metrics import Judgement, load_judge, markdown_table, over_photo
 
 HEADER = (

@@ -34,10 +34,10 @@ from impasto.errors import ImpastoError, PictureError
 from impasto.image.color import match_palette
 from impasto.image.io import read_image
 from impasto.image.resize import fit_size, resize
+from impasto.models.moments import gram_matrix
 from impasto.models.vgg import CONTENT_LAYER, VGG
 from impasto.models.weights import load_encoder
-from impasto.style.statistics import gram_matrix
-from impasto.stylize.gatys import COMPACT_FEATURE_SCALE, LAYER_WEIGHTS, SHORT_SIDE, GatysLoss
+from impasto.stylizers.gatys import COMPACT_FEATURE_SCALE, LAYER_WEIGHTS, SHORT_SIDE, GatysLoss
 from impasto.tools.metrics import markdown_table
 
 CURVE = Path(__file__).with_suffix(".csv")

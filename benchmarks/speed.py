@@ -23,13 +23,12 @@ from typing_extensions import Doc
 
 from impasto.device import choose_compute, has_bfloat16
 from impasto.errors import ImpastoError
+from impasto.models.moments import raw_moments
 from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGG19
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision
 from impasto.ranges import Range, check_ranges
-from impasto.style.perceptual import PerceptualLoss, View
-from impasto.style.statistics import raw_moments
-from impasto.style.terms import ContentTerm, MomentsTerm, Part
+from impasto.style.terms import ContentTerm, MomentsTerm, Part, PerceptualLoss, View
 from impasto.tools.metrics import markdown_table
 
 LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)

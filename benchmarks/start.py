@@ -26,7 +26,7 @@ from impasto.errors import ImpastoError
 from impasto.image.io import read_image
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
-from impasto.stylize.choose import choose_stylizer
+from impasto.stylizers.choose import choose_stylizer
 from impasto.tools.metrics import markdown_table
 
 FULL: dict[str, Any] = {"start": "network", "coarsest": SIZE}

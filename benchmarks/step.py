@@ -143,7 +143,7 @@ def convolution_seconds(size: int, photo: str, precision: Precision) -> float:
     from impasto.image.resize import fit_size
     from impasto.models.weights import load_encoder
     from impasto.options import OptimizeOptions
-    from impasto.stylize.loss import content_shares, layer_shares
+    from impasto.stylizers.loss import content_shares, layer_shares
 
     net, compute, options = load_encoder("compact"), choose_compute("cpu", precision), OptimizeOptions()
     dtype = compute.low or torch.float32

@@ -23,10 +23,10 @@ from impasto.models.weights import load_encoder
 from impasto.options import TextureOptions
 from impasto.style.extra import quantiles
 from impasto.style.losses import total_variation
-from impasto.stylize.loss import Problem, build_loss
-from impasto.stylize.protocol import last_image
-from impasto.stylize.schedule import Scale
-from impasto.stylize.texture import TextureSynthesizer, painting_options
+from impasto.stylizers.loss import Problem, build_loss
+from impasto.stylizers.protocol import last_image
+from impasto.stylizers.schedule import Scale
+from impasto.stylizers.texture import TextureSynthesizer, painting_options
 from impasto.tools.metrics import markdown_table
 
 DEFAULTS = "the defaults"

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 import impasto
-from impasto.style.builtin import builtin_names
+from impasto.style.target import builtin_names
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "src" / "impasto" / "tools" / "web" / "static" / "thumbnails"

@@ -44,7 +44,7 @@ def _forced_precision() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if FORCED:
             patch.setattr("impasto.device.has_bfloat16", lambda: FORCED == "bfloat16")
-            patch.setattr("impasto.stylize.choose.fastest", lambda net, compute: compute)
+            patch.setattr("impasto.stylizers.choose.fastest", lambda net, compute: compute)
         yield
 
 

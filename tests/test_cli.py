@@ -26,11 +26,10 @@ from impasto.errors import DivergedError, OptionError
 from impasto.image.io import read_image, read_record
 from impasto.models.vgg import STYLE_LAYERS
 from impasto.models.weights import load_encoder
-from impasto.style import builtin
-from impasto.style.losses import gram_loss
-from impasto.style.perceptual import PerceptualLoss
-from impasto.style.statistics import head_metric
+from impasto.style import target as styles
+from impasto.style.losses import gram_loss, head_metric
 from impasto.style.target import StyleTarget
+from impasto.style.terms import PerceptualLoss
 from impasto.tools import progress
 
 QUICK = ["--size", "96", "--iterations", "15"]
@@ -176,7 +175,7 @@ def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
 
 def test_as_long_as_the_time_allows(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were an evaluation a second, 10 s would allow 9 or 10 of them and 30 s 28, less what reading the files took."""
-    monkeypatch.setattr("impasto.stylize.optimize.seconds", lambda *_: 1.0)
+    monkeypatch.setattr("impasto.stylizers.optimize.seconds", lambda *_: 1.0)
     common = ["--size", "48", "--coarsest", "48", "--precision", "float32", "--style-loss", "gram"]
     counts = []
     for given in ("10", "30s", "0.5m"):
@@ -362,8 +361,8 @@ def test_styles_and_style_files(here: Path, run: Run, monkeypatch: pytest.Monkey
     made = [here / "made" / f"{n}.style.safetensors" for n in ("style", "other")]
     assert [Path(line) for line in out.split()] == [p.relative_to(here) for p in made]
     assert all(p.is_file() for p in made)
-    monkeypatch.setattr(builtin, "FOLDER", here / "made")
-    builtin.load_builtin.cache_clear()
+    monkeypatch.setattr(styles, "FOLDER", here / "made")
+    styles.load_builtin.cache_clear()
     code, out, _ = run("styles")
     assert code == 0
     assert out.splitlines() == ["other\t\t\t\t", "style\tThe Cat\tS. van der Walt\t2011\tCC0-1.0"]
@@ -375,7 +374,7 @@ def test_styles_and_style_files(here: Path, run: Run, monkeypatch: pytest.Monkey
         )
     assert run("rerun", "painting.png")[0] == 0
     assert np.array_equal(pixels("painting-rerun.png"), pixels("painting.png"))
-    builtin.load_builtin.cache_clear()
+    styles.load_builtin.cache_clear()
 
 
 def test_models(here: Path, run: Run) -> None:

@@ -59,11 +59,6 @@ def test_import() -> None:
     assert not loaded & (HEAVY | NOT_EVEN)
 
 
-def test_naming_the_call_loads_nothing() -> None:
-    _, loaded = run_and_list("import impasto; impasto.stylize")
-    assert not loaded & (HEAVY | NOT_EVEN)
-
-
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
 def test_version(way: str) -> None:
     output, loaded = run_and_list(way.format(arguments=["--version"]))

@@ -21,7 +21,7 @@ LAYERS = (
     ("image",),
     ("models",),
     ("style",),
-    ("stylize",),
+    ("stylizers",),
     ("train",),
     ("video",),
     ("tools",),
@@ -92,7 +92,7 @@ def test_imports_point_upwards() -> None:
         ("from .vgg import VGG", 0),
         ("import torch\nfrom .. import __version__", 0),
         ("from ..style.losses import gram_loss", 1),
-        ("from .. import stylize", 1),
+        ("from .. import stylizers", 1),
         ("import impasto.cli", 1),
         ("def late():\n    from impasto.train import loop", 1),
     ],
@@ -138,22 +138,3 @@ def test_public_names_are_sorted_and_single() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'paint'"):
         impasto.paint  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
-
-
-@pytest.mark.parametrize(
-    "first", ["pass", "impasto.stylize", "import impasto.stylize.api", "from impasto import stylize"]
-)
-def test_stylize_is_the_call_whatever_was_imported(first: str) -> None:
-    """`impasto.stylize` is a folder and a function: callable before and after the folder's modules are loaded."""
-    code = f"""
-import impasto
-{first}
-call = impasto.stylize
-from unittest.mock import patch
-from impasto.stylize import api, protocol
-with patch.object(api, "stylize", lambda *arguments, **options: (arguments, options)):
-    assert call("content", "style", size=3) == (("content", "style"), {{"size": 3}})
-    assert impasto.stylize("content", "style", size=3) == (("content", "style"), {{"size": 3}})
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

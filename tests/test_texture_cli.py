@@ -16,7 +16,7 @@ import impasto
 from impasto.cli import main
 from impasto.image.io import read_record
 from impasto.options import TextureOptions
-from impasto.stylize.protocol import Step
+from impasto.stylizers.protocol import Step
 from impasto.tools import texture
 from impasto.verbs import parse
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .models.weights import load_encoder
     from .options import LearnOptions, OptimizeOptions, StylizeOptions, TextureOptions
     from .style.target import StyleTarget
-    from .stylize.api import learn, stylize, texture
-    from .stylize.choose import load_stylizer, load_texture
-    from .stylize.several import stylize_many
+    from .stylizers.api import learn, stylize, texture
+    from .stylizers.choose import load_stylizer, load_texture
+    from .stylizers.several import stylize_many
 
 __version__ = "0.1.0"
 
@@ -66,20 +66,19 @@ _HOMES = {
     "StyleTarget": ".style.target",
     "StylizeOptions": ".options",
     "TextureOptions": ".options",
-    "learn": ".stylize.api",
+    "learn": ".stylizers.api",
     "load_encoder": ".models.weights",
-    "load_stylizer": ".stylize.choose",
-    "load_texture": ".stylize.choose",
+    "load_stylizer": ".stylizers.choose",
+    "load_texture": ".stylizers.choose",
     "read_image": ".image.io",
-    "stylize_many": ".stylize.several",
-    "texture": ".stylize.api",
+    "stylize": ".stylizers.api",
+    "stylize_many": ".stylizers.several",
+    "texture": ".stylizers.api",
     "write_image": ".image.io",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "stylize":
-        return import_module(".stylize", __name__)  # the sub-package is itself the call, see there
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)

@@ -15,8 +15,8 @@ from impasto.models.colours import (
     symmetric_root,
     transport,
 )
+from impasto.models.moments import covariance, raw_moments
 from impasto.models.weights import load_encoder
-from impasto.style.statistics import covariance, raw_moments
 
 ROUNDING = 5e-4
 """A painting's moments are float32, and the map divides by the root of their smallest part."""

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.models.instance_norm import EPSILON, SMALL, instance_norm, statistics_of
+from impasto.models.layers import EPSILON, SMALL, instance_norm, statistics_of
 
 SIZES = [(1, 1), (1, 7), (6, 7), (31, 33), (32, 32), (36, 41)]
 """On both sides of where PyTorch's own norm takes over."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import WeightsError
-from impasto.models.instance_norm import EPSILON
+from impasto.models.layers import EPSILON, fill
 from impasto.models.model_file import read_model_file, write_model_file
 from impasto.models.moments import raw_moments
 from impasto.models.network import (
@@ -28,7 +28,6 @@ from impasto.models.network import (
     resized_convolution,
     save_network,
 )
-from impasto.models.padding import fill
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
 CONFIG = NetworkConfig(

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.models.padding import circular_pad, reflection_pad
+from impasto.models.layers import circular_pad, reflection_pad
 
 
 def random(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> Tensor:

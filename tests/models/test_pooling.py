@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.models.pooling import max_pool, max_pool_back
+from impasto.models.layers import max_pool, max_pool_back
 
 SIZES = pytest.mark.parametrize("size", [(6, 8), (7, 9), (6, 9), (7, 8), (2, 2), (3, 2)], ids=str)
 TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import OptionError
-from impasto.models import convolution
+from impasto.models import layers
 from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGG16, VGG19, VGGConfig
 
 TINY = VGGConfig((4, 6, 8, 8, 8), (2, 2, 4, 4, 4), {"relu2_1": 5})
@@ -58,7 +58,7 @@ def test_without_onednn_it_is_the_same_network(monkeypatch: pytest.MonkeyPatch, 
     found = []
     for missing in (False, True):
         if missing:
-            monkeypatch.setattr(convolution, "_onednn_has", lambda _: False)
+            monkeypatch.setattr(layers, "_onednn_has", lambda _: False)
         features = tiny(config)(x, ["relu2_2", "conv3_1"])
         (gradient,) = torch.autograd.grad(features["relu2_2"].square().sum() + features["conv3_1"].sum(), x)
         found.append((*features.values(), gradient))

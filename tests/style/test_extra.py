@@ -14,7 +14,7 @@ from impasto.style.extra import (
     sample_positions,
     self_similarity_loss,
 )
-from impasto.style.statistics import head_metric
+from impasto.style.losses import head_metric
 
 
 def features(seed: int, *shape: int) -> Tensor:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from impasto.models.moments import gram_matrix, raw_moments
 from impasto.models.vgg import VGG, VGGConfig
-from impasto.style.losses import content_loss, gram_loss, total_variation
-from impasto.style.statistics import gram_matrix, head_metric, raw_moments
+from impasto.style.losses import content_loss, gram_loss, head_metric, total_variation
 
 
 def features(seed: int, *shape: int) -> Tensor:

@@ -9,11 +9,19 @@ from torch import Tensor
 
 from impasto.device import Compute
 from impasto.models.vgg import VGG, VGGConfig
-from impasto.style.neighbour_terms import Columns, LayerNeighbourTerm, Neighbours, NeighbourTerm
-from impasto.style.neighbours import columns, hypercolumns, match, neighbour_loss, rotations
-from impasto.style.perceptual import PerceptualLoss, Term, View
-from impasto.style.terms import Part, divide
-from impasto.style.wasserstein import covariance_metric
+from impasto.style.losses import covariance_metric
+from impasto.style.neighbours import (
+    Columns,
+    LayerNeighbourTerm,
+    Neighbours,
+    NeighbourTerm,
+    columns,
+    hypercolumns,
+    match,
+    neighbour_loss,
+    rotations,
+)
+from impasto.style.terms import Part, PerceptualLoss, Term, View, divide
 
 PLAIN = Compute(torch.device("cpu"), None)
 LOW = Compute(torch.device("cpu"), torch.bfloat16)

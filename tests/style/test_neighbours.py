@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from impasto.models.vgg import VGG, VGGConfig
+from impasto.style.losses import covariance_metric
 from impasto.style.neighbours import (
     columns,
     grid_size,
@@ -16,7 +17,6 @@ from impasto.style.neighbours import (
     neighbour_loss,
     rotations,
 )
-from impasto.style.wasserstein import covariance_metric
 
 
 def features(seed: int, *shape: int) -> Tensor:

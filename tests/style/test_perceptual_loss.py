@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from impasto.device import Compute
+from impasto.models.moments import raw_moments
 from impasto.models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
-from impasto.style.losses import content_loss, gram_loss, total_variation
-from impasto.style.perceptual import PerceptualLoss, Term, View
-from impasto.style.statistics import head_metric, raw_moments
-from impasto.style.terms import ContentTerm, MomentsTerm, Part, VariationTerm, divide
+from impasto.style.losses import content_loss, gram_loss, head_metric, total_variation
+from impasto.style.terms import ContentTerm, MomentsTerm, Part, PerceptualLoss, Term, VariationTerm, View, divide
 
 PLAIN = Compute(torch.device("cpu"), None)
 LOW = Compute(torch.device("cpu"), torch.bfloat16)

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.models.vgg import VGG, VGGConfig
-from impasto.style.statistics import (
+from impasto.models.moments import (
     at_least_float32,
     covariance,
     gram_matrix,
-    head_metric,
     matrix_sqrt,
     pack,
     raw_moments,
     unpack,
 )
+from impasto.models.vgg import VGG, VGGConfig
+from impasto.style.losses import head_metric
 
 # Two channels of 2x2 pixels: F = [[1, 2, 3, 4], [0, 1, 0, -1]].
 F_2X2 = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, -1.0]]]])

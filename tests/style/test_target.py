@@ -15,11 +15,10 @@ from torch import Tensor
 from impasto.device import Compute, choose_compute
 from impasto.errors import OptionError, StyleError, WeightsError
 from impasto.models.model_file import read_model_file, write_model_file
+from impasto.models.moments import raw_moments
 from impasto.models.vgg import STYLE_LAYERS, VGG, VGGConfig
 from impasto.models.weights import load_encoder
-from impasto.style.builtin import builtin_names, load_builtin
-from impasto.style.statistics import raw_moments
-from impasto.style.target import StyleTarget, blend, fit_style, shares_of
+from impasto.style.target import StyleTarget, blend, builtin_names, fit_style, load_builtin, shares_of
 
 PLAIN = Compute(torch.device("cpu"), None)
 ABOUT = {"title": "The Cat", "artist": "Somebody", "date": "1889", "licence": "CC0-1.0", "source": "here"}

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.device import Compute
+from impasto.models.moments import raw_moments
 from impasto.models.vgg import VGG, VGGConfig
 from impasto.style.extra import histogram_loss, laplacian_loss, quantiles, sample_positions, self_similarity_loss
-from impasto.style.losses import content_loss, gram_loss
-from impasto.style.perceptual import PerceptualLoss, Term, View
-from impasto.style.statistics import head_metric, raw_moments
+from impasto.style.losses import MomentsTarget, content_loss, covariance_metric, gram_loss, head_metric, moments_loss
 from impasto.style.terms import (
     LEAST_REGION,
     ContentTerm,
@@ -21,13 +20,15 @@ from impasto.style.terms import (
     LaplacianTerm,
     MomentsTerm,
     Part,
+    PerceptualLoss,
     SimilarityTerm,
+    Term,
     VariationTerm,
+    View,
     distance,
     divide,
     inside,
 )
-from impasto.style.wasserstein import MomentsTarget, covariance_metric, moments_loss
 
 PLAIN = Compute(torch.device("cpu"), None)
 HEADS = {"relu1_1": 7, "relu3_1": 9}

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from impasto.models.moments import raw_moments
 from impasto.models.vgg import VGG, VGGConfig
-from impasto.style.statistics import raw_moments
-from impasto.style.wasserstein import EPSILON, MomentsTarget, covariance_metric, moments_loss
+from impasto.style.losses import EPSILON, MomentsTarget, covariance_metric, moments_loss
 
 
 def features(seed: int, *shape: int) -> Tensor:

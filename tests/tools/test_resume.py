@@ -490,7 +490,7 @@ def test_what_is_no_run_folder(finished: Path, run: Run) -> None:
 
 
 def test_a_diverged_run_diverges_again(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from impasto.stylize.descent import Descent
+    from impasto.stylizers.descent import Descent
 
     finite = Descent._finite
 

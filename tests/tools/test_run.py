@@ -19,11 +19,11 @@ from impasto.errors import DivergedError, OptionError
 from impasto.image.io import read_image, read_record, write_image
 from impasto.models.weights import find_model
 from impasto.options import OptimizeOptions, OutputOptions, StylizeOptions
-from impasto.stylize.choose import choose_stylizer
-from impasto.stylize.descent import Descent
-from impasto.stylize.protocol import Step
-from impasto.stylize.schedule import Scale
-from impasto.stylize.sources import split_region
+from impasto.stylizers.choose import choose_stylizer
+from impasto.stylizers.descent import Descent
+from impasto.stylizers.protocol import Step
+from impasto.stylizers.schedule import Scale
+from impasto.stylizers.sources import split_region
 from impasto.tools import run as run_module
 from impasto.tools.job import PaintJob, describe, job_of, places
 from impasto.tools.paint import until_it_ends
@@ -92,7 +92,7 @@ def test_the_precision_painted_in_is_recorded_and_used_again(
 
     def auto(precision: str) -> None:
         monkeypatch.setattr("impasto.device.has_bfloat16", lambda: precision == "bfloat16")
-        monkeypatch.setattr("impasto.stylize.choose.fastest", lambda net, compute: compute)
+        monkeypatch.setattr("impasto.stylizers.choose.fastest", lambda net, compute: compute)
 
     auto(painted)
     brief = ["--size", "48", *([] if "draft" in options else ["--iterations", "3"])]

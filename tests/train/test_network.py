@@ -20,16 +20,16 @@ from impasto.cli import main
 from impasto.device import Compute
 from impasto.errors import StyleError, TrainingError, WeightsError
 from impasto.models.colours import colour
+from impasto.models.moments import covariance, raw_moments
 from impasto.models.network import Network, load_network
 from impasto.models.networks import training_account
 from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
-from impasto.style.builtin import builtin_names, load_builtin
 from impasto.style.losses import total_variation
 from impasto.style.painting import TONE, PaintingLoss, normalised, plain_loss, tone_loss
-from impasto.style.statistics import covariance, raw_moments
-from impasto.stylize.loss import Problem, build_loss
-from impasto.stylize.schedule import Scale
+from impasto.style.target import builtin_names, load_builtin
+from impasto.stylizers.loss import Problem, build_loss
+from impasto.stylizers.schedule import Scale
 from impasto.tools.training import follow_network
 from impasto.train.checkpoint import checkpoint_path, load_checkpoint
 from impasto.train.loop import Training, train

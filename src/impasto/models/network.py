@@ -29,10 +29,9 @@ from ..device import channels_last
 from ..errors import WeightsError
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
-from .instance_norm import instance_norm, statistics_of
+from .layers import fill, instance_norm, reflection_pad, statistics_of
 from .model_file import read_metadata, read_model_file, write_model_file
 from .moments import covariance
-from .padding import fill, reflection_pad
 
 KIND = "network"
 """The kind of its model files."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .statistics import at_least_float32
+from ..models.moments import at_least_float32
 
 QUANTILES = 256
 """Quantiles a channel that stand for a style's histogram."""
@@ -127,7 +127,7 @@ def self_similarity_loss(features: Tensor, target: Tensor, positions: Tensor, me
     positions : Tensor
         (P,), indices y W + x, from `sample_positions`.
     metric : Tensor, optional
-        (C + 1, C + 1), from `statistics.head_metric`: the cosines are then those behind the encoder's head.
+        (C + 1, C + 1), from `head_metric`: the cosines are then those behind the encoder's head.
 
     Returns
     -------

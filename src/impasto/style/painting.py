@@ -16,11 +16,10 @@ from torch import Tensor
 
 from ..device import Compute
 from ..models.colours import colour
+from ..models.moments import raw_moments
 from ..models.vgg import VGG
 from ..options import CONTENT_LAYERS, STYLE_LAYER_WEIGHTS, named_weights
-from .losses import content_loss, total_variation
-from .statistics import raw_moments
-from .wasserstein import MomentsTarget, covariance_metric, moments_loss
+from .losses import MomentsTarget, content_loss, covariance_metric, moments_loss, total_variation
 
 TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""

@@ -1,13 +1,15 @@
 """StyleTarget: what a style is, apart from any picture to be painted.
 
 A style is the raw moments of an encoder's features, per style size and layer. Moments of several styles blend by
-weight; a target is small, so it can be saved, shipped and used without the painting.
+weight. A target is small, so it can be saved, shipped and used without the painting. The built-in styles are style
+files of paintings that anyone may use, measured with the compact encoder.
 """
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,10 +19,10 @@ from ..device import Compute
 from ..errors import OptionError, StyleError
 from ..image.resize import fit_size, resize
 from ..models.model_file import read_model_file, write_model_file
+from ..models.moments import pack, raw_moments, unpack
 from ..models.network import Network
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE
-from .statistics import pack, raw_moments, unpack
 
 log = logging.getLogger(__name__)
 
@@ -253,3 +255,24 @@ def shares_of(weights: Sequence[float], styles: int) -> tuple[float, ...]:
     if total <= 0 or min(weights) < 0:
         raise OptionError("--style-weights must not be negative, and one must be positive")
     return tuple(w / total for w in weights)
+
+
+FOLDER = Path(__file__).parents[1] / "weights" / "styles"
+SUFFIX = ".style.safetensors"
+
+
+def builtin_names() -> list[str]:
+    """The names of the built-in styles, sorted."""
+    return sorted(p.name.removesuffix(SUFFIX) for p in FOLDER.glob("*" + SUFFIX))
+
+
+@cache
+def load_builtin(name: str) -> StyleTarget:
+    """The style of that name.
+
+    Raises
+    ------
+    WeightsError
+        If its file is missing or damaged.
+    """
+    return replace(StyleTarget.load(FOLDER / (name + SUFFIX)), name=name)

@@ -12,10 +12,9 @@ from ..errors import StyleError
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import LearnOptions
-from ..style.builtin import SUFFIX
-from ..style.target import StyleTarget
-from ..stylize.learn import LearnStep, learn
-from ..stylize.sources import resolve_style
+from ..style.target import SUFFIX, StyleTarget
+from ..stylizers.learn import LearnStep, learn
+from ..stylizers.sources import resolve_style
 from ..train.pictures import PictureSet
 from .progress import share_bar, start_logging
 

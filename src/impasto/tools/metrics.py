@@ -29,10 +29,10 @@ from ..errors import OptionError
 from ..image.color import recolour
 from ..image.io import read_image
 from ..image.resize import resize
+from ..models.moments import covariance, raw_moments
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
 from ..models.weights import MODELS, load_encoder
 from ..style.losses import content_loss
-from ..style.statistics import covariance, raw_moments
 from ..train.teacher import load_teacher
 
 LONG_SIDE, LEAST_SIDE = 512, 32

@@ -18,9 +18,9 @@ from ..image.place import check_target
 from ..image.resize import resize
 from ..options import STARTS
 from ..style.target import StyleTarget
-from ..stylize.choose import choose_stylizer
-from ..stylize.protocol import Region, Step
-from ..stylize.sources import resolve_mask, resolve_region, resolve_style
+from ..stylizers.choose import choose_stylizer
+from ..stylizers.protocol import Region, Step
+from ..stylizers.sources import resolve_mask, resolve_region, resolve_style
 from .checkpoint import Checkpoint, load_checkpoint
 from .job import PaintJob, describe, job_of, undamaged
 from .progress import follow_steps, start_logging

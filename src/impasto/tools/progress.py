@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..stylize.protocol import Step
+from ..stylizers.protocol import Step
 
 console = Console(stderr=True)
 

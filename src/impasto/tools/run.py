@@ -24,7 +24,7 @@ from ..errors import ImpastoError, PictureError
 from ..image.io import read_record, write_image
 from ..image.picture import Picture
 from ..plots import plot_losses, plot_pictures
-from ..stylize.protocol import Step
+from ..stylizers.protocol import Step
 from .checkpoint import Checkpoint, replacing, save_checkpoint
 from .job import PaintJob, places
 

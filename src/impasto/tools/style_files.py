@@ -8,8 +8,7 @@ from ..device import choose_compute
 from ..errors import PictureError
 from ..image.io import read_image
 from ..models.weights import load_encoder
-from ..style.builtin import SUFFIX
-from ..style.target import StyleTarget
+from ..style.target import SUFFIX, StyleTarget
 
 ABOUT = ("title", "artist", "date", "licence", "source")
 

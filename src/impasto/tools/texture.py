@@ -14,8 +14,8 @@ from ..image.io import write_image
 from ..image.picture import Picture
 from ..image.place import check_target
 from ..options import STARTS, TextureOptions, TextureOutputOptions
-from ..stylize.choose import choose_texture
-from ..stylize.sources import resolve_style
+from ..stylizers.choose import choose_texture
+from ..stylizers.sources import resolve_style
 from .job import NAMES, find_source, source_entry, undamaged
 from .paint import until_it_ends
 from .progress import follow_steps, start_logging

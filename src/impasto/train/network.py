@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from ..device import Compute, channels_last
 from ..models.colours import colour
 from ..models.download import DIGEST_DIGITS, file_digest
+from ..models.moments import raw_moments
 from ..models.network import NOISE_SIDE, ORIGIN, STRIDE, Network, Origins, StyleSummary, save_network
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
-from ..style.builtin import SUFFIX
 from ..style.painting import PaintingLoss
-from ..style.statistics import raw_moments
-from ..style.target import StyleTarget
-from ..stylize.learn import OTHER_STROKES, PICTURE, STROKES
-from ..stylize.sources import learnt_folder
+from ..style.target import SUFFIX, StyleTarget
+from ..stylizers.learn import OTHER_STROKES, PICTURE, STROKES
+from ..stylizers.sources import learnt_folder
 from .augment import recolour
 from .move import moved
 from .optimisers import Optimisers

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..device import Compute
+from ..models.moments import raw_moments
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..style.losses import content_loss, gram_loss
-from ..style.statistics import head_metric, raw_moments
+from ..style.losses import content_loss, gram_loss, head_metric
 from .teacher import TARGETS
 
 

@@ -8,9 +8,8 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import TrainingError
 from ..models.vgg import VGG
-from ..style.builtin import SUFFIX, builtin_names
-from ..style.target import StyleTarget
-from ..stylize.sources import resolve_style
+from ..style.target import SUFFIX, StyleTarget, builtin_names
+from ..stylizers.sources import resolve_style
 from .pictures import find_pictures
 
 ALL = "all"

@@ -72,7 +72,7 @@ class Stylize:
             raise OptionError("no style given; name a picture, a style file or a built-in style (see `impasto styles`)")
         if self.snapshot_every < 1:
             raise OptionError(f"--snapshot-every is {self.snapshot_every}; it must be 1 or more")
-        from ..stylize.sources import split_region
+        from ..stylizers.sources import split_region
         from ..tools.job import PaintJob
         from ..tools.paint import paint, resume
 
@@ -102,10 +102,10 @@ class Styles:
     clear: Annotated[bool, Doc("Delete the style files that `stylize --learn` has kept.")] = False
 
     def __call__(self) -> None:
-        from ..style.builtin import builtin_names, load_builtin
+        from ..style.target import builtin_names, load_builtin
 
         if self.learnt or self.clear:
-            from ..stylize.learn import kept_styles
+            from ..stylizers.learn import kept_styles
 
             for path in kept_styles():
                 if self.clear:

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
 from impasto.image.io import read_image, read_record
-from impasto.style.builtin import builtin_names, load_builtin
+from impasto.style.target import builtin_names, load_builtin
 from impasto.tools.web.engine import Engine
 
 QUICK = {"style": "udnie", "size": "64", "iterations": "2"}
@@ -223,7 +223,7 @@ def test_styles(client: TestClient) -> None:
 
 
 def test_a_style_file_paints_as_the_built_in_style_does(client: TestClient, picture: bytes) -> None:
-    from impasto.style.builtin import FOLDER, SUFFIX
+    from impasto.style.target import FOLDER, SUFFIX
 
     style = (FOLDER / f"udnie{SUFFIX}").read_bytes()
     own = client.post(

@@ -15,10 +15,10 @@ import torch
 from ...device import choose_compute
 from ...errors import ImpastoError, OptionError
 from ...options import OutputOptions, ServeOptions, StylizeOptions
-from ...style.builtin import builtin_names, load_builtin
-from ...stylize.choose import choose_stylizer
-from ...stylize.loss import shares_and_scales
-from ...stylize.schedule import painting_size
+from ...style.target import builtin_names, load_builtin
+from ...stylizers.choose import choose_stylizer
+from ...stylizers.loss import shares_and_scales
+from ...stylizers.schedule import painting_size
 from ..job import PaintJob
 from .estimate import Countdown, Pace
 from .jobs import SOURCES, Job, Status

@@ -3,9 +3,9 @@
 import threading
 
 from ...options import StylizeOptions, named_weights
-from ...stylize.choose import choose_method
-from ...stylize.protocol import Step
-from ...stylize.schedule import painting_size, schedule
+from ...stylizers.choose import choose_method
+from ...stylizers.protocol import Step
+from ...stylizers.schedule import painting_size, schedule
 
 FIRST_GUESS = 0.5
 """Seconds that an iteration of a megapixel takes on a machine that nothing is known of."""

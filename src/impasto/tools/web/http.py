@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 
 from ...errors import ImpastoError, OptionError
 from ...options import OutputOptions, StylizeOptions
-from ...style.builtin import builtin_names, load_builtin
+from ...style.target import builtin_names, load_builtin
 from .engine import BusyError, Engine
 from .forms import dependency, only_known_fields
 from .jobs import Job

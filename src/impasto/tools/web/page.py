@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.themes import Base, Soft, colors
 
 from ...options import StylizeOptions
-from ...style.builtin import builtin_names
+from ...style.target import builtin_names
 from .controls import controls
 from .engine import Engine
 from .session import MOST_STYLES, QUALITIES, REGIONS, Session, style_choices, title_of

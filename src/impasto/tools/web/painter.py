@@ -17,8 +17,8 @@ from ...image.picture import Picture
 from ...image.resize import fit_size, resize
 from ...image.write import quantised
 from ...options import OutputOptions
-from ...stylize.choose import choose_stylizer
-from ...stylize.protocol import Step
+from ...stylizers.choose import choose_stylizer
+from ...stylizers.protocol import Step
 from ..job import PaintJob, describe
 from ..paint import Sources, read_sources
 from ..run import make_record

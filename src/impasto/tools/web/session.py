@@ -18,8 +18,8 @@ from ...errors import ImpastoError, OptionError
 from ...image.heif import heif_size
 from ...image.io import read_image
 from ...options import OutputOptions, Quality, StylizeOptions
-from ...style.builtin import builtin_names
-from ...stylize.schedule import painting_size
+from ...style.target import builtin_names
+from ...stylizers.schedule import painting_size
 from .controls import Control, controls, options_of
 from .engine import Engine
 from .jobs import Job

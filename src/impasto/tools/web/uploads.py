@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ...errors import OptionError, StyleError
 from ...image.read import read_image
-from ...style.builtin import builtin_names
-from ...stylize.sources import resolve_style
+from ...style.target import builtin_names
+from ...stylizers.sources import resolve_style
 
 LONGEST_NAME = 80
 FILE_REFERENCE = re.compile(r"file:([0-9]{1,3})")

@@ -1,0 +1,384 @@
+"""Layers that are faster on the CPU, or need less memory, than PyTorch's own.
+
+- **Convolution** of frozen weights with its padding and its ReLU, forward and back to its input. An encoder that only
+  looks at pictures needs no gradient of its weights, so the padded input is not kept.
+- **Reflection padding.** The backward of PyTorch's own is very slow for channels_last tensors on the CPU. Here the
+  forward copies the picture into a larger one and fills the border with slices; the backward folds the border's
+  gradient back with the same slices.
+- **Max pooling** behind a ReLU. PyTorch's own keeps the place of every maximum as a 64-bit number. Here the backward
+  pass compares the input once more.
+- **Instance norm** whose scale and shift are given for each picture. The backward of PyTorch's group norm takes 30
+  times as long as its forward for channels_last tensors on the CPU. Here it is a few sums and products.
+"""
+
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .moments import at_least_float32
+
+
+class Kernel(NamedTuple):
+    """The frozen weights of a 3x3 convolution, cast once.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (O, I, 3, 3), channels_last, or as oneDNN orders it.
+    bias : Tensor
+        (O,).
+    turned : Tensor
+        (I, O, 3, 3), the weight turned by 180 degrees: convolving a gradient with it is the backward pass.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    turned: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, like: Tensor) -> "Kernel":
+        """Return the kernel of a weight (O, I, 3, 3) and a bias (O,), in the type and on the device of a tensor."""
+        weight, bias = weight.to(like), bias.to(like)
+        turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        if _onednn(like):
+            weight, turned = _ordered(weight, like), _ordered(turned, like)
+        return cls(weight, bias, turned)
+
+
+def convolve(x: Tensor, kernel: Kernel, *, reflect: bool, relu: bool) -> Tensor:
+    """Return a convolution of the same size, followed by a ReLU if asked for.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, I, H, W), of the kernel's type and device; fastest in channels_last.
+    kernel : Kernel
+        The weights.
+    reflect : bool
+        Pad by reflection, else with zeros.
+    relu : bool
+        Apply a ReLU.
+
+    Returns
+    -------
+    Tensor
+        (N, O, H, W).
+
+    Raises
+    ------
+    ValueError
+        If the picture is too small to be reflected.
+    """
+    x, padding = (reflected(x), 0) if reflect else (x, 1)
+    return _convolve(x, kernel.weight, kernel.bias, padding, relu)
+
+
+def convolve_back(gradient: Tensor, kernel: Kernel, *, reflect: bool) -> Tensor:
+    """Return the gradient of `convolve`'s input (N, I, H, W), from that of its output before the ReLU."""
+    g = _convolve(gradient, kernel.turned, None, 2 if reflect else 1, relu=False)
+    return fold_reflection(g) if reflect else g
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, relu: bool) -> Tensor:
+    if _onednn(x):
+        pads, ones = [padding, padding], [1, 1]
+        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+            x, weight, bias, pads, ones, ones, 1, "relu" if relu else "none", [], ""
+        )
+    y = F.conv2d(x, weight, bias, padding=padding)
+    return F.relu_(y) if relu else y
+
+
+def _onednn(x: Tensor) -> bool:
+    """Return whether oneDNN can convolve `x` and apply a ReLU while it writes."""
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    return _onednn_has(x.dtype)
+
+
+@cache
+def _onednn_has(dtype: torch.dtype) -> bool:
+    """Return whether this build and this processor have the operation; in bfloat16 few processors do."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
+        return False
+    able = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return dtype == torch.float32 or bool(able())
+
+
+def _ordered(weight: Tensor, like: Tensor) -> Tensor:
+    """Return a weight in the order that oneDNN wants for pictures of about that size, so that it is ordered once."""
+    order = getattr(getattr(torch._C, "_nn", None), "mkldnn_reorder_conv2d_weight", None)
+    if order is None:
+        return weight
+    size = [1, weight.shape[1], *like.shape[-2:]]
+    return order(weight.to_mkldnn(), [1, 1], [1, 1], [1, 1], 1, size)  # type: ignore[no-any-return]
+
+
+class _ReflectionPad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        return reflected(x, pad)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return fold_reflection(grads[0].clone(memory_format=torch.preserve_format), ctx.pad), None
+
+
+def reflected(x: Tensor, pad: int = 1) -> Tensor:
+    """Return `reflection_pad`'s result, without a gradient; the same errors."""
+    n, c, h, w = x.shape
+    if min(h, w) <= pad:
+        raise ValueError(f"a {w}x{h} picture is too small to be padded by {pad} through reflection")
+    # Of a one-channel or one-pixel tensor both layouts are true; channels_last is what the convolutions want.
+    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    y = torch.empty((n, c, h + 2 * pad, w + 2 * pad), dtype=x.dtype, device=x.device, memory_format=layout)
+    y[:, :, pad : pad + h, pad : pad + w] = x
+    for i in range(pad):
+        y[:, :, pad - 1 - i, pad : pad + w] = x[:, :, i + 1]
+        y[:, :, pad + h + i, pad : pad + w] = x[:, :, h - 2 - i]
+    for i in range(pad):
+        y[:, :, :, pad - 1 - i] = y[:, :, :, pad + 1 + i]
+        y[:, :, :, pad + w + i] = y[:, :, :, pad + w - 2 - i]
+    return y
+
+
+def fold_reflection(g: Tensor, pad: int = 1) -> Tensor:
+    """Return the gradient of `reflected` from that of its result (N, C, H + 2 pad, W + 2 pad), which is overwritten."""
+    h, w = g.shape[2] - 2 * pad, g.shape[3] - 2 * pad
+    for i in range(pad):
+        g[:, :, :, pad + 1 + i] += g[:, :, :, pad - 1 - i]
+        g[:, :, :, pad + w - 2 - i] += g[:, :, :, pad + w + i]
+    for i in range(pad):
+        g[:, :, pad + 1 + i] += g[:, :, pad - 1 - i]
+        g[:, :, pad + h - 2 - i] += g[:, :, pad + h + i]
+    return g[:, :, pad : pad + h, pad : pad + w]
+
+
+def reflection_pad(x: Tensor, pad: int = 1) -> Tensor:
+    """Pad both spatial sides by reflection, the border pixel itself not repeated.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W), any floating type and memory format, H and W greater than `pad`.
+    pad : int
+        Pixels added on each side.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H + 2 pad, W + 2 pad) in the memory format of `x`.
+
+    Raises
+    ------
+    ValueError
+        If the picture is too small to be reflected.
+    """
+    return _ReflectionPad.apply(x, pad)  # type: ignore[no-any-return]
+
+
+def circular_pad(x: Tensor, pad: int) -> Tensor:
+    """Pad both spatial sides by the opposite side, as in a plane that the picture tiles.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W), any type and memory format; smaller than `pad` it is repeated, which PyTorch's own refuses.
+    pad : int
+        Pixels added on each side.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H + 2 pad, W + 2 pad).
+    """
+    for dim in (2, 3):
+        side = x.shape[dim]
+        copies = math.ceil(pad / side)
+        x = torch.cat([x] * (2 * copies + 1), dim).narrow(dim, copies * side - pad, side + 2 * pad)
+    return x
+
+
+def fill(image: Tensor, stride: int, least: int) -> Tensor:
+    """(N, C, H, W), reflected to the right and below until the stride divides its sides of `least` or more."""
+    height, width = image.shape[-2:]
+    sides = [max(least, -(-s // stride) * stride) for s in (height, width)]
+    if sides == [height, width]:
+        return image
+    rows, columns = (mirrored(s, full, image.device) for s, full in zip((height, width), sides, strict=True))
+    return image.index_select(2, rows).index_select(3, columns)
+
+
+def mirrored(side: int, full: int, device: torch.device) -> Tensor:
+    """Indices 0 ... side - 1, and on, back and forth, to `full` of them."""
+    period = max(1, 2 * (side - 1))
+    index = torch.arange(full, device=device) % period
+    return torch.minimum(index, period - index) if side > 1 else torch.zeros_like(index)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Return the maximum of every 2x2 window.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W), any floating type and memory format; finite. Of an odd side the last row or column is left out.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H // 2, W // 2).
+    """
+    return torch.maximum(*_halves(torch.maximum(*_halves(x, 2)), 3))
+
+
+def max_pool_back(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient of `max_pool`'s input (N, C, H, W): of equal values the first one takes all of it."""
+    rows = torch.maximum(*_halves(x, 2))
+    left, right = _halves(rows, 3)
+    second = torch.ops.aten.threshold_backward(gradient, right - left, 0)  # where the right one is larger
+    # Written by one operation: single pixels are too short for two that each write every second one.
+    pairs = torch.stack([(gradient - second).permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)], 3)  # (N, h, w, 2, C)
+    by_row = pairs.flatten(2, 3).permute(0, 3, 1, 2)
+    if x.shape[3] % 2:
+        by_row = F.pad(by_row, (0, 1))
+    found = torch.empty_like(x)
+    if x.shape[2] % 2:
+        found[:, :, -1].zero_()
+    (top, bottom), (even, odd) = _halves(x, 2), _halves(found, 2)
+    torch.ops.aten.threshold_backward.grad_input(by_row, bottom - top, 0, grad_input=odd)
+    torch.sub(by_row, odd, out=even)
+    return found
+
+
+def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd rows (dim 2) or columns (3); the last of an odd number is in neither."""
+    end = x.shape[dim] // 2 * 2
+    at = (slice(None),) * dim
+    return x[(*at, slice(0, end, 2))], x[(*at, slice(1, end, 2))]
+
+
+EPSILON = 1e-5
+"""Added to the variance."""
+SMALL = 1024
+"""Pixels: below, PyTorch's group norm takes a slow path, twenty times as long."""
+
+
+def instance_norm(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    *,
+    relu: bool = False,
+    statistics: Tensor | None = None,
+) -> Tensor:
+    """Return scale (x - mean) / deviation + shift, and its ReLU if asked for.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W); made channels_last.
+    scale, shift : Tensor
+        (N, C), float32.
+    relu : bool
+        Whether a ReLU follows.
+    statistics : Tensor, optional
+        (1 or N, 2, C), float32: means and variances to use. They are those of each picture if not given.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H, W), channels_last, in the type of `x`.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    if statistics is None:
+        return _InstanceNorm.apply(x, scale, shift, relu)  # type: ignore[no-any-return]
+    mean, variance = statistics.unbind(1)
+    slope = scale * (variance + EPSILON).rsqrt()
+    constant = shift - slope * mean
+    y = x * slope.to(x.dtype)[:, :, None, None] + constant.to(x.dtype)[:, :, None, None]
+    return y.relu_() if relu else y
+
+
+def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return means and variances (N, 2, C) of features (N, C, H, W), float32; of float64 in float64.
+
+    Parameters
+    ----------
+    weights : Tensor, optional
+        (N, 1, H, W), each pixel's weight.
+    """
+    x = at_least_float32(x)
+    if weights is None:
+        rows = _rows(x.contiguous(memory_format=torch.channels_last))
+        n, c, h, w = x.shape
+        mean = rows.sum(1).view(n, w, c).sum(1) / (h * w)
+        variance = (rows - mean.repeat(1, w)[:, None]).square().sum(1).view(n, w, c).sum(1) / (h * w)
+        return torch.stack([mean, variance], 1)
+    weights = weights.to(x.dtype)
+    share = weights / weights.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    mean = (x * share).sum((2, 3), keepdim=True)
+    variance = ((x - mean).square() * share).sum((2, 3))
+    return torch.stack([mean[:, :, 0, 0], variance], 1)
+
+
+class _InstanceNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
+        n, c, h, w = x.shape
+        if h * w < SMALL:
+            found = statistics_of(x)
+            mean, inverse = found[:, 0], (found[:, 1] + EPSILON).rsqrt()
+            slope = scale * inverse
+            constant = (shift - slope * mean).to(x.dtype).repeat(1, w)[:, None]
+            slope = slope.to(x.dtype).repeat(1, w)[:, None]
+            out = torch.addcmul(constant, _rows(x), slope).view(n, h, w, c).permute(0, 3, 1, 2)
+            out = out.clamp_(min=0) if relu else out
+            ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
+            return out
+        mean, inverse = scale.new_empty(n, c), scale.new_empty(n, c)
+        each = []
+        for i in range(n):
+            y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
+            mean[i], inverse[i] = m[0], r[0]
+            each.append(y.clamp_(min=0) if relu else y)
+        out = torch.cat(each) if n > 1 else each[0]  # one picture is kept once: a third of the memory at the peak
+        ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, scale, mean, inverse, out = ctx.saved_tensors
+        g = grads[0].contiguous(memory_format=torch.channels_last)
+        if out is not None:
+            g = torch.ops.aten.threshold_backward(g, out, 0)
+        pixels = x.shape[2] * x.shape[3]
+        shift, along = _sums(g), _sums(g * x)
+        spread = (along - mean * shift) * inverse  # sum of g times the normalised x
+        total = scale * inverse
+        slope = -total * inverse * spread / pixels
+        constant = -total * shift / pixels - slope * mean
+        total, slope, constant = (v.to(x.dtype).repeat(1, x.shape[3])[:, None] for v in (total, slope, constant))
+        gradient = torch.addcmul(torch.addcmul(constant, _rows(x), slope), _rows(g), total)
+        gradient = gradient.view(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+        return gradient, spread, shift, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """A channels_last tensor (N, C, H, W) as (N, H, W C): what broadcasts along rows alone is ten times as fast."""
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+def _sums(x: Tensor) -> Tensor:
+    """Over the pixels, (N, C), in float32 at least: over columns in the type of `x`, which is fast, then over rows."""
+    columns = _rows(x).sum(1)
+    columns = columns.to(torch.promote_types(columns.dtype, torch.float32))
+    return columns.view(x.shape[0], x.shape[3], x.shape[1]).sum(1)

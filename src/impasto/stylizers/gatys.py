@@ -1,0 +1,203 @@
+"""The preset `gatys`: the recipe that most tutorials teach, to the letter.
+
+Gatys, Ecker, Bethge 2016 in the form that went around as a notebook: VGG features after the ReLU, one content layer,
+raw Gram matrices, the normalised content picture itself as the variable, one scale, plain Adam. It is here as the
+reference that others are measured against; for good pictures in little time there is the default.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import DivergedError, OptionError
+from ..image.resize import fit_size, resize
+from ..models.moments import raw_moments
+from ..models.vgg import CONTENT_LAYER, VGG
+from ..options import OptimizeOptions
+from ..style.losses import head_metric
+from ..style.target import StyleTarget
+from .memory import fit_memory
+from .protocol import Region, Step, last_image
+from .schedule import check_size
+
+log = logging.getLogger(__name__)
+
+LAYER_WEIGHTS = {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
+SHORT_SIDE = 400
+COMPACT_FEATURE_SCALE = 0.211
+"""Factor on the compact encoder's features; with it the first total loss of the benchmark pair is the classic 1.4e8."""
+
+
+class GatysLoss:
+    """The recipe's objective for pictures of one size.
+
+    Parameters
+    ----------
+    encoder : VGG
+        Its features, behind its heads where it has them, times `feature_scale`.
+    content, style : Tensor
+        (1, 3, H, W) in [0, 1], both of the same size.
+    content_weight, style_weight : float
+        The recipe's alpha and beta.
+    feature_scale : float
+        1 for VGG-19.
+    """
+
+    def __init__(
+        self,
+        encoder: VGG,
+        compute: Compute,
+        content: Tensor,
+        style: Tensor,
+        *,
+        content_weight: float = 1.0,
+        style_weight: float = 1e6,
+        feature_scale: float = 1.0,
+    ):
+        self.encoder, self.compute, self.feature_scale = encoder, compute, feature_scale
+        self.content_weight, self.style_weight = content_weight, style_weight
+        metrics = {k: head_metric(encoder, k) for k in LAYER_WEIGHTS}
+        self.metrics = {k: m if m is None else m.to(compute.device) for k, m in metrics.items()}
+        with torch.no_grad():
+            self.content = self._features(content)[CONTENT_LAYER]
+            features = self._features(style)
+            self.grams = {k: self._gram(features[k], k) for k in LAYER_WEIGHTS}
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        with self.compute.autocast():
+            features = self.encoder(image, (*LAYER_WEIGHTS, CONTENT_LAYER))
+        content = self.encoder.wide(CONTENT_LAYER, features[CONTENT_LAYER])
+        # The others are only summed up, in float32 whatever they are of.
+        features[CONTENT_LAYER] = content.float() * self.feature_scale
+        return features
+
+    def _gram(self, features: Tensor, layer: str) -> Tensor:
+        """The raw Gram matrix F F^T, or a matrix at the same distances from others."""
+        moments = raw_moments(features) * (self.feature_scale**2 * features.shape[2] * features.shape[3])
+        metric = self.metrics[layer]
+        return moments[:, :-1, :-1] if metric is None else metric @ moments @ metric
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """The weighted terms `content` and `style` and their sum `total`, each a scalar, of (1, 3, H, W)."""
+        features = self._features(image)
+        content = (features[CONTENT_LAYER] - self.content).square().mean()
+        style = torch.zeros((), device=image.device)
+        for layer, weight in LAYER_WEIGHTS.items():
+            f = features[layer]
+            width = self.encoder.config.heads.get(layer, f.shape[1])
+            difference = self._gram(f, layer) - self.grams[layer]
+            mean_square = difference.square().sum() / width**2
+            style = style + weight * mean_square / (width * f.shape[2] * f.shape[3])
+        content, style = self.content_weight * content, self.style_weight * style
+        return {"total": content + style, "content": content, "style": style}
+
+
+class GatysStylizer:
+    """The recipe as a stylizer, its one style bound.
+
+    Parameters
+    ----------
+    styles : sequence of Tensor or StyleTarget
+        One painting (1, 3, H, W) in [0, 1]; it is resized to the content's shape, so a measured style will not do.
+    options : OptimizeOptions
+        Of which it takes the weights, the rate, the iterations and the size where they are given.
+    """
+
+    method = "optimize"
+
+    def __init__(
+        self, styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, encoder: VGG, compute: Compute
+    ):
+        if len(styles) != 1 or isinstance(styles[0], StyleTarget):
+            raise OptionError("the preset gatys takes exactly one style, as a picture")
+        self.style, self.options, self.encoder, self.compute = styles[0], options, encoder, compute
+        compute.network(encoder)
+
+    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
+        return last_image(self.steps(content, regions, mask))
+
+    def size(self, content: Tensor) -> tuple[int, int]:
+        """The recipe's size: the short side becomes 400, or the long side's length where that is less."""
+        h, w = content.shape[-2:]
+        if self.options.size is not None or self.options.scale is not None:
+            return fit_size((h, w), long_side=self.options.size, scale=self.options.scale, enlarge=True)
+        return fit_size((h, w), short_side=min(SHORT_SIDE, max(h, w)), enlarge=True)
+
+    def steps(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> Iterator[Step]:
+        """Every iteration of the recipe; the variable is never clamped, only what is shown.
+
+        Raises
+        ------
+        OptionError
+            At once, if the painting would be too small for the encoder, regions or a mask are given, or the state is of
+            another painting.
+        MemoryNeedError
+            At once, if it does not fit into memory.
+        DivergedError
+            If the loss is no longer finite.
+        """
+        if regions or mask is not None:
+            raise OptionError("the preset gatys has no regions and no mask; leave out --region, --mask or the preset")
+        size = self.size(content)
+        check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
+        fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
+        if state is not None and state["size"] != list(size):
+            raise OptionError("the state to go on from is that of another painting")
+        return self._paint(content, size, state)
+
+    def _paint(self, content: Tensor, size: tuple[int, int], state: dict[str, Any] | None) -> Iterator[Step]:
+        settings = self.options.settings
+        content = self.compute.picture(resize(content, size))
+        loss = GatysLoss(
+            self.encoder,
+            self.compute,
+            content,
+            self.compute.picture(resize(self.style, size)),
+            content_weight=settings.content_weight,
+            style_weight=settings.style_weight,
+            feature_scale=COMPACT_FEATURE_SCALE if self.encoder.heads else 1.0,
+        )
+        mean, std = self.encoder.mean, self.encoder.std
+        x = ((content - mean) / std).clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([x], lr=settings.rate)
+        first, total = 1, settings.iterations
+        assert isinstance(total, int), "the options have checked it"
+        if state is not None:
+            first = state["done"] + 1
+            with torch.no_grad():
+                x.copy_(state["x"])
+            optimiser.load_state_dict(state["optimiser"])
+        for i in range(first, total + 1):
+            terms = loss(x * std + mean)
+            losses = {k: float(v.detach()) for k, v in terms.items()}
+            if not torch.isfinite(terms["total"] + x.detach().sum()):  # a fused ReLU takes what is no number for 0
+                raise DivergedError(
+                    f"the loss is no longer finite at iteration {i}; lower --rate (now {settings.rate:g})"
+                )
+            optimiser.zero_grad()
+            terms["total"].backward()
+            optimiser.step()
+
+            def snapshot(i: int = i) -> dict[str, Any]:
+                state = copy.deepcopy(optimiser.state_dict())  # which goes on changing, as x does
+                return {"size": list(size), "done": i, "x": x.detach().clone(), "optimiser": state}
+
+            shown = (x.detach() * std + mean).clamp(0, 1)
+
+            def measured(shown: Tensor = shown) -> dict[str, float]:
+                with torch.no_grad():
+                    return {k: float(v) for k, v in loss(shown).items()}
+
+            yield Step(size, 1, 1, i, total, losses, shown, state=snapshot, measured=measured, schedule=(total,))

@@ -1,0 +1,236 @@
+"""Learning one style in seconds: a network's own numbers for it, on top of what the network predicts.
+
+Nothing of the network changes. What is learnt is a vector that is added to the style's affine (`models.network`), so
+it becomes part of the style file, and blends and strengths work as for any style.
+
+What is learnt on the fly is kept in a folder of the user's, and found there the next time.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..device import Compute, freed_memory_kept
+from ..image.crop import random_crop
+from ..image.io import read_image
+from ..models.colours import colour
+from ..models.network import Network
+from ..models.vgg import VGG
+from ..options import LearnOptions
+from ..style.painting import PaintingLoss
+from ..style.target import SUFFIX, StyleTarget
+
+log = logging.getLogger(__name__)
+
+BUNDLED = Path(__file__).parents[1] / "weights" / "photographs"
+"""The folder of the photographs that styles are learnt on."""
+PICTURE = 512
+"""Long side, in pixels, of the pictures whose parts the crops stand for."""
+STROKES, OTHER_STROKES = (0.5, 2.0), 0.4
+"""Sizes of strokes that are learnt, over the style's own, and the share of the steps that have another size than 1."""
+ZOOM = (0.7, 1.4)
+"""How much they are enlarged."""
+WARM_UP = 5
+"""Steps over which the rate rises; then it falls, with the time or the steps that are left."""
+PATIENCE, LEAST_GAIN = 40, 0.01
+"""Learning ends when so many steps have lowered the mean loss by less than that share."""
+MEMORY = 0.95
+"""Decay of the moving average of the vector, which is what is kept."""
+
+
+class Photographs(Protocol):
+    """What photographs are drawn from."""
+
+    def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
+        """Return a random square (3, size, size) in [0, 1], as `image.crop.random_crop` does."""
+        ...
+
+
+class BundledPhotographs:
+    """The photographs that come with the package: a dozen, short side 288 pixels, CC0 or in the public domain."""
+
+    def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
+        """Return a random square (3, size, size) of one of them, in [0, 1]."""
+        pictures = _bundled()
+        return random_crop(pictures[rng.integers(len(pictures))], rng, size, zoom)
+
+
+@cache
+def _bundled() -> list[Tensor]:
+    """Return the photographs, (3, H, W) each, uint8."""
+    return [(read_image(p).tensor[0] * 255).round().to(torch.uint8) for p in sorted(BUNDLED.glob("*.webp"))]
+
+
+@dataclass(frozen=True)
+class LearnStep:
+    """A step of learning.
+
+    Parameters
+    ----------
+    step : int
+        Steps taken.
+    loss : float
+        The mean loss of the step's paintings.
+    progress : float
+        How much is done, 0 to 1, by steps or by seconds, whichever ends it sooner.
+    style : StyleTarget
+        The style so far.
+    """
+
+    step: int
+    loss: float
+    progress: float
+    style: StyleTarget
+
+
+def learn(
+    net: Network,
+    style: StyleTarget,
+    encoder: VGG,
+    compute: Compute,
+    options: LearnOptions | None = None,
+    photographs: Photographs | None = None,
+) -> Iterator[LearnStep]:
+    """Learn a style, a step at a time; the last step has it.
+
+    Parameters
+    ----------
+    net : Network
+        The network, frozen.
+    style : StyleTarget
+        The style, measured by the network's encoder.
+    encoder : VGG
+        The frozen network of the loss.
+    compute : Compute
+        Device and precision.
+    options : LearnOptions, optional
+        How.
+    photographs : Photographs, optional
+        What it is learnt on; the bundled photographs if not given.
+
+    Raises
+    ------
+    StyleError
+        At once, if the style is for another encoder.
+    """
+    o = options or LearnOptions()
+    style.check(encoder)
+    compute.network(encoder)
+    compute.network(net)
+    weights = {k: getattr(o, k) for k in ("content_weight", "tone_weight", "tv_weight")}
+    distance = PaintingLoss(encoder, compute, **weights)
+    return _steps(net, style, distance, photographs or BundledPhotographs(), o)
+
+
+def _steps(
+    net: Network, style: StyleTarget, distance: PaintingLoss, photographs: Photographs, o: LearnOptions
+) -> Iterator[LearnStep]:
+    compute, begun = distance.compute, time.monotonic()
+    known = style.learnt_for(net)
+    vector = torch.zeros(1, net.layout.size) if known is None else known.clone()
+    vector = vector.to(compute.device).requires_grad_(True)
+    average = vector.detach().clone()
+    optimiser = torch.optim.Adam([vector], o.rate, betas=(0.9, 0.99))
+    losses: list[float] = []
+    progress, done = 0.0, False
+    while not done:
+        step = len(losses) + 1
+        rng = np.random.default_rng((o.seed, step))
+        stroke = np.exp(rng.uniform(*np.log(STROKES))) if rng.random() < OTHER_STROKES else 1.0
+        targets = {k: m.to(compute.device) for k, m in style.at(PICTURE * stroke).items() if k in distance.style}
+        crops = [photographs.crop(rng, o.crop, ZOOM) for _ in range(o.batch)]
+        photo = compute.picture(torch.stack([x.flip(2) if rng.random() < 0.5 else x for x in crops]))
+        with torch.no_grad():
+            affine, colours = net.predict(targets), net.style_colours(targets)
+        with freed_memory_kept():
+            loss = _loss(net, distance, photo, affine + vector, colours, targets)
+            optimiser.zero_grad()
+            loss.backward()
+        optimiser.param_groups[0]["lr"] = o.rate * min(1.0, step / WARM_UP, 2 * (1 - progress))
+        optimiser.step()
+        average.lerp_(vector.detach(), 1 - min(MEMORY, step / (step + 10)))
+        losses.append(loss.item())
+        progress = min(1.0, max(step / o.steps, (time.monotonic() - begun) / o.seconds))
+        done = progress == 1 or _settled(losses)
+        learnt = replace(style, learnt=average.cpu().clone(), network=net.digest)
+        yield LearnStep(step, losses[-1], 1.0 if done else progress, learnt)
+
+
+def _loss(
+    net: Network, distance: PaintingLoss, photo: Tensor, affine: Tensor, colours: Tensor, targets: dict[str, Tensor]
+) -> Tensor:
+    n = len(photo)
+    with distance.compute.autocast():
+        painted = net(photo, affine.expand(n, -1))
+    colours = colours.expand(n, -1, -1)
+    wanted = {k: m.expand(n, -1, -1) for k, m in targets.items()}
+    return torch.stack(list(distance(colour(painted, colours), photo, wanted, colours).values())).sum(0).mean()
+
+
+def _settled(losses: list[float]) -> bool:
+    """Return whether the last steps have gained next to nothing over those before them."""
+    if len(losses) < 2 * PATIENCE:
+        return False
+    before, after = np.mean(losses[-2 * PATIENCE : -PATIENCE]), np.mean(losses[-PATIENCE:])
+    return bool(after > (1 - LEAST_GAIN) * before)
+
+
+def styles_folder() -> Path:
+    """Return where styles that were learnt on the fly are kept: `impasto/styles` in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "impasto" / "styles"
+
+
+def kept_styles() -> list[Path]:
+    """Return the files of the styles that were learnt on the fly, the newest last."""
+    return sorted(styles_folder().glob("*" + SUFFIX), key=lambda p: p.stat().st_mtime)
+
+
+def learnt(net: Network, style: Tensor | StyleTarget, encoder: VGG, compute: Compute) -> StyleTarget:
+    """Return a style with what the network has learnt of it: from the folder of kept styles, or learnt now and kept.
+
+    Parameters
+    ----------
+    style : Tensor or StyleTarget
+        A painting (1, 3, H, W) in [0, 1], or its measurements.
+
+    Raises
+    ------
+    StyleError
+        If the style is for another encoder or far too elongated.
+    WeightsError
+        If it cannot be kept.
+    """
+    options = LearnOptions()
+    if isinstance(style, Tensor):
+        style = StyleTarget.of(style, encoder, compute)
+    if style.learnt_for(net) is not None:
+        return style
+    path = styles_folder() / (_key(net, style, options) + SUFFIX)
+    if path.is_file():
+        return replace(StyleTarget.load(path), name=style.name)
+    log.info("learning the style, which takes up to %g seconds", options.seconds)
+    *_, step = learn(net, style, encoder, compute, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    step.style.save(path)
+    log.info("learnt in %d steps; kept in %s", step.step, path)
+    return step.style
+
+
+def _key(net: Network, style: StyleTarget, options: LearnOptions) -> str:
+    """Return the name of the file of a style that was learnt: a hash of all that it depends on."""
+    found = hashlib.sha256(json.dumps([net.digest, asdict(options)], default=str).encode())
+    for size in style.sizes:
+        for k, m in style.moments[size].items():
+            found.update(f"{size} {k}".encode() + m.cpu().half().numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,232 @@
+"""The loss of `optimize`: from options, photograph and styles to what a picture is optimised for at one scale."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import OptionError
+from ..image.resize import blur, resize
+from ..models.moments import raw_moments
+from ..models.vgg import STYLE_LAYERS, VGG
+from ..options import STYLE_LAYER_WEIGHTS, OptimizeOptions, named_weights
+from ..style.extra import quantiles, sample_positions
+from ..style.neighbours import (
+    MOST_COLUMNS,
+    MOST_COLUMNS_EACH_STEP,
+    NEIGHBOUR_LAYERS,
+    Columns,
+    LayerNeighbourTerm,
+    Neighbours,
+    NeighbourTerm,
+)
+from ..style.target import StyleTarget, blend, fit_style, shares_of
+from ..style.terms import (
+    ContentTerm,
+    HistogramTerm,
+    LaplacianTerm,
+    MomentsTerm,
+    PerceptualLoss,
+    SimilarityTerm,
+    Term,
+    VariationTerm,
+    View,
+    divide,
+    inside,
+)
+from .protocol import Region
+from .schedule import Scale
+
+SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
+"""Where the self-similarity loss is taken: the middle of the network, as in STROTSS."""
+WRAP_MARGIN = 32
+"""Pixels of the opposite side by which a picture that tiles the plane is continued."""
+MORE_STYLE = 1 / 256
+"""The content weight is multiplied by this to the power of the strength beyond 1: by 1/16 at 1.5."""
+
+Style = Tensor | StyleTarget
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a painting is optimised for, at any scale.
+
+    Parameters
+    ----------
+    encoder, compute
+        Whose features, and where.
+    options : OptimizeOptions
+        The weights and all else.
+    content : Tensor
+        (1, 3, H, W), the photograph.
+    size : (int, int)
+        Height and width of the painting, which the options' pixels refer to.
+    styles : sequence of Tensor or StyleTarget
+        The styles of what is in no region, in the palette that they are to have.
+    regions : sequence of Region
+        Parts with styles of their own.
+    mask : Tensor, optional
+        (1, 1, H, W), [0, 1], where it is painted at all.
+    wrap : bool
+        Whether the painting tiles the plane.
+    checkpointing : bool
+        Save memory (`VGG.look`).
+    """
+
+    encoder: VGG
+    compute: Compute
+    options: OptimizeOptions
+    content: Tensor
+    size: tuple[int, int]
+    styles: Sequence[Style]
+    regions: Sequence[Region] = ()
+    mask: Tensor | None = None
+    wrap: bool = False
+    checkpointing: bool = False
+
+
+def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
+    """Return the loss at a scale.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to paint.
+    scale : Scale
+        Its size and whether it is the refinement.
+    x : Tensor
+        (1, 3, H, W), what the scale begins with: the `nn` loss matches it.
+    """
+    p, o, settings = problem, problem.options, problem.options.settings
+    encoder, compute = p.encoder, p.compute
+    view = View(encoder, compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
+    style_view = View(encoder, compute) if p.wrap else view  # a style does not tile
+    content = compute.picture(resize(p.content, scale.size))
+    seen = blur(content, o.content_blur * max(scale.size) / max(p.size))
+    mask = None
+    if p.mask is not None:
+        mask = blur(resize(p.mask, scale.size), o.mask_feather * max(scale.size) / max(p.size)).to(content.device)
+    shares, style_scales = shares_and_scales(o, len(p.styles))
+    parts = divide([resize(r.mask, scale.size).to(content.device) for r in p.regions], mask)
+    own = list(zip(shares, style_scales, p.styles, strict=True))
+    several = [*([(1.0, style_scales[0], r.style)] for r in p.regions), own]
+    # Every part of the picture with its styles: share, size as a multiple of the painting's, and style.
+    painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
+    layers = layer_shares(o, encoder)
+    toward = min(o.strength, 1.0)
+
+    def size_of(style_scale: float) -> float:
+        """Return the long side at which to measure a style, in pixels."""
+        return max(scale.size) * style_scale
+
+    def picture_of(style: Style, style_scale: float) -> Tensor:
+        assert isinstance(style, Tensor), "check_styles admits no measurements here"
+        return fit_style(style, round(size_of(style_scale)), encoder, STYLE_LAYERS)
+
+    def moments_of(style: Style, style_scale: float) -> dict[str, Tensor]:
+        if not isinstance(style, StyleTarget):
+            style = StyleTarget.of(style, encoder, compute, (round(size_of(style_scale)),), tuple(layers))
+        found = style.at(size_of(style_scale))
+        return {k: found[k].to(compute.device) for k in layers}
+
+    def moments_term(kind: str) -> Term:
+        wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
+        if toward < 1:  # on the way from the photograph's own moments
+            features = view.features(content, tuple(layers))
+            for (part, _), moments in zip(painted, wanted, strict=True):
+                for k, f in features.items():
+                    weights = None if part.mask is None else view.weights(part.mask, f)
+                    moments[k] = torch.lerp(raw_moments(f, weights), moments[k], toward)
+        targets = [(part, moments) for (part, _), moments in zip(painted, wanted, strict=True)]
+        return MomentsTerm("gram" if kind == "gram" else "moments", encoder, targets, layers)
+
+    def neighbour_term() -> Term:
+        chosen: Mapping[str, float] = layers if o.layers else dict.fromkeys(NEIGHBOUR_LAYERS, 1.0)
+        columns, others = Columns(view, chosen), Columns(style_view, chosen)
+        most = MOST_COLUMNS_EACH_STEP if scale.refine else MOST_COLUMNS
+        styles = [
+            Neighbours(part, share, others.style(picture_of(style, z), o.seed, most))
+            for part, several in painted
+            for share, z, style in several
+        ]
+        term = LayerNeighbourTerm if scale.refine else NeighbourTerm
+        return term(columns, styles, compute.picture(x), content if toward < 1 else None, toward)
+
+    def histogram_term() -> Term:
+        mine = view.features(content, tuple(layers)) if toward < 1 else {}
+        targets = []
+        for part, styles in painted:
+            found: dict[str, Tensor] = {}
+            for share, z, style in styles:
+                for k, f in style_view.features(picture_of(style, z), tuple(layers)).items():
+                    found[k] = found.get(k, 0) + share * quantiles(f)
+            for k, f in mine.items():
+                part_of = f if part.mask is None else inside(f, view.weights(part.mask, f))
+                found[k] = torch.lerp(quantiles(part_of), found[k], toward)
+            targets.append((part, found))
+        return HistogramTerm(targets, layers)
+
+    terms: dict[str, tuple[float, Term]] = {}
+    if settings.content_weight:
+        chosen = content_shares(o, encoder)
+        # The loss is over the whole photo's spread; where only a part is painted, only that can differ.
+        weight = settings.content_weight * MORE_STYLE ** max(0.0, o.strength - 1)
+        weight /= 1.0 if mask is None else max(float(mask.mean()), 1e-6)
+        terms["content"] = weight, ContentTerm(encoder, view.features(seen, tuple(chosen)), chosen)
+    if settings.style_weight:
+        losses = named_weights(o.style_loss, "--style-loss")
+        for name, weight in losses.items():
+            term = neighbour_term() if name == "nn" else moments_term(name)
+            terms["style" if len(losses) == 1 else name] = settings.style_weight * weight, term
+    if o.histogram_weight:
+        terms["histogram"] = o.histogram_weight, histogram_term()
+    if o.laplacian_weight:
+        terms["laplacian"] = o.laplacian_weight, LaplacianTerm(seen)
+    if o.similarity_weight:
+        features = view.features(seen, SIMILARITY_LAYERS)
+        positions = {k: sample_positions((f.shape[2], f.shape[3]), o.seed) for k, f in features.items()}
+        terms["similarity"] = o.similarity_weight, SimilarityTerm(encoder, features, positions)
+    if o.tv_weight and toward:
+        terms["tv"] = o.tv_weight * toward, VariationTerm(p.wrap)
+    return PerceptualLoss(view, terms, None if mask is None else (content, mask))
+
+
+def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG) -> None:
+    """Raise StyleError or OptionError if measured styles do not fit the encoder or the options."""
+    needs = [f"--style-loss {k}" for k in named_weights(options.style_loss, "--style-loss") if k == "nn"]
+    needs += ["--histogram-weight"] if options.histogram_weight else []
+    needs += ["--match-palette"] if options.match_palette != "none" else []
+    needs += ["--layers"] if set(layer_shares(options, encoder)) - set(STYLE_LAYERS) else []
+    for style in styles:
+        if isinstance(style, StyleTarget):
+            style.check(encoder)
+            if needs:
+                raise OptionError(
+                    f"{needs[0]} needs the style's picture, and only its measurements were given; give the picture file"
+                )
+
+
+def layer_shares(options: OptimizeOptions, encoder: VGG) -> dict[str, float]:
+    """Return each style layer's share of the style loss; OptionError for an unknown layer."""
+    return _normalised(named_weights(options.layers or STYLE_LAYER_WEIGHTS, "--layers"), encoder)
+
+
+def content_shares(options: OptimizeOptions, encoder: VGG) -> dict[str, float]:
+    """Return each content layer's share of the content loss; OptionError for an unknown layer."""
+    return _normalised(named_weights(options.content_layers, "--content-layers"), encoder)
+
+
+def _normalised(weights: Mapping[str, float], encoder: VGG) -> dict[str, float]:
+    encoder.check_layers(weights)
+    return {k: w / sum(weights.values()) for k, w in weights.items()}
+
+
+def shares_and_scales(options: OptimizeOptions, styles: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each style's share and the size of its strokes; OptionError if there are not as many as styles."""
+    shares = shares_of(options.style_weights or (1.0,) * styles, styles)
+    scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)
+    if len(scales) not in (1, styles):
+        raise OptionError(f"{len(scales)} --style-scale for {styles} styles; give one, or one for each")
+    return shares, scales if len(scales) == styles else scales * styles

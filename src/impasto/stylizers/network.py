@@ -1,0 +1,289 @@
+"""`network`: one pass of a network paints a photograph in any style.
+
+The styles become affines (`models.network`), and everything that can be chosen after the training is arithmetic on
+these: blends of styles, and the strength. Parts of a picture have affines of their own.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..errors import OptionError, StyleError
+from ..image.resize import blur, fit_size, resize
+from ..models.colours import colour, colour_moments, colours_of
+from ..models.moments import raw_moments
+from ..models.network import Network
+from ..models.vgg import VGG
+from ..options import StylizeOptions
+from ..style.target import StyleTarget, blend
+from ..style.terms import divide
+from .learn import learnt
+from .loss import shares_and_scales
+from .memory import fit_need
+from .protocol import Region, Step, last_image
+from .schedule import painting_size
+
+log = logging.getLogger(__name__)
+
+PIXEL_BYTES = {2: 150, 4: 275}
+"""Bytes of a number inside the network -> what a pixel takes at the peak, for width 32; measured at 12 megapixels."""
+FIXED_BYTES = 60_000_000
+"""What does not depend on the size."""
+PHOTO_SIZE = 512
+"""Long side, in pixels, at which the photograph is measured for strengths other than 1."""
+
+
+@dataclass(frozen=True)
+class PassStatistics:
+    """What a painting takes from the whole picture, for tiles of it and for frames of a film.
+
+    Parameters
+    ----------
+    affine, colours : Tensor
+        (R, P) and (R, 3, 4), the styles at the strength that is asked for: of the parts, and last of the rest.
+    norms : Tensor
+        (R, 2, C), means and variances of the norms.
+    moments : Tensor
+        (R, 4, 4), raw moments of the colours before they are set.
+    """
+
+    affine: Tensor
+    colours: Tensor
+    norms: Tensor
+    moments: Tensor
+
+
+class NetworkStylizer:
+    """Paints in one pass, with the styles bound.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    styles : sequence of Tensor or StyleTarget
+        Paintings (1, 3, H, W) in [0, 1], or their measurements.
+    options : StylizeOptions
+        All else.
+    encoder : VGG
+        The encoder that the network was trained with; it measures styles.
+    compute : Compute
+        Device and precision.
+
+    Raises
+    ------
+    StyleError
+        If a style was measured with another encoder or is far too elongated, or the network needs another encoder.
+    OptionError
+        If weights or strokes are not as many as styles.
+    """
+
+    method = "network"
+
+    def __init__(
+        self,
+        net: Network,
+        styles: Sequence[StyleTarget | Tensor],
+        options: StylizeOptions,
+        encoder: VGG,
+        compute: Compute,
+    ):
+        if net.config.encoder != encoder.digest:
+            raise StyleError(f"the network was trained with another encoder than {encoder.name} as it is here")
+        self.net, self.encoder, self.options, self.compute = net, encoder, options, compute
+        self.shares, self.scales = shares_and_scales(options, len(styles))
+        compute.network(encoder)
+        compute.network(net)
+        self.styles = [self.bind(s) for s in styles]
+        self.run: Callable[..., Tensor] = torch.compile(net) if options.compile else net
+
+    def bind(self, style: StyleTarget | Tensor) -> "MeasuredStyle":
+        """Return the style, learnt first if the options say so; StyleError if it is for another encoder."""
+        if isinstance(style, StyleTarget):
+            style.check(self.encoder)
+        if self.options.learn:
+            style = learnt(self.net, style, self.encoder, self.compute)
+        return MeasuredStyle(style, self.encoder, self.compute, tuple(self.net.config.layers))
+
+    def __call__(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        statistics: PassStatistics | None = None,
+        origin: tuple[int, int] = (0, 0),
+    ) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
+        return last_image(self.steps(content, regions, mask, statistics=statistics, origin=origin))
+
+    @torch.no_grad()
+    def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
+        """Return what a painting of a photograph (1, 3, H, W) takes from the whole of it.
+
+        With it, tiles of the photograph and frames like it are painted as parts of one painting.
+        """
+        size = painting_size((content.shape[-2], content.shape[-1]), self.options)
+        x = self.compute.picture(resize(content, size))
+        places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
+        masks = self._masks(x, places)
+        affine, colours = self._styles(x, places, masks)
+        with self.compute.autocast():
+            norms = self.net.statistics(x, affine, masks)
+            painted = self.net(x, affine, norms, masks).float()
+        return PassStatistics(affine, colours, norms, colour_moments(painted, masks))
+
+    def steps(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        state: dict[str, Any] | None = None,
+        statistics: PassStatistics | None = None,
+        origin: tuple[int, int] = (0, 0),
+    ) -> Iterator[Step]:
+        """Return the one step.
+
+        Parameters
+        ----------
+        content : Tensor
+            (1, 3, H, W), the photograph.
+        regions : sequence of Region
+            Parts with styles of their own.
+        mask : Tensor, optional
+            (1, 1, H, W), [0, 1], of any size: 1 where to paint; the rest stays the photograph.
+        state : dict, optional
+            Not used: there is nothing between the photograph and the painting.
+        statistics : PassStatistics, optional
+            Those of the picture that this one is part of, taken with the same regions; its own if not given.
+        origin : (int, int)
+            Row and column of its first pixel in that picture, multiples of 8, at the size of the painting.
+
+        Raises
+        ------
+        OptionError, StyleError
+            At once, if the mask leaves nothing to paint, or a region's style is for another encoder.
+        MemoryNeedError
+            At once, if it would not fit into memory and must not be painted smaller.
+        """
+        if mask is not None and not mask.any():
+            raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
+        size = painting_size((content.shape[-2], content.shape[-1]), self.options)
+        size = fit_need(size, self.memory_need, self.compute, self.options.strict_size)
+        places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
+        # Painted when the step is asked for.
+        return (self._paint(resize(x, size), places, mask, statistics, origin) for x in [content])
+
+    def memory_need(self, size: tuple[int, int]) -> int:
+        """Return the bytes that a painting of that height and width takes beyond what the process has now."""
+        item = 4 if self.compute.low is None else self.compute.low.itemsize
+        return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * self.net.config.width / 32)
+
+    @torch.no_grad()
+    def affine(
+        self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the affine (1, P) and the colours (1, 3, 4) of a blend of styles.
+
+        Parameters
+        ----------
+        shares, scales : sequence of float
+            Each style's share, summing to 1, and the size of its strokes.
+        long : int
+            The painting's long side in pixels.
+        """
+        moments = [style.at(round(scale * long)) for style, scale in zip(styles, scales, strict=True)]
+        blended = blend(moments, shares)
+        affine = self.net.predict(blended)
+        for style, share in zip(styles, shares, strict=True):
+            vector = style.learnt(self.net)
+            affine = affine if vector is None else affine + share * vector.to(affine)
+        return affine, self.net.style_colours(blended)
+
+    @torch.no_grad()
+    def _paint(
+        self,
+        content: Tensor,
+        places: Sequence[tuple[Tensor, "MeasuredStyle"]],
+        mask: Tensor | None,
+        statistics: PassStatistics | None,
+        origin: tuple[int, int],
+    ) -> Step:
+        size, options = (content.shape[-2], content.shape[-1]), self.options
+        x = self.compute.picture(content)
+        masks, norms, moments = self._masks(x, places), None, None
+        if statistics is None:
+            affine, colours = self._styles(x, places, masks)
+        else:
+            affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
+        with self.compute.autocast():
+            painted = self.run(x, affine, norms, masks, [origin])
+        painted = colour(painted, colours, moments, masks).contiguous()
+        if mask is not None:
+            where = blur(resize(mask, size), options.mask_feather).to(x)
+            painted = x + where * (painted - x)
+        return Step(size, 1, 1, 1, 1, {}, painted.clone(), schedule=(1,))
+
+    @staticmethod
+    def _masks(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]]) -> Tensor | None:
+        """Return the masks (R, 1, H, W) of the parts and of the rest, which sum to 1; None without parts."""
+        if not places:
+            return None
+        parts = divide([m for m, _ in places])
+        return torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
+
+    def _styles(
+        self, x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return affines (R, P) and colours (R, 3, 4) of the parts and of the rest, at the strength asked for."""
+        long, strength = max(x.shape[-2:]), self.options.strength
+        several = [self.affine([s], (1.0,), self.scales[:1], long) for _, s in places]
+        several.append(self.affine(self.styles, self.shares, self.scales, long))
+        affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
+        if strength != 1:
+            affine = torch.lerp(self._photograph(x).to(affine), affine, strength)
+            own = colours_of(colour_moments(x, masks)).to(colours)
+            colours = torch.lerp(own, colours, min(1.0, strength))
+        return affine, colours
+
+    def _photograph(self, x: Tensor) -> Tensor:
+        """Return the affine (1, P) of strength 0: the photograph in its own style, and no paint."""
+        small = resize(x, fit_size((x.shape[-2], x.shape[-1]), long_side=PHOTO_SIZE))
+        layers = tuple(self.net.config.layers)
+        with self.compute.autocast():
+            features = self.encoder(self.compute.picture(small), layers)
+        return self.net.unpainted(self.net.predict({k: raw_moments(f) for k, f in features.items()}))
+
+
+class MeasuredStyle:
+    """A style that is measured at each size once."""
+
+    def __init__(self, style: Tensor | StyleTarget, encoder: VGG, compute: Compute, layers: tuple[str, ...]):
+        self.style, self.encoder, self.compute, self.layers = style, encoder, compute, layers
+        self.known: dict[int, dict[str, Tensor]] = {}
+
+    def at(self, size: int) -> dict[str, Tensor]:
+        """Return the raw moments (1, C + 1, C + 1) of each layer, at that long side of the painting in pixels."""
+        if size not in self.known:
+            style = self.style
+            largest = max(style.shape[-2:]) if isinstance(style, Tensor) else style.sizes[-1]
+            if size > 1.01 * largest:
+                log.info(
+                    "strokes are %.2g times as large as asked for at this size: the style has %d pixels at most",
+                    largest / size,
+                    largest,
+                )
+            if isinstance(style, Tensor):
+                style = StyleTarget.of(style, self.encoder, self.compute, (size,), self.layers)
+            found = style.at(size)
+            self.known[size] = {k: found[k].to(self.compute.device) for k in self.layers}
+        return self.known[size]
+
+    def learnt(self, net: Network) -> Tensor | None:
+        """Return what was learnt of the style beyond the prediction, (1, P); None if nothing was, for this network."""
+        if isinstance(self.style, Tensor):
+            return None
+        return self.style.learnt_for(net)

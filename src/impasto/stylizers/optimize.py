@@ -1,0 +1,246 @@
+"""`optimize`: the picture itself is optimised until its features are the content's and its statistics the style's.
+
+Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, painted from coarse to fine
+(Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017, section 6): a coarse scale sets the
+large shapes in few cheap iterations, each finer one adds the strokes of its size.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..device import Compute, freed_memory_kept
+from ..errors import OptionError
+from ..image.color import match_palette
+from ..image.resize import blur, resize
+from ..models.vgg import STYLE_LAYERS, VGG
+from ..options import OptimizeOptions, named_weights
+from ..style.target import StyleTarget
+from ..style.terms import PerceptualLoss
+from .descent import Descent
+from .loss import Problem, build_loss, check_styles, content_shares, layer_shares, shares_and_scales
+from .memory import fit_memory
+from .protocol import Region, Step, last_image
+from .schedule import Scale, check_size, painting_size, schedule, timed
+
+log = logging.getLogger(__name__)
+
+Painter = Callable[[Tensor, Sequence[Region]], Tensor]
+"""Paints (1, 3, H, W), with some regions in styles of their own."""
+
+BLURRED_START = 1 / 32
+"""Deviation of the blur of the start `blurred`, over the painting's long side."""
+
+
+class OptimizeStylizer:
+    """Paints by optimisation, with the styles bound.
+
+    Parameters
+    ----------
+    styles : sequence of Tensor or StyleTarget
+        Paintings (1, 3, H, W) in [0, 1], or what was measured of them before.
+    options : OptimizeOptions
+        All else.
+    encoder : VGG
+        Whose features are matched.
+    compute : Compute
+        Device and precision.
+    start : Tensor or Painter, optional
+        A picture (1, 3, H, W) to start from, where `options.start` names one; or what paints it, given the photograph
+        in the painting's size, and the regions.
+    wrap : bool
+        Whether the painting tiles the plane without a seam.
+    """
+
+    method = "optimize"
+
+    def __init__(
+        self,
+        styles: Sequence[Tensor | StyleTarget],
+        options: OptimizeOptions,
+        encoder: VGG,
+        compute: Compute,
+        start: Tensor | Painter | None = None,
+        wrap: bool = False,
+    ):
+        if not styles:
+            raise OptionError("no style given; name a picture, a style file or a built-in style")
+        if options.quality == "instant":
+            raise OptionError("--quality instant is one pass of a network; the optimisation needs draft, good or best")
+        self.options, self.compute, self.start, self.wrap = options, compute, start, wrap
+        self.styles, self.encoder = list(styles), encoder
+        check_styles(styles, options, encoder)
+        compute.network(encoder)
+        shares_and_scales(options, len(self.styles))
+
+    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
+        return last_image(self.steps(content, regions, mask))
+
+    def steps(
+        self,
+        content: Tensor,
+        regions: Sequence[Region] = (),
+        mask: Tensor | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> Iterator[Step]:
+        """Paint step by step; a step's image is the best so far of its scale, by the total loss.
+
+        Parameters
+        ----------
+        content : Tensor
+            (1, 3, H, W), the photograph.
+        regions : sequence of Region
+            Parts with styles of their own.
+        mask : Tensor, optional
+            (1, 1, H, W), [0, 1], of any size: 1 where to paint; the rest stays the photograph.
+        state : dict, optional
+            Of a step (`Step.state`) of the same painting: what comes are the steps after that one.
+
+        Raises
+        ------
+        OptionError
+            At once, if the painting would be too small for the encoder, the mask leaves nothing to paint, or the state
+            is of another painting.
+        MemoryNeedError
+            At once, if it would not fit into memory and must not be painted smaller.
+        DivergedError
+            If a loss is no longer finite.
+        """
+        o = self.options
+        check_styles([r.style for r in regions], o, self.encoder)
+        if mask is not None and not mask.any():
+            raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
+        height, width = content.shape[-2:]
+        size = painting_size((height, width), o)
+        layers = (*layer_shares(o, self.encoder), *content_shares(o, self.encoder))
+        check_size(size, (height, width), self.encoder, (*STYLE_LAYERS, *layers))
+        refine = bool(o.settings.style_weight) and "nn" in named_weights(o.style_loss, "--style-loss")
+        schedule(size, o, refine)
+        size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size)
+        scales = schedule(size, o, refine)
+        if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
+            raise OptionError("the state to go on from is that of another painting")
+        styles = [self._matched(s, content) for s in self.styles]
+        regions = [replace(r, style=self._matched(r.style, content)) for r in regions]
+        problem = Problem(self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing)
+        return self._paint(problem, scales, state)
+
+    def _matched(self, style: Tensor | StyleTarget, content: Tensor) -> Tensor | StyleTarget:
+        """Return the style, in the photograph's palette if the options ask for that."""
+        method, strength = self.options.match_palette, self.options.palette_strength
+        if method == "none" or isinstance(style, StyleTarget):
+            return style
+        return match_palette(style, content, method, strength)
+
+    def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
+        begun = time.monotonic()
+        start = self.start_of(problem.content, problem.size, problem.regions)
+        place = Place(0, 0, resize(start, scales[0].size, wrap=self.wrap), None)
+        if state is not None:
+            place = Place(state["index"], state["done"], state["begun"], None)
+            scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
+            begun -= state["seconds"]  # of the time given, what is spent already
+        with freed_memory_kept():
+            while place.index < len(scales):
+                place = yield from self._scale(problem, scales, start, place, state, begun)
+                state = None
+
+    def _scale(
+        self,
+        problem: Problem,
+        scales: list[Scale],
+        start: Tensor,
+        place: "Place",
+        state: dict[str, Any] | None,
+        begun: float,
+    ) -> Generator[Step, None, "Place"]:
+        """Yield the steps of one scale. Returns where the next one begins."""
+        scale, done = scales[place.index], place.done
+        x = self.begin(place.x, start, scale) if state is None else self.compute.picture(place.x)
+        loss = build_loss(problem, scale, x)
+        if self.options.time is not None and state is None:
+            left = self.options.time - (time.monotonic() - begun)
+            scales[place.index] = scale = timed(scales, place.index, left, lambda: seconds(loss, x))
+        descent = Descent(loss, x, scale, self.options, place.carried, self.wrap)
+        if state is not None:
+            descent.load(state["descent"])
+        later = sum(s.iterations for s in scales[place.index + 1 :])
+        planned = [s.iterations for s in scales]
+        where = {"size": list(scales[-1].size), "iterations": planned, "index": place.index}
+        while descent.left:
+            losses = descent.step()
+            done += 1
+
+            def snapshot(done: int = done) -> dict[str, Any]:
+                spent = time.monotonic() - begun
+                return {**where, "done": done, "seconds": spent, "begun": x, "descent": descent.state()}
+
+            total = done + descent.left + later
+            painted = loss.composed(descent.painted)
+            yield Step(
+                scale.size,
+                place.index + 1,
+                len(scales),
+                done,
+                total,
+                losses,
+                painted,
+                state=snapshot,
+                measured=descent.measured,
+                schedule=tuple(planned),
+            )
+        return Place(place.index + 1, done, descent.painted, descent.carry())
+
+    def begin(self, x: Tensor, start: Tensor, scale: Scale) -> Tensor:
+        """Return what a scale begins with: the painting so far in its size, with detail of the start's own."""
+        coarse = (x.shape[-2], x.shape[-1])
+        x = resize(x, scale.size, wrap=self.wrap)
+        if self.options.detail and coarse != scale.size:
+            fine = resize(start, scale.size, wrap=self.wrap)
+            lost = fine - resize(resize(fine, coarse, wrap=self.wrap), scale.size, wrap=self.wrap)
+            x = (x + self.options.detail * lost.to(x.device)).clamp(0, 1)
+        return self.compute.picture(x)
+
+    def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
+        """Return the picture that the options start from, in a size; with less strength, nearer to the photograph."""
+        start, photo = self.options.begins_with, resize(content, size)
+        if start == "content":
+            return photo
+        if start == "blurred":
+            found = blur(photo, BLURRED_START * max(size))
+        elif start == "grey":
+            found = torch.full((1, 3, *size), 0.5)
+        elif start == "noise":
+            noise = torch.randn((1, 3, *size), generator=torch.Generator().manual_seed(self.options.seed))
+            found = (0.5 + 0.15 * noise).clamp(0, 1)
+        elif self.start is None:
+            raise OptionError(f"--start {start} is none of content, blurred, noise, grey, and no picture")
+        else:
+            found = resize(self.start, size) if isinstance(self.start, Tensor) else self.start(photo, regions)
+        return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the schedule a scale begins: its index, the iterations before it, the picture, what is carried over."""
+
+    index: int
+    done: int
+    x: Tensor
+    carried: dict[str, Tensor] | None
+
+
+def seconds(loss: PerceptualLoss, x: Tensor) -> float:
+    """Return how long an evaluation of the loss with its gradient takes."""
+    begun = time.perf_counter()
+    x = x.clone().requires_grad_(True)
+    loss(x)["total"].backward()
+    assert x.grad is not None
+    x.grad.sum().item()  # a GPU is waited for
+    return time.perf_counter() - begun

@@ -1,0 +1,177 @@
+"""A mask: outside of it the photograph stays as it is, inside it is painted, and no seam shows between them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import impasto
+from impasto.errors import OptionError
+from impasto.image.resize import resize
+from impasto.stylizers.optimize import OptimizeStylizer
+from impasto.stylizers.protocol import Region
+
+Make = Callable[..., OptimizeStylizer]
+Photo = Callable[[str, int], Tensor]
+BRIEF: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 20, "style_loss": "gram", "optimizer": "lbfgs"}
+EDGE = 48
+"""Where the mask ends, from the left, in pixels."""
+
+
+def left(height: int, width: int) -> Tensor:
+    """A mask of that size, white in its left half."""
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+@pytest.fixture(scope="module")
+def masked(make: Make, content: Tensor) -> Callable[..., Tensor]:
+    """`masked(mask_feather=0.0)`: the left half of the photograph painted; each painting is made once."""
+    made: dict[float, Tensor] = {}
+
+    def paint(mask_feather: float = 4.0) -> Tensor:
+        if mask_feather not in made:
+            made[mask_feather] = make(**BRIEF, mask_feather=mask_feather)(content, mask=left(64, 96))
+        return made[mask_feather]
+
+    return paint
+
+
+def test_outside_it_is_the_photograph(masked: Callable[..., Tensor], content: Tensor) -> None:
+    """To the last bit, three deviations of its soft edge away; nothing of it is painted with a hard one."""
+    for feather in (0.0, 4.0, 8.0):
+        reach = EDGE + round(3 * feather)
+        assert torch.equal(masked(feather)[..., reach:], content[..., reach:])
+
+
+def test_inside_it_is_painted(masked: Callable[..., Tensor], content: Tensor, style: Tensor, measure: Any) -> None:
+    inside = style_distance(measure, masked(), style)
+    assert inside < 0.3 * style_distance(measure, content, style)
+    # As well as where all of it is: the photograph beside it does not count.
+    assert inside < 1.3 * measure.style(masked(0.0)[..., :EDGE], style, size=96)
+
+
+def style_distance(measure: Any, picture: Tensor, style: Tensor) -> float:
+    """That of the left half, well away from the edge."""
+    return measure.style(picture[..., : EDGE - 8], style, size=96)
+
+
+def test_no_seam_shows(masked: Callable[..., Tensor], content: Tensor) -> None:
+    """What the painting adds steps nowhere about the edge more than it does between some columns inside."""
+
+    def seam(painting: Tensor) -> float:
+        added = painting - content
+        steps = (added[..., 1:] - added[..., :-1]).abs().mean((0, 1, 2))  # (W - 1,)
+        return (steps[EDGE - 5 : EDGE + 4].max() / steps[: EDGE - 12].max()).item()
+
+    assert seam(masked()) < 1
+    assert seam(masked(8.0)) < seam(masked())
+    assert seam(masked(0.0)) > 1.4  # a hard edge shows
+
+
+def test_the_feather_is_the_width_of_the_edge(masked: Callable[..., Tensor], content: Tensor) -> None:
+    """How many columns beyond the edge the painting still changes."""
+    reach = []
+    for feather in (0.0, 4.0, 8.0):
+        change = (masked(feather) - content).abs().mean((0, 1, 2))
+        reach.append(int((change[EDGE:] > 0.01).sum()))
+    assert reach[0] == 0
+    assert 2 <= reach[1] <= 8
+    assert 1.5 * reach[1] <= reach[2] <= 20
+
+
+def test_the_feather_is_measured_at_the_paintings_size(make: Make, content: Tensor) -> None:
+    """At twice the size the same edge reaches as many pixels, half as far into the picture."""
+    large = make(size=192, coarsest=192, iterations=1, start="grey")(content, mask=left(64, 96))
+    change = (large - resize(content, (128, 192))).abs().amax((0, 1, 2))
+    assert change[: 96 - 12].min() > 0
+    assert change[96 + 14 :].max() == 0
+
+
+def test_a_mask_of_another_size(make: Make, masked: Callable[..., Tensor], content: Tensor, measure: Any) -> None:
+    """It is brought to the painting's: exactly, or nearly, as its own pixels allow."""
+    double = make(**BRIEF)(content, mask=left(128, 192))
+    other = make(**BRIEF)(content, mask=left(20, 34))
+    assert measure.difference(double, masked()) < 0.03
+    assert measure.difference(other, masked()) < 0.4 * measure.difference(content, masked())
+    assert torch.equal(other[..., EDGE + 16 :], content[..., EDGE + 16 :])
+
+
+def test_a_white_mask_is_none(make: Make, content: Tensor) -> None:
+    """But for rounding, which so few iterations do not amplify."""
+    options: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 2, "optimizer": "lbfgs"}
+    whole = make(**options)(content)
+    white = make(**options)(content, mask=torch.ones(1, 1, 30, 30))
+    torch.testing.assert_close(white, whole, rtol=0, atol=2e-3)
+
+
+def test_grey_is_painted_so_much(make: Make, content: Tensor) -> None:
+    """Where the mask is a half the picture is halfway from the photograph to what is painted."""
+    grey = torch.full((1, 1, 64, 96), 0.5)
+    painting = make(size=96, coarsest=96, iterations=4, start="grey", mask_feather=0.0)(content, mask=grey)
+    assert (painting - content / 2).min() >= -1e-6
+    assert (painting - content / 2).max() <= 0.5 + 1e-6
+    assert (painting - content).abs().mean() > 0.05
+
+
+def test_nothing_to_paint_is_an_error(make: Make, content: Tensor) -> None:
+    with pytest.raises(OptionError, match="--mask is black everywhere: nothing would be painted"):
+        make(**BRIEF).steps(content, mask=torch.zeros(1, 1, 8, 8))
+
+
+def test_a_mask_and_regions(make: Make, photo: Photo, measure: Any) -> None:
+    """The upper part is painted, its left in one style and its right in another; the lower stays as it is."""
+    content, a, b = photo("chelsea", 96), photo("coffee", 128), photo("rocket", 128)
+    upper = torch.zeros(1, 1, 64, 96)
+    upper[..., :40, :] = 1
+    painting = make((b,), **BRIEF)(content, [Region(left(40, 60), a)], upper)
+    swapped = make((a,), **BRIEF)(content, [Region(left(40, 60), b)], upper)
+    assert torch.equal(painting[..., 52:, :], content[..., 52:, :])
+    for columns, own in ((slice(0, 44), a), (slice(52, 96), b)):
+        found = [measure.style(p[..., :36, columns], own, size=96) for p in (painting, swapped, content)]
+        assert found[0] < 0.8 * found[1]
+        assert found[0] < 0.8 * found[2]
+
+
+def test_a_region_that_is_not_painted_has_no_say(make: Make, content: Tensor, photo: Photo) -> None:
+    options: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 3}
+    mask = left(64, 96)
+    outside = Region(torch.cat([torch.zeros(1, 1, 64, 80), torch.ones(1, 1, 64, 16)], 3), photo("rocket", 64))
+    alone, both = make(**options)(content, mask=mask), make(**options)(content, [outside], mask)
+    torch.testing.assert_close(both, alone, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("style_loss", ["moments", "nn"])
+def test_every_style_loss_keeps_to_the_mask(
+    make: Make, content: Tensor, style: Tensor, measure: Any, style_loss: str
+) -> None:
+    options: dict[str, Any] = {**BRIEF, "style_loss": style_loss, "histogram_weight": 0.1, "laplacian_weight": 0.1}
+    painting = make(**options)(content, mask=left(64, 96))
+    assert torch.equal(painting[..., EDGE + 12 :], content[..., EDGE + 12 :])
+    assert style_distance(measure, painting, style) < 0.5 * style_distance(measure, content, style)
+
+
+def test_any_kind_of_picture_is_a_mask(content: Tensor, style: Tensor) -> None:
+    """Through the library's call: a tensor and an array of another size, which are brought to one."""
+    options: dict[str, Any] = {"size": 48, "iterations": 3, "precision": "float32", "mask_feather": 1.0}
+    mask = left(64, 96)
+    by_tensor = impasto.stylize(content, style, mask=mask, **options)
+    by_array = impasto.stylize(content, style, mask=(mask[0, 0].numpy() * 255).astype("uint8"), **options)
+    assert torch.equal(by_tensor, by_array)
+    assert torch.equal(by_tensor[..., 28:], resize(content, (32, 48))[..., 28:])
+    assert not torch.equal(by_tensor[..., :24], resize(content, (32, 48))[..., :24])
+
+
+def test_kept_colours_leave_the_rest_alone(content: Tensor, style: Tensor) -> None:
+    """The photograph in its own colours is the photograph, but for rounding."""
+    options: dict[str, Any] = {"size": 96, "iterations": 3, "precision": "float32", "keep_colours": 1.0}
+    painting = impasto.stylize(content, style, mask=left(64, 96), **options)
+    torch.testing.assert_close(painting[..., EDGE + 12 :], content[..., EDGE + 12 :], rtol=0, atol=2e-3)
+
+
+def test_the_preset_gatys_has_none(content: Tensor, style: Tensor) -> None:
+    with pytest.raises(OptionError, match="gatys has no regions and no mask"):
+        impasto.stylize(content, style, mask=left(64, 96), preset="gatys", encoder="compact", iterations=1)

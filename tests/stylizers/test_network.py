@@ -1,0 +1,533 @@
+"""The network's Stylizer: what each control does, measured on a small network that was never trained."""
+
+import logging
+import math
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import impasto
+from impasto.cli import main
+from impasto.device import Compute
+from impasto.errors import MemoryNeedError, OptionError, StyleError, WeightsError
+from impasto.image.color import srgb_to_oklab
+from impasto.image.io import read_image, read_record, write_image
+from impasto.image.picture import Picture
+from impasto.image.resize import resize
+from impasto.models.colours import colour
+from impasto.models.moments import raw_moments
+from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network
+from impasto.models.vgg import VGG
+from impasto.models.weights import find_model, load_encoder
+from impasto.options import STYLE_LAYER_WEIGHTS, OptimizeOptions, StylizeOptions, named_weights
+from impasto.style.target import StyleTarget, builtin_names, load_builtin
+from impasto.stylizers import memory
+from impasto.stylizers.choose import choose_method
+from impasto.stylizers.network import NetworkStylizer
+from impasto.stylizers.protocol import Region
+
+PLAIN = Compute(torch.device("cpu"), None)
+LAYERS = tuple(named_weights(STYLE_LAYER_WEIGHTS, ""))
+Paint = Callable[..., Tensor]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, encoder: VGG, photo: Callable[[str, int], Tensor]) -> Path:
+    """A network of random weights, in which styles make a difference; it has learnt one beyond the prediction."""
+    seen = {k: encoder.width(k) for k in LAYERS}
+    net = Network(NetworkConfig(encoder.digest, seen, 4, 1, 1, 1, hidden=8, styles=("the-scream",)))
+    generator = torch.Generator().manual_seed(0)
+    net.initialise(generator)
+    last = net.predictor[-1]
+    assert isinstance(last, nn.Linear)
+    net.last.weight.data *= 3
+    for mixing in net.noises:
+        mixing.data.normal_(0, 0.1, generator=generator)
+    last.weight.data *= 5
+    net.learnt.data.normal_(0, 0.3, generator=generator)
+    styles = [load_builtin(n).at(512) for n in builtin_names()]
+    for layer, summary in net.summaries.items():
+        assert isinstance(summary, StyleSummary)
+        summary.calibrate(torch.cat([s[layer] for s in styles]))
+    both = []
+    for name in ("coffee", "astronaut"):
+        x = photo(name, 128)
+        both.append(raw_moments(torch.cat([x, encoder(PLAIN.picture(x), LAYERS[:1])[LAYERS[0]]], 1)))
+    net.colours.calibrate(torch.cat(both).mean(0))
+    path = tmp_path_factory.mktemp("model") / "own.safetensors"
+    save_network(net, path, training={}, licence="MIT")
+    return path
+
+
+@pytest.fixture(scope="module")
+def net(model: Path) -> Network:
+    return load_network(model)[0]
+
+
+@pytest.fixture(scope="module")
+def content(photo: Callable[[str, int], Tensor]) -> Tensor:
+    return photo("chelsea", 96)
+
+
+@pytest.fixture(scope="module")
+def cup(photo: Callable[[str, int], Tensor]) -> Tensor:
+    return photo("coffee", 128)
+
+
+@pytest.fixture
+def paint(model: Path, content: Tensor) -> Paint:
+    """`paint("udnie", strength=0.5)`: the photograph in those styles, 96 pixels wide, unless an option says so."""
+
+    def run(*styles: Any, **options: Any) -> Tensor:
+        return impasto.stylize(
+            content, list(styles or ("udnie",)), **{"model": str(model), "size": 96, "precision": "float32", **options}
+        )
+
+    return run
+
+
+@pytest.fixture
+def stylizer(net: Network, encoder: VGG) -> Callable[..., NetworkStylizer]:
+    def make(*styles: Any, **options: Any) -> NetworkStylizer:
+        chosen = StylizeOptions(method="network", **{"size": 96, **options})
+        return NetworkStylizer(net, styles or (load_builtin("udnie"),), chosen, encoder, PLAIN)
+
+    return make
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().mean().item()
+
+
+def left(height: int = 20, width: int = 40) -> Tensor:
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+# -- what it paints ---------------------------------------------------------------------------------------------------
+
+
+def test_it_is_the_networks_painting_in_the_styles_colours(
+    net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
+) -> None:
+    """The style is the file's moments at the painting's size, and nothing else."""
+    moments = load_builtin("udnie").at(96)
+    wanted = colour(net(content, net.predict(moments)), net.style_colours(moments))
+    found = stylizer()(content)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+    assert difference(found, content) > 0.02
+
+
+def test_it_has_one_step(content: Tensor, stylizer: Callable[..., NetworkStylizer]) -> None:
+    painter = stylizer(size=48)
+    (step,) = painter.steps(content)
+    assert painter.method == "network"
+    assert (step.iteration, step.total, step.losses, step.schedule) == (1, 1, {}, (1,))
+    assert step.scale == (32, 48)
+    assert step.image.shape == (1, 3, 32, 48)
+    assert step.image.dtype == torch.float32
+    assert 0 <= step.image.min() <= step.image.max() <= 1
+    assert not step.image.requires_grad
+    assert not step.image.is_inference()  # who gets it may do with it what they like
+
+
+def test_it_paints_when_the_step_is_asked_for(
+    net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
+) -> None:
+    """So that who follows the steps sees how long it takes."""
+    painted: list[Tensor] = []
+
+    def run(x: Tensor, *rest: Any) -> Tensor:
+        painted.append(x)
+        return net(x, *rest)
+
+    painter = stylizer()
+    painter.run = run
+    steps = painter.steps(content)
+    assert not painted
+    assert len(list(steps)) == len(painted) == 1
+
+
+@pytest.mark.parametrize("size", [(33, 70), (40, 41), (64, 32), (3, 200)], ids=str)
+def test_any_size(stylizer: Callable[..., NetworkStylizer], size: tuple[int, int]) -> None:
+    picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    assert stylizer(size=None, scale=1.0)(picture).shape == picture.shape
+
+
+def test_what_is_enlarged_is_enlarged_before(paint: Paint, content: Tensor, model: Path) -> None:
+    large = impasto.stylize(resize(content, (128, 192)), "udnie", model=str(model), scale=1.0, precision="float32")
+    torch.testing.assert_close(paint(size=192), large, rtol=0, atol=1e-5)
+
+
+def test_the_same_again_and_from_several_threads(content: Tensor, stylizer: Callable[..., NetworkStylizer]) -> None:
+    painter = stylizer()
+    first = painter(content)
+    with ThreadPoolExecutor(4) as pool:
+        for again in pool.map(painter, [content] * 6):
+            assert torch.equal(again, first)
+
+
+def test_compiled_is_the_same(
+    content: Tensor, stylizer: Callable[..., NetworkStylizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.compile without code generation, which needs a C++ compiler and its time: what it captures is run."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **options: compiler(f, backend="eager", **options))
+    torch.compiler.reset()
+    plain, compiled = (stylizer(size=64, compile=c)(content) for c in (False, True))
+    torch.testing.assert_close(plain, compiled, rtol=0, atol=1e-5)
+
+
+# -- styles -----------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_style_files_names_and_measurements_are_styles(
+    paint: Paint, tmp_path: Path, cup: Tensor, encoder: VGG
+) -> None:
+    load_builtin("udnie").save(tmp_path / "u.style.safetensors")
+    named = paint("udnie")
+    assert difference(named, paint(tmp_path / "u.style.safetensors")) < 1e-4
+    assert torch.equal(named, paint(load_builtin("udnie")))
+    picture = paint(cup)
+    assert difference(picture, paint(StyleTarget.of(cup, encoder, PLAIN, (96,)))) < 1e-4
+    StyleTarget.of(cup, encoder, PLAIN, (96,)).save(tmp_path / "cup.style.safetensors")
+    assert difference(picture, paint(str(tmp_path / "cup.style.safetensors"))) < 0.01  # the file is float16
+    found = [named, picture, paint("great-wave"), paint("starry-night")]
+    assert min(difference(a, b) for i, a in enumerate(found) for b in found[:i]) > 0.02
+
+
+def test_a_painting_is_measured_once_for_many_photographs(
+    model: Path, content: Tensor, cup: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painter = impasto.load_stylizer(cup, model=str(model), size=96)
+    assert isinstance(painter, NetworkStylizer)
+    first = painter(content)
+    monkeypatch.setattr(StyleTarget, "of", None)  # it cannot be measured again
+    assert torch.equal(painter(content), first)
+
+
+def test_what_the_network_learnt_of_a_style_is_heeded(
+    net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
+) -> None:
+    """It goes by the built-in's name, by its share in a blend; a style of other names has the prediction alone."""
+    scream, learnt = load_builtin("the-scream"), net.learnt_style("the-scream")
+    assert learnt is not None
+    moments = scream.at(96)
+    for style, more in ((scream, learnt), (replace(scream, name=""), 0)):
+        wanted = colour(net(content, net.predict(moments) + more), net.style_colours(moments))
+        torch.testing.assert_close(stylizer(style)(content), wanted, rtol=0, atol=1e-4)
+    painter = stylizer(scream, load_builtin("udnie"), style_weights=(1.0, 3.0))
+    affine, _ = painter.affine(painter.styles, painter.shares, painter.scales, 96)
+    plain = stylizer(replace(scream, name=""), load_builtin("udnie"), style_weights=(1.0, 3.0))
+    expected, _ = plain.affine(plain.styles, plain.shares, plain.scales, 96)
+    torch.testing.assert_close(affine, expected + 0.25 * learnt)
+
+
+def test_a_style_files_learnt_part_is_for_its_network_alone(
+    net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer], tmp_path: Path
+) -> None:
+    udnie = load_builtin("udnie")
+    learnt = 0.3 * torch.randn(1, net.layout.size, generator=torch.Generator().manual_seed(5))
+    own, foreign = replace(udnie, learnt=learnt, network=net.digest), replace(udnie, learnt=learnt, network="another")
+    moments = udnie.at(96)
+    for style, more in ((own, learnt), (foreign, 0)):
+        style.save(tmp_path / "learnt.style.safetensors")
+        again = StyleTarget.load(tmp_path / "learnt.style.safetensors")
+        assert again.network == style.network
+        torch.testing.assert_close(again.learnt, learnt.half().float())
+        wanted = colour(net(content, net.predict(moments) + more), net.style_colours(moments))
+        assert difference(stylizer(again)(content), wanted) < 1e-3
+    assert difference(stylizer(own)(content), stylizer(udnie)(content)) > 0.02
+    assert torch.equal(stylizer(foreign)(content), stylizer(udnie)(content))
+    # What the file learnt goes before what the network knows by name.
+    both = replace(load_builtin("the-scream"), learnt=learnt, network=net.digest)
+    assert both.learnt_for(net) is learnt
+
+
+def test_a_learnt_part_that_will_not_do(net: Network, tmp_path: Path) -> None:
+    udnie, path = load_builtin("udnie"), tmp_path / "learnt.style.safetensors"
+    for learnt in (torch.zeros(1, 3), torch.zeros(1, net.layout.size + 1)):
+        replace(udnie, learnt=learnt, network=net.digest).save(path)
+        with pytest.raises(StyleError, match="what was learnt of the style does not fit the network"):
+            StyleTarget.load(path).learnt_for(net)
+    replace(udnie, learnt=torch.zeros(1, 3), network="another").save(path)
+    assert StyleTarget.load(path).learnt_for(net) is None
+
+
+def test_another_encoder_is_refused(net: Network, encoder: VGG, cup: Tensor) -> None:
+    other = load_encoder("compact")
+    other.digest = "ffff"
+    with pytest.raises(StyleError, match="the network was trained with another encoder than compact as it is here"):
+        NetworkStylizer(net, [cup], StylizeOptions(method="network"), other, PLAIN)
+    foreign = replace(load_builtin("udnie"), digest="ffff")
+    with pytest.raises(StyleError, match=r"not for compact .*; give the painting itself instead"):
+        NetworkStylizer(net, [foreign], StylizeOptions(method="network"), encoder, PLAIN)
+    painter = NetworkStylizer(net, [cup], StylizeOptions(method="network"), encoder, PLAIN)
+    with pytest.raises(StyleError, match="not for compact"):
+        painter.steps(cup, [Region(left(), foreign)])
+
+
+# -- controls ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_strength_it_is_the_photograph(paint: Paint, content: Tensor) -> None:
+    """In its own colours, whatever the style; through the network: no special case."""
+    for styles in (("udnie",), ("great-wave", "the-scream")):
+        found = paint(*styles, strength=0.0)
+        assert -10 * math.log10(max(1e-12, (found - content).square().mean().item())) > 50
+    regions = paint(strength=0.0, regions=[(left(), "great-wave")])
+    assert -10 * math.log10(max(1e-12, (regions - content).square().mean().item())) > 50
+
+
+def test_the_strength_leads_away_from_the_photograph(paint: Paint, content: Tensor) -> None:
+    """Ever further, and on beyond 1; it is no blend of pictures."""
+    found = [paint(strength=s) for s in (0.0, 0.02, 0.25, 0.5, 1.0, 1.5)]
+    away = [difference(f, content) for f in found]
+    assert away == sorted(away)
+    assert away[1] < 0.2 * away[4]
+    assert difference(found[3], torch.lerp(content, found[4], 0.5)) > 0.05 * away[4]
+    assert torch.equal(found[4], paint())
+
+
+def test_styles_blend_by_their_weights(paint: Paint) -> None:
+    one, two = paint("udnie"), paint("great-wave")
+    assert difference(paint("udnie", "great-wave", style_weights=(1.0, 0.0)), one) < 1e-5
+    near = paint("udnie", "great-wave", style_weights=(3.0, 1.0))
+    assert 0.005 < difference(near, one) < difference(near, two)
+    torch.testing.assert_close(near, paint("great-wave", "udnie", style_weights=(1.0, 3.0)), rtol=0, atol=1e-5)
+    equal = paint("udnie", "great-wave")
+    torch.testing.assert_close(equal, paint("udnie", "great-wave", style_weights=(2.0, 2.0)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(paint("udnie", "udnie"), one, rtol=0, atol=1e-5)
+
+
+def test_the_size_of_the_strokes(paint: Paint, cup: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    """Over the painting's size; strokes larger than the style's picture has are said and limited."""
+    plain = paint("udnie")
+    assert difference(paint("udnie", style_scale=4.0), plain) > 0.005
+    assert difference(paint("udnie", style_scale=1.1), plain) < difference(paint("udnie", style_scale=4.0), plain)
+    caplog.set_level(logging.INFO, "impasto")
+    paint(cup)
+    assert not caplog.text
+    largest = paint(cup, style_scale=2.0)
+    assert "strokes are 0.67 times as large as asked for at this size: the style has 128 pixels at most" in caplog.text
+    assert torch.equal(largest, paint(cup, style_scale=4.0))
+
+
+def test_each_style_has_strokes_of_its_own(paint: Paint) -> None:
+    found = paint("udnie", "great-wave", style_scale=(1.0, 5.0))
+    assert difference(found, paint("udnie", "great-wave")) > 0.002
+    again = paint("great-wave", "udnie", style_scale=(5.0, 1.0))
+    torch.testing.assert_close(found, again, rtol=0, atol=1e-5)
+
+
+def test_the_photographs_colours(paint: Paint, content: Tensor) -> None:
+    chroma = [
+        (srgb_to_oklab(paint(keep_colours=k)) - srgb_to_oklab(content))[:, 1:].square().sum(1).sqrt().mean() * 100
+        for k in (0.0, 1.0)
+    ]
+    assert chroma[1] < 3
+    assert chroma[1] < 0.5 * chroma[0]
+
+
+# -- where ------------------------------------------------------------------------------------------------------------
+
+
+def test_regions_have_styles_of_their_own(paint: Paint) -> None:
+    """Far from the border between them each is in its own style; one everywhere is that style."""
+    both = paint("udnie", regions=[(left(), "great-wave")])
+    one, two = paint("udnie"), paint("great-wave")
+    for columns, own, other in ((slice(0, 24), two, one), (slice(72, 96), one, two)):
+        near, far = (difference(both[..., columns], p[..., columns]) for p in (own, other))
+        assert near < 0.7 * far
+    everywhere = paint("udnie", regions=[(torch.ones(1, 1, 8, 8), "great-wave")])
+    torch.testing.assert_close(everywhere, two, rtol=0, atol=2e-3)
+    nowhere = paint("udnie", regions=[(torch.zeros(1, 1, 8, 8), "great-wave")])
+    torch.testing.assert_close(nowhere, one, rtol=0, atol=2e-3)
+
+
+def test_a_region_in_the_same_style_changes_little(paint: Paint) -> None:
+    """Where masks are grey everywhere both parts see all of the picture, and nothing changes at all."""
+    grey = paint("udnie", regions=[(torch.full((1, 1, 8, 8), 0.5), "udnie")])
+    torch.testing.assert_close(grey, paint("udnie"), rtol=0, atol=2e-3)
+
+
+def test_a_part_with_the_wholes_statistics_is_a_part_of_the_whole(
+    stylizer: Callable[..., NetworkStylizer], photo: Callable[[str, int], Tensor]
+) -> None:
+    """In norms, colours and strength; its own statistics make another painting of it."""
+    content = resize(photo("coffee", 400), (64, 400))
+    for strength in (1.0, 0.5):
+        painter = stylizer(size=None, scale=1.0, strength=strength)
+        whole, given = painter(content), painter.statistics(content)
+        torch.testing.assert_close(painter(content, statistics=given), whole, rtol=0, atol=1e-3)
+        part = painter(content[..., :280], statistics=given)[..., :120]
+        torch.testing.assert_close(part, whole[..., :120], rtol=0, atol=2e-3)
+        right = painter(content[..., 120:], statistics=given, origin=(0, 120))[..., 160:]
+        torch.testing.assert_close(right, whole[..., 280:], rtol=0, atol=2e-3)
+        assert difference(painter(content[..., :280])[..., :120], whole[..., :120]) > 5 * difference(
+            part, whole[..., :120]
+        )
+
+
+def test_statistics_of_regions(stylizer: Callable[..., NetworkStylizer], content: Tensor) -> None:
+    painter, regions = stylizer(), [Region(left(64, 96), load_builtin("great-wave"))]
+    given = painter.statistics(content, regions)
+    assert given.affine.shape[0] == given.norms.shape[0] == given.colours.shape[0] == 2
+    found = painter(content, regions, statistics=given)
+    torch.testing.assert_close(found, painter(content, regions), rtol=0, atol=1e-3)
+
+
+def test_regions_and_strength(paint: Paint, content: Tensor) -> None:
+    found = [paint(regions=[(left(), "great-wave")], strength=s) for s in (0.25, 0.5, 1.0)]
+    away = [difference(f, content) for f in found]
+    assert away == sorted(away)
+
+
+def test_outside_the_mask_stays_the_photograph(paint: Paint, content: Tensor) -> None:
+    mask = left(64, 96)
+    found, whole = paint(mask=mask, mask_feather=2.0), paint()
+    assert torch.equal(found[..., 60:], content[..., 60:])
+    torch.testing.assert_close(found[..., :36], whole[..., :36], rtol=0, atol=1e-5)
+    both = paint(mask=mask, mask_feather=2.0, regions=[(torch.ones(1, 1, 4, 4), "great-wave")])
+    assert torch.equal(both[..., 60:], content[..., 60:])
+    torch.testing.assert_close(both[..., :36], paint("great-wave")[..., :36], rtol=0, atol=2e-3)
+    with pytest.raises(OptionError, match="--mask is black everywhere"):
+        paint(mask=torch.zeros(1, 1, 4, 4))
+
+
+# -- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+def test_memory(
+    paint: Paint,
+    stylizer: Callable[..., NetworkStylizer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    painter = stylizer()
+    need = painter.memory_need((1333, 2000))
+    assert need - painter.memory_need((0, 0)) == pytest.approx(
+        4 * (painter.memory_need((667, 1000)) - painter.memory_need((0, 0))), rel=0.01
+    )
+    monkeypatch.setattr(memory, "available_memory", lambda _: round(0.9 * need))
+    found = paint(size=2000)
+    assert 1500 < max(found.shape) < 2000
+    assert "painting " in caplog.text
+    with pytest.raises(MemoryNeedError, match=r"a 2000x\d+ painting needs about"):
+        paint(size=2000, strict_size=True)
+
+
+def test_options_of_the_optimisation_are_refused() -> None:
+    for given in ({"method": "network"}, {"model": "own.safetensors"}):
+        with pytest.raises(OptionError, match="paints in one pass has no --style-loss; leave out one of them"):
+            StylizeOptions(**given, style_loss="gram")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OptionError, match="--model is for the method network"):
+        StylizeOptions(method="optimize", model="own.safetensors")
+    with pytest.raises(OptionError, match="--quality instant is one pass of a network; --method optimize needs"):
+        StylizeOptions(method="optimize", quality="instant")
+    for name in ("compile", "learn"):
+        with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass: add --quality"):
+            StylizeOptions(**{name: True})  # pyright: ignore[reportArgumentType]
+
+
+def test_what_does_not_fit_together(paint: Paint, cup: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="3 --style-weights for 1 styles"):
+        paint(style_weights=(1.0, 2.0, 3.0))
+    with pytest.raises(OptionError, match="2 --style-scale for 1 styles"):
+        paint(style_scale=(1.0, 2.0))
+    with pytest.raises(StyleError, match="1x9000 pixels is too elongated; crop it"):
+        paint(torch.zeros(1, 3, 9000, 1))
+    with pytest.raises(OptionError):
+        impasto.stylize(cup, [], quality="instant")
+    with pytest.raises(WeightsError, match="there is no such model file"):
+        paint(model=str(tmp_path / "none.safetensors"))
+    with pytest.raises(WeightsError, match="holds the kind 'encoder' of network, not 'network'"):
+        paint(model=str(find_model("compact").path))
+
+
+# -- which method, which network --------------------------------------------------------------------------------------
+
+
+def test_the_method_by_quality_and_model() -> None:
+    assert choose_method(StylizeOptions()) == "optimize"
+    for quality in ("draft", "good", "best"):
+        assert choose_method(StylizeOptions(quality=quality)) == "optimize"
+        assert choose_method(StylizeOptions(quality=quality, method="network")) == "network"
+        assert choose_method(StylizeOptions(quality=quality, model="own.safetensors")) == "network"
+    assert choose_method(StylizeOptions(quality="instant")) == "network"
+    assert choose_method(StylizeOptions(quality="instant", strength=1.2)) == "network"
+    assert choose_method(StylizeOptions(method="network")) == "network"
+    assert choose_method(OptimizeOptions()) == "optimize"
+    with pytest.raises(OptionError, match="--tv-weight is for the optimisation, and --quality instant has none; give"):
+        choose_method(StylizeOptions(quality="instant", tv_weight=2.0))
+
+
+def test_all_ways_to_ask_for_it_are_one(content: Tensor, cup: Tensor) -> None:
+    """The quality, the method, the bundled network by name and by its file."""
+    asked: list[dict[str, Any]] = [
+        {"quality": "instant"},
+        {"method": "network"},
+        {"model": "network"},
+        {"model": str(find_model("network").path)},
+    ]
+    found = [impasto.stylize(content, cup, **a, size=64, precision="float32") for a in asked]
+    assert all(torch.equal(f, found[0]) for f in found)
+
+
+def test_each_quality_has_its_size(model: Path, photo: Callable[[str, int], Tensor]) -> None:
+    large = resize(photo("coffee", 400), (800, 1200))
+    asked: list[dict[str, Any]] = [{"quality": "instant"}, {"quality": "good"}, {"size": 600}]
+    found = [max(impasto.stylize(large, "udnie", model=str(model), **a).shape) for a in asked]
+    assert found == [512, 1024, 600]
+
+
+def test_on_the_command_line(
+    tmp_path: Path, model: Path, content: Tensor, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The painting with a region, its record, and the same again from it."""
+    monkeypatch.chdir(tmp_path)
+    write_image(Picture(content), "photo.png")
+    write_image(Picture(content.flip(3)), "style.png")
+    Image.fromarray((left()[0, 0] * 255).byte().numpy()).save("left.png")
+    command = ["stylize", "photo.png", "style.png", "--model", str(model), "--region", "left.png=udnie", "-o", "o.png"]
+    assert main([*command, "--run", "run"]) == 0
+    assert "o.png: 96x64, one pass in " in capsys.readouterr().err
+    record = read_record(Path("o.png"))
+    assert record is not None
+    assert (record["method"], record["iterations"]) == ("network", 1)
+    assert record["model"]["name"] == model.name
+    assert main(["rerun", "o.png", "-o", "again.png"]) == 1  # the network lies elsewhere
+    assert f"{model.name} is not found here" in capsys.readouterr().err
+    shutil.copy(model, tmp_path)
+    assert main(["rerun", "o.png", "-o", "again.png"]) == 0
+    assert torch.equal(read_image("again.png").tensor, read_image("o.png").tensor)
+    assert (tmp_path / "run" / "record.json").exists()
+    (tmp_path / model.name).write_bytes(b"another")
+    assert main(["rerun", "o.png", "-o", "again.png"]) == 1
+    shutil.copy("photo.png", "own2.safetensors")
+    assert main(["stylize", "photo.png", "udnie", "--model", "own2.safetensors"]) == 1
+    assert "own2.safetensors is damaged or not a model file" in capsys.readouterr().err
+
+
+def test_an_optimisation_that_starts_from_it(photo: Callable[[str, int], Tensor]) -> None:
+    """With a rate of nearly 0 the painting is the start: of the coarsest scale's size, with the regions."""
+    content, sky = photo("coffee", 96), torch.zeros(1, 1, 64, 96)
+    sky[..., :32, :] = 1
+    options: dict[str, Any] = {"style_weights": (2.0, 1.0), "precision": "float32"}
+    region = [(sky, "udnie")]
+    still = {"start": "network", "rate": 1e-6, "iterations": 1, "coarsest": 256}
+    styles = ["starry-night", "great-wave"]
+    found = impasto.stylize(content, styles, size=96, regions=region, **options, **still)
+    wanted = impasto.stylize(content, styles, size=96, regions=region, method="network", **options)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.01)
+    half = impasto.stylize(content, styles, size=96, regions=region, strength=0.5, **options, **still)
+    torch.testing.assert_close(half, 0.5 * (content + wanted), rtol=0, atol=0.02)
