@@ -201,7 +201,8 @@ def test_the_loss_of_a_tile_does_not_depend_on_where_it_is_cut(encoder: VGG, sty
     picture = resize(photo("rocket", 128), (96, 96))  # bright at its bottom, dark at its top
     losses = {}
     for wrap in (False, True):
-        made = Problem(encoder, PLAIN, TextureOptions(), picture, (96, 96), [style], wrap=wrap)
+        options = painting_options([style], (96, 96), TextureOptions())
+        made = Problem(encoder, PLAIN, options, picture, (96, 96), [style], wrap=wrap)
         loss = build_loss(made, Scale((96, 96), 1, 0.01), picture)
         losses[wrap] = [{k: v.item() for k, v in loss(picture.roll((s, s), (2, 3))).items()} for s in (0, 48)]
     assert losses[True][1]["tv"] == pytest.approx(losses[True][0]["tv"], rel=1e-5)
@@ -217,7 +218,8 @@ def test_the_style_of_a_tile_is_not_wrapped(encoder: VGG, options: Any, photo: A
     style, picture = photo("rocket", 96), photo("chelsea", 96)
     found = []
     for wrap in (False, True):
-        made = Problem(encoder, PLAIN, TextureOptions(**options), picture, (64, 96), [style], wrap=wrap)
+        painted = painting_options([style], (64, 96), TextureOptions(**options))
+        made = Problem(encoder, PLAIN, painted, picture, (64, 96), [style], wrap=wrap)
         terms = build_loss(made, Scale((64, 96), 1, 0.01), picture).terms
         if "histogram" in terms:
             found.append(terms["histogram"][1].parts[0][1]["relu2_1"])  # pyright: ignore[reportAttributeAccessIssue]
@@ -282,35 +284,16 @@ def test_the_pyramid_of_a_tile_knows_no_border(size: tuple[int, int]) -> None:
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
-def test_options_that_need_a_photograph_are_refused() -> None:
-    refused = {
-        "preset": "gatys",
-        "size": 128,
-        "scale": 2.0,
-        "strict_size": False,
-        "strength": 0.5,
-        "detail": 0.5,
-        "content_weight": 1.0,
-        "style_weight": 2.0,
-        "laplacian_weight": 1.0,
-        "similarity_weight": 1.0,
-        "content_layers": "relu4_1",
-        "content_blur": 1.0,
-        "keep_colours": 1.0,
-        "colour_space": "ycbcr",
-        "match_palette": "histogram",
-        "palette_strength": 0.5,
-        "mask_feather": 1.0,
-    }
-    for name, value in refused.items():
-        with pytest.raises(OptionError, match=name.replace("_", "-")):
-            TextureOptions(**{name: value})
+def test_options_that_need_a_photograph_are_not_there() -> None:
+    photographs = {"size", "scale", "strength", "content_weight", "content_layers", "keep_colours", "mask_feather"}
+    names = {f.name for f in fields(TextureOptions)}
+    assert not photographs & names
+    assert {"style_loss", "tv_weight", "layers", "style_scale", "time", "device", "encoder", "seed"} <= names
+    with pytest.raises(OptionError, match="there is no option 'keep_colours'"):
+        impasto.texture("udnie", (64, 64), keep_colours=1.0)
     for start in ("auto", "content", "blurred", "network"):
         with pytest.raises(OptionError, match=f"--start {start} needs a photograph"):
             TextureOptions(start=start)
-    # All others can be had in another value, which is checked as for `optimize`.
-    free = {f.name for f in fields(OptimizeOptions)} - set(refused)
-    assert {"style_loss", "tv_weight", "layers", "style_scale", "time", "device", "encoder", "seed"} <= free
     with pytest.raises(OptionError, match="--tv-weight is -1"):
         TextureOptions(tv_weight=-1.0)
     with pytest.raises(OptionError, match="--style-loss"):

@@ -5,25 +5,24 @@ file's metadata all derive from here. Nothing in this package imports torch.
 """
 
 from .encoder import TrainEncoderOptions
-from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
-from .learn import LearnOptions
-from .optimize import (
+from .groups import (
     CONTENT_LAYERS,
-    ITERATIONS,
-    LONG_SIDE,
-    STARTS,
     STYLE_LAYER_WEIGHTS,
+    BlendOptions,
     ColourSpace,
-    OptimizeOptions,
+    MachineOptions,
+    Options,
     PaletteMatch,
     Precision,
     Quality,
-    Settings,
 )
-from .output import OutputOptions
+from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
+from .learn import LearnOptions
+from .optimize import ITERATIONS, LONG_SIDE, STARTS, OptimizeOptions, Settings
+from .output import FileOptions, OutputOptions
 from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
-from .texture import TextureOptions, TextureOutputOptions
+from .texture import TextureOptions
 from .train import TrainNetworkOptions, TrainOptions, TrainPackOptions
 
 __all__ = [
@@ -34,10 +33,14 @@ __all__ = [
     "LONG_SIDE",
     "STARTS",
     "STYLE_LAYER_WEIGHTS",
+    "BlendOptions",
     "ColourSpace",
+    "FileOptions",
     "LearnOptions",
+    "MachineOptions",
     "Method",
     "OptimizeOptions",
+    "Options",
     "OutputOptions",
     "PaletteMatch",
     "Precision",
@@ -46,7 +49,6 @@ __all__ = [
     "Settings",
     "StylizeOptions",
     "TextureOptions",
-    "TextureOutputOptions",
     "TrainEncoderOptions",
     "TrainNetworkOptions",
     "TrainOptions",

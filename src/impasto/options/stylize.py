@@ -7,15 +7,10 @@ import tyro
 from typing_extensions import Doc
 
 from ..errors import OptionError
-from .optimize import LOOK, NETWORK, OptimizeOptions
+from .groups import LOOK, NETWORK, BlendOptions, LookOptions, MachineOptions, QualityOptions, SizeOptions, names_of
+from .optimize import OptimizeOptions
 
 Method = Literal["auto", "optimize", "network"]
-
-HEEDED = (
-    *("method", "model", "quality", "size", "scale", "strict_size", "strength", "style_weights", "style_scale"),
-    *("keep_colours", "colour_space", "mask_feather", "seed", "device", "precision", "learn", "compile", "offline"),
-)
-"""The options that the methods which paint in one pass heed; the others are of the optimisation."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,8 @@ class StylizeOptions(OptimizeOptions):
 
     @property
     def only_of_optimize(self) -> list[str]:
-        """The options given, as the command line calls them, that mean something to the optimisation alone."""
-        given = (f for f in fields(self) if f.name not in HEEDED and getattr(self, f.name) != f.default)
-        return [f.name.replace("_", "-") for f in given]
+        """The options given that only an optimisation uses, as the command line writes them."""
+        shared = names_of(QualityOptions, SizeOptions, LookOptions, BlendOptions, MachineOptions)
+        shared += ("method", "model", "learn", "compile")
+        given = (f.name for f in fields(self) if getattr(self, f.name) != f.default)
+        return [name.replace("_", "-") for name in given if name not in shared]

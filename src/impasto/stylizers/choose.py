@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +14,8 @@ from ..models.networks import find_network
 from ..models.tuning import fastest
 from ..models.vgg import VGG
 from ..models.weights import find_model, load_encoder
-from ..options import LearnOptions, OptimizeOptions, StylizeOptions, TextureOptions
+from ..options import LearnOptions, OptimizeOptions, Options, StylizeOptions, TextureOptions
+from ..options.groups import names_of
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
@@ -27,14 +27,14 @@ from .texture import TextureSynthesizer
 
 log = logging.getLogger(__name__)
 
-Options = TypeVar("Options", bound=OptimizeOptions)
+T = TypeVar("T", bound=Options)
 
 
-def choose_encoder_name(options: OptimizeOptions) -> str:
+def choose_encoder_name(options: OptimizeOptions | TextureOptions) -> str:
     """`auto` resolved: compact, but for the preset gatys vgg19 where its file is there."""
     if options.encoder != "auto":
         return options.encoder
-    if options.preset != "gatys":
+    if not _is_recipe(options):
         return "compact"
     if find_model("vgg19").present:
         return "vgg19"
@@ -42,7 +42,11 @@ def choose_encoder_name(options: OptimizeOptions) -> str:
     return "compact"
 
 
-def resolve_compute(options: OptimizeOptions, net: Network | None = None) -> Compute:
+def _is_recipe(options: OptimizeOptions | TextureOptions) -> bool:
+    return isinstance(options, OptimizeOptions) and options.preset == "gatys"
+
+
+def resolve_compute(options: OptimizeOptions | TextureOptions, net: Network | None = None) -> Compute:
     """Return the device and precision that a painting is made with. Nothing else decides them.
 
     Everything that takes part in a painting shares the answer. The stylizer keeps it as `compute`, for the record.
@@ -59,7 +63,7 @@ def resolve_compute(options: OptimizeOptions, net: Network | None = None) -> Com
     """
     if options.precision != "auto":
         return choose_compute(options.device, options.precision)
-    if options.preset == "gatys":  # the recipe's numbers are float32
+    if _is_recipe(options):  # the recipe's numbers are float32
         return choose_compute(options.device, "float32")
     compute = choose_compute(options.device)
     return compute if net is None else fastest(net, compute)
@@ -233,15 +237,15 @@ def stylize_options(options: OptimizeOptions | None, changes: dict[str, Any]) ->
     return with_changes(options, changes)
 
 
-def with_changes(options: Options, changes: dict[str, Any]) -> Options:
+def with_changes(options: T, changes: dict[str, Any]) -> T:
     """The options with some fields changed; OptionError with the nearest names for an unknown one."""
     check_names(options, changes)
     return type(options).from_dict({**options.to_dict(), **changes})
 
 
-def check_names(options: OptimizeOptions | LearnOptions, changes: dict[str, Any]) -> None:
+def check_names(options: Options | LearnOptions, changes: dict[str, Any]) -> None:
     """Raise OptionError, with the nearest names, if `changes` names a field that the options do not have."""
-    names = [f.name for f in fields(options)]
+    names = names_of(type(options))
     for key in changes:
         if key not in names:
             near = get_close_matches(key, names, 3)

@@ -11,7 +11,7 @@ from ..errors import OptionError
 from ..image.resize import blur, resize
 from ..models.moments import raw_moments
 from ..models.vgg import STYLE_LAYERS, VGG
-from ..options import STYLE_LAYER_WEIGHTS, OptimizeOptions, named_weights
+from ..options import STYLE_LAYER_WEIGHTS, BlendOptions, OptimizeOptions, named_weights
 from ..style.extra import quantiles, sample_positions
 from ..style.neighbours import (
     MOST_COLUMNS,
@@ -223,7 +223,7 @@ def _normalised(weights: Mapping[str, float], encoder: VGG) -> dict[str, float]:
     return {k: w / sum(weights.values()) for k, w in weights.items()}
 
 
-def shares_and_scales(options: OptimizeOptions, styles: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def shares_and_scales(options: BlendOptions, styles: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return each style's share and the size of its strokes; OptionError if there are not as many as styles."""
     shares = shares_of(options.style_weights or (1.0,) * styles, styles)
     scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from ..errors import OptionError
 from ..image.resize import fit_size
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..options import ITERATIONS, LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions
+from ..options import ITERATIONS, LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions, TextureOptions
 
 SCALE_FACTOR = 2.0
 REFINEMENT = 0.25
@@ -127,7 +127,7 @@ def scale_sizes(size: tuple[int, int], coarsest: int) -> list[tuple[int, int]]:
     return [*dict.fromkeys(s for s in sizes if s < size), size]
 
 
-def planned(options: OptimizeOptions, scales: int) -> list[int]:
+def planned(options: OptimizeOptions | TextureOptions, scales: int) -> list[int]:
     """Return the quality's iterations of so many scales, coarse to fine."""
     length = ADAM_LENGTH if options.optimizer == "adam" else 1
     plan = [length * n for n in ITERATIONS[options.quality]]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
-from ..options import STARTS, OptimizeOptions
+from ..options import STARTS, OptimizeOptions, TextureOptions
 from ..style.target import SUFFIX, StyleTarget, builtin_names, load_builtin
 from .protocol import Region
 
@@ -98,6 +98,6 @@ def resolve_styles(style: StyleSource | Sequence[StyleSource], model: str | None
     return [resolve_style(s, model=model) for s in (style if isinstance(style, list | tuple) else [style])]
 
 
-def resolve_start(options: OptimizeOptions) -> Tensor | None:
+def resolve_start(options: OptimizeOptions | TextureOptions) -> Tensor | None:
     """The picture (1, 3, H, W) that `options.start` names, if it does; PictureError if it cannot be read."""
     return None if options.start in STARTS else to_picture(options.start).tensor

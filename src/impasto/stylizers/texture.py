@@ -119,6 +119,7 @@ def painting_options(
     _, scales = shares_and_scales(options, len(styles))
     largest = [max(own_size(s) / max(size), LEAST_SCALE) for s in styles]
     values = options.to_dict() | {"size": max(size), "style_scale": tuple(map(min, scales, largest))}
+    values |= {"strict_size": True, "content_weight": 0.0}
     if options.time is None:
         whole = sum(planned(options, len(scale_sizes(size, options.coarsest))))
         values["iterations"] = options.iterations or round(LENGTH * whole)

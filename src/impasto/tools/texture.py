@@ -13,7 +13,7 @@ from ..image.convert import to_picture
 from ..image.io import write_image
 from ..image.picture import Picture
 from ..image.place import check_target
-from ..options import STARTS, TextureOptions, TextureOutputOptions
+from ..options import STARTS, FileOptions, TextureOptions
 from ..stylizers.choose import choose_texture
 from ..stylizers.sources import resolve_style
 from .job import NAMES, find_source, source_entry, undamaged
@@ -51,7 +51,7 @@ class TextureJob:
     size: tuple[int, int]
     seamless: bool
     options: TextureOptions
-    output: TextureOutputOptions
+    output: FileOptions
     out: Path | None = None
 
     @property
@@ -138,7 +138,7 @@ def texture_of(
     styles : tuple of str
         Those of another name or place, instead of what the record names.
     output : dict, optional
-        Fields of TextureOutputOptions that differ.
+        Fields of FileOptions that differ.
 
     Raises
     ------
@@ -155,5 +155,5 @@ def texture_of(
             (height, width),
             record["texture"]["seamless"],
             replace(options, **{k: find_source(record[k], None, near, ADVICE) for k in NAMES if k in record}),
-            TextureOutputOptions(**{**record["output"], **(output or {})}),
+            FileOptions(**{**record["output"], **(output or {})}),
         )

@@ -9,7 +9,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..errors import OptionError
-from ..options import TextureOptions, TextureOutputOptions
+from ..options import FileOptions, TextureOptions
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -49,7 +49,7 @@ class Texture:
         Doc("The texture's file, its format by the suffix; - is standard output; STYLE-texture.png if not given."),
     ] = None
     texture: Annotated[TextureOptions, Flat] = field(default_factory=TextureOptions)
-    output: Annotated[TextureOutputOptions, Flat] = field(default_factory=TextureOutputOptions)
+    output: Annotated[FileOptions, Flat] = field(default_factory=FileOptions)
 
     def __call__(self) -> None:
         if not self.styles:
