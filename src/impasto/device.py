@@ -2,9 +2,10 @@
 
 import ctypes
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .container import ROOT, allowed_processors, free_memory
 from .errors import OptionError
 from .options import Precision
 
@@ -98,28 +100,32 @@ def has_bfloat16() -> bool:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device now, or None where the system does not tell."""
+    """Bytes that are free on the device now, or None where the system does not tell; a container's limits count."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    if free is None:
-        return None
-    for folder, limit, used in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        # A container may have less than its machine; no file, or "max", is no limit.
-        with suppress(OSError, ValueError):
-            free = min(free, int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text()))
-    return free
+    return free_memory()
+
+
+@lru_cache
+def bound_threads(root: Path = ROOT) -> None:
+    """Let PyTorch compute with no more threads than this process may keep busy, once, unless OMP_NUM_THREADS is set.
+
+    PyTorch starts a thread for each processor of the machine. In a container with fewer, they wait for each other.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that holds `proc` and `sys`.
+    """
+    allowed = allowed_processors(root)
+    if allowed is None or allowed >= torch.get_num_threads() or "OMP_NUM_THREADS" in os.environ:
+        return
+    log.info("computing with %d threads: this process may use no more processors", allowed)
+    torch.set_num_threads(allowed)
 
 
 def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compute:
-    """The device and precision that the options ask for, or the best there are.
+    """The device and precision that the options ask for, or the best there are; threads as many as a container allows.
 
     Parameters
     ----------
@@ -133,6 +139,7 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
     OptionError
         If there is no such device.
     """
+    bound_threads()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -1,6 +1,8 @@
 """How the studio is served: where it listens, and what a visitor may ask of it."""
 
+import re
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +28,26 @@ class ServeOptions:
         tuple[str, ...],
         tyro.conf.UseAppendAction,
         tyro.conf.arg(metavar="NAME"),
-        Doc("A name that browsers may call the server by, besides localhost and numeric addresses; any number."),
+        Doc(
+            "A name that browsers may call the server by, besides localhost and numeric addresses; with its port where "
+            "a proxy listens on an unusual one; any number."
+        ),
+        ADDRESS,
+    ] = ()
+    root_path: Annotated[
+        str,
+        tyro.conf.arg(metavar="PATH"),
+        Doc("The path that a proxy has the studio at, as `/paint`; the proxy may take it off or pass it on."),
+        ADDRESS,
+    ] = ""
+    trusted_proxy: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="ADDRESS"),
+        Doc(
+            "A proxy whose X-Forwarded-Host, -Port and -Proto are believed: its address or network, `*` for all; any "
+            "number. Nobody's are believed if not given."
+        ),
         ADDRESS,
     ] = ()
     api_key_file: Annotated[
@@ -62,3 +83,16 @@ class ServeOptions:
         check_ranges(self)
         if not self.host:
             raise OptionError("--host is empty; give an address, as 127.0.0.1")
+        for name in self.allow_host:
+            if not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?", name):
+                raise OptionError(f"--allow-host {name}: give a name alone, as example.org, or with its port")
+        if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?", self.root_path):
+            raise OptionError(
+                f"--root-path {self.root_path}: give the path alone, as /paint; --allow-host names the host"
+            )
+        for proxy in self.trusted_proxy:
+            try:
+                ip_network("0.0.0.0" if proxy == "*" else proxy, strict=False)
+            except ValueError as error:
+                reason = "give an address or network, as 127.0.0.1 or 172.16.0.0/12"
+                raise OptionError(f"--trusted-proxy {proxy}: {reason}") from error

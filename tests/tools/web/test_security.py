@@ -12,7 +12,9 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from impasto.errors import OptionError
+from impasto.options import ServeOptions
 from impasto.tools.web.gate import Gate
+from impasto.tools.web.proxy import Outside
 from impasto.tools.web.security import Guard, read_key
 
 HOME = "http://127.0.0.1:7860"
@@ -71,6 +73,148 @@ def test_posts_of_other_sites(headers: dict[str, str], status: int) -> None:
     if status == 403:
         assert answer.json() == {"error": "the request comes from another site's page"}
     assert guarded().get("/", headers=headers).status_code == 200
+
+
+PAGES = ("studio.test", "other.test:8443")
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://studio.test", 200),
+        ("http://studio.test", 200),
+        ("https://studio.test:443", 200),
+        ("https://STUDIO.test", 200),
+        ("https://other.test:8443", 200),
+        ("http://studio.test:8080", 403),
+        ("https://other.test", 403),
+        ("ftp://studio.test", 403),
+        ("https://studio.test/x", 403),
+        ("https://user@studio.test.evil.example", 403),
+        ("https://studio.test.evil.example", 403),
+        ("studio.test", 403),
+        ("https://[", 403),
+        ("https://studio.test:x", 403),
+        ("http://localhost", 403),
+        ("http://127.0.0.1", 403),
+    ],
+)
+def test_pages_behind_a_proxy_that_keeps_the_name_to_itself(origin: str, status: int) -> None:
+    """As nginx does by default: the Host is the address that it calls, the Origin is the browser's."""
+    answer = guarded(hosts=(), pages=PAGES).post("/", content=b"x", headers={"Origin": origin})
+    assert answer.status_code == status
+
+
+def test_the_refusal_says_how_to_allow_the_page_on_that_port() -> None:
+    answer = guarded(hosts=(), pages=PAGES).post("/", headers={"Origin": "http://studio.test:8080"})
+    assert answer.json()["error"].endswith("behind a proxy: --allow-host studio.test:8080 lets it be")
+
+
+async def show(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers how the request arrived, headers of proxies last."""
+    request = Request(scope, receive)
+    told = ", ".join(k for k in request.headers if "forward" in k or k == "x-gradio-server")
+    await PlainTextResponse(f"{request.url} {told}".strip())(scope, receive, send)
+
+
+FORWARDED = {
+    "X-Forwarded-Host": "studio.test",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Port": "8443",
+    "Forwarded": "host=evil.example",
+    "X-Gradio-Server": "http://evil.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client", "seen"),
+    [
+        ((), "127.0.0.1", f"{HOME}/v1/x"),
+        (("10.0.0.1",), "10.0.0.2", f"{HOME}/v1/x"),
+        (("10.0.0.1",), "10.0.0.1", "https://studio.test:8443/v1/x"),
+        (("172.16.0.0/12",), "172.18.0.5", "https://studio.test:8443/v1/x"),
+        (("127.0.0.1",), "::ffff:127.0.0.1", "https://studio.test:8443/v1/x"),
+        (("fd00::/8",), "fd00::7", "https://studio.test:8443/v1/x"),
+        (("*",), "203.0.113.9", "https://studio.test:8443/v1/x"),
+        (("*",), "no address", f"{HOME}/v1/x"),
+    ],
+)
+def test_headers_of_proxies(trusted: tuple[str, ...], client: str, seen: str) -> None:
+    """They are believed from those that are trusted, and whatever stands behind sees none of them."""
+    guard = Guard(show, hosts=["studio.test"], key=None, max_bytes=9, outside=Outside("", trusted))
+    answer = TestClient(guard, base_url=HOME, client=(client, 1)).get("/v1/x", headers=FORWARDED)
+    assert answer.text == seen
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"X-Forwarded-Host": "evil.example"}, "not called 'evil.example'"),
+        ({"X-Forwarded-Host": "studio.test, evil.example"}, "not called 'evil.example'"),
+        ({"Host": "evil.example", "X-Forwarded-Host": "studio.test"}, "not called 'evil.example'"),
+        ({"Origin": "https://evil.example", "X-Forwarded-Host": "studio.test"}, "another site's page"),
+    ],
+)
+def test_a_trusted_proxy_lets_no_stranger_in(headers: dict[str, str], error: str) -> None:
+    """Neither a name that is not ours, nor one that a page of a stranger's domain puts into its own headers."""
+    guard = Guard(show, hosts=["studio.test"], key=None, max_bytes=9, outside=Outside("", ["*"]))
+    answer = TestClient(guard, base_url=HOME, client=("127.0.0.1", 1)).post("/v1/x", headers=headers)
+    assert answer.status_code == 403
+    assert error in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "seen"),
+    [
+        ("/paint", "/v1/jobs", "/paint/v1/jobs"),
+        ("/paint", "/paint/v1/jobs", "/paint/v1/jobs"),
+        ("/paint/", "/paint/", "/paint/"),
+        ("/paint", "/painted", "/paint/painted"),
+        ("/a/b", "/a/b/docs", "/a/b/docs"),
+        ("/studio", "/studio/studio.css", "/studio/studio/studio.css"),
+        ("/studio", "/studio/studio/studio.css", "/studio/studio/studio.css"),
+        ("/studio", "/studio/v1/jobs", "/studio/v1/jobs"),
+        ("/v1", "/v1/jobs", "/v1/v1/jobs"),
+        ("/v1", "/v1/v1/jobs", "/v1/v1/jobs"),
+    ],
+)
+def test_a_path_before_ours_is_taken_off_or_passed_on(prefix: str, path: str, seen: str) -> None:
+    guard = Guard(show, hosts=(), key=None, max_bytes=9, outside=Outside(prefix))
+    assert TestClient(guard, base_url=HOME).get(path).text == f"{HOME}{seen}"
+
+
+def test_the_key_behind_a_proxy() -> None:
+    """The form leads back to the page, and the cookie is for that path, and for HTTPS if it came by that."""
+    guard = Guard(echo, hosts=["studio.test"], key=KEY, max_bytes=999, outside=Outside("/paint", ["*"]))
+    client = TestClient(guard, base_url=HOME, client=("127.0.0.1", 1))
+    assert 'action="key"' in client.get("/paint/", headers={"Accept": "text/html"}).text
+    headers = {"X-Forwarded-Host": "studio.test", "X-Forwarded-Proto": "https", "Origin": "https://studio.test"}
+    answer = client.post("/key", data={"key": KEY}, headers=headers, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/paint/")
+    assert "Path=/paint/;" in answer.headers["set-cookie"]
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"root_path": "paint"},
+        {"root_path": "https://example.org/paint"},
+        {"root_path": "/a/../b"},
+        {"root_path": "/a b"},
+        {"root_path": "/a//b"},
+        {"trusted_proxy": ("nginx",)},
+        {"trusted_proxy": ("10.0.0.0/40",)},
+        {"trusted_proxy": ("",)},
+        {"allow_host": ("https://example.org",)},
+        {"allow_host": ("example.org/paint",)},
+        {"allow_host": ("example.org:port",)},
+    ],
+)
+def test_settings_that_are_none(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} .*: give "):
+        ServeOptions(**options)
 
 
 def test_bodies_beyond_the_limit() -> None:

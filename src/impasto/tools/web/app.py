@@ -16,7 +16,8 @@ from .elsewhere import stand_behind
 from .engine import Engine
 from .gate import Gate
 from .http import install_errors, router
-from .page import HEAD, make_page, theme
+from .page import head, make_page, theme
+from .proxy import Outside, Relative
 from .security import Guard, read_key
 
 STATIC = Path(__file__).parent / "static"
@@ -54,6 +55,7 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     OptionError
         If the key's file is not usable.
     """
+    outside = Outside(options.root_path, options.trusted_proxy)
     key = None if options.api_key_file is None else read_key(options.api_key_file)
     app: FastAPI = Application(
         title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
@@ -92,9 +94,17 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         mcp_server=False,
         enable_monitoring=False,
         theme=theme(),
-        head=HEAD,
+        head=head(outside.prefix),
+        root_path=outside.prefix,
     )
+    app.add_middleware(Relative)
     app.add_middleware(Gate, folder=uploads, events=lambda: events)
-    hosts = [*options.allow_host, options.host]
-    app.add_middleware(Guard, hosts=hosts, key=key, max_bytes=int(options.max_upload * 1e6))
+    app.add_middleware(
+        Guard,
+        hosts=[options.host],
+        key=key,
+        max_bytes=int(options.max_upload * 1e6),
+        pages=options.allow_host,
+        outside=outside,
+    )
     return app

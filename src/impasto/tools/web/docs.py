@@ -19,9 +19,7 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
     """The page, as HTML, of an OpenAPI description."""
     info = openapi["info"]
     parts = [f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{marked(info['description'])}</p>"]
-    parts.append(
-        '<p>The same for programs: <a href="/openapi.json">openapi.json</a>. The studio: <a href="/">/</a>.</p>'
-    )
+    parts.append('<p>The same for programs: <a href="openapi.json">openapi.json</a>. <a href="./">The studio</a>.</p>')
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")

@@ -33,6 +33,16 @@ DEEPEST = 12
 """Levels of lists and objects in what a page sends."""
 
 
+def is_route(path: str) -> bool:
+    """Whether there is something at a path, for whatever method."""
+    return bool(OURS.fullmatch(path)) or any(pattern.fullmatch(path) for _, pattern in ROUTES)
+
+
+def path_below(scope: Scope) -> str:
+    """The path of a request, without the prefix that a proxy puts before ours."""
+    return scope.get("path", "").removeprefix(scope.get("root_path", ""))
+
+
 class Gate:
     """The middleware.
 
@@ -51,7 +61,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it."""
-        path = scope.get("path", "")
+        path = path_below(scope)
         if scope["type"] != "http" or OURS.fullmatch(path):
             await self.app(scope, receive, send)
             return
@@ -88,7 +98,7 @@ class Gate:
             more = message.get("more_body", False)
         try:
             sent = json.loads(body)
-            problem = self.problem(scope["path"], sent)
+            problem = self.problem(path_below(scope), sent)
         except (ValueError, RecursionError):
             sent, problem = None, "that is no JSON"
         if problem:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -30,6 +31,8 @@ FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
 LOOK_SECONDS = 0.1
 """How often a watched job is looked at."""
+SILENT_SECONDS = 15.0
+"""How long events are silent at most: a proxy ends an answer that is silent for long, nginx after a minute."""
 PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The painting's file.", "content": {m: {} for m in FORMATS.values()}}
 }
@@ -130,10 +133,12 @@ def router(engine: Engine) -> APIRouter:
     @routes.post(
         "/jobs", status_code=201, response_model=JobView, response_model_exclude_none=True, dependencies=checked
     )
-    async def create_job(wanted: Read, options: Options, output: Output, response: Response) -> dict[str, Any]:
+    async def create_job(
+        request: Request, wanted: Read, options: Options, output: Output, response: Response
+    ) -> dict[str, Any]:
         """Put a painting into the queue."""
         job = await submit(wanted, options, output)
-        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        response.headers["Location"] = f"{request.scope['root_path']}/v1/jobs/{job.id}"
         return job.view(engine.place(job))
 
     @routes.get("/jobs/{job_id}", response_model=JobView, response_model_exclude_none=True)
@@ -215,11 +220,10 @@ def router(engine: Engine) -> APIRouter:
         return Response(data, media_type="application/zip", headers={"Content-Disposition": name})
 
     @routes.get("/styles", response_model=list[StyleView])
-    def styles() -> list[dict[str, str]]:
+    def styles(request: Request) -> list[dict[str, str]]:
         """The built-in styles."""
-        return [
-            {"name": n, "thumbnail": f"/studio/thumbnails/{n}.jpg", **load_builtin(n).about} for n in builtin_names()
-        ]
+        at = f"{request.scope['root_path']}/studio/thumbnails"
+        return [{"name": n, "thumbnail": f"{at}/{n}.jpg", **load_builtin(n).about} for n in builtin_names()]
 
     return routes
 
@@ -240,12 +244,16 @@ def ascii_name(text: str) -> str:
 
 async def events(job: Job, engine: Engine) -> AsyncIterator[str]:
     """The job's states as server-sent events, at most ten a second; `id` counts them."""
-    seen, place = -1, -1
+    seen, place, said = -1, -1, time.monotonic()
     while True:
         ended = job.has_ended
         if (job.version, engine.place(job)) != (seen, place):
             seen, place = job.version, engine.place(job)
+            said = time.monotonic()
             yield f"event: {job.status}\nid: {seen}\ndata: {json.dumps(job.view(place))}\n\n"
+        elif time.monotonic() - said > SILENT_SECONDS:
+            said = time.monotonic()
+            yield ": nothing new\n\n"
         if ended:
             return
         await asyncio.sleep(LOOK_SECONDS)

@@ -26,13 +26,13 @@ STYLE_FILES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif
                ".safetensors"]  # fmt: skip
 
 
-def gallery_css() -> str:
-    """The thumbnails, each on the label of its choice, in the choices' order."""
+def gallery_css(prefix: str) -> str:
+    """The thumbnails, each on the label of its choice, in the choices' order; the prefix stands before our paths."""
     rows = [
-        f'#styles label:nth-of-type({i}) {{ --thumbnail: url("/studio/thumbnails/{name}.jpg") }}'
+        f'#styles label:nth-of-type({i}) {{ --thumbnail: url("{prefix}/studio/thumbnails/{name}.jpg") }}'
         for i, name in enumerate(builtin_names(), 1)
     ]
-    rows += [f'#sample-{p.stem} {{ background-image: url("/studio/samples/{p.name}") }}' for p in samples()]
+    rows += [f'#sample-{p.stem} {{ background-image: url("{prefix}/studio/samples/{p.name}") }}' for p in samples()]
     return "\n".join(rows)
 
 
@@ -41,8 +41,13 @@ def samples() -> list[Path]:
     return sorted((STATIC / "samples").glob("*.jpg"))
 
 
-HEAD = f"""<link rel="icon" href="/studio/icon.svg"><link rel="stylesheet" href="/studio/studio.css">
-<style>{gallery_css()}</style><script src="/studio/studio.js"></script>"""
+def head(prefix: str = "") -> str:
+    """What the page's head loads, all of it from this server; the prefix stands before our paths."""
+    at = f"{prefix}/studio"
+    return f"""<link rel="stylesheet" href="{at}/studio.css">
+<style>{gallery_css(prefix)}</style><script src="{at}/studio.js"></script>"""
+
+
 STAGE = (STATIC / "stage.html").read_text(encoding="utf-8")
 BRUSH = (STATIC / "brush.html").read_text(encoding="utf-8")
 TITLE = "<header><h1>Impasto</h1><p>Your photograph, painted before your eyes.</p></header>"

@@ -1,7 +1,8 @@
 """What stands before every request: who may ask, from where, and how much they may send.
 
 - The Host must be one of ours: a stranger's domain that is pointed at this machine (DNS rebinding) gets nothing.
-- A request that changes something must come from our own page, or from no page at all (cross-site posts).
+- A request that changes something must come from our own page, or from no page at all (cross-site posts). Behind a
+  proxy that page has another address than the one that the proxy calls: the options or a trusted proxy name it.
 - With a key, every request carries it: as `Authorization: Bearer KEY`, or as the cookie that the page's form sets.
 - A body beyond the limit is refused before it is read.
 """
@@ -20,6 +21,8 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...errors import OptionError
+from .gate import path_below
+from .proxy import DEFAULT_PORTS, Outside, addressed, authority
 from .replies import refusal
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -36,6 +39,9 @@ HEADERS = {
         "frame-ancestors 'self'; form-action 'self'"
     ),
 }
+
+UNBUFFERED = {"X-Accel-Buffering": "no"}
+"""What tells nginx to pass on events as they come, instead of all at the end."""
 
 
 def read_key(path: Path) -> str:
@@ -81,15 +87,29 @@ class Guard:
         What stands behind it.
     hosts : sequence of str
         Names that the server may be called by, besides localhost, this machine's own name and numeric addresses.
+    pages : sequence of str
+        `NAME` or `NAME:PORT`, where our page is for browsers, whatever the proxy before it calls the server; without a
+        port those of http and https.
+    outside : Outside
+        What a proxy before the server changes.
     key : str or None
         What requests must carry.
     max_bytes : int
         Most that a request's body may have.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], key: str | None, max_bytes: int):
-        self.app, self.max_bytes = app, max_bytes
-        self.hosts = {"localhost", socket.gethostname().lower(), *(h.lower() for h in hosts)}
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Sequence[str],
+        key: str | None,
+        max_bytes: int,
+        pages: Sequence[str] = (),
+        outside: Outside | None = None,
+    ):
+        self.app, self.max_bytes, self.outside = app, max_bytes, outside or Outside()
+        self.hosts = {"localhost", socket.gethostname().lower(), *map(host_name, (*hosts, *pages))}
+        self.pages = {authority(f"{scheme}://{page}") for page in pages for scheme in DEFAULT_PORTS}
         self.digest = None if key is None else hashlib.sha256(key.encode()).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,8 +120,14 @@ class Guard:
         if scope["type"] != "http":  # a WebSocket, of which there is none here
             await send({"type": "websocket.close", "code": 1008})
             return
+        called = Headers(scope=scope).get("host", "")
+        scope = self.outside.seen(scope)
         headers = Headers(scope=scope)
-        answer = self.refused(scope, headers)
+        answer = self.refused(scope, headers, called)
+        if answer is None and (origin := headers.get("origin")) and scope["method"] not in SAFE_METHODS:
+            scope = addressed(scope, *origin.lower().split("://"))
+        if answer is None and scope["path"] == scope["root_path"]:  # the page names its files relative to its folder
+            answer = RedirectResponse(f"{scope['root_path']}/")
         if answer is None and not self.has_key(headers):
             await self.ask_for_key(scope, headers, receive, send)
         elif answer is not None:
@@ -109,15 +135,15 @@ class Guard:
         else:
             await self.limited(scope, receive, with_headers(send))
 
-    def refused(self, scope: Scope, headers: Headers) -> ASGIApp | None:
-        """The answer to a request that may not pass, whatever its key."""
-        host, origin = headers.get("host", ""), headers.get("origin")
-        name = host_name(host)
-        if not (name in self.hosts or is_address(name)):
-            return refusal(403, f"this server is not called {name[:60]!r}; --allow-host lets it be")
+    def refused(self, scope: Scope, headers: Headers, called: str) -> ASGIApp | None:
+        """The answer to a request that may not pass, whatever its key; `called` is the Host that it came with."""
+        hosts, origin = (called, headers.get("host", "")), headers.get("origin")
+        for name in map(host_name, hosts):
+            if not (name in self.hosts or is_address(name)):
+                return refusal(403, f"this server is not called {name[:60]!r}; --allow-host lets it be")
         if scope["method"] not in SAFE_METHODS:
-            if origin is not None and origin.lower().partition("://")[2] != host.lower():
-                return refusal(403, "the request comes from another site's page")
+            if origin is not None and not self.is_own(origin, hosts):
+                return refusal(403, self.elsewhere(origin))
             if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return refusal(403, "the request comes from another site's page")
         length = headers.get("content-length", "0")
@@ -126,6 +152,18 @@ class Guard:
         if int(length[:18]) > self.max_bytes:
             return self.too_large()
         return None
+
+    def is_own(self, origin: str, hosts: Sequence[str]) -> bool:
+        """Whether that is the origin of our own page, on a server that is called so."""
+        page, (scheme, _, _) = authority(origin), origin.lower().partition("://")
+        return page is not None and (page in self.pages or page in [authority(f"{scheme}://{h}") for h in hosts])
+
+    def elsewhere(self, origin: str) -> str:
+        """Why a page of that origin may not change anything here."""
+        reason, page = "the request comes from another site's page", authority(origin)
+        if page is None or page[0] not in self.hosts:
+            return reason
+        return f"{reason}; if it is the studio's own, behind a proxy: --allow-host {page[0]}:{page[1]} lets it be"
 
     def too_large(self) -> ASGIApp:
         """The answer to a body beyond the limit."""
@@ -153,7 +191,7 @@ class Guard:
     async def ask_for_key(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Answer a request without the key: a browser with a form, a program with 401."""
         answer: ASGIApp = refusal(401, "the key is missing or wrong", {"WWW-Authenticate": "Bearer"})
-        if scope["method"] == "POST" and scope["path"] == KEY_FORM:
+        if scope["method"] == "POST" and path_below(scope) == KEY_FORM:
             body = b""
             while len(body) <= 4096:
                 message = await receive()
@@ -162,9 +200,10 @@ class Guard:
                     break
             given = parse_qs(body.decode("latin-1")).get("key", [""])[0]
             if self.is_key(given):
-                answer = RedirectResponse("/", 303)
-                answer.set_cookie(COOKIE, self.digest or "", httponly=True, samesite="strict")
-        elif scope["method"] == "GET" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+                home, secure = f"{scope['root_path']}/", scope["scheme"] == "https"
+                answer = RedirectResponse(home, 303)
+                answer.set_cookie(COOKIE, self.digest or "", path=home, httponly=True, samesite="strict", secure=secure)
+        elif scope["method"] == "GET" and path_below(scope) == "/" and "text/html" in headers.get("accept", ""):
             answer = HTMLResponse(KEY_PAGE, 401)
         await answer(scope, receive, with_headers(send))
 
@@ -204,7 +243,10 @@ def with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             known = {name.lower() for name, _ in message.get("headers", [])}
-            more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items() if k.lower().encode() not in known]
+            kind = Headers(raw=message.get("headers", [])).get("content-type", "")
+            events = kind.startswith("text/event-stream")
+            wanted = {**HEADERS, **(UNBUFFERED if events else {})}
+            more = [(k.lower().encode(), v.encode()) for k, v in wanted.items() if k.lower().encode() not in known]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         await send(message)
 
@@ -213,6 +255,6 @@ def with_headers(send: Send) -> Send:
 
 KEY_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Impasto</title><body style="font: 18px system-ui; max-width: 24em; margin: 20vh auto; padding: 0 1em">
-<form method="post" action="/key"><h1>Impasto</h1><p><label>The key of this studio<br>
+<form method="post" action="key"><h1>Impasto</h1><p><label>The key of this studio<br>
 <input name="key" type="password" autofocus autocomplete="current-password" style="font: inherit; width: 100%"></label>
 <p><button style="font: inherit">Open</button></form></body></html>"""

@@ -27,6 +27,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # `Guard` reads them
                 lifespan="on",
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
@@ -92,7 +93,7 @@ def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
         engine = Engine(options)
         try:
             app = make_app(options, engine)
-            address = address_of(options.host, listening.getsockname()[1])
+            address = address_of(options.host, listening.getsockname()[1]) + options.root_path.rstrip("/")
 
             def ready() -> None:
                 engine.start()  # not before: its warming up would hold up the page

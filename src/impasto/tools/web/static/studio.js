@@ -1,6 +1,7 @@
 // What the page shows while it is painted: frames, progress, the divider, loss curves, and the brush for regions.
 // All of it comes from the HTTP interface of this server.
 const impasto = (() => {
+  const HOME = new URL("..", document.currentScript.src).href; // also below a prefix
   const $ = (id) => document.getElementById(id);
   const COLOURS = { 1: "#e4572e", 2: "#2e86de", 3: "#f2b441", only: "#7a5cc7" };
   const LOSS_COLOURS = { total: "#b3361b", content: "#3f7d4e", style: "#2a5caa" };
@@ -14,7 +15,7 @@ const impasto = (() => {
   function start() {
     const easel = $("easel");
     new ResizeObserver(() => easel.style.setProperty("--easel", `${easel.offsetHeight}px`)).observe(easel);
-    fetch("/v1/styles").then((r) => r.json()).then((styles) => { // in the order of their pictures
+    fetch(`${HOME}v1/styles`).then((r) => r.json()).then((styles) => { // in the order of their pictures
       const labels = document.querySelectorAll("#styles label");
       styles.forEach((s, i) => { if (labels[i]) labels[i].title = [s.title, s.artist, s.date].filter(Boolean).join(", "); });
     });
@@ -53,7 +54,7 @@ const impasto = (() => {
     if (matchMedia("(max-width: 820px)").matches) { // once what is above it has become small
       setTimeout(() => $("view").scrollIntoView({ behavior: "smooth", block: "start" }), 400);
     }
-    source = new EventSource(`/v1/jobs/${id}/events`);
+    source = new EventSource(`${HOME}v1/jobs/${id}/events`);
     for (const name of ["queued", "painting", "done", "stopped", "failed"]) {
       source.addEventListener(name, (event) => update(id, name, JSON.parse(event.data)));
     }
@@ -66,7 +67,7 @@ const impasto = (() => {
     state(name);
     if (view.iteration && !shownPhoto) {
       shownPhoto = true;
-      $("before").src = `/v1/jobs/${id}/photo`;
+      $("before").src = `${HOME}v1/jobs/${id}/photo`;
     }
     if (view.frames > shown) frame(id, view.frames);
     if (view.losses && Object.keys(view.losses).length) {
@@ -91,8 +92,8 @@ const impasto = (() => {
 
   async function finish(id) {
     link();
-    $("record").href = `/v1/jobs/${id}/record`;
-    const found = await fetch(`/v1/jobs/${id}/losses`).then((r) => (r.ok ? r.json() : []));
+    $("record").href = `${HOME}v1/jobs/${id}/record`;
+    const found = await fetch(`${HOME}v1/jobs/${id}/losses`).then((r) => (r.ok ? r.json() : []));
     if (id !== job) return;
     rows = found.filter((r) => "total" in r);
     draw();
@@ -101,7 +102,7 @@ const impasto = (() => {
   function frame(id, number) {
     shown = number;
     const next = new Image();
-    next.src = `/v1/jobs/${id}/frame?number=${number}`;
+    next.src = `${HOME}v1/jobs/${id}/frame?number=${number}`;
     next.decode().then(() => {
       if (id === job && number >= shown) $("after").src = next.src;
     }, () => {});
@@ -110,7 +111,7 @@ const impasto = (() => {
   function cancel() {
     if (job && document.body.dataset.painting === "yes") {
       say("Stopping; the painting so far is kept …");
-      fetch(`/v1/jobs/${job}/cancel`, { method: "POST" });
+      fetch(`${HOME}v1/jobs/${job}/cancel`, { method: "POST" });
     }
   }
 
@@ -122,7 +123,7 @@ const impasto = (() => {
 
   function link() {
     const [format, bits] = $("format").value.split("-");
-    $("download").href = `/v1/jobs/${job}/result?format=${format}${bits ? `&bits=${bits}` : ""}`;
+    $("download").href = `${HOME}v1/jobs/${job}/result?format=${format}${bits ? `&bits=${bits}` : ""}`;
   }
 
   function draw() {
@@ -157,7 +158,7 @@ const impasto = (() => {
     setTimeout(() => { // once the list is there
       for (const label of document.querySelectorAll("#history label")) {
         const id = label.querySelector("input").value;
-        label.style.setProperty("--thumbnail", `url("/v1/jobs/${encodeURIComponent(id)}/frame")`);
+        label.style.setProperty("--thumbnail", `url("${HOME}v1/jobs/${encodeURIComponent(id)}/frame")`);
       }
     }, 100);
   }
