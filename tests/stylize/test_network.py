@@ -394,11 +394,11 @@ def test_outside_the_mask_stays_the_photograph(paint: Paint, content: Tensor) ->
     found, whole = paint(mask=mask, mask_feather=2.0), paint()
     assert torch.equal(found[..., 60:], content[..., 60:])
     torch.testing.assert_close(found[..., :36], whole[..., :36], rtol=0, atol=1e-5)
-    both = paint(mask=mask, mask_feather=2.0, regions=[(torch.ones(1, 1, 4, 4), "great-wave")])
+    both = paint(mask=mask, mask_feather=2.0, regions=[(torch.ones(1, 1, 4, 6), "great-wave")])
     assert torch.equal(both[..., 60:], content[..., 60:])
     torch.testing.assert_close(both[..., :36], paint("great-wave")[..., :36], rtol=0, atol=2e-3)
     with pytest.raises(OptionError, match="--mask is black everywhere"):
-        paint(mask=torch.zeros(1, 1, 4, 4))
+        paint(mask=torch.zeros(1, 1, 4, 6))
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------

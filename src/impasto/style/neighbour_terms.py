@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..image.cutout import visible
 from .neighbours import columns, grid_size, hypercolumns, match, neighbour_loss, rotations
 from .perceptual import Term, View
-from .terms import Part
+from .statistics import weights_of
+from .terms import Part, inside
 from .wasserstein import covariance_metric
 
 NEIGHBOUR_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -55,11 +57,15 @@ class Columns:
         return {k: self.of(features, [k], self.grid(image)) for k in self.layers}
 
     def style(self, picture: Tensor, seed: int, most: int) -> dict[str, Tensor]:
-        """Layer -> columns (Q, C) of a style's picture in its four orientations, the same places in every layer."""
+        """Layer -> columns (Q, C) of a style's picture in its four orientations, the same places in every layer.
+
+        Of a cut-out (1, 4, H, W) they are those of the places that are visible.
+        """
         found: dict[str, list[Tensor]] = {k: [] for k in self.layers}
         for turned in rotations(picture):
+            shown = visible(turned)
             for k, f in self.picture(turned).items():
-                found[k].append(columns(f))
+                found[k].append(columns(f if shown is None else inside(f, weights_of(shown, f))))
         whole = {k: torch.cat(f) for k, f in found.items()}
         count = len(whole[self.layers[0]])
         if count <= most:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..device import Compute
+from ..image.cutout import opaque
 from ..models.padding import circular_pad
 from ..models.vgg import VGG
+from .statistics import weights_of
 
 
 class Term:
@@ -74,7 +75,7 @@ class View:
 
     def weights(self, mask: Tensor, features: Tensor) -> Tensor:
         """Return a mask (1, 1, H, W) of the picture's size, in the size of the features as terms measure them."""
-        return F.interpolate(mask.to(features.device), features.shape[-2:], mode="area")
+        return weights_of(mask, features)
 
     def inside(self, features: Tensor, layer: str) -> Tensor:
         """Return the features without those of the continuation."""
@@ -83,9 +84,9 @@ class View:
 
     @torch.no_grad()
     def features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features of a picture (1, 3, H, W) that stays as it is."""
+        """Return the features of a picture (1, 3 or 4, H, W) that stays as it is."""
         with self.compute.autocast():
-            found = self.encoder(self.continued(self.compute.picture(image)), layers)
+            found = self.encoder(self.continued(self.compute.picture(opaque(image))), layers)
         return {k: self.inside(f, k) for k, f in found.items()}
 
 

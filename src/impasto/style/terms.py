@@ -12,7 +12,7 @@ from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
 from .losses import gram_loss, total_variation
 from .perceptual import Term, View
-from .statistics import at_least_float32, head_metric
+from .statistics import at_least_float32, head_metric, weights_of
 from .wasserstein import MomentsTarget, covariance_metric, moments_loss
 
 LEAST_REGION = 1e-4
@@ -63,11 +63,19 @@ class ContentTerm(Term):
         The content's features (1, C, H, W) at least at those layers (`View.features`).
     shares : dict of str to float
         Layer -> its weight.
+    shown : Tensor, optional
+        (1, 1, H, W) of the content's size, in [0, 1]: how visible it is. The spread is that of what is visible.
     """
 
     sums = True
 
-    def __init__(self, encoder: VGG, features: Mapping[str, Tensor], shares: Mapping[str, float]):
+    def __init__(
+        self,
+        encoder: VGG,
+        features: Mapping[str, Tensor],
+        shares: Mapping[str, float],
+        shown: Tensor | None = None,
+    ):
         super().__init__(list(shares))
         self.targets = {k: features[k] for k in shares}
         self.metrics: dict[str, Tensor | None] = {}
@@ -76,8 +84,14 @@ class ContentTerm(Term):
             root = covariance_metric(encoder, layer)  # A: |A f - A g| is the distance behind the head
             self.metrics[layer] = None if root is None else (root @ root).to(features[layer])
             centred = at_least_float32(features[layer])
-            centred = centred - centred.mean((2, 3), keepdim=True)
-            spread = (centred * self._moved(layer, centred)).sum()
+            if shown is None:
+                centred = centred - centred.mean((2, 3), keepdim=True)
+                spread = (centred * self._moved(layer, centred)).sum()
+            else:
+                weights = weights_of(shown, centred)
+                mean = (centred * weights).sum((2, 3), keepdim=True) / weights.sum().clamp(min=1e-6)
+                centred = centred - mean
+                spread = (weights * centred * self._moved(layer, centred)).sum()
             self.weights[layer] = share / max(float(spread), 1e-12 * centred.numel())
 
     def _moved(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:

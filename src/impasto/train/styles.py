@@ -9,7 +9,7 @@ from ..device import Compute
 from ..errors import TrainingError
 from ..models.vgg import VGG
 from ..style.builtin import SUFFIX, builtin_names
-from ..style.target import StyleTarget
+from ..style.target import STYLE_SIZES, StyleTarget
 from ..stylize.sources import resolve_style
 from .pictures import find_pictures
 
@@ -59,7 +59,7 @@ def measure_styles(sources: Sequence[str], encoder: VGG, compute: Compute) -> di
     """
     styles: dict[str, StyleTarget] = {}
     for name, source in find_styles(sources).items():
-        style = resolve_style(source)
+        style = resolve_style(source, long_side=STYLE_SIZES[-1])
         if isinstance(style, Tensor):
             style = StyleTarget.of(style, encoder, compute)
         else:
