@@ -406,7 +406,9 @@ def iptc_in(path: Path) -> bytes:
             assert int(lines[2]) == len(data)
             assert data.startswith(b"8BIM\x04\x04\0\0")
             found = {(2, 120): data[data.index(b"\x1c\x02\x78") + 5 :][:5]}
-    return found.get((2, 120), b"")
+    caption = found.get((2, 120), b"")
+    assert isinstance(caption, bytes)
+    return caption
 
 
 @pytest.mark.parametrize("source", ["jpg", "tif", "png"])

@@ -79,7 +79,7 @@ class Reduction:
         return Picture(whole[:, :3].contiguous(), visible(whole), metadata)
 
 
-def _levels(image: Image.Image) -> int:
+def _levels(image: Jpeg2KImagePlugin.Jpeg2KImageFile) -> int:
     """Return how often a JPEG 2000 file's picture can be halved by leaving out detail."""
     assert image.fp is not None
     at = image.fp.tell()
