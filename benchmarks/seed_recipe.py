@@ -37,7 +37,8 @@ from impasto.image.resize import fit_size, resize
 from impasto.models.moments import gram_matrix
 from impasto.models.vgg import CONTENT_LAYER, VGG
 from impasto.models.weights import load_encoder
-from impasto.stylizers.gatys import COMPACT_FEATURE_SCALE, LAYER_WEIGHTS, SHORT_SIDE, GatysLoss
+from impasto.stylizers.gatys import COMPACT_FEATURE_SCALE, LAYER_WEIGHTS, GatysLoss
+from impasto.stylizers.schedule import GATYS_SHORT_SIDE
 from impasto.tools.metrics import markdown_table
 
 CURVE = Path(__file__).with_suffix(".csv")
@@ -289,7 +290,7 @@ def read_pair(photo: str, style: Path) -> tuple[Tensor, Tensor]:
     x = read_image(found).tensor
     if photo == "coffee":
         x = x[:, :, :, 37:563]
-    x = resize(x, fit_size((x.shape[2], x.shape[3]), short_side=SHORT_SIDE, enlarge=True))
+    x = resize(x, fit_size((x.shape[2], x.shape[3]), short_side=GATYS_SHORT_SIDE, enlarge=True))
     return x, resize(read_image(style).tensor, (x.shape[2], x.shape[3]))
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, IptcImagePlugin
 
 from impasto.errors import OptionError, PictureError
 from impasto.image import exif
@@ -390,3 +390,142 @@ def test_16_bits_come_back(array: NDArray[np.uint16], file_format: str) -> None:
     if found.alpha is not None:
         assert again.alpha is not None
         assert (again.alpha * 65535).round().equal((found.alpha * 65535).round())
+
+
+IPTC = b"\x1c\x01\x5a\0\x03\x1b%G" + b"\x1c\x02\x78\0\x05a cat" + b"\x1c\x02\x50\0\x05Emile"
+
+
+def iptc_in(path: Path) -> bytes:
+    """The IPTC record of a file, as Pillow finds it."""
+    with Image.open(path) as image:
+        image.load()
+        found = IptcImagePlugin.getiptcinfo(image) or {}
+        if image.format == "PNG":
+            lines = image.info["Raw profile type iptc"].split("\n")
+            data = bytes.fromhex("".join(lines[3:]))
+            assert int(lines[2]) == len(data)
+            assert data.startswith(b"8BIM\x04\x04\0\0")
+            found = {(2, 120): data[data.index(b"\x1c\x02\x78") + 5 :][:5]}
+    caption = found.get((2, 120), b"")
+    assert isinstance(caption, bytes)
+    return caption
+
+
+@pytest.mark.parametrize("source", ["jpg", "tif", "png"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_iptc(
+    levels: NDArray[np.uint8], tmp_path: Path, source: str, suffix: str, bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Captions and credits of news agencies go from every format that holds them to every other one."""
+    if bits == 16 and suffix not in LOSSLESS:
+        pytest.skip("it has 8 bits")
+    preview = b"\x1c\x02\xca\0\x07preview"
+    photo = replace(to_picture(levels), metadata=Metadata(iptc=IPTC + preview))
+    write_image(photo, tmp_path / f"photo.{source}")
+    picture = read_image(tmp_path / f"photo.{source}")
+    assert picture.metadata.iptc == IPTC, "without what shows the photograph as it was"
+    with Image.open(tmp_path / f"photo.{source}") as image:
+        assert to_picture(image).metadata.iptc == IPTC
+    with caplog.at_level(logging.WARNING):
+        write_image(picture, tmp_path / f"out.{suffix}", bits=bits)
+    if suffix in ("webp", "avif"):
+        assert "has no IPTC metadata; leaving the photograph's out" in caplog.text
+        return
+    assert iptc_in(tmp_path / f"out.{suffix}") == b"a cat"
+    assert read_image(tmp_path / f"out.{suffix}").metadata.iptc == IPTC
+    assert not caplog.messages
+
+
+def test_iptc_that_is_damaged_or_too_long(
+    levels: NDArray[np.uint8], tmp_path: Path, encoded: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = IPTC + b"\x1c\x02\x78\x80\x04" + (70_000).to_bytes(4, "big") + b"x" * 70_000
+    photo = replace(to_picture(levels), metadata=Metadata(iptc=long))
+    write_image(photo, tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").metadata.iptc == long
+    with caplog.at_level(logging.WARNING):
+        write_image(photo, tmp_path / "a.jpg")
+    assert "IPTC is too long for a JPEG; leaving it out" in caplog.text
+    for i in range(len(IPTC)):
+        segment = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + i.to_bytes(4, "big") + IPTC[:i] + b"\0" * (i % 2)
+        extra = b"\xff\xed" + (2 + len(segment)).to_bytes(2, "big") + segment
+        found = read_image(io.BytesIO(encoded(Image.fromarray(levels), "JPEG", extra=extra))).metadata.iptc
+        assert IPTC.startswith(found)
+
+
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "TIFF", "BMP"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_resolution_is_kept(
+    levels: NDArray[np.uint8], encoded: Any, tmp_path: Path, source: str, suffix: str
+) -> None:
+    """From wherever a format has it: JFIF's header, PNG's pHYs, TIFF's directory."""
+    data = encoded(Image.fromarray(levels), source, dpi=(300, 150))
+    for i, photo in enumerate((read_image(io.BytesIO(data)), to_picture(Image.open(io.BytesIO(data))))):
+        for bits in (8, 16) if suffix in LOSSLESS else (8,):
+            path = tmp_path / f"{i}-{bits}.{suffix}"
+            write_image(photo, path, bits=bits)
+            with Image.open(path) as image:
+                tags = image.getexif()
+                assert (float(tags[282]), float(tags[283])) == pytest.approx((300, 150), abs=0.02)
+                assert tags[296] == 2
+                if suffix not in ("webp", "avif"):
+                    assert image.info["dpi"] == pytest.approx((300, 150), abs=0.02)
+
+
+def test_a_photograph_on_its_side_has_its_resolution_turned(levels: NDArray[np.uint8], encoded: Any) -> None:
+    tags = Image.Exif()
+    tags[274] = 6
+    picture = read_image(io.BytesIO(encoded(Image.fromarray(levels), "JPEG", dpi=(300, 150), exif=tags)))
+    found = exif.parse(picture.metadata.exif)
+    assert found is not None
+    assert found.dpi == pytest.approx((150, 300))
+
+
+def test_no_resolution_is_made_up(levels: NDArray[np.uint8], encoded: Any) -> None:
+    tags = Image.Exif()
+    tags[271] = "Maker"
+    for options in ({}, {"exif": tags}):
+        picture = read_image(io.BytesIO(encoded(Image.fromarray(levels), "JPEG", **options)))
+        found = exif.parse(picture.metadata.exif)
+        assert found is None or found.dpi is None
+
+
+def test_the_formats_limits_are_checked_with_the_target(tmp_path: Path) -> None:
+    for suffix, side in (("webp", 16_384), ("jpg", 65_501), ("avif", 65_537)):
+        with pytest.raises(PictureError, match=f"holds no side longer than .* is {side}x10; write .png or .tiff"):
+            check_target(tmp_path / f"a.{suffix}", size=(10, side))
+        check_target(tmp_path / f"a.{suffix}", size=(10, side - 1))
+        check_target(tmp_path / "a.png", size=(10, side))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+@pytest.mark.parametrize("folder", ["the working folder", "that of temporary files"])
+def test_a_picture_that_the_disk_does_not_take_is_kept(
+    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "out.webp").symlink_to("/dev/full")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    # No file can be made in /proc.
+    monkeypatch.chdir(tmp_path / "here" if folder == "the working folder" else "/proc")
+    with pytest.raises(PictureError, match=r"out\.webp cannot be written \(No space left on device\)") as caught:
+        write_image(picture, tmp_path / "out.webp", record={"a": 1}, rescue=True)
+    kept = Path(str(caught.value).partition("the picture is kept in ")[2])
+    assert kept.parent == tmp_path / ("here" if folder == "the working folder" else "tmp")
+    assert kept.suffix == ".webp"
+    assert read_image(kept).size == picture.size
+    assert read_record(kept) == {"a": 1}
+    with pytest.raises(PictureError, match=r"No space left on device\); choose another place$"):
+        write_image(picture, tmp_path / "out.webp")
+
+
+def test_a_picture_that_its_format_does_not_take_is_kept_as_png(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PictureError, match="WEBP holds no side longer than 16383") as caught:
+        write_image(Picture(torch.rand(1, 3, 1, 16_384)), "a.webp", rescue=True)
+    kept = Path(str(caught.value).partition("the picture is kept in ")[2])
+    assert read_image(kept).size == (1, 16_384)

@@ -19,6 +19,7 @@ from impasto.style.target import StyleTarget
 from impasto.stylizers import choose
 from impasto.stylizers.gatys import GatysLoss, GatysStylizer
 from impasto.stylizers.optimize import OptimizeStylizer
+from impasto.stylizers.schedule import painting_size
 
 PLAIN = Compute(torch.device("cpu"), None)
 CONFIG = VGGConfig((4, 6, 8, 10, 12), (2, 2, 2, 2, 1), {})
@@ -166,7 +167,7 @@ def test_the_variable_is_not_clamped(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_size(options: dict[str, Any], content: tuple[int, int], size: tuple[int, int]) -> None:
-    assert stylizer(**options).size(torch.zeros(1, 3, *content)) == size
+    assert painting_size(content, stylizer(**options).options) == size
 
 
 def test_a_picture_that_is_too_small() -> None:

@@ -1,17 +1,23 @@
 """A mask: outside of it the photograph stays as it is, inside it is painted, and no seam shows between them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import impasto
+from impasto.cli import main
 from impasto.errors import OptionError
+from impasto.image.io import Picture, read_image, write_image
 from impasto.image.resize import resize
 from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.stylizers.protocol import Region
+from impasto.stylizers.sources import resolve_mask, resolve_region
 
 Make = Callable[..., OptimizeStylizer]
 Photo = Callable[[str, int], Tensor]
@@ -94,7 +100,7 @@ def test_the_feather_is_measured_at_the_paintings_size(make: Make, content: Tens
 def test_a_mask_of_another_size(make: Make, masked: Callable[..., Tensor], content: Tensor, measure: Any) -> None:
     """It is brought to the painting's: exactly, or nearly, as its own pixels allow."""
     double = make(**BRIEF)(content, mask=left(128, 192))
-    other = make(**BRIEF)(content, mask=left(20, 34))
+    other = make(**BRIEF)(content, mask=left(20, 30))
     assert measure.difference(double, masked()) < 0.03
     assert measure.difference(other, masked()) < 0.4 * measure.difference(content, masked())
     assert torch.equal(other[..., EDGE + 16 :], content[..., EDGE + 16 :])
@@ -104,7 +110,7 @@ def test_a_white_mask_is_none(make: Make, content: Tensor) -> None:
     """But for rounding, which so few iterations do not amplify."""
     options: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 2, "optimizer": "lbfgs"}
     whole = make(**options)(content)
-    white = make(**options)(content, mask=torch.ones(1, 1, 30, 30))
+    white = make(**options)(content, mask=torch.ones(1, 1, 20, 30))
     torch.testing.assert_close(white, whole, rtol=0, atol=2e-3)
 
 
@@ -119,7 +125,7 @@ def test_grey_is_painted_so_much(make: Make, content: Tensor) -> None:
 
 def test_nothing_to_paint_is_an_error(make: Make, content: Tensor) -> None:
     with pytest.raises(OptionError, match="--mask is black everywhere: nothing would be painted"):
-        make(**BRIEF).steps(content, mask=torch.zeros(1, 1, 8, 8))
+        make(**BRIEF).steps(content, mask=torch.zeros(1, 1, 8, 12))
 
 
 def test_a_mask_and_regions(make: Make, photo: Photo, measure: Any) -> None:
@@ -175,3 +181,89 @@ def test_kept_colours_leave_the_rest_alone(content: Tensor, style: Tensor) -> No
 def test_the_preset_gatys_has_none(content: Tensor, style: Tensor) -> None:
     with pytest.raises(OptionError, match="gatys has no regions and no mask"):
         impasto.stylize(content, style, mask=left(64, 96), preset="gatys", encoder="compact", iterations=1)
+
+
+def as_written() -> dict[str, Any]:
+    """The same mask, white in its left half of 60 x 40 pixels, in every way in which programs keep masks."""
+    half = np.zeros((40, 60), np.uint8)
+    half[:, :30] = 255
+    colours = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    tensor = torch.from_numpy(half) > 0
+    return {
+        "white on black": half,
+        "an alpha over a photograph (rembg)": np.dstack([colours, half]),
+        "black painted on nothing (GIMP)": np.dstack([np.zeros_like(half), half]),
+        "an image's alpha": Image.fromarray(np.dstack([colours, half])),
+        "an opaque alpha": np.dstack([half, half, half, np.full_like(half, 255)]),
+        "booleans": half > 0,
+        "0 and 1": half // 255,
+        "0 and 1 in 16 bits": half.astype(np.uint16) // 255,
+        "0 and 1 in an image": Image.fromarray(half // 255),
+        "one bit": Image.fromarray(half).convert("1"),
+        "floats": half / 255,
+        "a tensor of booleans": tensor,
+        "a tensor of booleans with a channel": tensor[None],
+        "a tensor of 0 and 1": tensor.to(torch.uint8),
+        "a tensor of floats": tensor[None, None].float(),
+    }
+
+
+@pytest.mark.parametrize("way", as_written())
+def test_a_mask_is_read_as_it_was_meant(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        found = resolve_mask(as_written()[way])
+    assert torch.equal(found, left(40, 60))
+    said = {
+        "alpha": "its transparency is the mask",
+        "GIMP": "its transparency is the mask",
+        "0 and 1": "taking 1 as white",
+    }
+    expected = [v for k, v in said.items() if k in way and "opaque" not in way]
+    assert len(caplog.messages) == len(expected)
+    assert all(e in m for e, m in zip(expected, caplog.messages, strict=True))
+    assert torch.equal(resolve_region(as_written()[way], torch.rand(1, 3, 8, 8)).mask, found)
+
+
+@pytest.mark.parametrize("top", [2, 20])
+def test_a_picture_of_labels_is_no_mask(top: int) -> None:
+    labels = np.full((40, 60), top, np.uint8)
+    with pytest.raises(OptionError, match=r"the mask is nowhere brighter than .* % of white.*make white what is to be"):
+        resolve_mask(labels)
+
+
+def test_a_mask_of_other_proportions_is_refused(make: Make, content: Tensor, style: Tensor) -> None:
+    """On its side, or square: it would be stretched."""
+    for height, width in ((96, 64), (60, 60), (64, 100)):
+        with pytest.raises(OptionError, match=r"the mask is .* times as wide as high, the photograph 1\.5 times; give"):
+            make(**BRIEF).steps(content, mask=left(height, width))
+        with pytest.raises(OptionError, match="the mask of region 2 is"):
+            make(**BRIEF).steps(content, [Region(left(64, 96), style), Region(left(height, width), style)])
+        with pytest.raises(OptionError, match="the mask is"):
+            impasto.stylize(content, style, mask=left(height, width), quality="instant", size=48)
+    for height, width in ((32, 48), (33, 49), (640, 961)):
+        make(**BRIEF).steps(content, mask=left(height, width))
+
+
+def test_masks_on_the_command_line(
+    content: Tensor, style: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(Picture(content), "photo.png")
+    write_image(Picture(style), "style.png")
+    whole = (left(64, 96)[0, 0] * 255).byte().numpy()
+    Image.fromarray(whole).save("white.png")
+    Image.fromarray(np.dstack([np.zeros((64, 96, 3), np.uint8), whole])).save("gimp.png")
+    Image.fromarray(whole // 255).save("ones.png")
+    Image.fromarray(whole.T).save("turned.png")
+    brief = ["stylize", "photo.png", "style.png", "--size", "64", "--iterations", "2", "--precision", "float32"]
+    for name in ("white", "gimp", "ones"):
+        assert main([*brief, "--mask", f"{name}.png", "-o", f"{name}-out.png"]) == 0
+    said = capsys.readouterr().err
+    assert "gimp.png: its transparency is the mask" in said
+    assert "ones.png holds 0 and 1 of 255; taking 1 as white" in said
+    wanted = read_image("white-out.png").tensor
+    for name in ("gimp", "ones"):
+        assert torch.equal(read_image(f"{name}-out.png").tensor, wanted)
+    assert main([*brief, "--mask", "turned.png", "-o", "x.png"]) == 2
+    assert "give a mask of the photograph's proportions" in capsys.readouterr().err
+    assert not Path("x.png").exists()

@@ -81,9 +81,9 @@ def test_from_any_step_it_goes_on_bit_for_bit(
 def test_with_regions_a_mask_and_kept_colours_it_goes_on(
     make: Callable[..., OptimizeStylizer], content: Tensor, photo: Callable[[str, int], Tensor]
 ) -> None:
-    half = torch.zeros(1, 1, 30, 40)
-    half[..., :20] = 1
-    inputs = {"content": content, "regions": [Region(half, photo("rocket", 96))], "mask": half.transpose(2, 3)}
+    left, upper = torch.zeros(2, 1, 1, 30, 45)
+    left[..., :22], upper[..., :15, :] = 1, 1
+    inputs = {"content": content, "regions": [Region(left, photo("rocket", 96))], "mask": upper}
     one, other = (ColourKeeper(make(**SHORT), "oklab", 0.7) for _ in range(2))
     check_going_on(one, other, inputs)
 

@@ -20,8 +20,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
         with Image.open(photo_file(source)) as image:
             image.thumbnail((size, size))
             image.convert("RGB").save(name, quality=95)
-    mask = Image.new("L", (40, 30))
-    mask.paste(255, (0, 0, 20, 30))
+    mask = Image.new("L", (45, 30))
+    mask.paste(255, (0, 0, 22, 30))
     mask.save("mask.png")
     return tmp_path
 

@@ -179,7 +179,8 @@ def match_palette(picture: Tensor, reference: Tensor, method: Match = "covarianc
     Parameters
     ----------
     picture, reference : Tensor
-        (N, 3, H, W) and (1 or N, 3, H', W'), float32, sRGB, [0, 1]. Of larger ones 2^18 pixels are measured.
+        (N, 3, H, W) and (1 or N, 3, H', W'), float32, sRGB, [0, 1]. Of larger ones 2^18 pixels are measured. Both may
+        have an alpha channel, the fourth; what is more transparent than not is not measured.
     method : {"covariance", "histogram"}
         The linear match of mean and covariance, or that of the whole distribution, which can bring out noise.
     strength : float
@@ -190,20 +191,22 @@ def match_palette(picture: Tensor, reference: Tensor, method: Match = "covarianc
     OptionError
         If a picture has another form, the method is unknown or the strength not in [0, 1].
     """
-    _check_transfer(picture, reference, method, get_args(Match), strength)
+    _check_transfer(picture[:, :3], reference[:, :3], method, get_args(Match), strength)
     if strength == 0:
         return picture
     fit, matched = {"covariance": _monge_kantorovich, "histogram": _distribution_transfer}[method], []
     for x, y in zip(picture, reference.expand(len(picture), -1, -1, -1), strict=True):
         recoloured = fit(_sample(x), _sample(y))
-        strips = [torch.lerp(s, recoloured(s).clamp(0, 1), strength) for s in x.flatten(1).split(STRIP, 1)]
-        matched.append(torch.cat(strips, 1).view_as(x))
+        strips = [torch.lerp(s, recoloured(s).clamp(0, 1), strength) for s in x[:3].flatten(1).split(STRIP, 1)]
+        matched.append(torch.cat((torch.cat(strips, 1).view_as(x[:3]), x[3:])))
     return torch.stack(matched)
 
 
 def _sample(picture: Tensor) -> Tensor:
-    """Pixels of (3, H, W), or as many as are allowed, the same in every run: (3, P), float64, on the CPU."""
+    """Visible pixels of (3 or 4, H, W), or as many as allowed, the same in every run: (3, P), float64, on the CPU."""
     x = picture.flatten(1)
+    if len(x) == 4:
+        x = x[:3, x[3] >= min(0.5, float(x[3].max()))]
     if x.shape[1] > MOST_PIXELS:
         x = x[:, torch.randint(x.shape[1], (MOST_PIXELS,), generator=torch.Generator().manual_seed(0)).to(x.device)]
     return x.cpu().double()

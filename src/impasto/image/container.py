@@ -51,6 +51,19 @@ def exif_of(image: Image.Image, file: BinaryIO | None) -> bytes | BinaryIO:
     return block if isinstance(block, bytes) else b""
 
 
+def dpi_of(image: Image.Image) -> tuple[float, float] | None:
+    """Return an image's resolution, across and down in pixels an inch, where its header names one beside EXIF."""
+    dpi = image.info.get("dpi")
+    if image.format in ("JPEG", "MPO"):  # what Pillow calls dpi may be EXIF's, or a guess
+        inches = {1: 1.0, 2: 2.54}.get(image.info.get("jfif_unit", 0))
+        density = image.info.get("jfif_density")
+        dpi = None if inches is None or density is None else tuple(inches * d for d in density)
+    if image.format == "TIFF" or not isinstance(dpi, tuple) or len(dpi) != 2:
+        return None
+    across, down = float(dpi[0]), float(dpi[1])
+    return (across, down) if 1 <= across < 65535 and 1 <= down < 65535 else None
+
+
 def xmp_of(image: Image.Image) -> bytes:
     """An image's XMP packet, or b""."""
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ..errors import OptionError
 from . import exif
-from .container import exif_of, xmp_of
+from .container import dpi_of, exif_of, xmp_of
 from .decode import from_pillow
+from .iptc import iptc_of
 from .picture import Metadata, Picture
 from .read import picture_of, read_image
+from .reduction import Sized
 from .source import decoding, printable
 from .write import quantised
 
@@ -25,7 +27,7 @@ OVERSHOOT = 1e-3
 """By how much floats may leave [0, 1], as they do after a resize; they are clamped."""
 
 
-def to_picture(obj: Any, *, max_megapixels: float = 200.0) -> Picture:
+def to_picture(obj: Any, *, max_megapixels: float = 200.0, sized: Sized | None = None) -> Picture:
     """Make a Picture of whatever picture it is.
 
     Parameters
@@ -36,6 +38,8 @@ def to_picture(obj: Any, *, max_megapixels: float = 200.0) -> Picture:
         as sRGB. PIL images are turned upright and brought to sRGB as files are.
     max_megapixels : float
         For files: the most pixels allowed, in millions.
+    sized : callable, optional
+        For files: what size is needed, as for `read_image`.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def to_picture(obj: Any, *, max_megapixels: float = 200.0) -> Picture:
     if isinstance(obj, Tensor):
         return _from_tensor(obj)
     if isinstance(obj, str | os.PathLike) or hasattr(obj, "read"):
-        return read_image(obj, max_megapixels=max_megapixels)
+        return read_image(obj, max_megapixels=max_megapixels, sized=sized)
     raise OptionError(
         f"a picture is given as a path, PIL image, NumPy array, torch tensor or Picture, not as {type(obj).__name__}"
     )
@@ -108,9 +112,9 @@ def _from_pil(image: Image.Image) -> Picture:
         image.load()
         tags = image.getexif()
         block = exif_of(image, None) or (tags.tobytes() if len(tags) else b"")
-        return picture_of(
-            from_pillow(image, name), tags.get(exif.ORIENTATION, 1), name, image.format or "", block, xmp_of(image)
-        )
+        samples, turn = from_pillow(image, name), tags.get(exif.ORIENTATION, 1)
+        beside = dpi_of(image), iptc_of(image)
+        return picture_of(samples, turn, name, image.format or "", block, xmp_of(image), *beside)
 
 
 def _from_array(array: NDArray[Any]) -> Picture:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .profiles import is_srgb, to_srgb
+from .reduction import Reduction
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def upright(x: NDArray[T], orientation: int) -> NDArray[T]:
     return x
 
 
-def from_pillow(image: Image.Image, name: str) -> Samples:
+def from_pillow(image: Image.Image, name: str, reduction: Reduction | None = None) -> Samples:
     """The samples of a loaded image, in any mode that Pillow has; its profile is converted to sRGB.
 
     Parameters
@@ -63,19 +64,28 @@ def from_pillow(image: Image.Image, name: str) -> Samples:
         Loaded; EXIF orientation is not looked at.
     name : str
         What warnings call it.
+    reduction : Reduction, optional
+        What is needed of it.
     """
     icc = image.info.get("icc_profile") or None
+    reduction = reduction or Reduction()
     if image.mode in DEEP_MODES:
+        # Floats are scaled by the largest of all. Others are averaged, for what other filters overshoot by would count.
+        whole = image.mode == "F" or isinstance(image.info.get("transparency"), int)
+        if reduction.needed is not None and not whole:
+            image = reduction.applied(image.convert("I"), Image.Resampling.BOX)
         return _from_deep_grey(image, icc, name)
     alpha: Floats | None = None
     if image.has_transparency_data:
-        image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+        image = reduction.applied(image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA"))
         alpha = unit(np.asarray(image.getchannel("A")), 255)
         image = image.getchannel("L") if image.mode == "LA" else image.convert("RGB")
     elif image.mode == "1":
         image = image.convert("L")
     elif image.mode not in ("L", "CMYK", "LAB"):
         image = image.convert("RGB")
+    if alpha is None:
+        image = reduction.applied(image)
     return Samples(unit(np.asarray(to_srgb(image, icc, name)), 255), alpha, 8)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .decode import Floats, Samples, unit, unit_floats
 from .profiles import COLOUR_SPACE, usable, warn_of_profile
+from .reduction import Reduction
 from .source import check_size, one_line
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ def available() -> bool:
     return True
 
 
-def read_png(data: bytes, name: str, max_megapixels: float) -> Samples:
-    """A PNG's samples at 16 bits; its turn is not undone.
+def read_png(data: bytes, name: str, max_megapixels: float, reduction: Reduction) -> Samples:
+    """A PNG's samples at 16 bits, in the size that is needed; its turn is not undone.
 
     Raises
     ------
@@ -37,10 +38,10 @@ def read_png(data: bytes, name: str, max_megapixels: float) -> Samples:
     """
     import pyvips
 
-    return _samples(pyvips.Image.pngload_buffer(data, fail_on="error"), name, max_megapixels)
+    return _samples(pyvips.Image.pngload_buffer(data, fail_on="error"), name, max_megapixels, reduction)
 
 
-def read_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
+def read_tiff(data: bytes, name: str, max_megapixels: float, reduction: Reduction) -> Samples:
     """A TIFF's first page at 16 bits, floats included; its turn is not undone.
 
     Parameters
@@ -51,6 +52,8 @@ def read_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
         What messages call it.
     max_megapixels : float
         The most pixels allowed, in millions.
+    reduction : Reduction
+        What is needed of it.
 
     Raises
     ------
@@ -63,7 +66,7 @@ def read_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
         image = pyvips.Image.tiffload_buffer(data, fail_on="error")
     except pyvips.Error:  # also for the sample types that it does not know
         return _read_rare_tiff(data, name, max_megapixels)
-    return _samples(image, name, max_megapixels)
+    return _samples(image, name, max_megapixels, reduction)
 
 
 def _read_rare_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
@@ -103,10 +106,18 @@ def convert(array: NDArray[np.uint16], icc: bytes | None, name: str) -> Floats:
     return _to_srgb(unit(array, 65535), icc, name)
 
 
-def _samples(image: Any, name: str, max_megapixels: float) -> Samples:
+def _samples(image: Any, name: str, max_megapixels: float, reduction: Reduction) -> Samples:
     check_size(image.width, image.height, name, max_megapixels)
     icc = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
     bands = _colour_bands(image)
+    if reduction.needed is not None and image.format not in ("float", "double"):  # which are scaled by their largest
+        scale, vscale = reduction.needed[1] / image.width, reduction.needed[0] / image.height
+        if image.bands > bands and bands < 4:
+            white, kind = {"uchar": 255, "ushort": 65535}.get(image.format, 1), (image.format, image.interpretation)
+            weighed = image.extract_band(0, n=bands + 1).premultiply(max_alpha=white).resize(scale, vscale=vscale)
+            image = weighed.unpremultiply(max_alpha=white).cast(kind[0]).copy(interpretation=kind[1])
+        else:
+            image = image.resize(scale, vscale=vscale)
     alpha = None
     if image.bands > bands:
         alpha = _numbers(_pixels(image.extract_band(bands)), name)[:, :, 0]

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import PictureError
 from . import exif as exif_blocks
+from . import iptc
 from .exif import LONG, SHORT, Exif
 from .profiles import srgb_profile
 
@@ -29,6 +30,8 @@ SUFFIXES = {
     ".avif": "AVIF",
 }
 """A file's suffix to the name of its format."""
+SUFFIX_OF = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}
+"""The usual suffix of each."""
 DEEP_FORMATS = frozenset(("PNG", "TIFF"))
 """Those that are written at 16 bits where asked."""
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "PNG": 2**31 - 1, "TIFF": 2**31 - 1}
@@ -41,11 +44,12 @@ STRIP = 2**20
 
 @dataclass(frozen=True)
 class Companions:
-    """What goes into a file with the pixels: EXIF, an XMP packet, and the same packet without the photograph's part."""
+    """What goes into a file with the pixels: EXIF, XMP packets with and without the photograph's part, IPTC."""
 
     exif: Exif | None = None
     xmp: bytes = b""
     own_xmp: bytes = b""
+    iptc: bytes = b""
 
 
 def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:
@@ -60,7 +64,7 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
     quality : int
         1 to 100, for JPEG, WebP (100 is lossless there) and AVIF.
     companions : Companions
-        EXIF and XMP.
+        EXIF, XMP and IPTC.
     name : str
         What messages call the file.
 
@@ -70,11 +74,7 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
         If the format cannot hold a picture of that size.
     """
     height, width, channels = levels.shape
-    if max(height, width) > LONGEST_SIDE[file_format]:
-        raise PictureError(
-            f"{name}: {file_format} holds no side longer than {LONGEST_SIDE[file_format]} pixels, and this picture is "
-            f"{width}x{height}; write .png or .tiff"
-        )
+    check_sides((height, width), file_format, name)
     if file_format == "TIFF":
         return _tiff(levels, companions, name)
     if file_format == "PNG" and levels.dtype == np.uint16:
@@ -82,13 +82,19 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
     options: dict[str, Any] = {"icc_profile": srgb_profile()}
     block = b"" if companions.exif is None else exif_blocks.pack(companions.exif)
     xmp = companions.xmp
+    if companions.exif is not None and companions.exif.dpi is not None and file_format in ("PNG", "JPEG"):
+        options["dpi"] = companions.exif.dpi
+    if companions.iptc and file_format in ("WEBP", "AVIF"):
+        log.warning("%s: %s has no IPTC metadata; leaving the photograph's out", name, file_format)
     if file_format == "PNG":
         options["pnginfo"] = PngInfo()
+        if companions.iptc:
+            options["pnginfo"].add_text(iptc.PNG_KEY, iptc.as_png_text(companions.iptc), zip=True)
         if xmp:
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
     elif file_format == "JPEG":
         options.update(quality=quality, subsampling=0 if quality >= 90 else 2)
-        block, xmp = _fitting_jpeg(block, companions, name)
+        block, xmp, options["extra"] = _fitting_jpeg(block, companions, name)
     elif file_format == "WEBP":
         options.update(quality=quality, lossless=quality == 100, exact=True)
     elif file_format == "AVIF":
@@ -106,8 +112,18 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
     return out.getvalue()
 
 
-def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[bytes, bytes]:
-    xmp = companions.xmp
+def check_sides(size: tuple[int, int], file_format: str, name: str) -> None:
+    """PictureError if the format cannot hold a picture of that height and width, in pixels."""
+    if max(size) > LONGEST_SIDE[file_format]:
+        raise PictureError(
+            f"{name}: {file_format} holds no side longer than {LONGEST_SIDE[file_format]} pixels, and this picture is "
+            f"{size[1]}x{size[0]}; write .png or .tiff"
+        )
+
+
+def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[bytes, bytes, bytes]:
+    """Return the EXIF block, the XMP packet and the IPTC segment, each empty where a JPEG cannot hold it."""
+    xmp, segment = companions.xmp, b""
     if len(block) > JPEG_SEGMENT:
         log.warning("%s: the photograph's EXIF is too long for a JPEG; leaving it out", name)
         block = b""
@@ -117,7 +133,11 @@ def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[byte
     if len(xmp) > JPEG_SEGMENT:
         log.warning("%s: the record of its making is too long for a JPEG; leaving it out", name)
         xmp = b""
-    return block, xmp
+    if companions.iptc and len(companions.iptc) <= JPEG_SEGMENT - 32:
+        segment = iptc.as_jpeg_segment(companions.iptc)
+    elif companions.iptc:
+        log.warning("%s: the photograph's IPTC is too long for a JPEG; leaving it out", name)
+    return block, xmp, segment
 
 
 def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
@@ -139,6 +159,12 @@ def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
     ]
     if companions.exif is not None:
         parts.append(chunk(b"eXIf", exif_blocks.pack(companions.exif)))
+        if companions.exif.dpi is not None:
+            across, down = (round(d / 0.0254) for d in companions.exif.dpi)
+            parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))  # pixels a metre
+    if companions.iptc:
+        text = zlib.compress(iptc.as_png_text(companions.iptc).encode())
+        parts.append(chunk(b"zTXt", iptc.PNG_KEY.encode() + b"\0\0" + text))
     if companions.xmp:
         parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + companions.xmp))
     packed = zlib.compress(filtered.tobytes(), 6)
@@ -185,6 +211,8 @@ def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
         main[338] = numbers(SHORT, 2)  # alpha, the colours not multiplied by it
     if companions.xmp:
         main[700] = (1, len(companions.xmp), companions.xmp)
+    if companions.iptc:
+        main[iptc.TIFF_TAG] = (7, len(companions.iptc), companions.iptc)
     padding = bytes(sum(lengths) % 2)
     tail = exif_blocks.directories(Exif(order, main, exif.photo, exif.gps), directory)
     return b"".join([exif_blocks.header(order, directory), *strips, padding, tail])

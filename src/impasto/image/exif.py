@@ -10,7 +10,10 @@ from io import BytesIO
 from typing import BinaryIO
 
 ORIENTATION, EXIF_IFD, GPS_IFD = 274, 34665, 34853
-SHORT, LONG = 3, 4
+RESOLUTION_X, RESOLUTION_Y, RESOLUTION_UNIT = 282, 283, 296
+INCHES = {2: 1.0, 3: 2.54}
+"""A resolution's unit -> how many of them an inch has."""
+SHORT, LONG, RATIONAL = 3, 4, 5
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 DESCRIPTIVE = frozenset(
@@ -27,7 +30,7 @@ DESCRIPTIVE = frozenset(
             316,
             33432,
         ),  # document, description, camera, software, people, rights
-        *(282, 283, 296),  # resolution
+        *(RESOLUTION_X, RESOLUTION_Y, RESOLUTION_UNIT),
         *(
             18246,
             18249,
@@ -70,6 +73,27 @@ class Exif:
             return 1
         (orientation,) = struct.unpack(self.order + "H", value)
         return orientation if 1 <= orientation <= 8 else 1
+
+    @property
+    def dpi(self) -> tuple[float, float] | None:
+        """The resolution across and down in pixels an inch; None where none is given or it makes no sense."""
+        found = []
+        _, _, unit = self.main.get(RESOLUTION_UNIT, (SHORT, 1, struct.pack(self.order + "H", 2)))
+        inches = INCHES.get(struct.unpack(self.order + "H", unit)[0]) if len(unit) == 2 else None
+        for tag in (RESOLUTION_X, RESOLUTION_Y):
+            kind, count, value = self.main.get(tag, (RATIONAL, 1, b""))
+            if inches is None or kind != RATIONAL or count != 1 or len(value) != 8:
+                return None
+            over, under = struct.unpack(self.order + "II", value)
+            found.append(inches * over / under if under else 0.0)
+        across, down = found
+        return (across, down) if 1 <= across < 65535 and 1 <= down < 65535 else None
+
+    def set_dpi(self, dpi: tuple[float, float]) -> None:
+        """Set the resolution across and down, in pixels an inch."""
+        for tag, value in zip((RESOLUTION_X, RESOLUTION_Y), dpi, strict=True):
+            self.main[tag] = (RATIONAL, 1, struct.pack(self.order + "II", round(1000 * value), 1000))
+        self.short(RESOLUTION_UNIT, 2)
 
     def short(self, tag: int, value: int) -> None:
         """Set a 16-bit number in the first directory."""
@@ -162,12 +186,17 @@ def adapted(block: bytes, size: tuple[int, int], *, keep_gps: bool) -> Exif | No
     return exif
 
 
-def kept(block: bytes | BinaryIO) -> bytes:
-    """What is kept of a block (see `parse`) when a photograph is read: everything but orientation and GPS untouched."""
-    exif = parse(block)
+def kept(block: bytes | BinaryIO, dpi: tuple[float, float] | None = None) -> bytes:
+    """What is kept of a block (see `parse`) when a photograph is read: everything but the orientation, untouched.
+
+    A resolution that the file names elsewhere (`dpi`, across and down) is added where the block has none.
+    """
+    exif = parse(block) if block else None
     if exif is None:
-        return b""
+        exif = Exif()
     exif.main.pop(ORIENTATION, None)
+    if dpi is not None and exif.dpi is None:
+        exif.set_dpi(dpi)
     return pack(exif) if exif.main or exif.photo or exif.gps else b""
 
 

@@ -8,6 +8,7 @@ from ..errors import PictureError
 from . import deep
 from .decode import Samples, from_pillow, unit
 from .profiles import is_srgb
+from .reduction import Reduction, Sized
 from .source import check_size
 
 BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
@@ -34,8 +35,10 @@ def heif_size(file: BinaryIO) -> tuple[int, int] | None:
     return height, width
 
 
-def read_heif(file: BinaryIO, name: str, max_megapixels: float) -> tuple[Samples, dict[str, Any]]:
-    """A HEIC file's primary picture, turned upright already, and its metadata (`exif`, `xmp`).
+def read_heif(
+    file: BinaryIO, name: str, max_megapixels: float, sized: Sized | None = None
+) -> tuple[Samples, dict[str, Any], Reduction]:
+    """A HEIC file's primary picture, turned upright already, its metadata (`exif`, `xmp`), and what is needed of it.
 
     Raises
     ------
@@ -50,16 +53,18 @@ def read_heif(file: BinaryIO, name: str, max_megapixels: float) -> tuple[Samples
     image = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
     width, height = image.size
     check_size(width, height, name, max_megapixels)
+    reduction = Reduction.of((height, width), sized)
     icc = image.info.get("icc_profile") or None
     if image.mode not in ("RGB;16", "RGBA;16"):
         eight = image.to_pillow()
-        return from_pillow(eight, name), image.info
+        return from_pillow(eight, name, reduction), image.info, reduction
     levels = np.asarray(image)
     alpha = unit(levels[:, :, 3], 65535) if levels.shape[2] == 4 else None
     if icc is None or is_srgb(icc):
-        return Samples(unit(levels[:, :, :3], 65535), alpha, 16), image.info
+        return Samples(unit(levels[:, :, :3], 65535), alpha, 16), image.info, reduction
     if deep.available():
-        return Samples(deep.convert(np.ascontiguousarray(levels[:, :, :3]), icc, name), alpha, 16), image.info
+        samples = Samples(deep.convert(np.ascontiguousarray(levels[:, :, :3]), icc, name), alpha, 16)
+        return samples, image.info, reduction
     file.seek(0)
     eight = pillow_heif.open_heif(file, convert_hdr_to_8bit=True).to_pillow()
-    return from_pillow(eight, name), image.info
+    return from_pillow(eight, name, reduction), image.info, reduction

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
-from ..errors import OptionError
+from ..errors import OptionError, PictureError
 from .resize import resize
 
 
@@ -24,6 +25,10 @@ class Metadata:
         The EXIF block as a TIFF structure, without orientation, thumbnail and maker note, or b"".
     xmp : bytes
         The XMP packet, without orientation and thumbnail, or b"".
+    iptc : bytes
+        The IPTC record, without previews, or b"".
+    full_size : (int, int) or None
+        (H, W) of the file's picture, where it was reduced while it was read.
     """
 
     name: str = "the picture"
@@ -31,6 +36,8 @@ class Metadata:
     bits: int = 8
     exif: bytes = b""
     xmp: bytes = b""
+    iptc: bytes = b""
+    full_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,18 @@ class Picture:
         if self.alpha is not None and tuple(self.alpha.shape) != (1, 1, *shape[2:]):
             wanted = (1, 1, *shape[2:])
             raise OptionError(f"a picture's alpha has shape {tuple(self.alpha.shape)}; it must be {wanted}")
+
+    @property
+    def pixels(self) -> Tensor:
+        """What is to be seen of the picture: its tensor, or (1, 4, H, W) with the alpha last, where any is transparent.
+
+        PictureError if all of it is.
+        """
+        if self.alpha is None or self.alpha.min() >= 1:
+            return self.tensor
+        if self.alpha.max() <= 0:
+            raise PictureError(f"{self.metadata.name} is transparent everywhere: nothing of it is to be seen")
+        return torch.cat((self.tensor, self.alpha.to(self.tensor)), 1)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -4,11 +4,12 @@ import os
 import secrets
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OptionError, PictureError
-from .encode import DEEP_FORMATS, SUFFIXES
+from .encode import DEEP_FORMATS, SUFFIXES, check_sides
 from .source import one_line, source_name
 
 Target = str | os.PathLike[str] | BinaryIO
@@ -18,7 +19,13 @@ NEW_FILE_MODE = 0o666
 """The process's umask takes its part away, as for every new file."""
 
 
-def check_target(target: Target, *, format: str | None = None, bits: int | None = None) -> str:  # noqa: A002
+def check_target(
+    target: Target,
+    *,
+    format: str | None = None,  # noqa: A002
+    bits: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> str:
     """Make sure, before a long job, that its picture can be written.
 
     Parameters
@@ -29,6 +36,8 @@ def check_target(target: Target, *, format: str | None = None, bits: int | None 
         `png`, `jpeg`, `webp`, `tiff` or `avif`; needed where no suffix tells it.
     bits : int, optional
         8 or 16 bits a sample.
+    size : (int, int), optional
+        Height and width of the picture, in pixels.
 
     Returns
     -------
@@ -40,7 +49,8 @@ def check_target(target: Target, *, format: str | None = None, bits: int | None 
     OptionError
         If the suffix or format is unknown, or cannot have that many bits.
     PictureError
-        If the folder does not exist or may not be written to, or the target is a folder or may not be replaced.
+        If the folder does not exist or may not be written to, the target is a folder or may not be replaced, or the
+        format cannot hold a picture of that size.
     """
     name = target_name(target)
     file_format = _format(target, name, format)
@@ -48,6 +58,8 @@ def check_target(target: Target, *, format: str | None = None, bits: int | None 
         raise OptionError(f"bits is {bits}; it must be 8 or 16")
     if bits == 16 and file_format not in DEEP_FORMATS:
         raise OptionError(f"{name}: {file_format} has 8 bits a sample; for 16 write .png or .tiff")
+    if size is not None:
+        check_sides(size, file_format, name)
     if isinstance(target, str | os.PathLike) and os.fspath(target) != "-":
         _check_place(Path(target), name)
     return file_format
@@ -122,6 +134,25 @@ def place(data: bytes, target: Target) -> None:
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise PictureError(f"{name} cannot be written ({reason}); choose another place") from error
+
+
+def keep_elsewhere(data: bytes, target: Target, suffix: str) -> Path | None:
+    """Put a finished file that could not be placed into the working folder or that of temporary files.
+
+    Returns
+    -------
+    Path or None
+        Where it is, under a new name that ends in `suffix`; None if neither folder takes it.
+    """
+    stem = Path(target).stem if isinstance(target, str | os.PathLike) and os.fspath(target) != "-" else "painting"
+    for folder in (os.getcwd, tempfile.gettempdir):
+        try:
+            path = Path(folder()) / f"{stem[:80]}-{secrets.token_hex(3)}{suffix}"
+            _place_at(data, path)
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
 
 
 def _place_at(data: bytes, path: Path) -> None:

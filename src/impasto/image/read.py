@@ -9,9 +9,12 @@ from PIL import Image
 
 from ..errors import OptionError, PictureError
 from . import deep, exif, heif, xmp
-from .container import exif_of, identify, is_tiff, xmp_of
+from .container import dpi_of, exif_of, identify, is_tiff, xmp_of
 from .decode import DEEP_MODES, Samples, from_pillow, turned
+from .iptc import iptc_of
 from .picture import Metadata, Picture
+from .png import without_large_chunks
+from .reduction import Reduction, Sized
 from .source import Source, check_size, decoding, one_line, opened
 
 log = logging.getLogger(__name__)
@@ -19,7 +22,7 @@ log = logging.getLogger(__name__)
 DNG_VERSION, BITS_PER_SAMPLE, SAMPLE_FORMAT = 50706, 258, 339
 
 
-def read_image(source: Source, *, max_megapixels: float = 200.0) -> Picture:
+def read_image(source: Source, *, max_megapixels: float = 200.0, sized: Sized | None = None) -> Picture:
     """Read a picture.
 
     The camera's turn (EXIF orientation) is undone, an embedded colour profile converted to sRGB, transparency kept.
@@ -32,6 +35,10 @@ def read_image(source: Source, *, max_megapixels: float = 200.0) -> Picture:
         The picture; "-" is standard input.
     max_megapixels : float
         The most pixels allowed, in millions, checked before any is decoded.
+    sized : callable, optional
+        Called with the picture's height and width before any pixel is decoded; returns those that are needed, or raises
+        what speaks against them. A picture at least twice as large is reduced to that size while it is read, which
+        takes a fraction of the memory: JPEG and JPEG 2000 are not even decoded in full. `metadata.full_size` tells.
 
     Returns
     -------
@@ -49,15 +56,17 @@ def read_image(source: Source, *, max_megapixels: float = 200.0) -> Picture:
     if not max_megapixels > 0:
         raise OptionError(f"--max-megapixels is {max_megapixels:g}; it must be greater than 0")
     with opened(source, max_megapixels) as (file, name), decoding(name):
-        return read_opened(file, name, max_megapixels)
+        return read_opened(file, name, max_megapixels, sized)
 
 
-def read_opened(file: BinaryIO, name: str, max_megapixels: float) -> Picture:
+def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized | None = None) -> Picture:
     """As `read_image`, of a seekable file that stands at its beginning; called inside `decoding(name)`."""
     head = file.read(64)
     if heif.is_heif(head):
-        samples, info = heif.read_heif(file, name, max_megapixels)
-        return picture_of(samples, 1, name, "HEIF", info.get("exif") or b"", info.get("xmp") or b"")
+        samples, info, reduction = heif.read_heif(file, name, max_megapixels, sized)
+        picture = picture_of(samples, 1, name, "HEIF", info.get("exif") or b"", info.get("xmp") or b"")
+        return reduction.finished(picture)
+    file = without_large_chunks(file, head, name)
     image = identify(file, head)
     if image is None and not (is_tiff(head) and deep.available()):
         raise PictureError(_unknown(name, head))
@@ -66,9 +75,9 @@ def read_opened(file: BinaryIO, name: str, max_megapixels: float) -> Picture:
         if DNG_VERSION in getattr(image, "tag_v2", {}):
             raise PictureError(f"{name} is a camera's raw file; develop it to TIFF or JPEG first")
     if is_tiff(head) and (image is None or _is_deep_tiff(image)):
-        return _read_deep_tiff(file, image, name, max_megapixels)
+        return _read_deep_tiff(file, image, name, max_megapixels, sized)
     assert image is not None  # what Pillow does not know was dealt with above
-    return _read_with_pillow(file, image, head, name, max_megapixels)
+    return _read_with_pillow(file, image, head, name, max_megapixels, sized)
 
 
 def _unknown(name: str, head: bytes) -> str:
@@ -79,19 +88,25 @@ def _unknown(name: str, head: bytes) -> str:
     return f"{name} is not a picture of a known format; convert it to PNG or JPEG"
 
 
-def _read_with_pillow(file: BinaryIO, image: Image.Image, head: bytes, name: str, max_megapixels: float) -> Picture:
+def _read_with_pillow(
+    file: BinaryIO, image: Image.Image, head: bytes, name: str, max_megapixels: float, sized: Sized | None
+) -> Picture:
+    reduction = Reduction.of((image.height, image.width), sized)
+    reduction.ask(image)
     image.load()
     orientation = orientation_of(image, name)
     deep_png = is_deep_png(image, head)
     if deep_png and deep.available():
         file.seek(0)
-        samples = deep.read_png(file.read(), name, max_megapixels)
+        samples = deep.read_png(file.read(), name, max_megapixels, reduction)
     else:
-        samples = from_pillow(image, name)
+        samples = from_pillow(image, name, reduction)
         is_deep = deep_png or (image.format == "TIFF" and _is_deep_tiff(image))
         if is_deep and image.mode not in DEEP_MODES:
             log.warning("%s: read at 8 bits of its 16; %s reads all", name, deep.INSTALL)
-    return picture_of(samples, orientation, name, image.format or "", exif_of(image, file), xmp_of(image))
+    block, packet, beside = exif_of(image, file), xmp_of(image), (dpi_of(image), iptc_of(image))
+    picture = picture_of(samples, orientation, name, image.format or "", block, packet, *beside)
+    return reduction.finished(picture, orientation)
 
 
 def orientation_of(image: Image.Image, name: str) -> int:
@@ -114,19 +129,31 @@ def _is_deep_tiff(image: Image.Image) -> bool:
     return max(bits) > 8 or max(kinds) > 1
 
 
-def _read_deep_tiff(file: BinaryIO, image: Image.Image | None, name: str, max_megapixels: float) -> Picture:
+def _read_deep_tiff(
+    file: BinaryIO, image: Image.Image | None, name: str, max_megapixels: float, sized: Sized | None
+) -> Picture:
     if not deep.available():
         assert image is not None
-        return _read_with_pillow(file, image, b"", name, max_megapixels)
+        return _read_with_pillow(file, image, b"", name, max_megapixels, sized)
+    reduction = Reduction.of(None if image is None else (image.height, image.width), sized)
     file.seek(0)
-    samples = deep.read_tiff(file.read(), name, max_megapixels)
+    samples = deep.read_tiff(file.read(), name, max_megapixels, reduction)
     block = exif.parse(file)
     packet = xmp_of(image) if image is not None else b""
-    return picture_of(samples, block.orientation if block else 1, name, "TIFF", file, packet)
+    record = iptc_of(image) if image is not None else b""
+    turn = block.orientation if block else 1
+    return reduction.finished(picture_of(samples, turn, name, "TIFF", file, packet, None, record), turn)
 
 
 def picture_of(
-    samples: Samples, orientation: int, name: str, file_format: str, block: bytes | BinaryIO, packet: bytes
+    samples: Samples,
+    orientation: int,
+    name: str,
+    file_format: str,
+    block: bytes | BinaryIO,
+    packet: bytes,
+    dpi: tuple[float, float] | None = None,
+    record: bytes = b"",
 ) -> Picture:
     """Put a Picture together.
 
@@ -142,11 +169,15 @@ def picture_of(
         The EXIF block (see `exif.parse`), or b"".
     packet : bytes
         The XMP packet, or b"".
+    dpi : (float, float), optional
+        The resolution across and down that the file names beside its EXIF, in pixels an inch.
+    record : bytes
+        The IPTC record (`iptc.kept`), or b"".
     """
     samples = turned(samples, orientation)
     colour = torch.from_numpy(np.ascontiguousarray(samples.colour.transpose(2, 0, 1)))[None]
     alpha = None if samples.alpha is None else torch.from_numpy(np.ascontiguousarray(samples.alpha))[None, None]
     kept_xmp = xmp.adapted(packet, name, keep_gps=True) if packet else b""
-    return Picture(
-        colour, alpha, Metadata(name, file_format, samples.bits, exif.kept(block) if block else b"", kept_xmp)
-    )
+    if dpi is not None and orientation in (5, 6, 7, 8):
+        dpi = dpi[1], dpi[0]
+    return Picture(colour, alpha, Metadata(name, file_format, samples.bits, exif.kept(block, dpi), kept_xmp, record))

@@ -6,6 +6,7 @@ from ..errors import PictureError
 from . import xmp
 from .container import identify, is_tiff, xmp_of
 from .heif import is_heif
+from .png import without_large_chunks
 from .source import Source, decoding, opened
 
 HEADER_MEGAPIXELS = 1e4
@@ -34,7 +35,7 @@ def read_record(source: Source) -> dict[str, Any] | None:
         head = file.read(64)
         if is_heif(head):
             return None
-        image = identify(file, head)
+        image = identify(without_large_chunks(file, head, name), head)
         if image is None and is_tiff(head):  # a kind that we do not write
             return None
         if image is None:

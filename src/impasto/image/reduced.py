@@ -10,6 +10,7 @@ from . import heif
 from .container import identify
 from .decode import upright
 from .picture import Picture
+from .png import without_large_chunks
 from .profiles import to_srgb
 from .read import is_deep_png, orientation_of, read_opened
 from .resize import fit_size
@@ -60,6 +61,7 @@ def read_reduced(source: Source, short_side: int, *, max_megapixels: float = 200
 def _read_plain(file: BinaryIO, name: str, short_side: int, max_megapixels: float) -> tuple[Image.Image, int] | None:
     """A picture of the common kinds, RGB, and its EXIF orientation; None for one of another kind."""
     head = file.read(64)
+    file = without_large_chunks(file, head, name)
     image = None if heif.is_heif(head) else identify(file, head)
     if image is None or image.format not in PLAIN_FORMATS or image.mode not in PLAIN_MODES:
         return None

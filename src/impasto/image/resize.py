@@ -8,6 +8,9 @@ from torch import Tensor
 
 from ..errors import OptionError
 
+LEAST_ALPHA = 1e-4
+"""The least that colours multiplied by their alpha are divided by."""
+
 
 def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tensor:
     """Resize by antialiased bicubic interpolation, clamped to [0, 1].
@@ -15,7 +18,8 @@ def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tenso
     Parameters
     ----------
     image : Tensor
-        (N, C, H, W), float32, range [0, 1]: pictures (C = 3, sRGB) or masks (C = 1).
+        (N, C, H, W), float32, range [0, 1]: pictures (C = 3, sRGB), cut-outs (C = 4, alpha last) or masks (C = 1).
+        The colours of a cut-out count by their alpha.
     size : tuple of int
         The new (height, width) in pixels.
     wrap : bool
@@ -37,7 +41,12 @@ def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tenso
     if tuple(image.shape[-2:]) == (height, width):
         return image
     change = interpolate_wrapped if wrap else F.interpolate
-    return change(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    if image.shape[1] != 4:
+        return change(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    alpha = image[:, 3:]
+    image = change(torch.cat((image[:, :3] * alpha, alpha), 1), (height, width), mode="bicubic", antialias=True)
+    alpha = image[:, 3:].clamp(0, 1)
+    return torch.cat(((image[:, :3] / alpha.clamp(min=LEAST_ALPHA)).clamp(0, 1), alpha), 1)
 
 
 def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, antialias: bool = False) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..errors import OptionError, PictureError
 from . import exif, xmp
-from .encode import DEEP_FORMATS, Companions, encode
+from .encode import DEEP_FORMATS, SUFFIX_OF, Companions, encode
 from .picture import Picture
-from .place import Target, check_target, place, target_name
+from .place import Target, check_target, keep_elsewhere, place, target_name
 from .source import one_line
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,12 @@ def write_image(
     keep_gps: bool = False,
     record: dict[str, Any] | None = None,
     format: str | None = None,  # noqa: A002
+    rescue: bool = False,
 ) -> None:
     """Write a picture, whole or not at all.
 
-    It is written as sRGB with that profile, upright, with the EXIF and XMP of its photograph except thumbnail and
-    maker note. JPEG has no transparency: there the picture is laid over white, with a notice in the log.
+    It is written as sRGB with that profile, upright, with the EXIF, XMP and IPTC of its photograph except thumbnail
+    and maker note. JPEG has no transparency: there the picture is laid over white, with a notice in the log.
 
     Parameters
     ----------
@@ -50,6 +51,9 @@ def write_image(
         How the picture was made, as `json.dumps` takes it; `read_record` gives it back.
     format : str, optional
         `png`, `jpeg`, `webp`, `tiff` or `avif`; None goes by the target's suffix.
+    rescue : bool
+        Whether a picture that the target does not take, its disk being full for one, is kept in the working folder or
+        that of temporary files. The error then says where it is.
 
     Raises
     ------
@@ -70,14 +74,30 @@ def write_image(
         exif.adapted(source.exif, picture.size, keep_gps=keep_gps),
         xmp.adapted(source.xmp, source.name, keep_gps=keep_gps, record=record),
         xmp.adapted(b"", source.name, keep_gps=keep_gps, record=record),
+        source.iptc,
     )
+    data = b""
     try:
-        data = encode(levels, file_format, quality, companions, name)
+        data = _encoded(levels, file_format, quality, companions, name)
+        place(data, target)
+    except PictureError as error:
+        if not rescue:
+            raise
+        if not data:  # the format does not take it
+            data, file_format = _encoded(levels, "PNG", quality, companions, name), "PNG"
+        kept = keep_elsewhere(data, target, SUFFIX_OF[file_format])
+        if kept is None:
+            raise
+        raise PictureError(f"{error}; the picture is kept in {kept}") from error
+
+
+def _encoded(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:
+    try:
+        return encode(levels, file_format, quality, companions, name)
     except MemoryError as error:
         raise PictureError(f"{name}: the picture does not fit into memory; make it smaller") from error
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         raise PictureError(f"{name} cannot be encoded ({one_line(error)}); write another format") from error
-    place(data, target)
 
 
 def _check_record(record: dict[str, Any] | None) -> None:

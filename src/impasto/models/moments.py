@@ -12,6 +12,7 @@ the wide features are never computed.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -170,6 +171,11 @@ def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
     f = at_least_float32(features).flatten(2)
     gram = f @ f.transpose(1, 2)
     return gram / f.shape[2] if normalise else gram
+
+
+def weights_of(mask: Tensor, features: Tensor) -> Tensor:
+    """Return a mask (N, 1, H, W) of a picture in the size of its features (N, C, H', W'): the mean of each cell."""
+    return F.interpolate(mask.to(features.device), features.shape[-2:], mode="area")
 
 
 def matrix_sqrt(matrix: Tensor) -> Tensor:

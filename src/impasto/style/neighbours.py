@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.moments import at_least_float32
+from ..image.cutout import visible
+from ..models.moments import at_least_float32, weights_of
 from .losses import covariance_metric
-from .terms import Part, Term, View
+from .terms import Part, Term, View, inside
 
 GRID_STRIDE = 4
 """Picture pixels per hypercolumn, along one side (the paper's)."""
@@ -223,11 +224,15 @@ class Columns:
         return {k: self.of(features, [k], self.grid(image)) for k in self.layers}
 
     def style(self, picture: Tensor, seed: int, most: int) -> dict[str, Tensor]:
-        """Layer -> columns (Q, C) of a style's picture in its four orientations, the same places in every layer."""
+        """Layer -> columns (Q, C) of a style's picture in its four orientations, the same places in every layer.
+
+        Of a cut-out (1, 4, H, W) they are those of the places that are visible.
+        """
         found: dict[str, list[Tensor]] = {k: [] for k in self.layers}
         for turned in rotations(picture):
+            shown = visible(turned)
             for k, f in self.picture(turned).items():
-                found[k].append(columns(f))
+                found[k].append(columns(f if shown is None else inside(f, weights_of(shown, f))))
         whole = {k: torch.cat(f) for k, f in found.items()}
         count = len(whole[self.layers[0]])
         if count <= most:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError, StyleError
+from ..image.cutout import opaque, visible
 from ..image.resize import fit_size, resize
 from ..models.model_file import read_model_file, write_model_file
-from ..models.moments import pack, raw_moments, unpack
+from ..models.moments import pack, raw_moments, unpack, weights_of
 from ..models.network import Network
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE
@@ -194,7 +195,7 @@ class StyleTarget:
         Parameters
         ----------
         picture : Tensor
-            (1, 3, H, W), float32, sRGB, [0, 1].
+            (1, 3 or 4, H, W), float32, sRGB, [0, 1]; of a cut-out only what is visible is measured.
         encoder : VGG
             Whose features; its layers must hold `layers`.
         compute : Compute
@@ -210,15 +211,19 @@ class StyleTarget:
         """
         moments, pixels = {}, {}
         for size in sizes:
+            fitted = fit_style(picture, size, encoder, layers)
+            shown = visible(fitted)
             with compute.autocast():
-                features = encoder(compute.picture(fit_style(picture, size, encoder, layers)), layers)
-            moments[size] = {k: raw_moments(f) for k, f in features.items()}
+                features = encoder(compute.picture(opaque(fitted)), layers)
+            moments[size] = {
+                k: raw_moments(f, None if shown is None else weights_of(shown, f)) for k, f in features.items()
+            }
             pixels[size] = {k: f.shape[-2] * f.shape[-1] for k, f in features.items()}
         return cls(encoder.name, encoder.digest, encoder.pooling, moments, pixels, about or {})
 
 
 def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> Tensor:
-    """A painting (1, 3, H, W) at a long side, in pixels; never enlarged, unless the layers would find it too small.
+    """A painting (1, 3 or 4, H, W) at a long side, in pixels; enlarged only if the layers would find it too small.
 
     Raises
     ------

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..device import Compute
+from ..image.cutout import opaque
 from ..models.layers import circular_pad
-from ..models.moments import add_moments_gradient, at_least_float32, moment_sums
+from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
 from .losses import MomentsTarget, covariance_metric, gram_loss, head_metric, moments_loss, total_variation
@@ -81,7 +81,7 @@ class View:
 
     def weights(self, mask: Tensor, features: Tensor) -> Tensor:
         """Return a mask (1, 1, H, W) of the picture's size, in the size of the features as terms measure them."""
-        return F.interpolate(mask.to(features.device), features.shape[-2:], mode="area")
+        return weights_of(mask, features)
 
     def inside(self, features: Tensor, layer: str) -> Tensor:
         """Return the features without those of the continuation."""
@@ -90,9 +90,9 @@ class View:
 
     @torch.no_grad()
     def features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features of a picture (1, 3, H, W) that stays as it is."""
+        """Return the features of a picture (1, 3 or 4, H, W) that stays as it is."""
         with self.compute.autocast():
-            found = self.encoder(self.continued(self.compute.picture(image)), layers)
+            found = self.encoder(self.continued(self.compute.picture(opaque(image))), layers)
         return {k: self.inside(f, k) for k, f in found.items()}
 
 
@@ -262,11 +262,19 @@ class ContentTerm(Term):
         The content's features (1, C, H, W) at least at those layers (`View.features`).
     shares : dict of str to float
         Layer -> its weight.
+    shown : Tensor, optional
+        (1, 1, H, W) of the content's size, in [0, 1]: how visible it is. The spread is that of what is visible.
     """
 
     sums = True
 
-    def __init__(self, encoder: VGG, features: Mapping[str, Tensor], shares: Mapping[str, float]):
+    def __init__(
+        self,
+        encoder: VGG,
+        features: Mapping[str, Tensor],
+        shares: Mapping[str, float],
+        shown: Tensor | None = None,
+    ):
         super().__init__(list(shares))
         self.targets = {k: features[k] for k in shares}
         self.metrics: dict[str, Tensor | None] = {}
@@ -275,8 +283,14 @@ class ContentTerm(Term):
             root = covariance_metric(encoder, layer)  # A: |A f - A g| is the distance behind the head
             self.metrics[layer] = None if root is None else (root @ root).to(features[layer])
             centred = at_least_float32(features[layer])
-            centred = centred - centred.mean((2, 3), keepdim=True)
-            spread = (centred * self._moved(layer, centred)).sum()
+            if shown is None:
+                centred = centred - centred.mean((2, 3), keepdim=True)
+                spread = (centred * self._moved(layer, centred)).sum()
+            else:
+                weights = weights_of(shown, centred)
+                mean = (centred * weights).sum((2, 3), keepdim=True) / weights.sum().clamp(min=1e-6)
+                centred = centred - mean
+                spread = (weights * centred * self._moved(layer, centred)).sum()
             self.weights[layer] = share / max(float(spread), 1e-12 * centred.numel())
 
     def _moved(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:

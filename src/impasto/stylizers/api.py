@@ -12,11 +12,21 @@ from ..image.picture import Picture
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import LearnOptions, OptimizeOptions, TextureOptions
-from ..style.target import StyleTarget
-from .choose import check_names, choose_stylizer, load_texture, stylize_options
+from ..style.target import STYLE_SIZES, StyleTarget
+from .choose import check_names, choose_stylizer, load_texture, planned_size, stylize_options
 from .learn import Photographs
 from .learn import learn as steps_of_learning
-from .sources import StyleSource, resolve_mask, resolve_region, resolve_start, resolve_style, resolve_styles
+from .schedule import painting_size
+from .sources import (
+    StyleSource,
+    photo_options,
+    resolve_mask,
+    resolve_region,
+    resolve_start,
+    resolve_style,
+    resolve_styles,
+    style_side,
+)
 
 
 def stylize(
@@ -40,10 +50,10 @@ def stylize(
     options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
     regions : sequence of (mask, style)
-        Parts of the photograph with styles of their own; a mask is any kind of picture, white where the region is, and
-        of any size. `style` is for the rest.
-    mask : any kind of picture, optional
-        White where to paint, of any size; the rest stays the photograph.
+        Parts of the photograph with styles of their own; a mask is any kind of picture, white where the region is, of
+        any size in the photograph's proportions; or transparent where it is not; or boolean. `style` is for the rest.
+    mask : the same, optional
+        White where to paint; the rest stays the photograph.
     **changes
         Fields of StylizeOptions that differ: `size=512`, `quality="best"` ...
 
@@ -60,12 +70,15 @@ def stylize(
     --------
     >>> impasto.stylize("photo.jpg", "starry-night", size=512).save("painting.png")  # doctest: +SKIP
     """
-    photo = to_picture(content)
     chosen = stylize_options(options, changes)
-    parts = [resolve_region(m, s, model=chosen.model) for m, s in regions]
-    stylizer = choose_stylizer(resolve_styles(style, chosen.model), chosen, resolve_start(chosen))
-    where = None if mask is None else resolve_mask(mask)
-    image = stylizer(photo.tensor, parts, where)
+    photo = to_picture(content, sized=lambda size: planned_size(size, chosen))
+    size = painting_size(photo.metadata.full_size or photo.size, chosen)
+    long = style_side(size, chosen)
+    parts = [resolve_region(m, s, model=chosen.model, size=size, long_side=long) for m, s in regions]
+    styles = resolve_styles(style, chosen.model, long)
+    stylizer = choose_stylizer(styles, photo_options(photo, chosen), resolve_start(chosen, size=size))
+    where = None if mask is None else resolve_mask(mask, size=size)
+    image = stylizer(photo.pixels, parts, where)
     return like(photo.with_tensor(image.cpu()), content)
 
 
@@ -153,7 +166,7 @@ def learn(
     check_names(o, changes)
     o = replace(o, **changes)
     net, encoder, compute = find_network(model), load_encoder("compact"), choose_compute(o.device, o.precision)
-    source = resolve_style(style, model=model)
+    source = resolve_style(style, model=model, long_side=STYLE_SIZES[-1])
     if not isinstance(source, StyleTarget):
         compute.network(encoder)
         source = StyleTarget.of(source, encoder, compute)

@@ -19,9 +19,11 @@ from ..options.groups import names_of
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
-from .network import NetworkStylizer
+from .memory import fit_memory, fit_need
+from .network import NetworkStylizer, pass_memory
 from .optimize import OptimizeStylizer, Painter
 from .protocol import Stylizer
+from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
 
@@ -117,6 +119,31 @@ def choose_stylizer(
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
+
+
+def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int, int]:
+    """Return the height and width that a photograph of that height and width is painted at, before it is decoded.
+
+    Raises
+    ------
+    MemoryNeedError
+        If the painting would not fit into memory and must not be painted smaller.
+    """
+    size = painting_size(photo, options)
+    if choose_method(options) == "network":
+        net = find_network(options.model if isinstance(options, StylizeOptions) else None)
+        compute = resolve_compute(options, net)
+        fit_need(size, lambda s: pass_memory(s, net, compute), compute, options.strict_size, _unsaid)
+    else:
+        encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+        classic = options.preset == "gatys"
+        strict = classic or options.strict_size
+        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _unsaid)
+    return size
+
+
+def _unsaid(message: str) -> None:
+    """Leave a message out: the stylizer says it when it begins."""
 
 
 def network_stylizer(

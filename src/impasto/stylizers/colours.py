@@ -8,6 +8,8 @@ from torch import Tensor
 
 from ..device import Compute
 from ..image.color import keep_colours
+from ..image.cutout import opaque
+from ..image.resize import resize
 from ..options import ColourSpace
 from .protocol import Region, Step, Stylizer, last_image
 
@@ -55,7 +57,8 @@ class ColourKeeper:
         """The inner stylizer's steps; each one's colours are changed when its image is looked at."""
 
         def finish(painted: Tensor) -> Tensor:
-            return keep_colours(painted.cpu(), content, self.space, self.strength)
+            photo = opaque(resize(content, (painted.shape[-2], painted.shape[-1])))
+            return keep_colours(painted.cpu(), photo, self.space, self.strength)
 
         steps = self.inner.steps(content, regions, mask, state)
         return (replace(step, finish=finish) for step in steps)

@@ -15,20 +15,20 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import DivergedError, OptionError
-from ..image.resize import fit_size, resize
-from ..models.moments import raw_moments
+from ..image.cutout import opaque, visible
+from ..image.resize import resize
+from ..models.moments import raw_moments, weights_of
 from ..models.vgg import CONTENT_LAYER, VGG
 from ..options import OptimizeOptions
 from ..style.losses import head_metric
 from ..style.target import StyleTarget
 from .memory import fit_memory
 from .protocol import Region, Step, last_image
-from .schedule import check_size
+from .schedule import check_size, painting_size
 
 log = logging.getLogger(__name__)
 
 LAYER_WEIGHTS = {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
-SHORT_SIDE = 400
 COMPACT_FEATURE_SCALE = 0.211
 """Factor on the compact encoder's features; with it the first total loss of the benchmark pair is the classic 1.4e8."""
 
@@ -41,7 +41,7 @@ class GatysLoss:
     encoder : VGG
         Its features, behind its heads where it has them, times `feature_scale`.
     content, style : Tensor
-        (1, 3, H, W) in [0, 1], both of the same size.
+        (1, 3 or 4, H, W) in [0, 1], both of the same size. Of cut-outs only what is visible has a style.
     content_weight, style_weight : float
         The recipe's alpha and beta.
     feature_scale : float
@@ -63,10 +63,11 @@ class GatysLoss:
         self.content_weight, self.style_weight = content_weight, style_weight
         metrics = {k: head_metric(encoder, k) for k in LAYER_WEIGHTS}
         self.metrics = {k: m if m is None else m.to(compute.device) for k, m in metrics.items()}
+        self.shown = visible(content)
         with torch.no_grad():
-            self.content = self._features(content)[CONTENT_LAYER]
-            features = self._features(style)
-            self.grams = {k: self._gram(features[k], k) for k in LAYER_WEIGHTS}
+            self.content = self._features(opaque(content))[CONTENT_LAYER]
+            features = self._features(opaque(style))
+            self.grams = {k: self._gram(features[k], k, visible(style)) for k in LAYER_WEIGHTS}
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:
         with self.compute.autocast():
@@ -76,9 +77,10 @@ class GatysLoss:
         features[CONTENT_LAYER] = content.float() * self.feature_scale
         return features
 
-    def _gram(self, features: Tensor, layer: str) -> Tensor:
+    def _gram(self, features: Tensor, layer: str, shown: Tensor | None) -> Tensor:
         """The raw Gram matrix F F^T, or a matrix at the same distances from others."""
-        moments = raw_moments(features) * (self.feature_scale**2 * features.shape[2] * features.shape[3])
+        weights = None if shown is None else weights_of(shown, features)
+        moments = raw_moments(features, weights) * (self.feature_scale**2 * features.shape[2] * features.shape[3])
         metric = self.metrics[layer]
         return moments[:, :-1, :-1] if metric is None else metric @ moments @ metric
 
@@ -90,7 +92,7 @@ class GatysLoss:
         for layer, weight in LAYER_WEIGHTS.items():
             f = features[layer]
             width = self.encoder.config.heads.get(layer, f.shape[1])
-            difference = self._gram(f, layer) - self.grams[layer]
+            difference = self._gram(f, layer, self.shown) - self.grams[layer]
             mean_square = difference.square().sum() / width**2
             style = style + weight * mean_square / (width * f.shape[2] * f.shape[3])
         content, style = self.content_weight * content, self.style_weight * style
@@ -122,13 +124,6 @@ class GatysStylizer:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps(content, regions, mask))
 
-    def size(self, content: Tensor) -> tuple[int, int]:
-        """The recipe's size: the short side becomes 400, or the long side's length where that is less."""
-        h, w = content.shape[-2:]
-        if self.options.size is not None or self.options.scale is not None:
-            return fit_size((h, w), long_side=self.options.size, scale=self.options.scale, enlarge=True)
-        return fit_size((h, w), short_side=min(SHORT_SIDE, max(h, w)), enlarge=True)
-
     def steps(
         self,
         content: Tensor,
@@ -150,7 +145,7 @@ class GatysStylizer:
         """
         if regions or mask is not None:
             raise OptionError("the preset gatys has no regions and no mask; leave out --region, --mask or the preset")
-        size = self.size(content)
+        size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
         fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
         if state is not None and state["size"] != list(size):
@@ -170,7 +165,7 @@ class GatysStylizer:
             feature_scale=COMPACT_FEATURE_SCALE if self.encoder.heads else 1.0,
         )
         mean, std = self.encoder.mean, self.encoder.std
-        x = ((content - mean) / std).clone().requires_grad_(True)
+        x = ((opaque(content) - mean) / std).clone().requires_grad_(True)
         optimiser = torch.optim.Adam([x], lr=settings.rate)
         first, total = 1, settings.iterations
         assert isinstance(total, int), "the options have checked it"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError
+from ..image.cutout import opaque, visible
 from ..image.resize import blur, resize
 from ..models.moments import raw_moments
 from ..models.vgg import STYLE_LAYERS, VGG
@@ -60,7 +61,7 @@ class Problem:
     options : OptimizeOptions
         The weights and all else.
     content : Tensor
-        (1, 3, H, W), the photograph.
+        (1, 3 or 4, H, W), the photograph.
     size : (int, int)
         Height and width of the painting, which the options' pixels refer to.
     styles : sequence of Tensor or StyleTarget
@@ -103,13 +104,18 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     encoder, compute = p.encoder, p.compute
     view = View(encoder, compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
     style_view = View(encoder, compute) if p.wrap else view  # a style does not tile
-    content = compute.picture(resize(p.content, scale.size))
+    whole = resize(p.content, scale.size)
+    content, shown = compute.picture(opaque(whole)), visible(whole)
     seen = blur(content, o.content_blur * max(scale.size) / max(p.size))
     mask = None
     if p.mask is not None:
         mask = blur(resize(p.mask, scale.size), o.mask_feather * max(scale.size) / max(p.size)).to(content.device)
+    where = mask
+    if shown is not None:  # what is not visible has no style
+        shown = shown.to(content.device)
+        where = shown if mask is None else mask * shown
     shares, style_scales = shares_and_scales(o, len(p.styles))
-    parts = divide([resize(r.mask, scale.size).to(content.device) for r in p.regions], mask)
+    parts = divide([resize(r.mask, scale.size).to(content.device) for r in p.regions], where)
     own = list(zip(shares, style_scales, p.styles, strict=True))
     several = [*([(1.0, style_scales[0], r.style)] for r in p.regions), own]
     # Every part of the picture with its styles: share, size as a multiple of the painting's, and style.
@@ -160,7 +166,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         for part, styles in painted:
             found: dict[str, Tensor] = {}
             for share, z, style in styles:
-                for k, f in style_view.features(picture_of(style, z), tuple(layers)).items():
+                picture = picture_of(style, z)
+                seen_of = visible(picture)
+                for k, f in style_view.features(picture, tuple(layers)).items():
+                    f = f if seen_of is None else inside(f, view.weights(seen_of, f))
                     found[k] = found.get(k, 0) + share * quantiles(f)
             for k, f in mine.items():
                 part_of = f if part.mask is None else inside(f, view.weights(part.mask, f))
@@ -173,8 +182,9 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         chosen = content_shares(o, encoder)
         # The loss is over the whole photo's spread; where only a part is painted, only that can differ.
         weight = settings.content_weight * MORE_STYLE ** max(0.0, o.strength - 1)
-        weight /= 1.0 if mask is None else max(float(mask.mean()), 1e-6)
-        terms["content"] = weight, ContentTerm(encoder, view.features(seen, tuple(chosen)), chosen)
+        if mask is not None and where is not None:
+            weight /= max(float(where.mean() / (1.0 if shown is None else shown.mean())), 1e-6)
+        terms["content"] = weight, ContentTerm(encoder, view.features(seen, tuple(chosen)), chosen, shown)
     if settings.style_weight:
         losses = named_weights(o.style_loss, "--style-loss")
         for name, weight in losses.items():

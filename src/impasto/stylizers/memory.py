@@ -46,7 +46,12 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
 
 
 def fit_memory(
-    size: tuple[int, int], encoder: VGG, compute: Compute, strict: bool, checkpointing: bool = True
+    size: tuple[int, int],
+    encoder: VGG,
+    compute: Compute,
+    strict: bool,
+    checkpointing: bool = True,
+    said: Callable[[str], None] = log.warning,
 ) -> tuple[tuple[int, int], bool]:
     """How a painting fits into memory: as it is, with checkpointing, or smaller; the latter two are said in the log.
 
@@ -58,6 +63,8 @@ def fit_memory(
         Refuse instead of painting smaller.
     checkpointing : bool
         Whether checkpointing may be used.
+    said : callable
+        Takes what there is to say; the log does if not given.
 
     Returns
     -------
@@ -76,13 +83,17 @@ def fit_memory(
     told = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {gigabytes(available)} are free"
     least = memory_need(size, encoder, compute, checkpointing)
     if least <= SHARE * available:
-        log.warning("%s: taking %s and a third more time, by computing features twice", told, gigabytes(least))
+        said(f"{told}: taking {gigabytes(least)} and a third more time, by computing features twice")
         return size, True
-    return _smaller(size, least - FIXED_BYTES, SHARE * available - FIXED_BYTES, told, strict), checkpointing
+    return _smaller(size, least - FIXED_BYTES, SHARE * available - FIXED_BYTES, told, strict, said), checkpointing
 
 
 def fit_need(
-    size: tuple[int, int], need: Callable[[tuple[int, int]], int], compute: Compute, strict: bool
+    size: tuple[int, int],
+    need: Callable[[tuple[int, int]], int],
+    compute: Compute,
+    strict: bool,
+    said: Callable[[str], None] = log.warning,
 ) -> tuple[int, int]:
     """How a painting fits into memory: as it is, or smaller, which is said in the log.
 
@@ -94,6 +105,8 @@ def fit_need(
         Of a height and width, the bytes that a painting of that size takes: some for each pixel, and some besides.
     strict : bool
         Refuse instead of painting smaller.
+    said : callable
+        Takes what there is to say; the log does if not given.
 
     Raises
     ------
@@ -104,10 +117,12 @@ def fit_need(
     if available is None or whole <= SHARE * available:
         return size
     told = f"a {size[1]}x{size[0]} painting needs about {gigabytes(whole)} of memory, {gigabytes(available)} are free"
-    return _smaller(size, whole - fixed, SHARE * available - fixed, told, strict)
+    return _smaller(size, whole - fixed, SHARE * available - fixed, told, strict, said)
 
 
-def _smaller(size: tuple[int, int], need: float, budget: float, told: str, strict: bool) -> tuple[int, int]:
+def _smaller(
+    size: tuple[int, int], need: float, budget: float, told: str, strict: bool, said: Callable[[str], None]
+) -> tuple[int, int]:
     """The largest size of that shape whose pixels take no more than the budget, where all those of `size` take `need`.
 
     MemoryNeedError, which begins with what is `told`, if it is too small, or there must be no other.
@@ -117,7 +132,7 @@ def _smaller(size: tuple[int, int], need: float, budget: float, told: str, stric
         advice = f"--size {long} fits" if long >= LEAST_SIZE else "close other programs"
         raise MemoryNeedError(f"{told}; {advice}")
     fitting = fit_size(size, long_side=long)
-    log.warning("%s: painting %dx%d instead (--strict-size refuses)", told, fitting[1], fitting[0])
+    said(f"{told}: painting {fitting[1]}x{fitting[0]} instead (--strict-size refuses)")
     return fitting
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError, StyleError
+from ..image.cutout import opaque, visible
 from ..image.resize import blur, fit_size, resize
 from ..models.colours import colour, colour_moments, colours_of
-from ..models.moments import raw_moments
+from ..models.moments import raw_moments, weights_of
 from ..models.network import Network
 from ..models.vgg import VGG
 from ..options import StylizeOptions
@@ -25,7 +26,7 @@ from ..style.terms import divide
 from .learn import learnt
 from .loss import shares_and_scales
 from .memory import fit_need
-from .protocol import Region, Step, last_image
+from .protocol import Region, Step, check_masks, last_image
 from .schedule import painting_size
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,11 @@ class NetworkStylizer:
         With it, tiles of the photograph and frames like it are painted as parts of one painting.
         """
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
-        x = self.compute.picture(resize(content, size))
+        whole = resize(content, size)
+        x, shown = self.compute.picture(opaque(whole)), visible(whole)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
-        masks = self._masks(x, places)
-        affine, colours = self._styles(x, places, masks)
+        masks = self._masks(x, places, shown)
+        affine, colours = self._styles(x, places, masks, shown)
         with self.compute.autocast():
             norms = self.net.statistics(x, affine, masks)
             painted = self.net(x, affine, norms, masks).float()
@@ -150,11 +152,12 @@ class NetworkStylizer:
         Parameters
         ----------
         content : Tensor
-            (1, 3, H, W), the photograph.
+            (1, 3, H, W), the photograph; (1, 4, H, W) with the alpha last, of which only what is visible counts.
         regions : sequence of Region
             Parts with styles of their own.
         mask : Tensor, optional
-            (1, 1, H, W), [0, 1], of any size: 1 where to paint; the rest stays the photograph.
+            (1, 1, H, W), [0, 1], of any size in the photograph's proportions: 1 where to paint; the rest stays the
+            photograph.
         state : dict, optional
             Not used: there is nothing between the photograph and the painting.
         statistics : PassStatistics, optional
@@ -169,6 +172,7 @@ class NetworkStylizer:
         MemoryNeedError
             At once, if it would not fit into memory and must not be painted smaller.
         """
+        check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
             raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
@@ -179,8 +183,7 @@ class NetworkStylizer:
 
     def memory_need(self, size: tuple[int, int]) -> int:
         """Return the bytes that a painting of that height and width takes beyond what the process has now."""
-        item = 4 if self.compute.low is None else self.compute.low.itemsize
-        return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * self.net.config.width / 32)
+        return pass_memory(size, self.net, self.compute)
 
     @torch.no_grad()
     def affine(
@@ -213,10 +216,10 @@ class NetworkStylizer:
         origin: tuple[int, int],
     ) -> Step:
         size, options = (content.shape[-2], content.shape[-1]), self.options
-        x = self.compute.picture(content)
-        masks, norms, moments = self._masks(x, places), None, None
+        x, shown = self.compute.picture(opaque(content)), visible(content)
+        masks, norms, moments = self._masks(x, places, shown), None, None
         if statistics is None:
-            affine, colours = self._styles(x, places, masks)
+            affine, colours = self._styles(x, places, masks, shown)
         else:
             affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():
@@ -228,34 +231,49 @@ class NetworkStylizer:
         return Step(size, 1, 1, 1, 1, {}, painted.clone(), schedule=(1,))
 
     @staticmethod
-    def _masks(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]]) -> Tensor | None:
-        """Return the masks (R, 1, H, W) of the parts and of the rest, which sum to 1; None without parts."""
-        if not places:
+    def _masks(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], shown: Tensor | None) -> Tensor | None:
+        """Return the masks (R, 1, H, W) of the parts and of the rest, which sum to 1; None for a picture of one part.
+
+        What is hidden is a part of its own, the last, so that the others' statistics know nothing of it.
+        """
+        if not places and shown is None:
             return None
-        parts = divide([m for m, _ in places])
-        return torch.cat([p.mask for p in parts if p.mask is not None]).to(x)
+        shown = None if shown is None else shown.cpu()
+        masks = [p.mask for p in divide([m for m, _ in places], shown) if p.mask is not None]
+        return torch.cat([*masks, *([] if shown is None else [1 - shown])]).to(x)
 
     def _styles(
-        self, x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], masks: Tensor | None
+        self,
+        x: Tensor,
+        places: Sequence[tuple[Tensor, "MeasuredStyle"]],
+        masks: Tensor | None,
+        shown: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return affines (R, P) and colours (R, 3, 4) of the parts and of the rest, at the strength asked for."""
+        """Return affines (R, P) and colours (R, 3, 4) of the masks' parts, at the strength asked for."""
         long, strength = max(x.shape[-2:]), self.options.strength
         several = [self.affine([s], (1.0,), self.scales[:1], long) for _, s in places]
-        several.append(self.affine(self.styles, self.shares, self.scales, long))
+        several += [self.affine(self.styles, self.shares, self.scales, long)] * (1 if shown is None else 2)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
         if strength != 1:
-            affine = torch.lerp(self._photograph(x).to(affine), affine, strength)
+            affine = torch.lerp(self._photograph(x, shown).to(affine), affine, strength)
             own = colours_of(colour_moments(x, masks)).to(colours)
             colours = torch.lerp(own, colours, min(1.0, strength))
         return affine, colours
 
-    def _photograph(self, x: Tensor) -> Tensor:
+    def _photograph(self, x: Tensor, shown: Tensor | None) -> Tensor:
         """Return the affine (1, P) of strength 0: the photograph in its own style, and no paint."""
         small = resize(x, fit_size((x.shape[-2], x.shape[-1]), long_side=PHOTO_SIZE))
         layers = tuple(self.net.config.layers)
         with self.compute.autocast():
             features = self.encoder(self.compute.picture(small), layers)
-        return self.net.unpainted(self.net.predict({k: raw_moments(f) for k, f in features.items()}))
+        moments = {k: raw_moments(f, None if shown is None else weights_of(shown, f)) for k, f in features.items()}
+        return self.net.unpainted(self.net.predict(moments))
+
+
+def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
+    """Return the bytes that a network's pass over that height and width takes beyond what the process has now."""
+    item = 4 if compute.low is None else compute.low.itemsize
+    return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * net.config.width / 32)
 
 
 class MeasuredStyle:

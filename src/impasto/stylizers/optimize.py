@@ -17,6 +17,7 @@ from torch import Tensor
 from ..device import Compute, freed_memory_kept
 from ..errors import OptionError
 from ..image.color import match_palette
+from ..image.cutout import opaque
 from ..image.resize import blur, resize
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import OptimizeOptions, named_weights
@@ -25,13 +26,13 @@ from ..style.terms import PerceptualLoss
 from .descent import Descent
 from .loss import Problem, build_loss, check_styles, content_shares, layer_shares, shares_and_scales
 from .memory import fit_memory
-from .protocol import Region, Step, last_image
+from .protocol import Region, Step, check_masks, last_image
 from .schedule import Scale, check_size, painting_size, schedule, timed
 
 log = logging.getLogger(__name__)
 
 Painter = Callable[[Tensor, Sequence[Region]], Tensor]
-"""Paints (1, 3, H, W), with some regions in styles of their own."""
+"""Paints (1, 3 or 4, H, W), with some regions in styles of their own."""
 
 BLURRED_START = 1 / 32
 """Deviation of the blur of the start `blurred`, over the painting's long side."""
@@ -94,11 +95,12 @@ class OptimizeStylizer:
         Parameters
         ----------
         content : Tensor
-            (1, 3, H, W), the photograph.
+            (1, 3, H, W), the photograph; (1, 4, H, W) with the alpha last, of which only what is visible counts.
         regions : sequence of Region
             Parts with styles of their own.
         mask : Tensor, optional
-            (1, 1, H, W), [0, 1], of any size: 1 where to paint; the rest stays the photograph.
+            (1, 1, H, W), [0, 1], of any size in the photograph's proportions: 1 where to paint; the rest stays the
+            photograph.
         state : dict, optional
             Of a step (`Step.state`) of the same painting: what comes are the steps after that one.
 
@@ -114,6 +116,7 @@ class OptimizeStylizer:
         """
         o = self.options
         check_styles([r.style for r in regions], o, self.encoder)
+        check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
             raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
         height, width = content.shape[-2:]
@@ -209,7 +212,8 @@ class OptimizeStylizer:
 
     def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
         """Return the picture that the options start from, in a size; with less strength, nearer to the photograph."""
-        start, photo = self.options.begins_with, resize(content, size)
+        start, whole = self.options.begins_with, resize(content, size)
+        photo = opaque(whole)
         if start == "content":
             return photo
         if start == "blurred":
@@ -222,7 +226,7 @@ class OptimizeStylizer:
         elif self.start is None:
             raise OptionError(f"--start {start} is none of content, blurred, noise, grey, and no picture")
         else:
-            found = resize(self.start, size) if isinstance(self.start, Tensor) else self.start(photo, regions)
+            found = resize(self.start, size) if isinstance(self.start, Tensor) else self.start(whole, regions)
         return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
 
 

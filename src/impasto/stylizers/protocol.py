@@ -8,7 +8,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..device import Compute
+from ..errors import OptionError
 from ..style.target import StyleTarget
+
+PROPORTIONS = 0.02
+"""By how much a mask's proportions may differ from the photograph's, or by a pixel a side where that is more."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,26 @@ class Region:
     Parameters
     ----------
     mask : Tensor
-        (1, 1, H, W), [0, 1], 1 where the region is; of any size, resized to the painting's.
+        (1, 1, H, W), [0, 1], 1 where the region is; of any size in the photograph's proportions.
     style : Tensor or StyleTarget
         A painting (1, 3, H, W) in [0, 1], or its measurements.
     """
 
     mask: Tensor
     style: Tensor | StyleTarget
+
+
+def check_masks(photo: tuple[int, int], regions: Sequence[Region], mask: Tensor | None) -> None:
+    """OptionError if a mask has other proportions than a photograph of that height and width: it would be stretched."""
+    named = [(f"the mask of region {i}", r.mask) for i, r in enumerate(regions, 1)]
+    for name, found in [*named, *([] if mask is None else [("the mask", mask)])]:
+        height, width = found.shape[-2:]
+        ratio, wanted = width / height, photo[1] / photo[0]
+        if abs(ratio / wanted - 1) > max(PROPORTIONS, 1 / height + 1 / width):
+            raise OptionError(
+                f"{name} is {ratio:.3g} times as wide as high, the photograph {wanted:.3g} times; give a mask of the "
+                "photograph's proportions"
+            )
 
 
 class Stylizer(Protocol):
@@ -91,12 +108,15 @@ class Stylizer(Protocol):
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for.
 
+        A photograph with an alpha, (1, 4, H, W), is painted as (1, 3, H, W); only what is visible has a say.
+
         Parameters
         ----------
         regions : sequence of Region
             Parts with styles of their own.
         mask : Tensor, optional
-            (1, 1, H, W), [0, 1], of any size: 1 where to paint, the rest stays the photograph.
+            (1, 1, H, W), [0, 1], of any size in the photograph's proportions: 1 where to paint, the rest stays the
+            photograph.
         """
         ...
 

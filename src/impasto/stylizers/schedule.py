@@ -18,6 +18,8 @@ ADAM_LENGTH = 4
 WARM_UP, LAST_RATE = 0.3, 0.02
 """Share of a scale's iterations in which the rate rises, and its last value over its highest. Adam's first steps change
 every pixel by the full rate, whatever its gradient: without a warm-up that leaves colour noise."""
+GATYS_SHORT_SIDE = 400
+"""Short side of a painting by the preset `gatys`, in pixels, or the long side's length where that is less."""
 LEAST_TIMED, MOST_TIMED = 4, 1000
 """Iterations of a scale where a time is given."""
 TIME_SHARE = 0.86
@@ -54,6 +56,8 @@ def painting_size(content: tuple[int, int], options: OptimizeOptions) -> tuple[i
         return fit_size(content, scale=options.scale, enlarge=True)
     if options.size is not None:
         return fit_size(content, long_side=options.size, enlarge=True)
+    if options.preset == "gatys":
+        return fit_size(content, short_side=min(GATYS_SHORT_SIDE, max(content)), enlarge=True)
     return fit_size(content, long_side=LONG_SIDE[options.quality])
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..errors import ImpastoError, OptionError
 from ..image.convert import like, to_picture
+from ..image.reduction import Sized
 from ..options import OptimizeOptions
-from .choose import choose_stylizer, stylize_options
+from .choose import choose_stylizer, planned_size, stylize_options
 from .protocol import Step, Stylizer
 from .sources import StyleSource, resolve_start, resolve_styles
 
@@ -69,7 +70,9 @@ def stylize_many(
     if isinstance(names, str) or not names:
         raise OptionError(f"devices is {names!r}; give a list of names, as in ['cuda:0', 'cuda:1']")
     styles, start = resolve_styles(style, chosen.model), resolve_start(chosen)
-    return _paint([choose_stylizer(styles, replace(chosen, device=d), start) for d in names], contents)
+    # What is scaled by a factor has to be read as large as it is.
+    sized = None if chosen.scale is not None else (lambda size: planned_size(size, replace(chosen, device=names[0])))
+    return _paint([choose_stylizer(styles, replace(chosen, device=d), start) for d in names], contents, sized)
 
 
 def available_devices(device: str) -> list[str]:
@@ -78,7 +81,7 @@ def available_devices(device: str) -> list[str]:
     return [f"cuda:{i}" for i in range(gpus)] or [device]
 
 
-def _paint(stylizers: Sequence[Stylizer], contents: Iterable[Any]) -> Iterator[Any]:
+def _paint(stylizers: Sequence[Stylizer], contents: Iterable[Any], sized: Sized | None) -> Iterator[Any]:
     """The paintings in the order of the contents, or the errors in their places."""
     idle: SimpleQueue[Stylizer] = SimpleQueue()
     for stylizer in stylizers:
@@ -88,8 +91,8 @@ def _paint(stylizers: Sequence[Stylizer], contents: Iterable[Any]) -> Iterator[A
     def paint(content: Any) -> Any:
         stylizer = idle.get()
         try:
-            photo = to_picture(content)
-            image = _last_image(stylizer.steps(photo.tensor), closed)
+            photo = to_picture(content, sized=sized)
+            image = _last_image(stylizer.steps(photo.pixels), closed)
             return None if image is None else like(photo.with_tensor(image.cpu()), content)
         except ImpastoError as error:
             return error

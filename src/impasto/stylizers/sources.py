@@ -1,23 +1,40 @@
 """What the user gives, as what paints takes: styles, regions, masks and pictures to start from."""
 
+import logging
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
-from ..options import STARTS, OptimizeOptions, TextureOptions
-from ..style.target import SUFFIX, StyleTarget, builtin_names, load_builtin
+from ..image.cutout import opaque
+from ..image.picture import Metadata, Picture
+from ..image.reduction import Sized
+from ..image.resize import fit_size
+from ..options import STARTS, BlendOptions, OptimizeOptions, TextureOptions
+from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget, builtin_names, load_builtin
 from .protocol import Region
+
+log = logging.getLogger(__name__)
+
+Options = TypeVar("Options", bound=OptimizeOptions)
 
 StyleSource = Any
 """A built-in style's name, a picture's or style file's path, a StyleTarget, or a picture (PIL image, array, tensor)."""
 
 STYLE_FILE_SUFFIX = ".safetensors"
+LEAST_STYLE_SIDE = 256
+"""Short side, in pixels, below which a style's file is never reduced while it is read: long ones would be enlarged."""
+LEAST_WHITE = 0.1
+"""How bright a mask must be somewhere; what is darker is a picture of labels, or a mistake."""
 
 
 def learnt_folder(model: Path) -> Path:
@@ -25,11 +42,18 @@ def learnt_folder(model: Path) -> Path:
     return model.with_suffix(".styles")
 
 
-def resolve_style(source: StyleSource, max_megapixels: float = 200.0, model: str | None = None) -> Tensor | StyleTarget:
-    """What a style's source stands for: a painting (1, 3, H, W) or its measurements.
+def photo_options(photo: Picture, options: Options) -> Options:
+    """Return the options for a photograph as it was read: one that was reduced has the painting's size already."""
+    return options if photo.metadata.full_size is None or options.scale is None else replace(options, scale=1.0)
+
+
+def resolve_style(
+    source: StyleSource, max_megapixels: float = 200.0, model: str | None = None, long_side: float | None = None
+) -> Tensor | StyleTarget:
+    """What a style's source stands for: a painting (1, 3 or 4, H, W) or its measurements.
 
     Text is a path if there is such a file, else the name of a style that the network `model` has learnt, or of a
-    built-in style.
+    built-in style. A painting's file that is much larger than `long_side`, in pixels, is reduced while it is read.
 
     Raises
     ------
@@ -54,7 +78,25 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0, model: str
             raise StyleError(f"style {str(source)!r} is neither a file nor a built-in style; {hint}")
         if path.suffix.lower() == STYLE_FILE_SUFFIX:
             return StyleTarget.load(path)
-    return to_picture(source, max_megapixels=max_megapixels).tensor
+    return to_picture(source, max_megapixels=max_megapixels, sized=style_sized(long_side)).pixels
+
+
+def style_sized(long_side: float | None) -> Sized | None:
+    """Return what size is needed of a style that is measured at that long side, in pixels; None for all of it."""
+    if long_side is None:
+        return None
+    long = math.ceil(max(long_side, STYLE_SIZES[-1]))
+
+    def sized(size: tuple[int, int]) -> tuple[int, int]:
+        return max(fit_size(size, long_side=long), fit_size(size, short_side=LEAST_STYLE_SIDE))
+
+    return sized
+
+
+def style_side(size: tuple[int, int], options: BlendOptions) -> float:
+    """Return the largest long side that styles are measured at, for a painting of that height and width, in pixels."""
+    scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)
+    return max(size) * max(scales)
 
 
 def split_region(text: str) -> tuple[str, str]:
@@ -69,35 +111,90 @@ def split_region(text: str) -> tuple[str, str]:
     return text[:i], text[i + 1 :]
 
 
-def resolve_region(mask: Any, style: StyleSource, max_megapixels: float = 200.0, model: str | None = None) -> Region:
+def resolve_region(
+    mask: Any,
+    style: StyleSource,
+    max_megapixels: float = 200.0,
+    model: str | None = None,
+    size: tuple[int, int] | None = None,
+    long_side: float | None = None,
+) -> Region:
     """A region of sources.
 
     Parameters
     ----------
-    mask : path, PIL image, array, tensor or Picture
-        White (1) where the region is, black (0) where not, grey between.
-    style, model : as for `resolve_style`
+    mask, size : as for `resolve_mask`
+    style, model, long_side : as for `resolve_style`
 
     Raises
     ------
     ImpastoError
-        As `resolve_style`; PictureError if the mask cannot be read.
+        As `resolve_style` and `resolve_mask`.
     """
-    return Region(resolve_mask(mask, max_megapixels), resolve_style(style, max_megapixels, model))
+    style = resolve_style(style, max_megapixels, model, long_side)
+    return Region(resolve_mask(mask, max_megapixels, size), style)
 
 
-def resolve_mask(mask: Any, max_megapixels: float = 200.0) -> Tensor:
-    """A mask (1, 1, H, W) in [0, 1] of that, or of any kind of picture, its brightness; PictureError if unreadable."""
-    if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[1] == 1:
-        mask = mask.expand(-1, 3, -1, -1)  # where it is checked as any picture is
-    return to_picture(mask, max_megapixels=max_megapixels).tensor.mean(1, keepdim=True)
+def resolve_mask(mask: Any, max_megapixels: float = 200.0, size: tuple[int, int] | None = None) -> Tensor:
+    """Return a mask (1, 1, H, W) in [0, 1].
+
+    Parameters
+    ----------
+    mask : path, PIL image, array, tensor or Picture
+        White (1) where it holds, black (0) where not, grey between. Where any of it is transparent, the alpha is the
+        mask, as GIMP and rembg write it, and the colours do not count. Arrays and tensors may be boolean, or hold 0 and
+        1 in whole numbers; tensors may be (H, W), (1, H, W) and (1, 1, H, W), too.
+    size : (int, int), optional
+        Height and width of the painting, in pixels: a file that is much larger is reduced while it is read.
+
+    Raises
+    ------
+    PictureError
+        If it cannot be read.
+    OptionError
+        If it is no mask, or so dark that nothing would be painted.
+    """
+    if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
+        mask = mask.astype(np.uint8) * np.uint8(255)
+    if isinstance(mask, Tensor):
+        mask = mask.to(torch.uint8) * 255 if mask.dtype == torch.bool else mask
+        if mask.ndim == 2 or (mask.ndim in (3, 4) and mask.shape[-3] == 1):
+            mask = mask.expand(*mask.shape[:-3], 3, *mask.shape[-2:])  # where it is checked as any picture is
+    sized = None if size is None else (lambda s: fit_size(s, long_side=max(size)))
+    picture = to_picture(mask, max_megapixels=max_megapixels, sized=sized)
+    name = "the mask" if picture.metadata.name == Metadata().name else picture.metadata.name
+    if picture.alpha is not None and picture.alpha.min() < 1:
+        log.info("%s: its transparency is the mask; its colours do not count", name)
+        return picture.alpha
+    found = picture.tensor.mean(1, keepdim=True)
+    white, most = 2**picture.metadata.bits - 1, float(found.max())
+    if 0 < most <= 1.01 / white:
+        log.warning("%s holds 0 and 1 of %d; taking 1 as white", name, white)
+        return (found * white).clamp(0, 1)
+    if 0 < most < LEAST_WHITE:
+        raise OptionError(
+            f"{name} is nowhere brighter than {100 * most:.2g} % of white, so next to nothing would be painted; make "
+            "white what is to be painted"
+        )
+    return found
 
 
-def resolve_styles(style: StyleSource | Sequence[StyleSource], model: str | None = None) -> list[Tensor | StyleTarget]:
+def resolve_styles(
+    style: StyleSource | Sequence[StyleSource], model: str | None = None, long_side: float | None = None
+) -> list[Tensor | StyleTarget]:
     """Return what a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
-    return [resolve_style(s, model=model) for s in (style if isinstance(style, list | tuple) else [style])]
+    several = style if isinstance(style, list | tuple) else [style]
+    return [resolve_style(s, model=model, long_side=long_side) for s in several]
 
 
-def resolve_start(options: OptimizeOptions | TextureOptions) -> Tensor | None:
-    """The picture (1, 3, H, W) that `options.start` names, if it does; PictureError if it cannot be read."""
-    return None if options.start in STARTS else to_picture(options.start).tensor
+def resolve_start(
+    options: OptimizeOptions | TextureOptions, max_megapixels: float = 200.0, size: tuple[int, int] | None = None
+) -> Tensor | None:
+    """Return the picture (1, 3, H, W) that `options.start` names, if it does; PictureError if it cannot be read.
+
+    With the painting's height and width, in pixels, a file that is much larger is reduced while it is read.
+    """
+    if options.start in STARTS:
+        return None
+    sized = None if size is None else (lambda s: fit_size(s, long_side=max(size)))
+    return opaque(to_picture(options.start, max_megapixels=max_megapixels, sized=sized).pixels)

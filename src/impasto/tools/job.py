@@ -71,7 +71,11 @@ def source_entry(source: str) -> dict[str, str]:
     path = Path(source)
     if not path.is_file():
         return {"name": source}
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return {"name": path.name, "sha256": found.hexdigest()}
 
 
 def describe(job: PaintJob, compute: Compute) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..errors import StyleError
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import LearnOptions
-from ..style.target import SUFFIX, StyleTarget
+from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget
 from ..stylizers.learn import LearnStep, learn
 from ..stylizers.sources import resolve_style
 from ..train.pictures import PictureSet
@@ -52,7 +52,7 @@ def follow_learning(
     net, encoder = find_network(model), load_encoder("compact")
     compute = choose_compute(o.device, o.precision)
     compute.network(encoder)
-    style = resolve_style(source, model=model)
+    style = resolve_style(source, model=model, long_side=STYLE_SIZES[-1])
     if isinstance(style, Tensor):
         style = StyleTarget.of(style, encoder, compute)
     photographs = PictureSet.open(photos, None, 2 * o.crop) if photos else None

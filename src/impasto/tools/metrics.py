@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..device import Compute, choose_compute
 from ..errors import OptionError
 from ..image.color import recolour
+from ..image.cutout import over_white
 from ..image.io import read_image
 from ..image.resize import resize
 from ..models.moments import covariance, raw_moments
@@ -136,7 +137,7 @@ class Judge:
 
     def picture(self, source: PictureSource) -> Tensor:
         """A picture as it is judged: (1, 3, H, W) at the judge's size, from 8 bits by Pillow's Lanczos filter."""
-        x = source if isinstance(source, Tensor) else read_image(source).tensor
+        x = source if isinstance(source, Tensor) else over_white(read_image(source).pixels)
         levels = (x[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         image = Image.fromarray(levels)
         k = self.long_side / max(image.size)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +12,24 @@ from torch import Tensor
 
 from ..errors import PictureError
 from ..image.convert import to_picture
+from ..image.cutout import over_white
 from ..image.io import write_image
 from ..image.picture import Picture
 from ..image.place import check_target
 from ..image.resize import resize
-from ..options import STARTS
+from ..options import StylizeOptions
 from ..style.target import StyleTarget
-from ..stylizers.choose import choose_stylizer
+from ..stylizers.choose import choose_stylizer, planned_size
 from ..stylizers.protocol import Region, Step
-from ..stylizers.sources import resolve_mask, resolve_region, resolve_style
+from ..stylizers.schedule import painting_size
+from ..stylizers.sources import (
+    photo_options,
+    resolve_mask,
+    resolve_region,
+    resolve_start,
+    resolve_style,
+    style_side,
+)
 from .checkpoint import Checkpoint, load_checkpoint
 from .job import PaintJob, describe, job_of, undamaged
 from .progress import follow_steps, start_logging
@@ -32,25 +41,41 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sources:
-    """What a job names, read: the photograph, the styles, the regions, the mask and the picture to start from."""
+    """What a job names, read: the photograph, the styles, the regions, the mask and the picture to start from.
+
+    The options are the job's, for the photograph as it was read.
+    """
 
     photo: Picture
+    options: StylizeOptions
     styles: list[Tensor | StyleTarget]
     regions: list[Region]
     mask: Tensor | None
     start: Tensor | None
 
 
-def read_sources(job: PaintJob) -> Sources:
-    """Read what a job names; ImpastoError if that cannot be done."""
-    limit = job.output.max_megapixels
-    start = job.options.start
+def read_sources(job: PaintJob, check: Callable[[tuple[int, int]], object] = lambda size: None) -> Sources:
+    """Read what a job names; ImpastoError if that cannot be done.
+
+    Pictures that are much larger than the painting are reduced while they are read. `check` is called with the
+    painting's height and width before any pixel is decoded.
+    """
+    limit, options = job.output.max_megapixels, job.options
+
+    def sized(photo: tuple[int, int]) -> tuple[int, int]:
+        check(painting_size(photo, options))
+        return planned_size(photo, options)
+
+    photo = to_picture(job.content, max_megapixels=limit, sized=sized)
+    size = painting_size(photo.metadata.full_size or photo.size, options)
+    long, model = style_side(size, options), options.model
     return Sources(
-        to_picture(job.content, max_megapixels=limit),
-        [resolve_style(s, limit, job.options.model) for s in job.styles],
-        [resolve_region(mask, style, limit, job.options.model) for mask, style in job.regions],
-        None if job.mask is None else resolve_mask(job.mask, limit),
-        None if start in STARTS else to_picture(start, max_megapixels=limit).tensor,
+        photo,
+        photo_options(photo, options),
+        [resolve_style(s, limit, model, long) for s in job.styles],
+        [resolve_region(mask, style, limit, model, size, long) for mask, style in job.regions],
+        None if job.mask is None else resolve_mask(job.mask, limit, size),
+        resolve_start(options, limit, size),
     )
 
 
@@ -72,15 +97,16 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
         After the painting so far is written.
     """
     start_logging()
-    check_target(job.target, format=format_of(job), bits=job.output.bits)
-    given = read_sources(job)
+    target, file_format, bits = job.target, format_of(job), job.output.bits
+    check_target(target, format=file_format, bits=bits)
+    given = read_sources(job, lambda size: check_target(target, format=file_format, bits=bits, size=size))
     state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
-    stylizer = choose_stylizer(given.styles, job.options, given.start)
+    stylizer = choose_stylizer(given.styles, given.options, given.start)
     # The files as they are now: they may be others when it is done.
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     if begun_with is not None and (other := differences(begun_with, stylizer.compute)):
         log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
-    steps = stylizer.steps(given.photo.tensor, given.regions, given.mask, state)
+    steps = stylizer.steps(given.photo.pixels, given.regions, given.mask, state)
     folder = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else nullcontext()
     with Stop() as stop, folder as run:
         begun = time.monotonic() - before
@@ -140,12 +166,14 @@ def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, 
         keep_gps=job.output.keep_gps,
         record=record,
         format=format_of(job),
+        rescue=True,
     )
     if run is None:
         return
-    shown = [("content", resize(given.photo.tensor, painting.size))]
+    shown = [("content", resize(given.photo.pixels, painting.size))]
     shown += [(n, s) for n, s in zip(job.styles, given.styles, strict=True) if isinstance(s, Tensor)]
-    problem = run.finish(record, [*shown, ("painting", painting.tensor)])
+    shown.append(("painting", painting.pixels))
+    problem = run.finish(record, [(name, over_white(picture)) for name, picture in shown])
     if problem:
         log.warning("%s", problem)
 

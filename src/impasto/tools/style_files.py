@@ -46,7 +46,7 @@ def make_style_files(
     net = load_encoder(encoder)
     compute.network(net)
     for path in paintings:
-        target = StyleTarget.of(read_image(path).tensor, net, compute, about=known.get(path.name))
+        target = StyleTarget.of(read_image(path).pixels, net, compute, about=known.get(path.name))
         out = folder / (path.stem + SUFFIX)
         target.save(out)
         yield out

@@ -9,13 +9,12 @@ from typing import Any
 
 from ..device import Compute
 from ..errors import OptionError
-from ..image.convert import to_picture
 from ..image.io import write_image
 from ..image.picture import Picture
 from ..image.place import check_target
-from ..options import STARTS, FileOptions, TextureOptions
+from ..options import FileOptions, TextureOptions
 from ..stylizers.choose import choose_texture
-from ..stylizers.sources import resolve_style
+from ..stylizers.sources import resolve_start, resolve_style, style_side
 from .job import NAMES, find_source, source_entry, undamaged
 from .paint import until_it_ends
 from .progress import follow_steps, start_logging
@@ -77,10 +76,9 @@ def make_texture(job: TextureJob) -> None:
     start_logging()
     target, limit = job.target, job.output.max_megapixels
     file_format = "png" if target == "-" else None
-    check_target(target, format=file_format, bits=job.output.bits)
-    styles = [resolve_style(s, limit) for s in job.styles]
-    start = job.options.start
-    picture = None if start in STARTS else to_picture(start, max_megapixels=limit).tensor
+    check_target(target, format=file_format, bits=job.output.bits, size=job.size)
+    styles = [resolve_style(s, limit, long_side=style_side(job.size, job.options)) for s in job.styles]
+    picture = resolve_start(job.options, limit, job.size)
     synthesizer = choose_texture(styles, job.size, job.seamless, job.options, picture)
     described = describe(job, synthesizer.compute)  # the files as they are now: they may be others when it is done
     steps = synthesizer.steps()
@@ -95,6 +93,7 @@ def make_texture(job: TextureJob) -> None:
             quality=job.output.jpeg_quality,
             record=make_record(described, last, ended is None),
             format=file_format,
+            rescue=True,
         )
         asked = ended or asked or stop.taken()
     h, w = last.image.shape[-2:]

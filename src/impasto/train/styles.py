@@ -8,7 +8,7 @@ from torch import Tensor
 from ..device import Compute
 from ..errors import TrainingError
 from ..models.vgg import VGG
-from ..style.target import SUFFIX, StyleTarget, builtin_names
+from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget, builtin_names
 from ..stylizers.sources import resolve_style
 from .pictures import find_pictures
 
@@ -58,7 +58,7 @@ def measure_styles(sources: Sequence[str], encoder: VGG, compute: Compute) -> di
     """
     styles: dict[str, StyleTarget] = {}
     for name, source in find_styles(sources).items():
-        style = resolve_style(source)
+        style = resolve_style(source, long_side=STYLE_SIZES[-1])
         if isinstance(style, Tensor):
             style = StyleTarget.of(style, encoder, compute)
         else:

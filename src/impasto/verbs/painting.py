@@ -37,12 +37,12 @@ class Stylize:
         tuple[str, ...],
         tyro.conf.UseAppendAction,
         tyro.conf.arg(metavar="MASK=STYLE"),
-        Doc("A part of the photograph, white in the mask's picture, and the style for it; any number of times."),
+        Doc("A part of the photograph, white (or not transparent) in the mask, and its style; any number of times."),
     ] = ()
     mask: Annotated[
         str | None,
         tyro.conf.arg(metavar="FILE"),
-        Doc("Where to paint: white in this picture of any size; the rest stays the photograph."),
+        Doc("Where to paint: white in this picture, or not transparent; the rest stays the photograph."),
     ] = None
     out: Annotated[
         Path | None,

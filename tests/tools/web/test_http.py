@@ -30,6 +30,12 @@ def files(picture: bytes, **more: bytes) -> dict[str, tuple[str, bytes]]:
     return {"content": ("photo.png", picture), **{k: (f"{k}.png", v) for k, v in more.items()}}
 
 
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def begin(client: TestClient, picture: bytes, data: dict[str, Any]) -> str:
     answer = client.post("/v1/jobs", files=files(picture), data=data)
     assert answer.status_code == 201, answer.text
@@ -54,7 +60,7 @@ def test_a_painting_at_once(client: TestClient, engine: Engine, picture: bytes) 
 
 def test_a_job_and_all_that_can_be_had_of_it(client: TestClient, picture: bytes, wait: Until) -> None:
     mask = io.BytesIO()
-    Image.fromarray(np.pad(np.full((32, 32), 255, np.uint8), 16)).save(mask, "PNG")
+    Image.fromarray(np.pad(np.full((32, 40), 255, np.uint8), 16)).save(mask, "PNG")
     answer = client.post(
         "/v1/jobs",
         files=[
@@ -184,6 +190,55 @@ def test_bad_pictures(client: TestClient, content: bytes) -> None:
     answer = client.post("/v1/stylize", files={"content": ("a.png", content)}, data=QUICK)
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(("a.png", "content"))
+
+
+def test_masks_as_programs_write_them(client: TestClient, engine: Engine, picture: bytes) -> None:
+    """White on black, an alpha, 0 and 1: the same painting. One of other proportions, or of labels, is refused."""
+    half = np.zeros((64, 72), np.uint8)
+    half[:, :36] = 255
+    data = {**QUICK, "precision": "float32"}
+    paintings = []
+    for mask in (half, np.dstack([np.zeros((64, 72, 3), np.uint8), half]), half // 255):
+        answer = client.post("/v1/stylize", files=files(picture, mask=png(mask)), data=data)
+        assert answer.status_code == 200, answer.text
+        paintings.append(read_image(io.BytesIO(answer.content)).tensor)
+    assert paintings[0].equal(paintings[1])
+    assert paintings[0].equal(paintings[2])
+    before = set(engine.folder.glob("job-*"))
+    for mask, reason in (
+        (half.T.copy(), "the photograph's proportions"),
+        (half // 80, "make white what is to be painted"),
+    ):
+        for field, more in (("mask", {}), ("region_mask", {"region_style": "udnie"})):
+            sent = files(picture, **{field: png(mask)})
+            answer = client.post("/v1/jobs", files=sent, data={**data, **more})
+            assert answer.status_code == 422
+            assert reason in answer.json()["error"]
+    assert set(engine.folder.glob("job-*")) == before
+
+
+def test_a_format_that_cannot_hold_the_painting(serving: Callable[..., TestClient]) -> None:
+    """It is said before anything is painted."""
+    client = serving(max_size=20_000)
+    long = png(np.zeros((40, 9000, 3), np.uint8))
+    answer = client.post("/v1/stylize", files=files(long), data={"style": "udnie", "scale": "2", "format": "webp"})
+    assert answer.status_code == 422
+    assert "WEBP holds no side longer than 16383 pixels" in answer.json()["error"]
+
+
+def test_what_hides_under_transparency_is_not_shown(client: TestClient, wait: Until) -> None:
+    """Neither in the photograph that the page shows, nor in the painting."""
+    shown, found = np.full((64, 72), 255, np.uint8), []
+    shown[:, 36:] = 0
+    for hidden in (0, 255):
+        levels = np.random.default_rng(0).integers(0, 256, (64, 72, 3), np.uint8)
+        levels[:, 36:] = hidden
+        job = begin(client, png(np.dstack([levels, shown])), {"style": "udnie", "size": "64", "quality": "instant"})
+        wait(lambda job=job: client.get(f"/v1/jobs/{job}").json()["status"] == "done")
+        found.append([client.get(f"/v1/jobs/{job}/{what}").content for what in ("photo", "frame", "result")])
+    assert found[0][:2] == found[1][:2]
+    photo = read_image(io.BytesIO(found[0][0])).tensor
+    assert photo[..., 48:].min() > 0.95
 
 
 def test_too_large(client: TestClient) -> None:

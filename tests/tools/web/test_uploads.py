@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import ImpastoError, OptionError, PictureError, StyleError
+from impasto.options import StylizeOptions
 from impasto.tools.web.uploads import Request, Upload, check_uploads, place, safe_name, without_folder
 
 
@@ -52,7 +53,9 @@ def test_files_are_put_apart(tmp_path: Path, picture: bytes) -> None:
     assert Path(placed.content).name == "a.png"
     assert placed.styles == ("udnie", str(tmp_path / "udnie-2"))
     assert placed.regions == ((str(tmp_path / "a-3.png"), str(tmp_path / "a-2.png")),)
-    assert check_uploads(placed, 1.0) == (64, 72)
+    sizes: list[tuple[int, int]] = []
+    check_uploads(placed, 1.0, StylizeOptions(), sizes.append)
+    assert sizes == [(64, 72)]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_no_style(tmp_path: Path, picture: bytes) -> None:
 
 def test_messages_do_not_tell_where_files_lie(tmp_path: Path) -> None:
     with pytest.raises(PictureError) as caught:
-        check_uploads(place(Request(Upload("a.png", b"no picture"), ("udnie",)), tmp_path), 1.0)
+        check_uploads(place(Request(Upload("a.png", b"no picture"), ("udnie",)), tmp_path), 1.0, StylizeOptions(), id)
     said = without_folder(str(caught.value), tmp_path)
     assert said.startswith("a.png is not a picture")
     assert str(tmp_path) not in said

@@ -14,6 +14,7 @@ import torch
 
 from ...device import choose_compute
 from ...errors import ImpastoError, OptionError
+from ...image.encode import SUFFIXES, check_sides
 from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
@@ -81,9 +82,14 @@ class Engine:
             worker.start()
 
     def submit(
-        self, request: Request, options: StylizeOptions, output: OutputOptions | None = None, owner: str = ""
+        self,
+        request: Request,
+        options: StylizeOptions,
+        output: OutputOptions | None = None,
+        owner: str = "",
+        file_format: str | None = None,
     ) -> Job:
-        """Check a request and put it into the queue.
+        """Check a request and put it into the queue; its painting must fit into the file's format, if that is known.
 
         Raises
         ------
@@ -100,8 +106,8 @@ class Engine:
             placed = place(request, folder / SOURCES)
             shares_and_scales(options, len(placed.styles))
             with self.reading:
-                photo = check_uploads(placed, self.options.max_megapixels)
-            self.check_size(photo, options)
+                limit = self.options.max_megapixels
+                check_uploads(placed, limit, options, lambda photo: self.check_size(photo, options, file_format))
             job = Job(folder, placed, options, output, owner)
             with self._state:
                 self._check_room()
@@ -116,14 +122,22 @@ class Engine:
             raise
         return job
 
-    def check_size(self, photo: tuple[int, int], options: StylizeOptions) -> None:
-        """OptionError if a photograph of that height and width would be painted larger than allowed here."""
+    def check_size(self, photo: tuple[int, int], options: StylizeOptions, file_format: str | None = None) -> None:
+        """Refuse a photograph of that height and width whose painting would be too large for here, or for its format.
+
+        Raises
+        ------
+        OptionError, PictureError
+            If it is.
+        """
         size = painting_size(photo, options)
         if max(size) > self.options.max_size:
             raise OptionError(
                 f"the painting would be {size[1]}x{size[0]}; here at most {self.options.max_size} pixels a side are "
                 "painted: give a smaller --size"
             )
+        if file_format is not None:
+            check_sides(size, SUFFIXES["." + file_format], "the painting")
 
     def _check_room(self) -> None:
         if self._closed:

@@ -50,11 +50,15 @@ async def read(
         list[UploadFile],
         File(description="Pictures or style files; all are used if no `style` is given.", max_length=8),
     ] = [],  # noqa: B006
-    region_mask: Annotated[list[UploadFile], File(description="Masks, white where a region is.", max_length=8)] = [],  # noqa: B006
+    region_mask: Annotated[
+        list[UploadFile], File(description="Masks, white or not transparent where a region is.", max_length=8)
+    ] = [],  # noqa: B006
     region_style: Annotated[
         list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
     ] = [],  # noqa: B006
-    mask: Annotated[UploadFile, File(description="Where to paint: white in this picture.")] = NO_FILE,
+    mask: Annotated[
+        UploadFile, File(description="Where to paint: white in this picture, or not transparent.")
+    ] = NO_FILE,
 ) -> PaintRequest:
     """What a form asks to paint; OptionError if a region has no style, or a style no region."""
     if len(region_mask) != len(region_style):
@@ -94,10 +98,12 @@ def router(engine: Engine) -> APIRouter:
 
     checked = [Depends(only_known_fields)]
 
-    async def submit(wanted: PaintRequest, options: StylizeOptions, output: OutputOptions) -> Job:
+    async def submit(
+        wanted: PaintRequest, options: StylizeOptions, output: OutputOptions, file_format: Format | None = None
+    ) -> Job:
         output = replace(output, max_megapixels=engine.options.max_megapixels)
         try:
-            return await run_in_threadpool(engine.submit, wanted, options, output)
+            return await run_in_threadpool(engine.submit, wanted, options, output, "", file_format)
         except BusyError as error:
             raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
 
@@ -120,7 +126,7 @@ def router(engine: Engine) -> APIRouter:
     ) -> Response:
         """Paint a photograph and answer the painting. A client that hangs up ends the work."""
         check_bits(format, output)
-        job = await submit(wanted, options, output)
+        job = await submit(wanted, options, output, format)
         try:
             while not job.has_ended:
                 if await request.is_disconnected():

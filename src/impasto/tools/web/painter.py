@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...errors import OptionError
+from ...image.cutout import over_white
 from ...image.io import write_image
 from ...image.picture import Picture
 from ...image.resize import fit_size, resize
@@ -56,11 +57,11 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
         If it cannot be painted.
     """
     given = read_sources(job)
-    of.photo = jpeg(as_frame(given.photo.tensor))
-    options = replace(job.options, device=device, offline=True)
+    of.photo = jpeg(over_white(as_frame(given.photo.pixels)))
+    options = replace(given.options, device=device, offline=True)
     stylizer = choose_stylizer(given.styles, options, given.start)
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
-    steps = stylizer.steps(given.photo.tensor, given.regions, given.mask)
+    steps = stylizer.steps(given.photo.pixels, given.regions, given.mask)
     last, countdown, shown = None, Countdown(), 0.0
     begun = time.monotonic()
     for step in steps:
@@ -69,7 +70,7 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
         of.seconds_left = countdown.left(step, now)
         of.add_row({"iteration": step.iteration, "scale": max(step.scale), **step.losses})
         if now - shown >= FRAME_SECONDS or step.iteration == step.total:
-            show(of, step.image)
+            show(of, given.photo.with_tensor(step.image.float().cpu()))
             shown = now
         publish()
         if step.iteration < step.total and of.stop.is_set():
@@ -85,15 +86,20 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
     keep(of, given, described, last)
 
 
-def show(of: Job, image: Tensor) -> None:
-    """Make the picture (1, 3, H, W) the frame that watchers see."""
-    of.preview = jpeg(as_frame(image))
+def show(of: Job, painting: Picture) -> None:
+    """Make the picture the frame that watchers see; a cut-out lies on white."""
+    of.preview = jpeg(over_white(as_frame(painting.pixels)))
     of.frames += 1
 
 
+def frame_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a frame of a picture of that height and width."""
+    return fit_size(size, long_side=FRAME_SIDE)
+
+
 def as_frame(image: Tensor) -> Tensor:
-    """A picture (1, 3, H, W) no larger than a frame."""
-    return resize(image.float().cpu(), fit_size((image.shape[-2], image.shape[-1]), long_side=FRAME_SIDE))
+    """A picture (1, 3 or 4, H, W) no larger than a frame."""
+    return resize(image.float().cpu(), frame_size((image.shape[-2], image.shape[-1])))
 
 
 def jpeg(image: Tensor, quality: int = FRAME_QUALITY) -> bytes:
@@ -113,7 +119,7 @@ def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None
         else:
             np.savez(file, tensor=levels, alpha=painting.alpha.numpy())
     of.size = painting.size
-    show(of, painting.tensor)
+    show(of, painting)
     of.metadata = painting.metadata
     of.record = make_record(described, last, last.iteration == last.total)
 

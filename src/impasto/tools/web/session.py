@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ImpastoError, OptionError
+from ...image.cutout import over_white
 from ...image.heif import heif_size
 from ...image.io import read_image
 from ...options import OutputOptions, Quality, StylizeOptions
@@ -23,7 +24,7 @@ from ...stylizers.schedule import painting_size
 from .controls import Control, controls, options_of
 from .engine import Engine
 from .jobs import Job
-from .painter import as_frame, jpeg
+from .painter import as_frame, frame_size, jpeg
 from .uploads import Request, Upload, without_folder
 from .widgets import WORDS, duration, shown
 
@@ -172,10 +173,10 @@ class Session:
             return ""
         try:
             with self.engine.reading:
-                picture = read_image(photo, max_megapixels=self.engine.options.max_megapixels)
+                picture = read_image(photo, max_megapixels=self.engine.options.max_megapixels, sized=frame_size)
         except ImpastoError as error:
             raise said(error, Path(photo).parent) from error
-        return PREVIEW_PREFIX + base64.b64encode(jpeg(as_frame(picture.tensor))).decode()
+        return PREVIEW_PREFIX + base64.b64encode(jpeg(over_white(as_frame(picture.pixels)))).decode()
 
     def estimates(self, photo: str | None, *values: Any) -> Any:
         """The quality's choices, each with the size and the time that it comes to for this photograph."""

@@ -5,14 +5,17 @@ with the request.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ...errors import OptionError, StyleError
 from ...image.read import read_image
+from ...options import StylizeOptions
 from ...style.target import builtin_names
-from ...stylizers.sources import resolve_style
+from ...stylizers.protocol import Region, check_masks
+from ...stylizers.schedule import painting_size
+from ...stylizers.sources import resolve_mask, resolve_style, style_side
 
 LONGEST_NAME = 80
 FILE_REFERENCE = re.compile(r"file:([0-9]{1,3})")
@@ -123,27 +126,36 @@ def place(request: Request, folder: Path) -> Placed:
     return Placed(content, styles, regions, put(request.mask, "mask.png") if request.mask else None)
 
 
-def check_uploads(placed: Placed, max_megapixels: float) -> tuple[int, int]:
+def check_uploads(
+    placed: Placed, max_megapixels: float, options: StylizeOptions, check: Callable[[tuple[int, int]], object]
+) -> None:
     """Read everything once, so that what is wrong is said before the job waits for its turn.
 
-    Returns
-    -------
-    (int, int)
-        Height and width of the photograph, in pixels.
+    Parameters
+    ----------
+    check : callable
+        Called with height and width of the photograph, in pixels, before it is decoded.
 
     Raises
     ------
     ImpastoError
-        If a picture or style file cannot be read.
+        If a picture, mask or style file cannot be read, or does not fit the photograph.
     """
-    size = read_image(placed.content, max_megapixels=max_megapixels).size
+
+    def sized(photo: tuple[int, int]) -> tuple[int, int]:
+        check(photo)
+        return painting_size(photo, options)
+
+    photo = read_image(placed.content, max_megapixels=max_megapixels, sized=sized)
+    full = photo.metadata.full_size or photo.size
+    size = painting_size(full, options)
     names = builtin_names()
     sources: Sequence[str] = [*placed.styles, *(s for _, s in placed.regions)]
     for style in {s for s in sources if s not in names}:
-        resolve_style(style, max_megapixels)
-    for mask in [*(m for m, _ in placed.regions), *([placed.mask] if placed.mask else [])]:
-        read_image(mask, max_megapixels=max_megapixels)
-    return size
+        resolve_style(style, max_megapixels, long_side=style_side(size, options))
+    check_masks(full, [Region(resolve_mask(m, max_megapixels, size), photo.tensor) for m, _ in placed.regions], None)
+    if placed.mask:
+        check_masks(full, (), resolve_mask(placed.mask, max_megapixels, size))
 
 
 def without_folder(message: str, folder: Path) -> str:
