@@ -23,7 +23,7 @@ from typing_extensions import Doc
 
 from impasto.device import choose_compute
 from impasto.errors import ImpastoError, OptionError, PictureError
-from impasto.image.io import read_image
+from impasto.image.read import read_image
 from impasto.image.resize import fit
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder

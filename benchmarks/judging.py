@@ -13,8 +13,10 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from impasto.errors import OptionError
-from impasto.image.io import Picture, read_image, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image
 from impasto.image.resize import resize
+from impasto.image.write import write_image
 from impasto.tools.metrics import Judgement, Measured, distances, load_judge, markdown_table, over_photo
 
 FIGURES = ("gram/photo", "cov/photo", "sliced/photo", "content")

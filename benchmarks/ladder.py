@@ -21,7 +21,7 @@ from typing_extensions import Doc
 
 import impasto
 from impasto.errors import ImpastoError
-from impasto.image.convert import to_picture
+from impasto.image.read import to_picture
 from impasto.tools.metrics import markdown_table
 
 RUNGS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,9 @@ from typing_extensions import Doc
 
 from impasto.device import choose_compute
 from impasto.errors import ImpastoError
-from impasto.image.io import Picture, read_image, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image
+from impasto.image.write import write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import ITERATIONS, OptimizeOptions

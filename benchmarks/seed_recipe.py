@@ -32,7 +32,7 @@ from typing_extensions import Doc
 from impasto.device import Compute, choose_compute
 from impasto.errors import ImpastoError, PictureError
 from impasto.image.color import match_palette
-from impasto.image.io import read_image
+from impasto.image.read import read_image
 from impasto.image.resize import fit_size, resize
 from impasto.models.moments import gram_matrix
 from impasto.models.vgg import CONTENT_LAYER, VGG

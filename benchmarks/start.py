@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from impasto.errors import ImpastoError
-from impasto.image.io import read_image
+from impasto.image.read import read_image
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
 from impasto.stylizers.choose import choose_stylizer

@@ -23,7 +23,7 @@ import impasto
 from impasto.cli import main
 from impasto.device import Compute
 from impasto.errors import DivergedError, OptionError
-from impasto.image.io import read_image, read_record
+from impasto.image.read import read_image, read_record
 from impasto.models.vgg import STYLE_LAYERS
 from impasto.models.weights import load_encoder
 from impasto.style import target as styles

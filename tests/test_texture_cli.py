@@ -14,7 +14,7 @@ from PIL import Image
 
 import impasto
 from impasto.cli import main
-from impasto.image.io import read_record
+from impasto.image.read import read_record
 from impasto.options import TextureOptions
 from impasto.stylizers.protocol import Step
 from impasto.tools import texture

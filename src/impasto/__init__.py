@@ -21,8 +21,9 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .image.io import read_image, write_image
     from .image.picture import Picture
+    from .image.read import read_image
+    from .image.write import write_image
     from .models.weights import load_encoder
     from .options import LearnOptions, OptimizeOptions, StylizeOptions, TextureOptions
     from .style.target import StyleTarget
@@ -70,11 +71,11 @@ _HOMES = {
     "load_encoder": ".models.weights",
     "load_stylizer": ".stylizers.choose",
     "load_texture": ".stylizers.choose",
-    "read_image": ".image.io",
+    "read_image": ".image.read",
     "stylize": ".stylizers.api",
     "stylize_many": ".stylizers.several",
     "texture": ".stylizers.api",
-    "write_image": ".image.io",
+    "write_image": ".image.write",
 }
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from impasto.errors import OptionError, PictureError
-from impasto.image.convert import like, to_picture
-from impasto.image.io import Picture, read_image
+from impasto.image.picture import Picture
+from impasto.image.read import like, read_image, to_picture
 
 
 def test_every_kind_gives_the_same_picture(levels: NDArray[np.uint8], tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from impasto.errors import PictureError
 from impasto.image.color import match_palette
-from impasto.image.convert import to_picture
-from impasto.image.cutout import opaque, over_white
-from impasto.image.picture import Picture
+from impasto.image.picture import Picture, opaque, over_white
+from impasto.image.read import to_picture
 from impasto.image.resize import resize
 
 Photo = Callable[[str, int], Tensor]

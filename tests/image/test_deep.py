@@ -13,8 +13,9 @@ from PIL import Image
 
 from impasto.errors import OptionError, PictureError
 from impasto.image import deep
-from impasto.image.convert import to_picture
-from impasto.image.io import Picture, read_image, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image, to_picture
+from impasto.image.write import write_image
 
 
 def rgb16(height: int = 24, width: int = 40, channels: int = 3) -> NDArray[np.uint16]:

@@ -15,8 +15,9 @@ from PIL import Image, features
 
 from impasto.errors import PictureError
 from impasto.image import xmp
-from impasto.image.convert import to_picture
-from impasto.image.io import Picture, read_image, read_record, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image, read_record, to_picture
+from impasto.image.write import write_image
 
 ROUNDS = 60
 """Broken files a format."""

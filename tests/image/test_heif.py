@@ -13,7 +13,7 @@ from PIL import Image
 from impasto.errors import PictureError
 from impasto.image import deep
 from impasto.image.heif import is_heif
-from impasto.image.io import read_image
+from impasto.image.read import read_image
 
 
 @pytest.fixture

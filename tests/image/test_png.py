@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from impasto.image.io import read_image, read_record, write_image
+from impasto.image.read import read_image, read_record
 from impasto.image.reduced import read_reduced
+from impasto.image.write import write_image
 
 MEGABYTE = 2**20
 
@@ -64,7 +65,7 @@ def test_many_texts_are_too_many_together(png: bytes, caplog: pytest.LogCaptureF
 
 def test_16_bits(levels: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("pyvips")
-    from impasto.image.convert import to_picture
+    from impasto.image.read import to_picture
 
     write_image(to_picture(levels.astype(np.uint16) * 257), tmp_path / "a.png", bits=16)
     file = with_chunk((tmp_path / "a.png").read_bytes(), *LARGE["a compressed text"])

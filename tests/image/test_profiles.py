@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from impasto.image.io import read_image
 from impasto.image.profiles import is_srgb, srgb_profile
+from impasto.image.read import read_image
 
 RED = (200, 50, 100)
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from impasto.errors import PictureError
 from impasto.image import exif
-from impasto.image.io import Picture, read_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image
 
 
 def read(data: bytes) -> Picture:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from impasto.errors import PictureError
-from impasto.image.io import read_image
+from impasto.image.read import read_image
 from impasto.image.reduced import read_reduced
 
 

@@ -12,9 +12,10 @@ from PIL import Image, ImageFile, features
 from torch import Tensor
 
 from impasto.errors import MemoryNeedError
-from impasto.image.convert import to_picture
-from impasto.image.io import Picture, read_image, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image, to_picture
 from impasto.image.resize import fit_size, resize
+from impasto.image.write import write_image
 
 
 def to(long_side: int) -> Callable[[tuple[int, int]], tuple[int, int]]:

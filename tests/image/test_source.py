@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from impasto.errors import OptionError, PictureError
-from impasto.image.io import read_image
+from impasto.image.read import read_image
 from impasto.image.source import quiet
 
 

@@ -21,9 +21,10 @@ from PIL import Image, IptcImagePlugin
 
 from impasto.errors import OptionError, PictureError
 from impasto.image import exif
-from impasto.image.convert import to_picture
-from impasto.image.io import Metadata, Picture, check_target, read_image, read_record, write_image
+from impasto.image.picture import Metadata, Picture
 from impasto.image.profiles import srgb_profile
+from impasto.image.read import read_image, read_record, to_picture
+from impasto.image.write import check_target, write_image
 
 SUFFIXES = ("png", "jpg", "webp", "tif", "avif")
 LOSSLESS = ("png", "tif")

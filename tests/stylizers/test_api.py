@@ -15,7 +15,8 @@ from torch import Tensor
 import impasto
 from impasto.device import choose_compute
 from impasto.errors import ImpastoError, OptionError, PictureError, StyleError, WeightsError
-from impasto.image.io import Picture, write_image
+from impasto.image.picture import Picture
+from impasto.image.write import write_image
 from impasto.models.vgg import CONTENT_LAYER
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, OutputOptions, TrainEncoderOptions

@@ -13,8 +13,8 @@ from torch import Tensor
 import impasto
 from impasto.cli import main
 from impasto.device import Compute
-from impasto.image.cutout import over_white
-from impasto.image.io import read_image
+from impasto.image.picture import over_white
+from impasto.image.read import read_image
 from impasto.models.weights import load_encoder
 from impasto.style.target import StyleTarget
 

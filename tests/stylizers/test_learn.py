@@ -14,8 +14,8 @@ import impasto
 from impasto.cli import main
 from impasto.device import Compute
 from impasto.errors import StyleError
-from impasto.image.io import write_image
 from impasto.image.picture import Picture
+from impasto.image.write import write_image
 from impasto.models.colours import colour
 from impasto.models.moments import raw_moments
 from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network

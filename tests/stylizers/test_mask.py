@@ -13,8 +13,10 @@ from torch import Tensor
 import impasto
 from impasto.cli import main
 from impasto.errors import OptionError
-from impasto.image.io import Picture, read_image, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image
 from impasto.image.resize import resize
+from impasto.image.write import write_image
 from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.stylizers.protocol import Region
 from impasto.stylizers.sources import resolve_mask, resolve_region

@@ -19,9 +19,10 @@ from impasto.cli import main
 from impasto.device import Compute
 from impasto.errors import MemoryNeedError, OptionError, StyleError, WeightsError
 from impasto.image.color import srgb_to_oklab
-from impasto.image.io import read_image, read_record, write_image
 from impasto.image.picture import Picture
+from impasto.image.read import read_image, read_record
 from impasto.image.resize import resize
+from impasto.image.write import write_image
 from impasto.models.colours import colour
 from impasto.models.moments import raw_moments
 from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network

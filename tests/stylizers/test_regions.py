@@ -10,7 +10,9 @@ from torch import Tensor
 
 from impasto.cli import main
 from impasto.errors import OptionError
-from impasto.image.io import Picture, read_image, write_image
+from impasto.image.picture import Picture
+from impasto.image.read import read_image
+from impasto.image.write import write_image
 from impasto.stylizers.choose import load_stylizer
 from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.stylizers.protocol import Region

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from impasto.device import Compute
 from impasto.errors import OptionError, TrainingError
-from impasto.image.io import Picture, write_image
+from impasto.image.picture import Picture
+from impasto.image.write import write_image
 from impasto.models.vgg import VGG, VGGConfig
 from impasto.tools import metrics
 from impasto.tools.metrics import Figures, Judge, Judgement

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from impasto.image.io import read_image, read_record
+from impasto.image.read import read_image, read_record
 
 Run = Callable[..., tuple[int, str, str]]
 BRIEF = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "2", "--style-loss", "gram"]

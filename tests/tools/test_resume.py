@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from impasto.image.io import read_record
+from impasto.image.read import read_record
 from impasto.tools import run as run_module
 from impasto.tools.checkpoint import Checkpoint, load_checkpoint, replacing, save_checkpoint
 from impasto.tools.run import RunFolder

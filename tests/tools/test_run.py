@@ -16,7 +16,8 @@ from PIL import Image
 
 from impasto.device import Compute
 from impasto.errors import DivergedError, OptionError
-from impasto.image.io import read_image, read_record, write_image
+from impasto.image.read import read_image, read_record
+from impasto.image.write import write_image
 from impasto.models.weights import find_model
 from impasto.options import OptimizeOptions, OutputOptions, StylizeOptions
 from impasto.stylizers.choose import choose_stylizer

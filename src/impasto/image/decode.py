@@ -1,15 +1,167 @@
-"""A decoded picture as arrays, from whatever mode Pillow gives."""
+"""Decoding: a file's format, size and metadata, and its pixels as arrays, from whatever mode Pillow gives.
+
+A picture that is needed much smaller than it is takes little memory. Decoders that can leave out what is not needed do
+(JPEG, JPEG 2000), and the rest is reduced before it becomes floats.
+"""
 
 import logging
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, Jpeg2KImagePlugin
 
+from .picture import Picture, visible
 from .profiles import is_srgb, to_srgb
-from .reduction import Reduction
+from .resize import resize
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM", "QOI", "PSD")
+"""What Pillow may read for us, by its names; not those that run another program (EPS) or have no signature (TGA)."""
+
+
+def is_tiff(head: bytes) -> bool:
+    """Whether a file's first bytes are those of a TIFF, of the 64-bit kind too."""
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def identify(file: BinaryIO, head: bytes) -> Image.Image | None:
+    """Open a picture as `Image.open` does, but for our formats only and without its fixed limit on pixels.
+
+    Returns
+    -------
+    PIL.Image.Image or None
+        The image with its header read; None where Pillow knows no such format.
+    """
+    if not set(FORMATS) <= Image.OPEN.keys():
+        Image.init()
+    for name in FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        # `accept` may also give a text that says why the format is not supported here.
+        if factory is None or accept is None or accept(head[:16]) is not True:
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except SyntaxError:
+            if name not in ("TIFF", "BMP"):
+                raise
+    return None
+
+
+def exif_of(image: Image.Image, file: BinaryIO | None) -> bytes | BinaryIO:
+    """An image's EXIF block; of a TIFF the file itself, whose first directory is that block."""
+    if image.format == "TIFF":
+        return file or b""
+    block = image.info.get("exif")
+    profile = image.info.get("Raw profile type exif")  # as ImageMagick writes it into a PNG: a line count, then hex
+    if not block and isinstance(profile, str):
+        try:
+            block = bytes.fromhex("".join(profile.split("\n")[3:]))
+        except ValueError:
+            return b""
+    return block if isinstance(block, bytes) else b""
+
+
+def dpi_of(image: Image.Image) -> tuple[float, float] | None:
+    """Return an image's resolution, across and down in pixels an inch, where its header names one beside EXIF."""
+    dpi = image.info.get("dpi")
+    if image.format in ("JPEG", "MPO"):  # what Pillow calls dpi may be EXIF's, or a guess
+        inches = {1: 1.0, 2: 2.54}.get(image.info.get("jfif_unit", 0))
+        density = image.info.get("jfif_density")
+        dpi = None if inches is None or density is None else tuple(inches * d for d in density)
+    if image.format == "TIFF" or not isinstance(dpi, tuple) or len(dpi) != 2:
+        return None
+    across, down = float(dpi[0]), float(dpi[1])
+    return (across, down) if 1 <= across < 65535 and 1 <= down < 65535 else None
+
+
+def xmp_of(image: Image.Image) -> bytes:
+    """An image's XMP packet, or b""."""
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "surrogatepass")
+    return packet if isinstance(packet, bytes) else b""
+
+
+Sized = Callable[[tuple[int, int]], tuple[int, int]]
+"""From a picture's height and width to those that are needed, in pixels."""
+GAP = 2
+"""At least so many times the needed sides are decoded; the filter does the rest."""
+CODESTREAM, CODING_STYLE, LEVELS_AT = b"\xff\x4f\xff\x51", b"\xff\x52", 9
+"""JPEG 2000: how a codestream begins, the marker of its coding style, and where after it the number of halvings is."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What is needed of a file's picture.
+
+    Parameters
+    ----------
+    full, needed : (int, int) or None
+        Height and width in the file, and those that are needed; None for a picture that is wanted as it is.
+    """
+
+    full: tuple[int, int] | None = None
+    needed: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, full: tuple[int, int] | None, sized: Sized | None) -> "Reduction":
+        """Return what `sized` says of a picture, if that is at most half of it."""
+        if full is None or sized is None:
+            return cls()
+        needed = sized(full)
+        return cls(full, needed) if all(GAP * n <= m for n, m in zip(needed, full, strict=True)) else cls()
+
+    def ask(self, image: Image.Image) -> None:
+        """Have Pillow decode a part of the detail, where the format allows that; it is not loaded yet."""
+        if self.needed is None:
+            return
+        height, width = self.needed
+        if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+            times = min(image.height // (GAP * height), image.width // (GAP * width))
+            halvings = min(max(1, times).bit_length() - 1, _levels(image))
+            image.reduce = halvings  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            image.draft(None, (GAP * width, GAP * height))
+
+    def applied(self, image: Image.Image, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+        """Return a loaded image in the size that is needed, before it is turned; colours count by their alpha."""
+        if self.needed is None or self.full is None:
+            return image
+        (height, width), long = self.needed, max(self.full)
+        part = 2 ** round(math.log2(long / max(image.size)))  # of which a decoder rounds the sides up
+        box = (0, 0, self.full[1] / part, self.full[0] / part)
+        return image.resize((width, height), resample, box, reducing_gap=GAP + 1)
+
+    def finished(self, picture: Picture, orientation: int = 1) -> Picture:
+        """Return an upright picture in the size that is needed, if it is not yet; it was turned from `orientation`."""
+        if self.needed is None or self.full is None:
+            return picture
+        size, full = self.needed, self.full
+        if orientation in (5, 6, 7, 8):
+            size, full = (size[1], size[0]), (full[1], full[0])
+        metadata = replace(picture.metadata, full_size=full)
+        if picture.alpha is None:
+            return Picture(resize(picture.tensor, size), None, metadata)
+        whole = resize(torch.cat((picture.tensor, picture.alpha), 1), size)
+        return Picture(whole[:, :3].contiguous(), visible(whole), metadata)
+
+
+def _levels(image: Jpeg2KImagePlugin.Jpeg2KImageFile) -> int:
+    """Return how often a JPEG 2000 file's picture can be halved by leaving out detail."""
+    assert image.fp is not None
+    at = image.fp.tell()
+    image.fp.seek(0)
+    head = image.fp.read(2**20)
+    image.fp.seek(at)
+    start = head.find(CODESTREAM)
+    style = head.find(CODING_STYLE, start) if start >= 0 else -1
+    return head[style + LEVELS_AT] if 0 <= style < len(head) - LEVELS_AT else 0
+
 
 log = logging.getLogger(__name__)
 

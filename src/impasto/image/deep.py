@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode import Floats, Samples, unit, unit_floats
+from .decode import Floats, Reduction, Samples, unit, unit_floats
 from .profiles import COLOUR_SPACE, usable, warn_of_profile
-from .reduction import Reduction
 from .source import check_size, one_line
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,8 @@ import numpy as np
 
 from ..errors import PictureError
 from . import deep
-from .decode import Samples, from_pillow, unit
+from .decode import Reduction, Samples, Sized, from_pillow, unit
 from .profiles import is_srgb
-from .reduction import Reduction, Sized
 from .source import check_size
 
 BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))

@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import heif
-from .container import identify
-from .decode import upright
+from .decode import identify, upright
 from .picture import Picture
-from .png import without_large_chunks
 from .profiles import to_srgb
-from .read import is_deep_png, orientation_of, read_opened
+from .read import is_deep_png, orientation_of, read_opened, without_large_chunks
 from .resize import fit_size
 from .source import Source, check_size, decoding, opened
 from .write import quantised

@@ -1,22 +1,396 @@
-"""Writing pictures: sRGB with its profile, alpha where the format has it, the photograph's metadata, whole files."""
+"""Writing pictures: sRGB with its profile, alpha where the format has it, the photograph's metadata.
+
+A file is written whole or not at all.
+"""
 
 import json
 import logging
-from typing import Any
+import os
+import secrets
+import stat
+import struct
+import sys
+import tempfile
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
-from . import exif, xmp
-from .encode import DEEP_FORMATS, SUFFIX_OF, Companions, encode
+from . import exif, iptc, xmp
+from . import exif as exif_blocks
+from .exif import LONG, SHORT, Exif
 from .picture import Picture
-from .place import Target, check_target, keep_elsewhere, place, target_name
-from .source import one_line
+from .profiles import srgb_profile
+from .source import one_line, source_name
 
 log = logging.getLogger(__name__)
+
+SUFFIXES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+}
+"""A file's suffix to the name of its format."""
+SUFFIX_OF = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}
+"""The usual suffix of each."""
+DEEP_FORMATS = frozenset(("PNG", "TIFF"))
+"""Those that are written at 16 bits where asked."""
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "PNG": 2**31 - 1, "TIFF": 2**31 - 1}
+"""Pixels."""
+JPEG_SEGMENT = 65_504
+"""Bytes of EXIF or XMP that fit into a JPEG."""
+STRIP = 2**20
+"""About how many bytes of pixels a strip of a TIFF holds."""
+
+
+@dataclass(frozen=True)
+class Companions:
+    """What goes into a file with the pixels: EXIF, XMP packets with and without the photograph's part, IPTC."""
+
+    exif: Exif | None = None
+    xmp: bytes = b""
+    own_xmp: bytes = b""
+    iptc: bytes = b""
+
+
+def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:
+    """Encode a picture.
+
+    Parameters
+    ----------
+    levels : array
+        (H, W, 3) or, with alpha last, (H, W, 4); uint8, or uint16 for PNG and TIFF; sRGB.
+    file_format : str
+        One of the values of `SUFFIXES`.
+    quality : int
+        1 to 100, for JPEG, WebP (100 is lossless there) and AVIF.
+    companions : Companions
+        EXIF, XMP and IPTC.
+    name : str
+        What messages call the file.
+
+    Raises
+    ------
+    PictureError
+        If the format cannot hold a picture of that size.
+    """
+    height, width, channels = levels.shape
+    check_sides((height, width), file_format, name)
+    if file_format == "TIFF":
+        return _tiff(levels, companions, name)
+    if file_format == "PNG" and levels.dtype == np.uint16:
+        return _png16(levels, companions)
+    options: dict[str, Any] = {"icc_profile": srgb_profile()}
+    block = b"" if companions.exif is None else exif_blocks.pack(companions.exif)
+    xmp = companions.xmp
+    if companions.exif is not None and companions.exif.dpi is not None and file_format in ("PNG", "JPEG"):
+        options["dpi"] = companions.exif.dpi
+    if companions.iptc and file_format in ("WEBP", "AVIF"):
+        log.warning("%s: %s has no IPTC metadata; leaving the photograph's out", name, file_format)
+    if file_format == "PNG":
+        options["pnginfo"] = PngInfo()
+        if companions.iptc:
+            options["pnginfo"].add_text(iptc.PNG_KEY, iptc.as_png_text(companions.iptc), zip=True)
+        if xmp:
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif file_format == "JPEG":
+        options.update(quality=quality, subsampling=0 if quality >= 90 else 2)
+        block, xmp, options["extra"] = _fitting_jpeg(block, companions, name)
+    elif file_format == "WEBP":
+        options.update(quality=quality, lossless=quality == 100, exact=True)
+    elif file_format == "AVIF":
+        options.update(quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0")
+        # Pillow re-encodes a block that names an orientation, and harms its text; none means upright as well.
+        if companions.exif is not None:
+            main = {k: v for k, v in companions.exif.main.items() if k != exif_blocks.ORIENTATION}
+            block = exif_blocks.pack(Exif(companions.exif.order, main, companions.exif.photo, companions.exif.gps))
+    if block:
+        options["exif"] = b"Exif\0\0" + block
+    if xmp and file_format != "PNG":
+        options["xmp"] = xmp
+    out = BytesIO()
+    Image.fromarray(levels, "RGBA" if channels == 4 else "RGB").save(out, file_format, **options)
+    return out.getvalue()
+
+
+def check_sides(size: tuple[int, int], file_format: str, name: str) -> None:
+    """PictureError if the format cannot hold a picture of that height and width, in pixels."""
+    if max(size) > LONGEST_SIDE[file_format]:
+        raise PictureError(
+            f"{name}: {file_format} holds no side longer than {LONGEST_SIDE[file_format]} pixels, and this picture is "
+            f"{size[1]}x{size[0]}; write .png or .tiff"
+        )
+
+
+def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[bytes, bytes, bytes]:
+    """Return the EXIF block, the XMP packet and the IPTC segment, each empty where a JPEG cannot hold it."""
+    xmp, segment = companions.xmp, b""
+    if len(block) > JPEG_SEGMENT:
+        log.warning("%s: the photograph's EXIF is too long for a JPEG; leaving it out", name)
+        block = b""
+    if len(xmp) > JPEG_SEGMENT:
+        log.warning("%s: the photograph's XMP is too long for a JPEG; leaving it out", name)
+        xmp = companions.own_xmp
+    if len(xmp) > JPEG_SEGMENT:
+        log.warning("%s: the record of its making is too long for a JPEG; leaving it out", name)
+        xmp = b""
+    if companions.iptc and len(companions.iptc) <= JPEG_SEGMENT - 32:
+        segment = iptc.as_jpeg_segment(companions.iptc)
+    elif companions.iptc:
+        log.warning("%s: the photograph's IPTC is too long for a JPEG; leaving it out", name)
+    return block, xmp, segment
+
+
+def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
+    """PNG (RFC 2083) at 16 bits, which Pillow does not write: each row as differences to the row above."""
+    height, width, channels = levels.shape
+    rows = np.ascontiguousarray(levels, ">u2").view(np.uint8).reshape(height, -1)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = 2  # filter type "up"
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    parts = [
+        b"\x89PNG\r\n\x1a\n",
+        chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 6 if channels == 4 else 2, 0, 0, 0)),
+        chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(srgb_profile())),
+    ]
+    if companions.exif is not None:
+        parts.append(chunk(b"eXIf", exif_blocks.pack(companions.exif)))
+        if companions.exif.dpi is not None:
+            across, down = (round(d / 0.0254) for d in companions.exif.dpi)
+            parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))  # pixels a metre
+    if companions.iptc:
+        text = zlib.compress(iptc.as_png_text(companions.iptc).encode())
+        parts.append(chunk(b"zTXt", iptc.PNG_KEY.encode() + b"\0\0" + text))
+    if companions.xmp:
+        parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + companions.xmp))
+    packed = zlib.compress(filtered.tobytes(), 6)
+    parts += [chunk(b"IDAT", packed[i : i + 2**30]) for i in range(0, len(packed), 2**30)]
+    return b"".join([*parts, chunk(b"IEND", b"")])
+
+
+def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
+    """TIFF 6.0, deflated, with horizontal differences; the EXIF entries stand in the file's own directory."""
+    height, width, channels = levels.shape
+    exif = companions.exif or Exif()
+    order, bits = exif.order, 8 * levels.itemsize
+    differences = levels.copy()
+    differences[:, 1:] -= levels[:, :-1]
+    differences = differences.astype(levels.dtype.newbyteorder("<" if order == "<" else ">"), copy=False)
+    rows = max(1, STRIP // (width * channels * levels.itemsize))
+    strips = [zlib.compress(differences[i : i + rows].tobytes(), 6) for i in range(0, height, rows)]
+    lengths = [len(strip) for strip in strips]
+    offsets = [8 + sum(lengths[:i]) for i in range(len(strips))]
+    directory = 8 + sum(lengths) + sum(lengths) % 2
+    if directory + len(companions.xmp) > 2**32 - 2**20:
+        raise PictureError(f"{name} would be larger than the 4 GB that a TIFF holds; write .png")
+
+    def numbers(kind: int, *values: int) -> exif_blocks.Entry:
+        return kind, len(values), struct.pack(f"{order}{len(values)}{'H' if kind == SHORT else 'I'}", *values)
+
+    profile = srgb_profile()
+    main = {
+        **exif.main,
+        256: numbers(LONG, width),
+        257: numbers(LONG, height),
+        258: numbers(SHORT, *[bits] * channels),
+        259: numbers(SHORT, 8),  # deflate
+        262: numbers(SHORT, 2),  # RGB
+        273: numbers(LONG, *offsets),
+        277: numbers(SHORT, channels),
+        278: numbers(LONG, rows),
+        279: numbers(LONG, *lengths),
+        284: numbers(SHORT, 1),  # samples of a pixel side by side
+        317: numbers(SHORT, 2),  # horizontal differences
+        34675: (7, len(profile), profile),
+    }
+    if channels == 4:
+        main[338] = numbers(SHORT, 2)  # alpha, the colours not multiplied by it
+    if companions.xmp:
+        main[700] = (1, len(companions.xmp), companions.xmp)
+    if companions.iptc:
+        main[iptc.TIFF_TAG] = (7, len(companions.iptc), companions.iptc)
+    padding = bytes(sum(lengths) % 2)
+    tail = exif_blocks.directories(Exif(order, main, exif.photo, exif.gps), directory)
+    return b"".join([exif_blocks.header(order, directory), *strips, padding, tail])
+
+
+Target = str | os.PathLike[str] | BinaryIO
+"""A path, "-" for standard output, or a file object opened for writing in binary mode."""
+
+NEW_FILE_MODE = 0o666
+"""The process's umask takes its part away, as for every new file."""
+
+
+def check_target(
+    target: Target,
+    *,
+    format: str | None = None,  # noqa: A002
+    bits: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> str:
+    """Make sure, before a long job, that its picture can be written.
+
+    Parameters
+    ----------
+    target : path, "-" or binary file object
+        Where it shall go.
+    format : str, optional
+        `png`, `jpeg`, `webp`, `tiff` or `avif`; needed where no suffix tells it.
+    bits : int, optional
+        8 or 16 bits a sample.
+    size : (int, int), optional
+        Height and width of the picture, in pixels.
+
+    Returns
+    -------
+    str
+        The format's name: PNG, JPEG, WEBP, TIFF or AVIF.
+
+    Raises
+    ------
+    OptionError
+        If the suffix or format is unknown, or cannot have that many bits.
+    PictureError
+        If the folder does not exist or may not be written to, the target is a folder or may not be replaced, or the
+        format cannot hold a picture of that size.
+    """
+    name = target_name(target)
+    file_format = _format(target, name, format)
+    if bits not in (None, 8, 16):
+        raise OptionError(f"bits is {bits}; it must be 8 or 16")
+    if bits == 16 and file_format not in DEEP_FORMATS:
+        raise OptionError(f"{name}: {file_format} has 8 bits a sample; for 16 write .png or .tiff")
+    if size is not None:
+        check_sides(size, file_format, name)
+    if isinstance(target, str | os.PathLike) and os.fspath(target) != "-":
+        _check_place(Path(target), name)
+    return file_format
+
+
+def target_name(target: Target) -> str:
+    """What messages call `target`."""
+    name = source_name(target)
+    return "standard output" if name == "standard input" else name
+
+
+def _format(target: Target, name: str, asked: str | None) -> str:
+    known = ", ".join(sorted(SUFFIXES))
+    if asked is not None:
+        file_format = SUFFIXES.get("." + asked.lower().lstrip("."))
+        if file_format is None:
+            raise OptionError(f"pictures are not written as {asked!r}; use one of {known}")
+        return file_format
+    if not isinstance(target, str | os.PathLike) or os.fspath(target) == "-":
+        raise OptionError(f"the format for {name} is not given; it has no suffix that tells it")
+    suffix = Path(target).suffix
+    if suffix.lower() not in SUFFIXES:
+        what = f"pictures are not written as {suffix}" if suffix else "its name has no suffix"
+        raise OptionError(f"{name}: {what}; end it in one of {known}")
+    return SUFFIXES[suffix.lower()]
+
+
+def _check_place(path: Path, name: str) -> None:
+    try:
+        path = Path(os.path.realpath(path))
+        mode = os.stat(path).st_mode if path.exists() else None
+        if mode is not None and stat.S_ISDIR(mode):
+            raise PictureError(f"{name} is a folder; give the name of a file in it")
+        if mode is not None and not stat.S_ISREG(mode):
+            return
+        folder = path.parent
+        if not folder.is_dir():
+            raise PictureError(f"{name}: there is no folder {folder}; create it first")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PictureError(f"{name}: the folder {folder} may not be written to; choose another one")
+        if mode is not None and not os.access(path, os.W_OK):
+            raise PictureError(f"{name} is write-protected; choose another name")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise PictureError(f"{name} cannot be written ({reason}); choose another name") from error
+
+
+def place(data: bytes, target: Target) -> None:
+    """Write a finished file.
+
+    A path gets it through a temporary file beside it that is moved into place, so that an interrupted run neither
+    leaves half a file nor harms one that was there. A link is followed; the permissions of a file that is replaced
+    are kept. What is no regular file (a pipe, a device) is written to directly.
+
+    Raises
+    ------
+    PictureError
+        If the disk is full, the pipe closed, or the like.
+    """
+    name = target_name(target)
+    try:
+        if not isinstance(target, str | os.PathLike):
+            target.write(data)
+        elif os.fspath(target) == "-":
+            stream = getattr(sys.stdout, "buffer", None)
+            if stream is None:
+                raise PictureError("standard output takes no picture here; give a path instead of -")
+            stream.write(data)
+            stream.flush()
+        else:
+            _place_at(data, Path(os.path.realpath(target)))
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise PictureError(f"{name} cannot be written ({reason}); choose another place") from error
+
+
+def keep_elsewhere(data: bytes, target: Target, suffix: str) -> Path | None:
+    """Put a finished file that could not be placed into the working folder or that of temporary files.
+
+    Returns
+    -------
+    Path or None
+        Where it is, under a new name that ends in `suffix`; None if neither folder takes it.
+    """
+    stem = Path(target).stem if isinstance(target, str | os.PathLike) and os.fspath(target) != "-" else "painting"
+    for folder in (os.getcwd, tempfile.gettempdir):
+        try:
+            path = Path(folder()) / f"{stem[:80]}-{secrets.token_hex(3)}{suffix}"
+            _place_at(data, path)
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
+
+
+def _place_at(data: bytes, path: Path) -> None:
+    old = os.stat(path).st_mode if path.exists() else None
+    if old is not None and not stat.S_ISREG(old):
+        path.write_bytes(data)
+        return
+    temporary = path.parent / f".impasto-{secrets.token_hex(6)}.part"
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with open(os.open(temporary, flags, NEW_FILE_MODE), "wb") as file:
+            file.write(data)
+        if old is not None:
+            os.chmod(temporary, stat.S_IMODE(old))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_image(

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..image.cutout import visible
+from ..image.picture import visible
 from ..models.moments import at_least_float32, weights_of
 from .losses import covariance_metric
 from .terms import Part, Term, View, inside

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError, StyleError
-from ..image.cutout import opaque, visible
+from ..image.picture import opaque, visible
 from ..image.resize import fit_size, resize
 from ..models.model_file import read_model_file, write_model_file
 from ..models.moments import pack, raw_moments, unpack, weights_of

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..device import Compute
-from ..image.cutout import opaque
+from ..image.picture import opaque
 from ..models.layers import circular_pad
 from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG

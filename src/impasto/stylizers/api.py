@@ -7,8 +7,8 @@ from typing import Any
 from PIL import Image
 
 from ..device import choose_compute
-from ..image.convert import like, to_picture
 from ..image.picture import Picture
+from ..image.read import like, to_picture
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import LearnOptions, OptimizeOptions, TextureOptions

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..image.color import keep_colours
-from ..image.cutout import opaque
+from ..image.picture import opaque
 from ..image.resize import resize
 from ..options import ColourSpace
 from .protocol import Region, Step, Stylizer, last_image

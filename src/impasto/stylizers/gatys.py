@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import DivergedError, OptionError
-from ..image.cutout import opaque, visible
+from ..image.picture import opaque, visible
 from ..image.resize import resize
 from ..models.moments import raw_moments, weights_of
 from ..models.vgg import CONTENT_LAYER, VGG

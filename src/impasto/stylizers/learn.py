@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from ..device import Compute, freed_memory_kept
-from ..image.crop import random_crop
-from ..image.io import read_image
+from ..image.read import read_image
+from ..image.resize import random_crop
 from ..models.colours import colour
 from ..models.network import Network
 from ..models.vgg import VGG
@@ -53,7 +53,7 @@ class Photographs(Protocol):
     """What photographs are drawn from."""
 
     def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
-        """Return a random square (3, size, size) in [0, 1], as `image.crop.random_crop` does."""
+        """Return a random square (3, size, size) in [0, 1], as `resize.random_crop` does."""
         ...
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError
-from ..image.cutout import opaque, visible
+from ..image.picture import opaque, visible
 from ..image.resize import blur, resize
 from ..models.moments import raw_moments
 from ..models.vgg import STYLE_LAYERS, VGG

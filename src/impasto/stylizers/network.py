@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..device import Compute
 from ..errors import OptionError, StyleError
-from ..image.cutout import opaque, visible
+from ..image.picture import opaque, visible
 from ..image.resize import blur, fit_size, resize
 from ..models.colours import colour, colour_moments, colours_of
 from ..models.moments import raw_moments, weights_of

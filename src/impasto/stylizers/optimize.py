@@ -17,7 +17,7 @@ from torch import Tensor
 from ..device import Compute, freed_memory_kept
 from ..errors import OptionError
 from ..image.color import match_palette
-from ..image.cutout import opaque
+from ..image.picture import opaque
 from ..image.resize import blur, resize
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import OptimizeOptions, named_weights

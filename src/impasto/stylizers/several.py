@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ImpastoError, OptionError
-from ..image.convert import like, to_picture
-from ..image.reduction import Sized
+from ..image.decode import Sized
+from ..image.read import like, to_picture
 from ..options import OptimizeOptions
 from .choose import choose_stylizer, planned_size, stylize_options
 from .protocol import Step, Stylizer

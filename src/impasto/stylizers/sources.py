@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, StyleError
-from ..image.convert import to_picture
-from ..image.cutout import opaque
-from ..image.picture import Metadata, Picture
-from ..image.reduction import Sized
+from ..image.decode import Sized
+from ..image.picture import Metadata, Picture, opaque
+from ..image.read import to_picture
 from ..image.resize import fit_size
 from ..options import STARTS, BlendOptions, OptimizeOptions, TextureOptions
 from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget, builtin_names, load_builtin

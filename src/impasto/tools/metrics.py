@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from ..device import Compute, choose_compute
 from ..errors import OptionError
 from ..image.color import recolour
-from ..image.cutout import over_white
-from ..image.io import read_image
+from ..image.picture import over_white
+from ..image.read import read_image
 from ..image.resize import resize
 from ..models.moments import covariance, raw_moments
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG

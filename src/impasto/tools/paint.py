@@ -11,12 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import PictureError
-from ..image.convert import to_picture
-from ..image.cutout import over_white
-from ..image.io import write_image
-from ..image.picture import Picture
-from ..image.place import check_target
+from ..image.picture import Picture, over_white
+from ..image.read import to_picture
 from ..image.resize import resize
+from ..image.write import check_target, write_image
 from ..options import StylizeOptions
 from ..style.target import StyleTarget
 from ..stylizers.choose import choose_stylizer, planned_size

@@ -21,8 +21,9 @@ from torch import Tensor
 from .. import __version__
 from ..device import Compute
 from ..errors import ImpastoError, PictureError
-from ..image.io import read_record, write_image
 from ..image.picture import Picture
+from ..image.read import read_record
+from ..image.write import write_image
 from ..plots import plot_losses, plot_pictures
 from ..stylizers.protocol import Step
 from .checkpoint import Checkpoint, replacing, save_checkpoint

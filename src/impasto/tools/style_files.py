@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..device import choose_compute
 from ..errors import PictureError
-from ..image.io import read_image
+from ..image.read import read_image
 from ..models.weights import load_encoder
 from ..style.target import SUFFIX, StyleTarget
 

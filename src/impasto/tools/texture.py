@@ -9,9 +9,8 @@ from typing import Any
 
 from ..device import Compute
 from ..errors import OptionError
-from ..image.io import write_image
 from ..image.picture import Picture
-from ..image.place import check_target
+from ..image.write import check_target, write_image
 from ..options import FileOptions, TextureOptions
 from ..stylizers.choose import choose_texture
 from ..stylizers.sources import resolve_start, resolve_style, style_side

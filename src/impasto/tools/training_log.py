@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..image.io import write_image
 from ..image.picture import Picture
+from ..image.write import write_image
 from ..train.loop import TrainStep
 
 SMOOTHING = 0.98

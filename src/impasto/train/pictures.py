@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from ..errors import PictureError, TrainingError
-from ..image.crop import random_crop
 from ..image.reduced import read_reduced
+from ..image.resize import random_crop
 from ..image.source import one_line, printable
 
 PICTURE_SUFFIXES = frozenset(

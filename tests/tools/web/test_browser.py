@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from impasto.image.io import read_image, read_record
+from impasto.image.read import read_image, read_record
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

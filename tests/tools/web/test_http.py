@@ -17,7 +17,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
-from impasto.image.io import read_image, read_record
+from impasto.image.read import read_image, read_record
 from impasto.style.target import builtin_names, load_builtin
 from impasto.tools.web.engine import Engine
 

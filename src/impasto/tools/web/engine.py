@@ -14,7 +14,7 @@ import torch
 
 from ...device import choose_compute
 from ...errors import ImpastoError, OptionError
-from ...image.encode import SUFFIXES, check_sides
+from ...image.write import SUFFIXES, check_sides
 from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer

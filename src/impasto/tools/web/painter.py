@@ -12,11 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from ...errors import OptionError
-from ...image.cutout import over_white
-from ...image.io import write_image
-from ...image.picture import Picture
+from ...image.picture import Picture, over_white
 from ...image.resize import fit_size, resize
-from ...image.write import quantised
+from ...image.write import quantised, write_image
 from ...options import OutputOptions
 from ...stylizers.choose import choose_stylizer
 from ...stylizers.protocol import Step

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ImpastoError, OptionError
-from ...image.cutout import over_white
 from ...image.heif import heif_size
-from ...image.io import read_image
+from ...image.picture import over_white
+from ...image.read import read_image
 from ...options import OutputOptions, Quality, StylizeOptions
 from ...style.target import builtin_names
 from ...stylizers.schedule import painting_size
