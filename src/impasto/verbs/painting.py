@@ -1,6 +1,5 @@
 """`stylize`, and what comes before and after it: `styles`, `info`, `rerun`."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..options import OutputOptions, StylizeOptions
 from ..options.kinds import BITS, INT, NUMBER
-from .show import say, table
+from .show import say, say_json, table
 
 Flat = tyro.conf.OmitArgPrefixes
 SHORT_OUT = tyro.conf.arg(aliases=["-o"])
@@ -131,7 +130,7 @@ class Info:
     def __call__(self) -> None:
         from ..tools.run import load_record
 
-        say(json.dumps(load_record(self.source), indent=2, ensure_ascii=False))
+        say_json(load_record(self.source))
 
 
 @dataclass(frozen=True)
