@@ -26,10 +26,11 @@ from torch import Tensor, nn
 
 from ..device import channels_last
 from ..errors import WeightsError
+from ..image.source import one_line
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
 from .instance_norm import instance_norm, statistics_of
-from .model_file import read_metadata, read_model_file, write_model_file
+from .model_file import check_shapes, read_metadata, read_model_file, write_model_file
 from .moments import covariance
 from .padding import fill, reflection_pad
 
@@ -524,10 +525,14 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
         raise WeightsError(f"{path} is a network of an earlier version; train it again with `impasto train network`")
     values, tensors, metadata = read_model_file(path, KIND)
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
-            net = Network(NetworkConfig.from_dict(values))
-        net.load_state_dict(tensors)
-        net.digest = file_digest(path)[:DIGEST_DIGITS]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise WeightsError(f"{path} does not hold a network that paints: {error}") from error
+        config = NetworkConfig.from_dict(values)
+        with torch.device("meta"):
+            expected = Network(config).state_dict()
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
+        raise WeightsError(f"{path} does not hold a network that paints: {one_line(error)}") from error
+    check_shapes(path, tensors, expected)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
+        net = Network(config)
+    net.load_state_dict(tensors)
+    net.digest = file_digest(path)[:DIGEST_DIGITS]
     return channels_last(net.eval().requires_grad_(False)), metadata

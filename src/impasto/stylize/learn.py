@@ -26,6 +26,7 @@ from ..image.crop import random_crop
 from ..image.io import read_image
 from ..models.colours import colour
 from ..models.network import Network
+from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import LearnOptions
 from ..style.builtin import SUFFIX
@@ -122,10 +123,11 @@ def learn(
 
     Raises
     ------
-    StyleError
-        At once, if the style is for another encoder.
+    StyleError, WeightsError
+        At once, if the style or the network is for another encoder.
     """
     o = options or LearnOptions()
+    check_encoder(net, encoder)
     style.check(encoder)
     compute.network(encoder)
     compute.network(net)

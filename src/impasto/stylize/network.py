@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ..device import Compute
-from ..errors import OptionError, StyleError
+from ..errors import OptionError
 from ..image.resize import blur, fit_size, resize
 from ..models.colours import colour, colour_moments, colours_of
 from ..models.network import Network
+from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import StylizeOptions
 from ..style.statistics import raw_moments
@@ -78,6 +79,8 @@ class NetworkStylizer:
     ------
     StyleError
         If a style was measured with another encoder or is far too elongated, or the network needs another encoder.
+    WeightsError
+        If the network does not fit its encoder.
     OptionError
         If weights or strokes are not as many as styles.
     """
@@ -92,8 +95,7 @@ class NetworkStylizer:
         encoder: VGG,
         compute: Compute,
     ):
-        if net.config.encoder != encoder.digest:
-            raise StyleError(f"the network was trained with another encoder than {encoder.name} as it is here")
+        check_encoder(net, encoder)
         self.net, self.encoder, self.options, self.compute = net, encoder, options, compute
         self.shares, self.scales = shares_and_scales(options, len(styles))
         compute.network(encoder)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import OptionError, StyleError
 from ..image.convert import to_picture
+from ..models.networks import network_path
 from ..options import STARTS, OptimizeOptions
 from ..style.builtin import SUFFIX, builtin_names, load_builtin
 from ..style.target import StyleTarget
@@ -37,14 +38,14 @@ def resolve_style(source: StyleSource, max_megapixels: float = 200.0, model: str
     StyleError
         If there is neither such a file nor such a style.
     PictureError, WeightsError
-        If the file cannot be read.
+        If the file cannot be read, or `model` is no network's.
     """
     if isinstance(source, StyleTarget):
         return source
     if isinstance(source, str | Path) and str(source) != "-":
         path = Path(source)
         if not os.path.isfile(path):
-            own = None if model is None else learnt_folder(Path(model)) / (str(source) + SUFFIX)
+            own = None if model is None else learnt_folder(network_path(model)) / (str(source) + SUFFIX)
             if own is not None and os.path.isfile(own):
                 return StyleTarget.load(own)
             if str(source) in builtin_names():

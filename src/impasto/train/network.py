@@ -22,6 +22,7 @@ from ..device import Compute, channels_last
 from ..models.colours import colour
 from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.network import Network, StyleSummary, save_network
+from ..models.networks import network_name
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
 from ..style.builtin import SUFFIX
@@ -287,7 +288,7 @@ class NetworkRecipe:
         o, paintings = self.options, self.sample.paintings
         account: dict[str, Any] = {
             "recipe": "impasto train network",
-            "from": o.base,
+            "from": None if o.base is None else network_name(o.base),
             "steps": step,
             "batch": o.batch,
             "crop": o.crop,
