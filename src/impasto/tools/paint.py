@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,11 @@ from ..image.io import write_image
 from ..image.picture import Picture
 from ..image.place import check_target
 from ..image.resize import resize
-from ..options import STARTS
+from ..image.source import source_name
+from ..options import STARTS, OptimizeOptions
 from ..style.target import StyleTarget
 from ..stylize.choose import choose_stylizer
+from ..stylize.loss import shares_and_scales
 from ..stylize.protocol import Region, Step
 from ..stylize.sources import resolve_mask, resolve_region, resolve_style
 from .checkpoint import Checkpoint, load_checkpoint
@@ -71,8 +73,8 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     KeyboardInterrupt
         After the painting so far is written.
     """
-    start_logging()
-    check_target(job.target, format=format_of(job), bits=job.output.bits)
+    opening = start_logging(headline(job))
+    check_target(job.destination.file, format=format_of(job), bits=job.output.bits)
     given = read_sources(job)
     state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
     stylizer = choose_stylizer(given.styles, job.options, given.start)
@@ -81,6 +83,7 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     if begun_with is not None and (other := differences(begun_with, stylizer.compute)):
         log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
     steps = stylizer.steps(given.photo.tensor, given.regions, given.mask, state)
+    opening()  # nothing was refused
     folder = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else nullcontext()
     with Stop() as stop, folder as run:
         begun = time.monotonic() - before
@@ -92,14 +95,14 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
         seconds = time.monotonic() - begun
         if run is not None and ended is not None:
             run.save()
-        write(job, given, make_record(described, last, ended is None), last.image.cpu(), run)
+        target = write(job, given, make_record(described, last, ended is None), last.image.cpu(), run)
         asked = ended or asked or stop.taken()
     h, w = last.image.shape[-2:]
     if ended is None:
         how = f"{last.iteration} iterations" if stylizer.method == "optimize" else "one pass"
-        log.info("%s: %dx%d, %s in %.1f s", job.target, w, h, how, seconds)
+        log.info("%s: %dx%d, %s in %.1f s", target, w, h, how, seconds)
     else:
-        where = f"the painting so far is in {job.target}"
+        where = f"the painting so far is in {target}"
         if job.run is not None and isinstance(ended, KeyboardInterrupt):
             where += f"; `impasto stylize --resume {job.run}` goes on"
         log.warning("stopped at iteration %d of %d; %s", last.iteration, last.total, where)
@@ -109,7 +112,22 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
 
 def format_of(job: PaintJob) -> str | None:
     """The format of the painting's file where its name does not tell it."""
-    return "png" if job.target == "-" else None
+    return "png" if job.destination.file == "-" else None
+
+
+def headline(job: PaintJob) -> str:
+    """Which picture is the photograph, and which are the styles; OptionError if their weights do not fit them."""
+    said = f"Photograph {source_name(job.content)}; {named_styles(job.styles, job.options)}"
+    return said + "".join(f"; {source_name(s)} where {source_name(m)} is white" for m, s in job.regions)
+
+
+def named_styles(styles: Sequence[str], options: OptimizeOptions) -> str:
+    """The styles by their names; of several, each with its share."""
+    if len(styles) == 1:
+        return f"style: {source_name(styles[0])}"
+    shares = (100 * share for share in shares_and_scales(options, len(styles))[0])
+    texts = (f"{share:.0f}" if share >= 1 else f"{share:.2g}" for share in shares)
+    return "styles: " + ", ".join(f"{source_name(s)} {text} %" for s, text in zip(styles, texts, strict=True))
 
 
 def until_it_ends(steps: Iterator[Step], stop: Stop) -> tuple[Step, BaseException | None]:
@@ -129,25 +147,27 @@ def until_it_ends(steps: Iterator[Step], stop: Stop) -> tuple[Step, BaseExceptio
     return last, None
 
 
-def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, run: RunFolder | None) -> None:
-    """Write the painting (1, 3, H, W) with its record, and what the run folder holds of it."""
+def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, run: RunFolder | None) -> str:
+    """Write the painting (1, 3, H, W) with its record, and what the run folder holds of it; return the file."""
     painting = given.photo.with_tensor(image)
-    write_image(
-        painting,
-        job.target,
-        bits=job.output.bits,
-        quality=job.output.jpeg_quality,
-        keep_gps=job.output.keep_gps,
-        record=record,
-        format=format_of(job),
-    )
+    with job.destination.claimed() as target:
+        write_image(
+            painting,
+            target,
+            bits=job.output.bits,
+            quality=job.output.jpeg_quality,
+            keep_gps=job.output.keep_gps,
+            record=record,
+            format=format_of(job),
+        )
     if run is None:
-        return
+        return target
     shown = [("content", resize(given.photo.tensor, painting.size))]
     shown += [(n, s) for n, s in zip(job.styles, given.styles, strict=True) if isinstance(s, Tensor)]
-    problem = run.finish(record, [*shown, ("painting", painting.tensor)])
+    problem = run.finish(record, target, [*shown, ("painting", painting.tensor)])
     if problem:
         log.warning("%s", problem)
+    return target
 
 
 def rerun(job: PaintJob, record: Mapping[str, Any]) -> None:

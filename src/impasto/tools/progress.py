@@ -14,8 +14,19 @@ from ..stylize.protocol import Step
 console = Console(stderr=True)
 
 
-def start_logging() -> None:
-    """The library's messages, a line each, on standard error."""
+def start_logging(opening: str = "") -> Callable[[], None]:
+    """Send the library's messages to standard error, a line each.
+
+    Parameters
+    ----------
+    opening : str
+        The first line. It waits for the first message, so that what is refused at once says nothing but why.
+
+    Returns
+    -------
+    callable
+        Logs the opening now, unless it has been logged.
+    """
     handler: logging.Handler
     if console.is_terminal:
         handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
@@ -23,9 +34,21 @@ def start_logging() -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("impasto: %(message)s"))
     logger = logging.getLogger("impasto")
+    waiting = [opening] if opening else []
+
+    def open_now() -> None:
+        if waiting:
+            logger.info("%s", waiting.pop())
+
+    def opened_first(_: logging.LogRecord) -> bool:
+        open_now()
+        return True
+
+    handler.addFilter(opened_first)
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    return open_now
 
 
 def bar(*columns: str) -> Progress:
