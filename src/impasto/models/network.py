@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..device import channels_last
+from ..device import channels_last, with_gradients
 from ..errors import WeightsError
 from ..image.source import one_line
 from .colours import ColourReader
@@ -490,6 +490,7 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
     return x.permute(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
 
 
+@torch.inference_mode(False)  # in whatever mode the module is first imported
 def _phases() -> Tensor:
     """Return which tap of a 3x3 kernel goes to which tap of which phase's kernel, (9, 4 * 9)."""
     rows = torch.tensor([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])  # large by small ones
@@ -511,6 +512,7 @@ def save_network(net: Network, path: Path, *, training: dict[str, Any], licence:
     write_model_file(path, KIND, net.config.to_dict(), net.state_dict(), licence=licence, training=training)
 
 
+@with_gradients
 def load_network(path: Path) -> tuple[Network, dict[str, str]]:
     """Return a network from a model file, and the file's metadata.
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..device import with_gradients
 from ..errors import WeightsError
 from ..image.source import one_line
 from .download import DIGEST_DIGITS, Progress, fetch_file, file_digest
@@ -148,6 +149,7 @@ def _fetch(model: ModelInfo, offline: bool, progress: Progress | None, url: str 
     return model.path, fetch_file(model.path, url or model.url, model.sha256, offline, progress)
 
 
+@with_gradients
 def load_encoder(
     name: str | os.PathLike[str] = "compact",
     *,

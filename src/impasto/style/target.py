@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, with_gradients
 from ..errors import OptionError, StyleError
 from ..image.resize import fit_size, resize
 from ..models.model_file import read_model_file, write_model_file
@@ -147,6 +147,7 @@ class StyleTarget:
         write_model_file(Path(path), "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
 
     @classmethod
+    @with_gradients
     def load(cls, path: str | Path) -> "StyleTarget":
         """Read a style file.
 
@@ -177,6 +178,7 @@ class StyleTarget:
         return target
 
     @classmethod
+    @with_gradients
     @torch.no_grad()
     def of(
         cls,

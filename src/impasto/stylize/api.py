@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..device import choose_compute
+from ..device import choose_compute, with_gradients
 from ..image.convert import like, to_picture
 from ..image.picture import Picture
 from ..models.networks import find_network
@@ -19,6 +19,7 @@ from .learn import learn as steps_of_learning
 from .sources import StyleSource, resolve_mask, resolve_region, resolve_start, resolve_style, resolve_styles
 
 
+@with_gradients
 def stylize(
     content: Any,
     style: StyleSource | Sequence[StyleSource],
@@ -69,6 +70,7 @@ def stylize(
     return like(photo.with_tensor(image.cpu()), content)
 
 
+@with_gradients
 def texture(
     style: StyleSource | Sequence[StyleSource],
     size: tuple[int, int] = (1024, 1024),
@@ -111,6 +113,7 @@ def texture(
     return like(Picture(image.cpu()), Image.new("RGB", (1, 1)))
 
 
+@with_gradients
 def learn(
     style: StyleSource,
     options: LearnOptions | None = None,

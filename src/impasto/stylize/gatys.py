@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, ordinary, with_gradients
 from ..errors import DivergedError, OptionError
 from ..image.resize import fit_size, resize
 from ..models.vgg import CONTENT_LAYER, VGG
@@ -109,12 +109,13 @@ class GatysStylizer:
 
     method = "optimize"
 
+    @with_gradients
     def __init__(
         self, styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, encoder: VGG, compute: Compute
     ):
         if len(styles) != 1 or isinstance(styles[0], StyleTarget):
             raise OptionError("the preset gatys takes exactly one style, as a picture")
-        self.style, self.options, self.encoder, self.compute = styles[0], options, encoder, compute
+        self.style, self.options, self.encoder, self.compute = ordinary(styles[0]), options, encoder, compute
         compute.network(encoder)
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
@@ -128,6 +129,7 @@ class GatysStylizer:
             return fit_size((h, w), long_side=self.options.size, scale=self.options.scale, enlarge=True)
         return fit_size((h, w), short_side=min(SHORT_SIDE, max(h, w)), enlarge=True)
 
+    @with_gradients
     def steps(
         self,
         content: Tensor,
@@ -149,6 +151,7 @@ class GatysStylizer:
         """
         if regions or mask is not None:
             raise OptionError("the preset gatys has no regions and no mask; leave out --region, --mask or the preset")
+        content, state = ordinary((content, state))
         size = self.size(content)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
         fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
@@ -156,6 +159,7 @@ class GatysStylizer:
             raise OptionError("the state to go on from is that of another painting")
         return self._paint(content, size, state)
 
+    @with_gradients
     def _paint(self, content: Tensor, size: tuple[int, int], state: dict[str, Any] | None) -> Iterator[Step]:
         settings = self.options.settings
         content = self.compute.picture(resize(content, size))
@@ -189,6 +193,7 @@ class GatysStylizer:
             terms["total"].backward()
             optimiser.step()
 
+            @with_gradients
             def snapshot(i: int = i) -> dict[str, Any]:
                 state = copy.deepcopy(optimiser.state_dict())  # which goes on changing, as x does
                 return {"size": list(size), "done": i, "x": x.detach().clone(), "optimiser": state}

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import Compute, freed_memory_kept
+from ..device import Compute, freed_memory_kept, ordinary, with_gradients
 from ..image.crop import random_crop
 from ..image.io import read_image
 from ..models.colours import colour
@@ -96,6 +96,7 @@ class LearnStep:
     style: StyleTarget
 
 
+@with_gradients
 def learn(
     net: Network,
     style: StyleTarget,
@@ -126,7 +127,7 @@ def learn(
     StyleError, WeightsError
         At once, if the style or the network is for another encoder.
     """
-    o = options or LearnOptions()
+    o, style = options or LearnOptions(), ordinary(style)
     check_encoder(net, encoder)
     style.check(encoder)
     compute.network(encoder)
@@ -136,6 +137,7 @@ def learn(
     return _steps(net, style, distance, photographs or BundledPhotographs(), o)
 
 
+@with_gradients
 def _steps(
     net: Network, style: StyleTarget, distance: PaintingLoss, photographs: Photographs, o: LearnOptions
 ) -> Iterator[LearnStep]:

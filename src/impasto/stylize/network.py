@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, with_gradients
 from ..errors import OptionError
 from ..image.resize import blur, fit_size, resize
 from ..models.colours import colour, colour_moments, colours_of
@@ -87,6 +87,7 @@ class NetworkStylizer:
 
     method = "network"
 
+    @with_gradients
     def __init__(
         self,
         net: Network,
@@ -121,6 +122,7 @@ class NetworkStylizer:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
         return last_image(self.steps(content, regions, mask, statistics=statistics))
 
+    @with_gradients
     @torch.no_grad()
     def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
         """Return what a painting of a photograph (1, 3, H, W) takes from the whole of it.
@@ -137,6 +139,7 @@ class NetworkStylizer:
             painted = self.net(x, affine, norms, masks).float()
         return PassStatistics(affine, colours, norms, colour_moments(painted, masks))
 
+    @with_gradients
     def steps(
         self,
         content: Tensor,
@@ -201,6 +204,7 @@ class NetworkStylizer:
             affine = affine if vector is None else affine + share * vector.to(affine)
         return affine, self.net.style_colours(blended)
 
+    @with_gradients
     @torch.no_grad()
     def _paint(
         self,
