@@ -128,12 +128,13 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def check_shapes(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise WeightsError, with the first difference, if the tensors of a file are not those that its network needs."""
+def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """Return the first difference between a file's tensors and those that its network needs; None if they fit."""
     for key in sorted(expected.keys() | tensors.keys()):
         shapes = [list(d[key].shape) if key in d else "nothing" for d in (tensors, expected)]
         if shapes[0] != shapes[1]:
-            raise WeightsError(f"{path} does not fit its network: {key} is {shapes[0]} and should be {shapes[1]}")
+            return f"{key} is {shapes[0]} and should be {shapes[1]}"
+    return None
 
 
 def _check_metadata(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:

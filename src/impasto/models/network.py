@@ -30,7 +30,7 @@ from ..image.source import one_line
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
 from .instance_norm import instance_norm, statistics_of
-from .model_file import check_shapes, read_metadata, read_model_file, write_model_file
+from .model_file import misfit, read_metadata, read_model_file, write_model_file
 from .moments import covariance
 from .padding import fill, reflection_pad
 
@@ -532,7 +532,8 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
             expected = Network(config).state_dict()
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
         raise WeightsError(f"{path} does not hold a network that paints: {one_line(error)}") from error
-    check_shapes(path, tensors, expected)
+    if (difference := misfit(tensors, expected)) is not None:
+        raise WeightsError(f"{path} does not hold a network that paints: {difference}")
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
         net = Network(config)
     net.load_state_dict(tensors)

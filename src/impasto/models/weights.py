@@ -18,7 +18,7 @@ from ..device import with_gradients
 from ..errors import WeightsError
 from ..image.source import one_line
 from .download import DIGEST_DIGITS, Progress, fetch_file, file_digest
-from .model_file import check_shapes, read_model_file, write_model_file
+from .model_file import misfit, read_model_file, write_model_file
 from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
 
 
@@ -251,9 +251,8 @@ def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str,
             expected = VGG(config).state_dict()
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise WeightsError(f"{path}: its config is not that of a VGG: {one_line(error)}") from error
-    if config.batch_norm:
-        raise WeightsError(f"{path} still has the batch norm of its training; give the encoder of a later step")
-    check_shapes(path, tensors, expected)
+    if (difference := misfit(tensors, expected)) is not None:
+        raise WeightsError(f"{path} does not fit its network: {difference}")
     with torch.random.fork_rng(devices=[]):  # the layers draw initial weights, which the caller's seed must not notice
         net = VGG(config, name, pooling)
     net.load_state_dict(tensors)

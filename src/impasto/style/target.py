@@ -217,6 +217,15 @@ class StyleTarget:
         return cls(encoder.name, encoder.digest, encoder.pooling, moments, pixels, about or {})
 
 
+def check_shape(picture: Tensor, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> int:
+    """Return the shorter side, in pixels, that the layers need; StyleError if a painting is far too elongated."""
+    height, width = picture.shape[-2:]
+    least = max(encoder.least_side(k) for k in layers)
+    if least * max(height, width) > LARGEST_SIZE * min(height, width):
+        raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
+    return least
+
+
 def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> Tensor:
     """A painting (1, 3, H, W) at a long side, in pixels; never enlarged, unless the layers would find it too small.
 
@@ -225,13 +234,10 @@ def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = 
     StyleError
         If it is far too elongated.
     """
-    height, width = picture.shape[-2:]
-    least = max(encoder.least_side(k) for k in layers)
-    if least * max(height, width) > LARGEST_SIZE * min(height, width):
-        raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
-    h, w = fit_size((height, width), long_side=size)
+    own, least = (picture.shape[-2], picture.shape[-1]), check_shape(picture, encoder, layers)
+    h, w = fit_size(own, long_side=size)
     if min(h, w) < least:
-        h, w = fit_size((height, width), short_side=least, enlarge=True)
+        h, w = fit_size(own, short_side=least, enlarge=True)
     return resize(picture, (h, w))
 
 

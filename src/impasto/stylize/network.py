@@ -21,7 +21,7 @@ from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import StylizeOptions
 from ..style.statistics import raw_moments
-from ..style.target import StyleTarget, blend
+from ..style.target import StyleTarget, blend, check_shape
 from ..style.terms import divide
 from .learn import learnt
 from .loss import shares_and_scales
@@ -105,9 +105,11 @@ class NetworkStylizer:
         self.run: Callable[..., Tensor] = torch.compile(net) if options.compile else net
 
     def bind(self, style: StyleTarget | Tensor) -> "MeasuredStyle":
-        """Return the style, learnt first if the options say so; StyleError if it is for another encoder."""
+        """Return the style, learnt first if the options say so; StyleError if it does not fit the encoder."""
         if isinstance(style, StyleTarget):
             style.check(self.encoder)
+        else:
+            check_shape(style, self.encoder)
         if self.options.learn:
             style = learnt(self.net, style, self.encoder, self.compute)
         return MeasuredStyle(style, self.encoder, self.compute, tuple(self.net.config.layers))

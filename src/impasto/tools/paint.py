@@ -83,8 +83,8 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     if begun_with is not None and (other := differences(begun_with, stylizer.compute)):
         log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
     steps = stylizer.steps(given.photo.tensor, given.regions, given.mask, state)
-    opening()  # nothing was refused
     folder = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else nullcontext()
+    opening()  # nothing was refused
     with Stop() as stop, folder as run:
         begun = time.monotonic() - before
         steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")

@@ -106,7 +106,12 @@ def counting_bar(title: str, total: int | None = None) -> Iterator[Callable[[int
 @contextmanager
 def share_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     """A callback (how much is done, 0 to 1, and a text) that a bar shows with the time left."""
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=1.0, text="")
         yield lambda share, text: progress.update(task, completed=share, text=text)

@@ -177,7 +177,9 @@ class RunFolder:
         self._saved = time.monotonic()
         self._cost = self._saved - begun
 
-    def finish(self, record: Mapping[str, Any], target: str, pictures: Sequence[tuple[str, Tensor]]) -> ImpastoError | None:
+    def finish(
+        self, record: Mapping[str, Any], target: str, pictures: Sequence[tuple[str, Tensor]]
+    ) -> ImpastoError | None:
         """Write record.json (with the paths, so that `rerun` finds the files) and the figures.
 
         Parameters

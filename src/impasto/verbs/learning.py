@@ -24,8 +24,8 @@ class Learn:
         Path | None,
         tyro.conf.arg(aliases=["-o"]),
         Doc(
-            "The style file, which is a style wherever one is asked for; a file that is there is replaced. Or a folder. "
-            "In a folder, and in the current one if not given, it is NAME.style.safetensors; where there is such a "
+            "The style file, a style wherever one is asked for; a file that is there is replaced. Or a folder. In a "
+            "folder, and in the current one if not given, it is NAME.style.safetensors; where there is such a "
             "file, NAME-2.style.safetensors and so on."
         ),
     ] = None
