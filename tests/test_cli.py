@@ -91,8 +91,9 @@ def pixels(path: Path | str) -> np.ndarray:
 def test_stylize(here: Path, run: Run) -> None:
     code, out, err = run("stylize", "photo.png", "style.jpg", "-o", "painting.png", *QUICK)
     assert (code, out) == (0, "")
-    assert err.startswith("impasto: painting.png: 96x64, 15 iterations in ")  # quiet when piped: this one line
-    assert err.count("\n") == 1
+    first, last = err.splitlines()  # quiet when piped: these two lines
+    assert first == "impasto: Photograph photo.png; style: style.jpg"
+    assert last.startswith("impasto: painting.png: 96x64, 15 iterations in ")
     assert pixels("painting.png").shape == (64, 96, 3)
     assert distance(here / "painting.png", here / "style.jpg", 96) < 0.6 * distance(
         here / "photo.png", here / "style.jpg", 96
@@ -127,7 +128,7 @@ def test_instant_and_draft(here: Path, run: Run) -> None:
     """A network alone, and a network with a few steps from there, which are nearer to the style."""
     for quality in ("instant", "draft"):
         code, _, err = run("stylize", "photo.png", "style.jpg", "--quality", quality, "-o", f"{quality}.png")
-        assert (code, err.count("\n")) == (0, 1)
+        assert (code, err.count("\n")) == (0, 2)
         assert ("one pass in" in err) == (quality == "instant")
         assert run("rerun", f"{quality}.png", "-o", "again.png")[0] == 0
         assert np.array_equal(pixels("again.png"), pixels(f"{quality}.png"))
@@ -213,6 +214,140 @@ def test_several_styles_and_formats(here: Path, run: Run) -> None:
         assert record is not None
         assert [s["name"] for s in record["styles"]] == ["style.jpg", "other.png"]
         assert record["options"]["style_weights"] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["style.jpg"], "Photograph photo.png; style: style.jpg"),
+        (
+            ["style.jpg", "other.png", "udnie"],
+            "Photograph photo.png; styles: style.jpg 33 %, other.png 33 %, udnie 33 %",
+        ),
+        (
+            ["style.jpg", "udnie", "--style-weights", "3", "1"],
+            "Photograph photo.png; styles: style.jpg 75 %, udnie 25 %",
+        ),
+        (
+            ["style.jpg", "udnie", "--style-weights", "399", "1"],
+            "Photograph photo.png; styles: style.jpg 100 %, udnie 0.25 %",
+        ),
+        (
+            ["style.jpg", "--region", "other.png=udnie"],
+            "Photograph photo.png; style: style.jpg; udnie where other.png is white",
+        ),
+    ],
+)
+def test_the_first_line_says_what_is_the_photograph_and_what_are_the_styles(
+    here: Path, run: Run, arguments: list[str], line: str
+) -> None:
+    code, out, err = run("stylize", "photo.png", *arguments, "-o", "out.png", *BRIEF)
+    assert (code, out) == (0, "")
+    assert err.splitlines()[0] == f"impasto: {line}"
+    assert run("rerun", "out.png", "-o", "again.png")[2].splitlines()[0] == f"impasto: {line}"
+
+
+def test_it_comes_before_what_else_is_said(here: Path, run: Run) -> None:
+    recipe = ["--preset", "gatys", "--size", "64", "--iterations", "1"]
+    code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", *recipe)
+    assert code == 0, err
+    first, second, _ = err.splitlines()
+    assert first == "impasto: Photograph photo.png; style: style.jpg"
+    assert "the preset gatys runs on the compact encoder" in second
+
+
+# -- names of files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_name_of_ours_replaces_no_painting(here: Path, run: Run) -> None:
+    """Photographs of one name in two folders, or of one stem, and the same photograph again."""
+    for folder in ("a", "b"):
+        (here / folder).mkdir()
+        shutil.copy("photo.png", here / folder / "photo.png")
+    with Image.open("other.png") as image:
+        image.save("b/photo.png")
+        image.save("photo.jpg")
+    painted: dict[str, bytes] = {}
+    names = ["photo-style.png", "photo-style-2.png", "photo-style-3.png", "photo-style-4.png"]
+    for photo, name in zip(("a/photo.png", "b/photo.png", "photo.jpg", "a/photo.png"), names, strict=True):
+        code, _, err = run("stylize", photo, "style.jpg", *BRIEF)
+        assert code == 0, err
+        assert err.splitlines()[-1].startswith(f"impasto: {name}: ")
+        assert {n: (here / n).read_bytes() for n in painted} == painted
+        painted[name] = (here / name).read_bytes()
+    assert np.array_equal(pixels(names[3]), pixels(names[0]))
+    assert not np.array_equal(pixels(names[1]), pixels(names[0]))
+
+
+def test_out_may_be_a_folder(here: Path, run: Run) -> None:
+    """The painting gets a name of its own there; a file that is named is replaced."""
+    (here / "paintings").mkdir()
+    for name in ("photo-style.png", "photo-style-2.png"):
+        code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "paintings", "--run", "run", *BRIEF)
+        assert code == 0, err
+        assert err.splitlines()[-1].startswith(f"impasto: paintings/{name}: ")
+        assert json.loads(Path("run/record.json").read_text())["paths"]["out"] == str(here / "paintings" / name)
+    assert run("rerun", "paintings/photo-style.png", "-o", "paintings")[0] == 0
+    assert run("texture", "style.jpg", "-o", "paintings", "--size", "48", "--iterations", "2")[0] == 0
+    assert run("stylize", "photo.png", "style.jpg", "-o", "paintings/photo-style.png", *BRIEF)[0] == 0
+    assert sorted(p.name for p in (here / "paintings").iterdir()) == [
+        "photo-style-2.png",
+        "photo-style-rerun.png",
+        "photo-style.png",
+        "style-texture.png",
+    ]
+
+
+def test_other_files_with_names_of_ours(here: Path, run: Run) -> None:
+    """Reruns, textures and learnt styles."""
+    assert run("stylize", "photo.png", "style.jpg", "-o", "first.png", *BRIEF)[0] == 0
+    for line, names in (
+        (["rerun", "first.png"], ["first-rerun.png", "first-rerun-2.png"]),
+        (["texture", "style.jpg", "--size", "48", "--iterations", "2"], ["style-texture.png", "style-texture-2.png"]),
+        (["learn", "style.jpg", "--steps", "1"], ["style.style.safetensors", "style-2.style.safetensors"]),
+    ):
+        before = files(here)
+        for name in names:
+            code, _, err = run(*line)
+            assert code == 0, err
+            assert err.splitlines()[-1].startswith(f"impasto: {name}: ")
+        after = files(here)
+        assert {n: after[n] for n in before} == before
+        assert after.keys() - before.keys() == set(names)
+
+
+def test_paintings_at_the_same_time(here: Path) -> None:
+    """Several that would have one name, each begun before any is written."""
+    command = [*PROGRAM, "stylize", "photo.png", "style.jpg", *BRIEF]
+    several = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(3)]
+    assert [p.wait(timeout=120) for p in several] == [0, 0, 0]
+    assert sorted(p.name for p in here.glob("photo-style*")) == [
+        "photo-style-2.png",
+        "photo-style-3.png",
+        "photo-style.png",
+    ]
+
+
+def test_a_run_that_was_killed_goes_on_to_a_free_name(here: Path, run: Run) -> None:
+    """The painting that took the name meanwhile stays."""
+    command = [*PROGRAM, "stylize", "photo.png", "style.jpg", "--run", "run", "--snapshot-every", "2"]
+    with subprocess.Popen([*command, "--size", "64", "--coarsest", "64", "--iterations", "100000"]) as process:
+        deadline = time.monotonic() + 60
+        while not (here / "run" / "snapshots" / "000002.png").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    record = json.loads(Path("run/record.json").read_text())
+    record["options"]["iterations"] = 2
+    Path("run/record.json").write_text(json.dumps(record))
+    Path("run/checkpoint.pt").unlink(missing_ok=True)
+    assert run("stylize", "photo.png", "style.jpg", *BRIEF)[0] == 0
+    other = Path("photo-style.png").read_bytes()
+    code, _, err = run("stylize", "--resume", "run")
+    assert code == 0, err
+    assert Path("photo-style.png").read_bytes() == other
+    assert pixels("photo-style-2.png").shape == (43, 64, 3)
 
 
 def test_alpha_and_16_bits(here: Path, run: Run) -> None:
@@ -400,6 +535,11 @@ def test_models(here: Path, run: Run) -> None:
     code, out, _ = run("models", "show", "--size", "64", "32")
     assert code == 0
     rows = [line.split("\t") for line in out.splitlines()]
+    for name, parameters in (("vgg16", 14_714_688), ("vgg19", 20_024_384)):  # which need not be fetched for that
+        code, out, err = run("models", "show", name)
+        assert code == 0, err
+        assert out.splitlines()[-1] == f"{parameters:,} parameters"
+    assert run("models", "show", "network")[0] == 0
     assert ["relu5_1", "128x2x4", "0"] in rows
     parameters = sum(p.numel() for p in load_encoder("compact").parameters())
     assert rows[-1] == [f"{parameters:,} parameters"]
@@ -432,9 +572,11 @@ def test_ctrl_c_writes_the_painting_so_far(here: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    first, last = err.splitlines()
-    assert first.startswith("impasto: stopped at iteration ")
-    assert first.endswith(" of 100000; the painting so far is in painting.png; `impasto stylize --resume run` goes on")
+    _, stopped, last = err.splitlines()
+    assert stopped.startswith("impasto: stopped at iteration ")
+    assert stopped.endswith(
+        " of 100000; the painting so far is in painting.png; `impasto stylize --resume run` goes on"
+    )
     assert last == "impasto: stopped"
     record = read_record("painting.png")
     assert record is not None
@@ -451,7 +593,8 @@ def test_ctrl_c_before_the_first_step(here: Path, run: Run, monkeypatch: pytest.
 
     monkeypatch.setattr(PerceptualLoss, "__call__", stop)
     before = files(here)
-    assert run("stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF) == (130, "", "impasto: stopped\n")
+    code, out, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF)
+    assert (code, out, err.splitlines()[1:]) == (130, "", ["impasto: stopped"])
     assert files(here) == before
 
 
@@ -471,13 +614,14 @@ def test_a_diverged_run_keeps_the_best(here: Path, run: Run, monkeypatch: pytest
 
 
 def test_through_pipes(here: Path) -> None:
-    """From standard input to standard output: the picture, nothing else; a line on standard error."""
+    """From standard input to standard output: the picture, nothing else; two lines on standard error."""
     command = [*PROGRAM, "stylize", "-", "style.jpg", "-o", "-", *BRIEF[2:]]
     done = subprocess.run(command, input=Path("photo.png").read_bytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     with Image.open(io.BytesIO(done.stdout)) as image:
         assert (image.format, image.size) == ("PNG", (120, 80))
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"impasto: Photograph standard input; style: style.jpg\n")
+    assert done.stderr.count(b"\n") == 2
 
 
 def test_a_reader_that_goes_away(here: Path) -> None:
@@ -513,7 +657,7 @@ def test_out_of_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, er
 
     monkeypatch.setattr(PerceptualLoss, "__call__", fail)
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png")
-    assert (code, err) == (1, "impasto: out of memory; try a smaller --size\n")
+    assert (code, err.splitlines()[1:]) == (1, ["impasto: out of memory; try a smaller --size"])
 
 
 def test_what_is_wrong_with_the_target_is_said_before_any_work(
@@ -527,7 +671,6 @@ def test_what_is_wrong_with_the_target_is_said_before_any_work(
         ("out.xyz", "pictures are not written as .xyz"),
         ("out", "its name has no suffix"),
         ("missing/out.png", "there is no folder"),
-        (".", "suffix"),
         ("out.jpg --bits 16", "8 bits"),
     ):
         code, _, err = run("stylize", "photo.png", "style.jpg", "-o", *out.split())
@@ -588,7 +731,7 @@ BAD_VALUES = {
     "--max-megapixels": ["0", "-1", "nan", "inf", "0.001", "x"],
     "--snapshot-every": ["0", "-3", "x"],
     "--run": ["photo.png", "photo.png/run"],
-    "--out": ["", ".", "x", "x.gif", "missing/x.png", "photo.png/x.png", "x.safetensors", "folder"],
+    "--out": ["x", "x.gif", "missing/x.png", "missing/", "photo.png/x.png", "x.safetensors"],
     "--frob": ["1"],
     "--iteration": ["3"],
 }
@@ -615,6 +758,16 @@ VERBS = [
     ["train", "style-files", "style.jpg", "--attribution", "text.txt"],
     ["train", "style-files", "style.jpg", "--attribution", "nothing.csv"],
     ["train", "style-files", "style.jpg", "--encoder", "nothing"],
+    ["train", "style-files", "style.jpg", "--encoder", "network"],
+    ["train", "style-files", "udnie"],
+    ["train", "style-files", "style.jpg", "folder/../style.jpg"],
+    *(["models", "show", name] for name in ("", ".", "folder")),
+    ["train", "encoder", "--teacher", "vgg19", "--photos", ".", "--paintings", ".", "--out", "e.safetensors"],
+    ["train", "network", "--photos", ".", "--paintings", ".", "--out", "n.safetensors", "--from", "compact"],
+    *(["learn", "style.jpg", "--model", name] for name in ("", "compact", "vgg19", "nothing.safetensors")),
+    *(["stylize", "photo.png", "style.jpg", "--model", name] for name in ("", ".", "compact", "vgg16")),
+    ["stylize", "photo.png", "style.jpg", "--encoder", "network"],
+    ["texture", "style.jpg", "--encoder", "network"],
     ["train", "style-files", "style.jpg", "--folder", "photo.png/x"],
     ["train", "encoder", "--teacher", "nothing", "--photos", ".", "--paintings", ".", "--out", "e.safetensors"],
     ["train", "encoder", "--teacher", "text.txt", "--photos", ".", "--paintings", ".", "--out", "e.safetensors"],

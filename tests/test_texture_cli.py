@@ -58,7 +58,9 @@ def pixels(path: Path | str) -> np.ndarray:
 def test_a_texture_is_the_library_s(here: Path, run: Run) -> None:
     code, out, err = run("texture", "style.jpg", *BRIEF)
     assert (code, out) == (0, "")
-    assert re.fullmatch(r"impasto: style-texture\.png: 64x48, 3 iterations in [0-9.]+ s\n", err)
+    first, last = err.splitlines()
+    assert first == "impasto: Texture; style: style.jpg"
+    assert re.fullmatch(r"impasto: style-texture\.png: 64x48, 3 iterations in [0-9.]+ s", last)
     assert sorted(p.name for p in here.iterdir()) == ["other.png", "style-texture.png", "style.jpg"]
     options: dict[str, Any] = {"iterations": 3, "coarsest": 64, "precision": "float32"}
     expected = np.asarray(impasto.texture("style.jpg", (48, 64), **options))

@@ -3,12 +3,13 @@
 Nothing heavy is loaded for `--version` and `--help`.
 """
 
+import codecs
 import os
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from typing import Any
 
 from . import __version__
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="impasto")  # standard error escapes what it lacks by itself
     if args and args[0] in ("--version", "-V"):
         sys.stdout.write(f"impasto {__version__}\n")
         return 0
@@ -66,6 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("out of memory; try a smaller --size", 1)
 
 
+def _lacking(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace a character that an encoding lacks by `?`; a byte of a file's name that is no text stays that byte."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    code, end = ord(error.object[error.start]), error.start + 1
+    return (bytes([code - 0xDC00]) if 0xDC80 <= code <= 0xDCFF else "?"), end
+
+
+codecs.register_error("impasto", _lacking)
+
+
 def _parse(args: Sequence[str]) -> Any:
     """The verb that is asked for; OptionError, on one line like all others, where tyro would draw a box."""
     from .verbs import parse
@@ -82,7 +96,9 @@ def _parse(args: Sequence[str]) -> Any:
 
 def _without_box(box: str) -> str:
     rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if row[:1] not in ("╭", "╰")]
-    what, *more = re.split(r"\n─+\n", "\n".join(rows).strip())
+    # Where standard output has no lines to draw with, the title stands over a rule of hyphens.
+    text = re.sub(r"\A.*\n-{9,}\n", "", "\n".join(rows).strip())
+    what, *more = re.split(r"\n(?:─+|-{9,})\n", text)
     parts = [what.partition("\n\n")[0].rstrip(".")]
     for block in more:
         if block.startswith("Perhaps you meant"):

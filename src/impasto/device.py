@@ -4,12 +4,12 @@ import ctypes
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,34 @@ class Compute:
 
     def __str__(self) -> str:
         return f"{self.device}, {self.precision}"
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def with_gradients(function: Function) -> Function:
+    """Let a function, or a generator at each step, run as outside of `torch.no_grad` and `torch.inference_mode`.
+
+    To paint by optimisation is to take gradients, and what is kept for later must not be an inference tensor, whatever
+    the caller has switched off for networks of its own.
+    """
+    return torch.inference_mode(False)(torch.enable_grad()(function))
+
+
+def ordinary(value: Any) -> Any:
+    """Return a value whose tensors autograd takes: those made in `torch.inference_mode` are copied.
+
+    They are looked for in lists, tuples, dicts and dataclasses. Call it where `with_gradients` holds.
+    """
+    if isinstance(value, Tensor):
+        return value.clone() if value.is_inference() else value
+    if isinstance(value, dict):
+        return {k: ordinary(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(ordinary, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: ordinary(getattr(value, f.name)) for f in fields(value)})
+    return value
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # of malloc.h

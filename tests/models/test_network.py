@@ -594,7 +594,7 @@ def broken(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Tensor]]
         *(broken("width", value) for value in (0, 8, 100_000, -4, "wide", None, [4])),
         *(broken("blocks", value) for value in (1, -1, 65)),
         *(broken("layers", value) for value in ({}, 3, {"relu1_1": 4}, {"relu1_1": 4, "relu2_1": 10**9})),
-        *(broken("hidden", value) for value in (0, 10**9, 9)),
+        *(broken("hidden", value) for value in (0, 10**9, 9, float("inf"))),
         *(broken("styles", value) for value in (3, [], ["one"], ["one", "two", "three"])),
         lambda config, tensors: tensors.pop("last.bias"),
         lambda config, tensors: tensors.update(more=torch.zeros(3)),
@@ -606,8 +606,9 @@ def test_a_file_that_does_not_fit(net: Network, tmp_path: Path, change: Callable
     config, tensors = net.config.to_dict(), dict(net.state_dict())
     change(config, tensors)
     write_model_file(path, "network", config, tensors, licence="MIT")
-    with pytest.raises(WeightsError, match=r"net\.safetensors does not hold a network that paints"):
+    with pytest.raises(WeightsError, match=r"net\.safetensors does not hold a network that paints") as caught:
         load_network(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["transformer", "arbitrary"])

@@ -321,7 +321,9 @@ def test_entry_that_is_no_state_dict(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_other_kind_of_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(weights.MODELS, "own", ModelInfo("own", "network", "own.safetensors", "-", "-"))
-    with pytest.raises(WeightsError, match="own is a network, not an encoder"):
+    with pytest.raises(
+        WeightsError, match="own is a network that paints, not an encoder; give one of compact, vgg16, vgg19"
+    ):
         load_encoder("own")
 
 

@@ -433,6 +433,22 @@ def test_it_goes_on_from_a_known_network_with_other_styles(brief: Brief, tmp_pat
     assert alone.net.config.styles == ("udnie",)
 
 
+def test_the_file_names_what_it_began_with_and_no_folder(brief: Brief, tmp_path: Path) -> None:
+    """A network that is passed on tells nothing of the machine that it was trained on."""
+    shape = {"width": 32, "blocks": 5, "upper": 2, "fine": 2, "rank": 4, "hidden": 68}  # that of the bundled one
+    own = tmp_path / "own.safetensors"
+    for base, name in (
+        (None, None),
+        ("network", "network"),
+        (str(find_model("network").path), "network"),
+        (str(own), "own.safetensors"),
+    ):
+        o = brief(out=own if base != str(own) else tmp_path / "next.safetensors", base=base, **shape)
+        recipe = recipe_of(o)
+        recipe.write(recipe.net, o.out, 0)
+        assert training_account(load_network(o.out)[1])["from"] == name
+
+
 def test_a_base_that_will_not_do(brief: Brief, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"has another shape: .*; give the same"):
         start_network_training(brief(base="network"))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..errors import OptionError, WeightsError
@@ -11,7 +12,7 @@ from .model_file import read_metadata
 from .network import EARLIER, KIND, STRIDE, Network, StyleSummary
 from .networks import NETWORK, find_network
 from .vgg import VGG
-from .weights import load_encoder
+from .weights import MODELS, load_encoder
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,17 @@ class LayerRow:
 
 
 def load_any(name: str) -> VGG | Network:
-    """Return a network of any kind, by its name or its file.
+    """Return a network of any kind, by its name or its file; of one that has to be downloaded, the shape alone.
 
     Raises
     ------
     WeightsError
         If there is none of that name, or the file is missing, damaged or of something else.
     """
+    known = MODELS.get(name)
+    if known is not None and known.config is not None:
+        with torch.device("meta"):
+            return VGG(known.config, name)
     if name == NETWORK or (Path(name).is_file() and _kind(Path(name)) in (KIND, *EARLIER)):
         return find_network(name)
     return load_encoder(name)

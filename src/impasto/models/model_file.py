@@ -5,6 +5,7 @@ The metadata is `format` ("impasto"), `kind` (which sort of network), `config` (
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,21 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
+def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """Return the first difference between a file's tensors and those that its network needs; None if they fit."""
+    for key in sorted(expected.keys() | tensors.keys()):
+        shapes = [list(d[key].shape) if key in d else "nothing" for d in (tensors, expected)]
+        if shapes[0] != shapes[1]:
+            return f"{key} is {shapes[0]} and should be {shapes[1]}"
+    return None
+
+
 def _check_metadata(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
     if metadata.get("kind") != kind:
         raise WeightsError(f"{path} holds the kind {metadata.get('kind')!r} of network, not {kind!r}")
     try:
         config = json.loads(metadata["config"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: the network's config is missing or not JSON") from error
     if not isinstance(config, dict):
         raise WeightsError(f"{path}: the network's config is not a JSON object")

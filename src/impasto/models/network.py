@@ -25,12 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..device import channels_last
+from ..device import channels_last, with_gradients
 from ..errors import WeightsError
+from ..image.source import one_line
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
 from .layers import fill, instance_norm, reflection_pad, statistics_of
-from .model_file import read_metadata, read_model_file, write_model_file
+from .model_file import misfit, read_metadata, read_model_file, write_model_file
 from .moments import covariance
 
 KIND = "network"
@@ -552,6 +553,7 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
     return x.permute(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
 
 
+@torch.inference_mode(False)  # in whatever mode the module is first imported
 def _phases() -> Tensor:
     """Return which tap of a 3x3 kernel goes to which tap of which phase's kernel, (9, 4 * 9)."""
     rows = torch.tensor([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])  # large by small ones
@@ -573,6 +575,7 @@ def save_network(net: Network, path: Path, *, training: dict[str, Any], licence:
     write_model_file(path, KIND, net.config.to_dict(), net.state_dict(), licence=licence, training=training)
 
 
+@with_gradients
 def load_network(path: Path) -> tuple[Network, dict[str, str]]:
     """Return a network from a model file, and the file's metadata.
 
@@ -587,10 +590,15 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
         raise WeightsError(f"{path} is a network of an earlier version; train it again with `impasto train network`")
     values, tensors, metadata = read_model_file(path, KIND)
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
-            net = Network(NetworkConfig.from_dict(values))
-        net.load_state_dict(tensors)
-        net.digest = file_digest(path)[:DIGEST_DIGITS]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise WeightsError(f"{path} does not hold a network that paints: {error}") from error
+        config = NetworkConfig.from_dict(values)
+        with torch.device("meta"):
+            expected = Network(config).state_dict()
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
+        raise WeightsError(f"{path} does not hold a network that paints: {one_line(error)}") from error
+    if (difference := misfit(tensors, expected)) is not None:
+        raise WeightsError(f"{path} does not hold a network that paints: {difference}")
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
+        net = Network(config)
+    net.load_state_dict(tensors)
+    net.digest = file_digest(path)[:DIGEST_DIGITS]
     return channels_last(net.eval().requires_grad_(False)), metadata

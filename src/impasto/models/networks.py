@@ -5,21 +5,67 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import StyleError, WeightsError
 from .network import Network, load_network
-from .weights import find_model
+from .vgg import STYLE_LAYERS, VGG
+from .weights import MODELS, find_model
 
 NETWORK = "network"
 """The name of the bundled network."""
 
 
 def network_path(model: str | None) -> Path:
-    """Return the file of a network: the bundled one if none is named, else what `model` is the path of."""
-    return find_model(NETWORK).path if model in (None, NETWORK) else Path(model)
+    """Return the file of a network: the bundled one if none is named, else what `model` is the path of.
+
+    Raises
+    ------
+    WeightsError
+        If `model` is the name of something else than a network that paints, or is no file's name.
+    """
+    if model in (None, NETWORK):
+        return find_model(NETWORK).path
+    if model in MODELS:
+        raise WeightsError(
+            f"{model} is an encoder, not a network that paints; give {NETWORK}, the bundled one, or a model file that "
+            "`impasto train network` wrote"
+        )
+    path = Path(model)
+    if not path.name:
+        raise WeightsError(f"{model!r} is no model file; give {NETWORK}, the bundled one, or the path of a model file")
+    return path
+
+
+def network_name(model: str) -> str:
+    """Return what a network is called apart from where it lies: `network` for the bundled one, else its file's name."""
+    path = network_path(model)
+    return NETWORK if path.resolve() == find_model(NETWORK).path.resolve() else path.name
 
 
 def find_network(model: str | None) -> Network:
     """Return a network, the bundled one if none is named; WeightsError if there is none, or it is something else."""
     return load_network(network_path(model))[0]
+
+
+def check_encoder(net: Network, encoder: VGG) -> None:
+    """Make sure that an encoder gives what a network reads.
+
+    Raises
+    ------
+    StyleError
+        If the network was trained with another encoder.
+    WeightsError
+        If it reads layers that are no style layers of the encoder, or of another width.
+    """
+    if net.config.encoder != encoder.digest:
+        raise StyleError(
+            f"the network was trained with another encoder than {encoder.name} as it is here; train it again"
+        )
+    for layer, channels in net.config.layers.items():
+        if layer not in STYLE_LAYERS or encoder.width(layer) != channels:
+            raise WeightsError(
+                f"the network does not fit its encoder: it reads {channels} channels of {layer}, which "
+                f"{encoder.name} does not have as a style layer; train it again"
+            )
 
 
 def training_account(metadata: Mapping[str, str]) -> dict[str, Any]:

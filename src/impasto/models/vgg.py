@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..errors import OptionError
+from ..errors import OptionError, WeightsError
 from .layers import Kernel, convolve, convolve_back, max_pool, max_pool_back, reflection_pad
 from .moments import at_least_float32
 
@@ -217,11 +217,13 @@ class VGG(nn.Module):
         ------
         OptionError
             As `forward`.
-        ValueError
+        WeightsError
             If the network has batch norm, and so is in training.
         """
         if self.config.batch_norm:
-            raise ValueError("a network with batch norm is for training; fold_batch_norm gives the one for use")
+            raise WeightsError(
+                f"{self.name} still has the batch norm of its training; give the encoder of a later step"
+            )
         return Look(self, image, self._in_order(image, layers), visit, keep, checkpointing)
 
     def _in_order(self, image: Tensor, layers: Iterable[str]) -> tuple[str, ...]:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..device import with_gradients
 from ..errors import WeightsError
+from ..image.source import one_line
 from .download import DIGEST_DIGITS, Progress, fetch_file, file_digest
-from .model_file import read_model_file, write_model_file
+from .model_file import misfit, read_model_file, write_model_file
 from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
 
 
@@ -147,6 +149,7 @@ def _fetch(model: ModelInfo, offline: bool, progress: Progress | None, url: str 
     return model.path, fetch_file(model.path, url or model.url, model.sha256, offline, progress)
 
 
+@with_gradients
 def load_encoder(
     name: str | os.PathLike[str] = "compact",
     *,
@@ -178,7 +181,10 @@ def load_encoder(
     if isinstance(name, str) and name in MODELS:
         model = MODELS[name]
         if model.kind != "encoder":
-            raise WeightsError(f"{name} is a {model.kind}, not an encoder")
+            encoders = ", ".join(m.name for m in list_models() if m.kind == "encoder")
+            raise WeightsError(
+                f"{name} is a network that paints, not an encoder; give one of {encoders}, or a model file"
+            )
         path, digest = _fetch(model, offline, progress)
         config, tensors = _read_state_dict(path, model.config) if model.config else _read_encoder(path)
     else:
@@ -243,12 +249,10 @@ def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str,
     try:
         with torch.device("meta"):
             expected = VGG(config).state_dict()
-    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
-        raise WeightsError(f"{path}: its config is not that of a VGG: {error}") from error
-    for key in sorted(expected.keys() | tensors.keys()):
-        shapes = [list(d[key].shape) if key in d else "nothing" for d in (tensors, expected)]
-        if shapes[0] != shapes[1]:
-            raise WeightsError(f"{path} does not fit its network: {key} is {shapes[0]} and should be {shapes[1]}")
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise WeightsError(f"{path}: its config is not that of a VGG: {one_line(error)}") from error
+    if (difference := misfit(tensors, expected)) is not None:
+        raise WeightsError(f"{path} does not fit its network: {difference}")
     with torch.random.fork_rng(devices=[]):  # the layers draw initial weights, which the caller's seed must not notice
         net = VGG(config, name, pooling)
     net.load_state_dict(tensors)

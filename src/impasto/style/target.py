@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, with_gradients
 from ..errors import OptionError, StyleError
 from ..image.picture import opaque, visible
 from ..image.resize import fit_size, resize
@@ -150,6 +150,7 @@ class StyleTarget:
         write_model_file(Path(path), "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
 
     @classmethod
+    @with_gradients
     def load(cls, path: str | Path) -> "StyleTarget":
         """Read a style file.
 
@@ -180,6 +181,7 @@ class StyleTarget:
         return target
 
     @classmethod
+    @with_gradients
     @torch.no_grad()
     def of(
         cls,
@@ -222,6 +224,15 @@ class StyleTarget:
         return cls(encoder.name, encoder.digest, encoder.pooling, moments, pixels, about or {})
 
 
+def check_shape(picture: Tensor, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> int:
+    """Return the shorter side, in pixels, that the layers need; StyleError if a painting is far too elongated."""
+    height, width = picture.shape[-2:]
+    least = max(encoder.least_side(k) for k in layers)
+    if least * max(height, width) > LARGEST_SIZE * min(height, width):
+        raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
+    return least
+
+
 def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> Tensor:
     """A painting (1, 3 or 4, H, W) at a long side, in pixels; enlarged only if the layers would find it too small.
 
@@ -230,13 +241,10 @@ def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = 
     StyleError
         If it is far too elongated.
     """
-    height, width = picture.shape[-2:]
-    least = max(encoder.least_side(k) for k in layers)
-    if least * max(height, width) > LARGEST_SIZE * min(height, width):
-        raise StyleError(f"a style of {width}x{height} pixels is too elongated; crop it")
-    h, w = fit_size((height, width), long_side=size)
+    own, least = (picture.shape[-2], picture.shape[-1]), check_shape(picture, encoder, layers)
+    h, w = fit_size(own, long_side=size)
     if min(h, w) < least:
-        h, w = fit_size((height, width), short_side=least, enlarge=True)
+        h, w = fit_size(own, short_side=least, enlarge=True)
     return resize(picture, (h, w))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..device import choose_compute
+from ..device import choose_compute, with_gradients
 from ..image.picture import Picture
 from ..image.read import like, to_picture
 from ..models.networks import find_network
@@ -29,6 +29,7 @@ from .sources import (
 )
 
 
+@with_gradients
 def stylize(
     content: Any,
     style: StyleSource | Sequence[StyleSource],
@@ -82,6 +83,7 @@ def stylize(
     return like(photo.with_tensor(image.cpu()), content)
 
 
+@with_gradients
 def texture(
     style: StyleSource | Sequence[StyleSource],
     size: tuple[int, int] = (1024, 1024),
@@ -124,6 +126,7 @@ def texture(
     return like(Picture(image.cpu()), Image.new("RGB", (1, 1)))
 
 
+@with_gradients
 def learn(
     style: StyleSource,
     options: LearnOptions | None = None,

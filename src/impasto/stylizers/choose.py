@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from ..device import Compute, choose_compute
+from ..device import Compute, choose_compute, with_gradients
 from ..errors import OptionError
 from ..models.network import Network
 from ..models.networks import find_network
@@ -191,6 +191,7 @@ def choose_texture(
     return TextureSynthesizer(styles, size, options, encoder, resolve_compute(options), start, seamless=seamless)
 
 
+@with_gradients
 def load_stylizer(
     source: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
 ) -> Stylizer:
@@ -220,6 +221,7 @@ def load_stylizer(
     return choose_stylizer(resolve_styles(source, options.model), options, resolve_start(options))
 
 
+@with_gradients
 def load_texture(
     style: StyleSource | Sequence[StyleSource],
     size: tuple[int, int],

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, ordinary, with_gradients
 from ..errors import DivergedError, OptionError
 from ..image.picture import opaque, visible
 from ..image.resize import resize
@@ -112,18 +112,20 @@ class GatysStylizer:
 
     method = "optimize"
 
+    @with_gradients
     def __init__(
         self, styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, encoder: VGG, compute: Compute
     ):
         if len(styles) != 1 or isinstance(styles[0], StyleTarget):
             raise OptionError("the preset gatys takes exactly one style, as a picture")
-        self.style, self.options, self.encoder, self.compute = styles[0], options, encoder, compute
+        self.style, self.options, self.encoder, self.compute = ordinary(styles[0]), options, encoder, compute
         compute.network(encoder)
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps(content, regions, mask))
 
+    @with_gradients
     def steps(
         self,
         content: Tensor,
@@ -145,6 +147,7 @@ class GatysStylizer:
         """
         if regions or mask is not None:
             raise OptionError("the preset gatys has no regions and no mask; leave out --region, --mask or the preset")
+        content, state = ordinary((content, state))
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
         fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
@@ -152,6 +155,7 @@ class GatysStylizer:
             raise OptionError("the state to go on from is that of another painting")
         return self._paint(content, size, state)
 
+    @with_gradients
     def _paint(self, content: Tensor, size: tuple[int, int], state: dict[str, Any] | None) -> Iterator[Step]:
         settings = self.options.settings
         content = self.compute.picture(resize(content, size))
@@ -185,6 +189,7 @@ class GatysStylizer:
             terms["total"].backward()
             optimiser.step()
 
+            @with_gradients
             def snapshot(i: int = i) -> dict[str, Any]:
                 state = copy.deepcopy(optimiser.state_dict())  # which goes on changing, as x does
                 return {"size": list(size), "done": i, "x": x.detach().clone(), "optimiser": state}

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import Compute, freed_memory_kept
+from ..device import Compute, freed_memory_kept, ordinary, with_gradients
 from ..image.read import read_image
 from ..image.resize import random_crop
 from ..models.colours import colour
 from ..models.network import Network
+from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import LearnOptions
 from ..style.painting import PaintingLoss
@@ -94,6 +95,7 @@ class LearnStep:
     style: StyleTarget
 
 
+@with_gradients
 def learn(
     net: Network,
     style: StyleTarget,
@@ -121,10 +123,11 @@ def learn(
 
     Raises
     ------
-    StyleError
-        At once, if the style is for another encoder.
+    StyleError, WeightsError
+        At once, if the style or the network is for another encoder.
     """
-    o = options or LearnOptions()
+    o, style = options or LearnOptions(), ordinary(style)
+    check_encoder(net, encoder)
     style.check(encoder)
     compute.network(encoder)
     compute.network(net)
@@ -133,6 +136,7 @@ def learn(
     return _steps(net, style, distance, photographs or BundledPhotographs(), o)
 
 
+@with_gradients
 def _steps(
     net: Network, style: StyleTarget, distance: PaintingLoss, photographs: Photographs, o: LearnOptions
 ) -> Iterator[LearnStep]:

@@ -23,7 +23,7 @@ from ..style.neighbours import (
     Neighbours,
     NeighbourTerm,
 )
-from ..style.target import StyleTarget, blend, fit_style, shares_of
+from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
 from ..style.terms import (
     ContentTerm,
     HistogramTerm,
@@ -204,7 +204,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
 
 
 def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG) -> None:
-    """Raise StyleError or OptionError if measured styles do not fit the encoder or the options."""
+    """Raise StyleError or OptionError if a style does not fit the encoder, or a measured one the options."""
     needs = [f"--style-loss {k}" for k in named_weights(options.style_loss, "--style-loss") if k == "nn"]
     needs += ["--histogram-weight"] if options.histogram_weight else []
     needs += ["--match-palette"] if options.match_palette != "none" else []
@@ -216,6 +216,8 @@ def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG
                 raise OptionError(
                     f"{needs[0]} needs the style's picture, and only its measurements were given; give the picture file"
                 )
+        else:
+            check_shape(style, encoder)
 
 
 def layer_shares(options: OptimizeOptions, encoder: VGG) -> dict[str, float]:

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute
-from ..errors import OptionError, StyleError
+from ..device import Compute, with_gradients
+from ..errors import OptionError
 from ..image.picture import opaque, visible
 from ..image.resize import blur, fit_size, resize
 from ..models.colours import colour, colour_moments, colours_of
 from ..models.moments import raw_moments, weights_of
 from ..models.network import Network
+from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import StylizeOptions
-from ..style.target import StyleTarget, blend
+from ..style.target import StyleTarget, blend, check_shape
 from ..style.terms import divide
 from .learn import learnt
 from .loss import shares_and_scales
@@ -79,12 +80,15 @@ class NetworkStylizer:
     ------
     StyleError
         If a style was measured with another encoder or is far too elongated, or the network needs another encoder.
+    WeightsError
+        If the network does not fit its encoder.
     OptionError
         If weights or strokes are not as many as styles.
     """
 
     method = "network"
 
+    @with_gradients
     def __init__(
         self,
         net: Network,
@@ -93,8 +97,7 @@ class NetworkStylizer:
         encoder: VGG,
         compute: Compute,
     ):
-        if net.config.encoder != encoder.digest:
-            raise StyleError(f"the network was trained with another encoder than {encoder.name} as it is here")
+        check_encoder(net, encoder)
         self.net, self.encoder, self.options, self.compute = net, encoder, options, compute
         self.shares, self.scales = shares_and_scales(options, len(styles))
         compute.network(encoder)
@@ -103,9 +106,11 @@ class NetworkStylizer:
         self.run: Callable[..., Tensor] = torch.compile(net) if options.compile else net
 
     def bind(self, style: StyleTarget | Tensor) -> "MeasuredStyle":
-        """Return the style, learnt first if the options say so; StyleError if it is for another encoder."""
+        """Return the style, learnt first if the options say so; StyleError if it does not fit the encoder."""
         if isinstance(style, StyleTarget):
             style.check(self.encoder)
+        else:
+            check_shape(style, self.encoder)
         if self.options.learn:
             style = learnt(self.net, style, self.encoder, self.compute)
         return MeasuredStyle(style, self.encoder, self.compute, tuple(self.net.config.layers))
@@ -121,6 +126,7 @@ class NetworkStylizer:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
         return last_image(self.steps(content, regions, mask, statistics=statistics, origin=origin))
 
+    @with_gradients
     @torch.no_grad()
     def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
         """Return what a painting of a photograph (1, 3, H, W) takes from the whole of it.
@@ -138,6 +144,7 @@ class NetworkStylizer:
             painted = self.net(x, affine, norms, masks).float()
         return PassStatistics(affine, colours, norms, colour_moments(painted, masks))
 
+    @with_gradients
     def steps(
         self,
         content: Tensor,
@@ -206,6 +213,7 @@ class NetworkStylizer:
             affine = affine if vector is None else affine + share * vector.to(affine)
         return affine, self.net.style_colours(blended)
 
+    @with_gradients
     @torch.no_grad()
     def _paint(
         self,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute, freed_memory_kept
+from ..device import Compute, freed_memory_kept, ordinary, with_gradients
 from ..errors import OptionError
 from ..image.color import match_palette
 from ..image.picture import opaque
@@ -60,6 +60,7 @@ class OptimizeStylizer:
 
     method = "optimize"
 
+    @with_gradients
     def __init__(
         self,
         styles: Sequence[Tensor | StyleTarget],
@@ -73,8 +74,8 @@ class OptimizeStylizer:
             raise OptionError("no style given; name a picture, a style file or a built-in style")
         if options.quality == "instant":
             raise OptionError("--quality instant is one pass of a network; the optimisation needs draft, good or best")
-        self.options, self.compute, self.start, self.wrap = options, compute, start, wrap
-        self.styles, self.encoder = list(styles), encoder
+        self.options, self.compute, self.start, self.wrap = options, compute, ordinary(start), wrap
+        self.styles, self.encoder = ordinary(list(styles)), encoder
         check_styles(styles, options, encoder)
         compute.network(encoder)
         shares_and_scales(options, len(self.styles))
@@ -83,6 +84,7 @@ class OptimizeStylizer:
         """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
         return last_image(self.steps(content, regions, mask))
 
+    @with_gradients
     def steps(
         self,
         content: Tensor,
@@ -115,6 +117,7 @@ class OptimizeStylizer:
             If a loss is no longer finite.
         """
         o = self.options
+        content, regions, mask, state = ordinary((content, list(regions), mask, state))
         check_styles([r.style for r in regions], o, self.encoder)
         check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
@@ -141,6 +144,7 @@ class OptimizeStylizer:
             return style
         return match_palette(style, content, method, strength)
 
+    @with_gradients
     def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
         start = self.start_of(problem.content, problem.size, problem.regions)
@@ -180,6 +184,7 @@ class OptimizeStylizer:
             losses = descent.step()
             done += 1
 
+            @with_gradients
             def snapshot(done: int = done) -> dict[str, Any]:
                 spent = time.monotonic() - begun
                 return {**where, "done": done, "seconds": spent, "begun": x, "descent": descent.state()}

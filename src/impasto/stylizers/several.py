@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..device import with_gradients
 from ..errors import ImpastoError, OptionError
 from ..image.decode import Sized
 from ..image.read import like, to_picture
@@ -24,6 +25,7 @@ AHEAD = 2
 """Pictures a device that are being painted or are painted before the caller takes them; it bounds the memory."""
 
 
+@with_gradients
 def stylize_many(
     contents: Iterable[Any],
     style: StyleSource | Sequence[StyleSource],

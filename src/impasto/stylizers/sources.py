@@ -18,6 +18,7 @@ from ..image.decode import Sized
 from ..image.picture import Metadata, Picture, opaque
 from ..image.read import to_picture
 from ..image.resize import fit_size
+from ..models.networks import network_path
 from ..options import STARTS, BlendOptions, OptimizeOptions, TextureOptions
 from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget, builtin_names, load_builtin
 from .protocol import Region
@@ -59,14 +60,14 @@ def resolve_style(
     StyleError
         If there is neither such a file nor such a style.
     PictureError, WeightsError
-        If the file cannot be read.
+        If the file cannot be read, or `model` is no network's.
     """
     if isinstance(source, StyleTarget):
         return source
     if isinstance(source, str | Path) and str(source) != "-":
         path = Path(source)
         if not os.path.isfile(path):
-            own = None if model is None else learnt_folder(Path(model)) / (str(source) + SUFFIX)
+            own = None if model is None else learnt_folder(network_path(model)) / (str(source) + SUFFIX)
             if own is not None and os.path.isfile(own):
                 return StyleTarget.load(own)
             if str(source) in builtin_names():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute
+from ..device import Compute, with_gradients
 from ..errors import OptionError
 from ..models.vgg import VGG
 from ..options import LARGEST_SIZE, LEAST_SIZE, OptimizeOptions, TextureOptions
@@ -79,6 +79,7 @@ class TextureSynthesizer:
         """The texture, (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps())
 
+    @with_gradients
     def steps(self, state: dict[str, Any] | None = None) -> Iterator[Step]:
         """The same, step by step; a step's image is the best so far of its scale, by the total loss.
 

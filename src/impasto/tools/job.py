@@ -11,6 +11,7 @@ from ..device import Compute
 from ..errors import OptionError, PictureError
 from ..models.weights import MODELS
 from ..options import STARTS, OutputOptions, StylizeOptions
+from .destination import Destination
 
 NAMES: dict[str, Sequence[str]] = {"start": STARTS, "encoder": ("auto", *MODELS), "model": ("None", *MODELS)}
 """The options that may be a file's path -> what they may be besides."""
@@ -33,7 +34,9 @@ class PaintJob:
     mask : str or None
         Path of the picture that says where to paint.
     out : Path or None
-        Path, or - for standard output; None makes a name of the sources'.
+        A file, a folder, or - for standard output; None is the current folder.
+    name : str
+        What the file is called in a folder, without its suffix; if empty, a name made of the sources'.
     run : Path or None
         Folder of the whole record.
     snapshot_every : int
@@ -47,17 +50,18 @@ class PaintJob:
     regions: tuple[tuple[str, str], ...] = ()
     mask: str | None = None
     out: Path | None = None
+    name: str = ""
     run: Path | None = None
     snapshot_every: int = 100
 
     @property
-    def target(self) -> str:
-        """Where the painting goes."""
-        if self.out is not None:
-            return str(self.out)
-        if self.content == "-":
+    def destination(self) -> Destination:
+        """Where the painting goes; OptionError if a name is needed and there is none to make one of."""
+        name = self.name or f"{Path(self.content).stem}-{Path(self.styles[0]).name.split('.')[0]}"
+        found = Destination(self.out, name)
+        if self.content == "-" and not self.name and found.folder is not None:
             raise OptionError("the photograph comes from standard input; name the painting's file with --out")
-        return f"{Path(self.content).stem}-{Path(self.styles[0]).name.split('.')[0]}.png"
+        return found
 
     @property
     def named(self) -> dict[str, str]:
@@ -96,14 +100,15 @@ def describe(job: PaintJob, compute: Compute) -> dict[str, Any]:
 
 
 def places(job: PaintJob) -> dict[str, Any]:
-    """Where the files of a job are, and where its painting goes; for a run folder, which stays on this machine."""
+    """Where the files of a job are, and the file or folder of its painting; for a run folder, which stays here."""
+    destination = job.destination
     return {
         "content": absolute(job.content),
         "styles": [absolute(s) for s in job.styles],
         "regions": [[absolute(m), absolute(s)] for m, s in job.regions],
         "mask": None if job.mask is None else absolute(job.mask),
         **{k: absolute(p) for k, p in job.named.items()},
-        "out": job.target if job.target == "-" else str(Path(job.target).absolute()),
+        "out": "-" if destination.file == "-" else str((destination.folder or Path(destination.file)).absolute()),
     }
 
 

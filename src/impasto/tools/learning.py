@@ -16,6 +16,7 @@ from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget
 from ..stylizers.learn import LearnStep, learn
 from ..stylizers.sources import resolve_style
 from ..train.pictures import PictureSet
+from .destination import Destination
 from .progress import share_bar, start_logging
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ def follow_learning(
     source : str
         A picture, a style file or a built-in style.
     out : Path, optional
-        The style file; NAME.style.safetensors in the working folder if not given.
+        The style file, or a folder; NAME.style.safetensors in the working folder if not given, with a number where
+        there is such a file.
     photos : tuple of Path
         Folders or packed files of photographs to learn on; the bundled ones if there are none.
     model : str, optional
@@ -46,9 +48,11 @@ def follow_learning(
     """
     start_logging()
     name = Path(source).name
-    out = out or Path((name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else Path(name).stem) + SUFFIX)
-    if out.exists() and os.path.exists(source) and out.samefile(source):
-        raise StyleError(f"{out} is the style to learn; name another file with --out")
+    stem = name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else Path(name).stem
+    destination = Destination(out, stem, SUFFIX)
+    planned = Path(destination.file)
+    if planned.exists() and os.path.exists(source) and planned.samefile(source):
+        raise StyleError(f"{planned} is the style to learn; name another file with --out")
     net, encoder = find_network(model), load_encoder("compact")
     compute = choose_compute(o.device, o.precision)
     compute.network(encoder)
@@ -68,8 +72,9 @@ def follow_learning(
                 raise
             ended = stop
     assert last is not None
-    last.style.save(out)
-    log.info("%s: learnt in %d steps, %.1f s", out, last.step, time.monotonic() - begun)
+    with destination.claimed() as target:
+        last.style.save(target)
+    log.info("%s: learnt in %d steps, %.1f s", target, last.step, time.monotonic() - begun)
     if ended is not None:
         raise ended
-    return out
+    return Path(target)

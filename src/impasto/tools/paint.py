@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +14,12 @@ from ..errors import PictureError
 from ..image.picture import Picture, over_white
 from ..image.read import to_picture
 from ..image.resize import resize
+from ..image.source import source_name
 from ..image.write import check_target, write_image
-from ..options import StylizeOptions
+from ..options import BlendOptions, StylizeOptions
 from ..style.target import StyleTarget
 from ..stylizers.choose import choose_stylizer, planned_size
+from ..stylizers.loss import shares_and_scales
 from ..stylizers.protocol import Region, Step
 from ..stylizers.schedule import painting_size
 from ..stylizers.sources import (
@@ -94,8 +96,8 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     KeyboardInterrupt
         After the painting so far is written.
     """
-    start_logging()
-    target, file_format, bits = job.target, format_of(job), job.output.bits
+    opening = start_logging(headline(job))
+    target, file_format, bits = job.destination.file, format_of(job), job.output.bits
     check_target(target, format=file_format, bits=bits)
     given = read_sources(job, lambda size: check_target(target, format=file_format, bits=bits, size=size))
     state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
@@ -106,6 +108,7 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
         log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
     steps = stylizer.steps(given.photo.pixels, given.regions, given.mask, state)
     folder = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else nullcontext()
+    opening()  # nothing was refused
     with Stop() as stop, folder as run:
         begun = time.monotonic() - before
         steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")
@@ -116,14 +119,14 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
         seconds = time.monotonic() - begun
         if run is not None and ended is not None:
             run.save()
-        write(job, given, make_record(described, last, ended is None), last.image.cpu(), run)
+        target = write(job, given, make_record(described, last, ended is None), last.image.cpu(), run)
         asked = ended or asked or stop.taken()
     h, w = last.image.shape[-2:]
     if ended is None:
         how = f"{last.iteration} iterations" if stylizer.method == "optimize" else "one pass"
-        log.info("%s: %dx%d, %s in %.1f s", job.target, w, h, how, seconds)
+        log.info("%s: %dx%d, %s in %.1f s", target, w, h, how, seconds)
     else:
-        where = f"the painting so far is in {job.target}"
+        where = f"the painting so far is in {target}"
         if job.run is not None and isinstance(ended, KeyboardInterrupt):
             where += f"; `impasto stylize --resume {job.run}` goes on"
         log.warning("stopped at iteration %d of %d; %s", last.iteration, last.total, where)
@@ -133,7 +136,22 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
 
 def format_of(job: PaintJob) -> str | None:
     """The format of the painting's file where its name does not tell it."""
-    return "png" if job.target == "-" else None
+    return "png" if job.destination.file == "-" else None
+
+
+def headline(job: PaintJob) -> str:
+    """Which picture is the photograph, and which are the styles; OptionError if their weights do not fit them."""
+    said = f"Photograph {source_name(job.content)}; {named_styles(job.styles, job.options)}"
+    return said + "".join(f"; {source_name(s)} where {source_name(m)} is white" for m, s in job.regions)
+
+
+def named_styles(styles: Sequence[str], options: BlendOptions) -> str:
+    """The styles by their names; of several, each with its share."""
+    if len(styles) == 1:
+        return f"style: {source_name(styles[0])}"
+    shares = (100 * share for share in shares_and_scales(options, len(styles))[0])
+    texts = (f"{share:.0f}" if share >= 1 else f"{share:.2g}" for share in shares)
+    return "styles: " + ", ".join(f"{source_name(s)} {text} %" for s, text in zip(styles, texts, strict=True))
 
 
 def until_it_ends(steps: Iterator[Step], stop: Stop) -> tuple[Step, BaseException | None]:
@@ -153,27 +171,29 @@ def until_it_ends(steps: Iterator[Step], stop: Stop) -> tuple[Step, BaseExceptio
     return last, None
 
 
-def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, run: RunFolder | None) -> None:
-    """Write the painting (1, 3, H, W) with its record, and what the run folder holds of it."""
+def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, run: RunFolder | None) -> str:
+    """Write the painting (1, 3, H, W) with its record, and what the run folder holds of it; return the file."""
     painting = given.photo.with_tensor(image)
-    write_image(
-        painting,
-        job.target,
-        bits=job.output.bits,
-        quality=job.output.jpeg_quality,
-        keep_gps=job.output.keep_gps,
-        record=record,
-        format=format_of(job),
-        rescue=True,
-    )
+    with job.destination.claimed() as target:
+        write_image(
+            painting,
+            target,
+            bits=job.output.bits,
+            quality=job.output.jpeg_quality,
+            keep_gps=job.output.keep_gps,
+            record=record,
+            format=format_of(job),
+            rescue=True,
+        )
     if run is None:
-        return
+        return target
     shown = [("content", resize(given.photo.pixels, painting.size))]
     shown += [(n, s) for n, s in zip(job.styles, given.styles, strict=True) if isinstance(s, Tensor)]
     shown.append(("painting", painting.pixels))
-    problem = run.finish(record, [(name, over_white(picture)) for name, picture in shown])
+    problem = run.finish(record, target, [(name, over_white(picture)) for name, picture in shown])
     if problem:
         log.warning("%s", problem)
+    return target
 
 
 def rerun(job: PaintJob, record: Mapping[str, Any]) -> None:

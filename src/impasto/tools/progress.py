@@ -14,8 +14,19 @@ from ..stylizers.protocol import Step
 console = Console(stderr=True)
 
 
-def start_logging() -> None:
-    """The library's messages, a line each, on standard error."""
+def start_logging(opening: str = "") -> Callable[[], None]:
+    """Send the library's messages to standard error, a line each.
+
+    Parameters
+    ----------
+    opening : str
+        The first line. It waits for the first message, so that what is refused at once says nothing but why.
+
+    Returns
+    -------
+    callable
+        Logs the opening now, unless it has been logged.
+    """
     handler: logging.Handler
     if console.is_terminal:
         handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
@@ -23,16 +34,28 @@ def start_logging() -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("impasto: %(message)s"))
     logger = logging.getLogger("impasto")
+    waiting = [opening] if opening else []
+
+    def open_now() -> None:
+        if waiting:
+            logger.info("%s", waiting.pop())
+
+    def opened_first(_: logging.LogRecord) -> bool:
+        open_now()
+        return True
+
+    handler.addFilter(opened_first)
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    return open_now
 
 
 def bar(*columns: str) -> Progress:
     """A progress bar whose tasks have fields of these names."""
     texts = [TextColumn("{task.fields[" + c + "]}") for c in columns]
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         *texts,
@@ -83,7 +106,12 @@ def counting_bar(title: str, total: int | None = None) -> Iterator[Callable[[int
 @contextmanager
 def share_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     """A callback (how much is done, 0 to 1, and a text) that a bar shows with the time left."""
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=1.0, text="")
         yield lambda share, text: progress.update(task, completed=share, text=text)

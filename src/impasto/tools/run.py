@@ -115,7 +115,7 @@ class RunFolder:
         self.folder, self.every = job.run, job.snapshot_every
         self.mark = secrets.token_hex(8) if checkpoint is None else checkpoint.run
         self.rows: list[dict[str, float]] = [] if checkpoint is None else list(checkpoint.rows)
-        self._beyond = {
+        self._beyond: dict[str, Any] = {
             "paths": places(job),
             "snapshot_every": job.snapshot_every,
             "machine": machine(compute),
@@ -178,8 +178,19 @@ class RunFolder:
         self._saved = time.monotonic()
         self._cost = self._saved - begun
 
-    def finish(self, record: Mapping[str, Any], pictures: Sequence[tuple[str, Tensor]]) -> ImpastoError | None:
+    def finish(
+        self, record: Mapping[str, Any], target: str, pictures: Sequence[tuple[str, Tensor]]
+    ) -> ImpastoError | None:
         """Write record.json (with the paths, so that `rerun` finds the files) and the figures.
+
+        Parameters
+        ----------
+        record : dict
+            What the painting's file carries, too.
+        target : str
+            That file, or - for standard output.
+        pictures : sequence of (str, Tensor)
+            What is shown side by side, with the names: (1, 3, H, W), [0, 1].
 
         Returns
         -------
@@ -187,6 +198,7 @@ class RunFolder:
             Why there are no figures, if there are none.
         """
         self._file.close()
+        self._beyond["paths"]["out"] = target if target == "-" else str(Path(target).absolute())
         with self._writing():
             self._write_record({**record, "seconds": self.rows[-1]["seconds"]})
             if "interrupted" not in record:

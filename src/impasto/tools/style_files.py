@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..device import choose_compute
-from ..errors import PictureError
+from ..errors import PictureError, StyleError
 from ..image.read import read_image
 from ..models.weights import load_encoder
-from ..style.target import SUFFIX, StyleTarget
+from ..style.target import SUFFIX, StyleTarget, builtin_names
 
 ABOUT = ("title", "artist", "date", "licence", "source")
 
@@ -39,8 +39,16 @@ def make_style_files(
     Raises
     ------
     ImpastoError
-        If a painting cannot be read or a file cannot be written.
+        If a painting cannot be read or a file cannot be written; before the first is measured, if two have one name or
+        one is a built-in style.
     """
+    names: dict[str, Path] = {}
+    for path in paintings:
+        if str(path) in builtin_names() and not path.exists():
+            raise StyleError(f"{path} is a built-in style, which is measured already; give the picture of a painting")
+        if path.stem in names:
+            raise StyleError(f"two paintings are called {path.stem}: {names[path.stem]} and {path}; rename one")
+        names[path.stem] = path
     known = read_attribution(attribution) if attribution else {}
     compute = choose_compute(precision="float32")
     net = load_encoder(encoder)

@@ -14,8 +14,9 @@ from ..image.write import check_target, write_image
 from ..options import FileOptions, TextureOptions
 from ..stylizers.choose import choose_texture
 from ..stylizers.sources import resolve_start, resolve_style, style_side
+from .destination import Destination
 from .job import NAMES, find_source, source_entry, undamaged
-from .paint import until_it_ends
+from .paint import named_styles, until_it_ends
 from .progress import follow_steps, start_logging
 from .run import make_record
 from .stopping import Stop
@@ -42,7 +43,9 @@ class TextureJob:
     options, output
         How to make it, and how to read and write.
     out : Path or None
-        Path, or - for standard output; None makes a name of the style's.
+        A file, a folder, or - for standard output; None is the current folder.
+    name : str
+        What the file is called in a folder, without its suffix; if empty, a name made of the style's.
     """
 
     styles: tuple[str, ...]
@@ -51,15 +54,15 @@ class TextureJob:
     options: TextureOptions
     output: FileOptions
     out: Path | None = None
+    name: str = ""
 
     @property
-    def target(self) -> str:
-        """Where the texture goes."""
-        if self.out is not None:
-            return str(self.out)
-        if self.styles[0] == "-":
+    def destination(self) -> Destination:
+        """Where the texture goes; OptionError if a name is needed and there is none to make one of."""
+        found = Destination(self.out, self.name or f"{Path(self.styles[0]).name.split('.')[0]}-texture")
+        if self.styles[0] == "-" and not self.name and found.folder is not None:
             raise OptionError("the style comes from standard input; name the texture's file with --out")
-        return f"{Path(self.styles[0]).name.split('.')[0]}-texture.png"
+        return found
 
 
 def make_texture(job: TextureJob) -> None:
@@ -72,28 +75,30 @@ def make_texture(job: TextureJob) -> None:
     KeyboardInterrupt
         After the texture so far is written.
     """
-    start_logging()
-    target, limit = job.target, job.output.max_megapixels
-    file_format = "png" if target == "-" else None
-    check_target(target, format=file_format, bits=job.output.bits, size=job.size)
+    opening = start_logging(f"Texture; {named_styles(job.styles, job.options)}")
+    planned, limit = job.destination.file, job.output.max_megapixels
+    file_format = "png" if planned == "-" else None
+    check_target(planned, format=file_format, bits=job.output.bits, size=job.size)
     styles = [resolve_style(s, limit, long_side=style_side(job.size, job.options)) for s in job.styles]
     picture = resolve_start(job.options, limit, job.size)
     synthesizer = choose_texture(styles, job.size, job.seamless, job.options, picture)
     described = describe(job, synthesizer.compute)  # the files as they are now: they may be others when it is done
     steps = synthesizer.steps()
+    opening()  # nothing was refused
     with Stop() as stop:
         begun = time.monotonic()
         last, ended = until_it_ends(follow_steps(steps, f"texture of {', '.join(job.styles)}"), stop)
         asked, seconds = stop.taken(), time.monotonic() - begun
-        write_image(
-            Picture(last.image.cpu()),
-            target,
-            bits=job.output.bits,
-            quality=job.output.jpeg_quality,
-            record=make_record(described, last, ended is None),
-            format=file_format,
-            rescue=True,
-        )
+        with job.destination.claimed() as target:
+            write_image(
+                Picture(last.image.cpu()),
+                target,
+                bits=job.output.bits,
+                quality=job.output.jpeg_quality,
+                record=make_record(described, last, ended is None),
+                format=file_format,
+                rescue=True,
+            )
         asked = ended or asked or stop.taken()
     h, w = last.image.shape[-2:]
     if ended is None:

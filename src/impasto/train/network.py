@@ -23,6 +23,7 @@ from ..models.colours import colour
 from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.moments import raw_moments
 from ..models.network import NOISE_SIDE, ORIGIN, STRIDE, Network, Origins, StyleSummary, save_network
+from ..models.networks import network_name
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
 from ..style.painting import PaintingLoss
@@ -290,7 +291,7 @@ class NetworkRecipe:
         o, paintings = self.options, self.sample.paintings
         account: dict[str, Any] = {
             "recipe": "impasto train network",
-            "from": o.base,
+            "from": None if o.base is None else network_name(o.base),
             "steps": step,
             "batch": o.batch,
             "crop": o.crop,

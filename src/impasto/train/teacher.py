@@ -15,6 +15,7 @@ from torch import Tensor
 from ..device import Compute, channels_last
 from ..errors import TrainingError
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
+from ..models.weights import MODELS
 
 TARGETS = (*STYLE_LAYERS, CONTENT_LAYER)
 """What the student's heads give: the teacher's head outputs at the style layers, its own features at relu4_2."""
@@ -34,6 +35,8 @@ def load_teacher(path: Path) -> VGG:
     TrainingError
         If the file is missing or is not that network.
     """
+    if str(path) in MODELS and not path.exists():
+        raise TrainingError(f"{path} is no teacher; --teacher takes the file of the pruned VGG-19 (.safetensors)")
     try:
         state = load_file(path)
         widths = tuple(state[f"conv{b}1.weight"].shape[0] for b in range(1, 6))

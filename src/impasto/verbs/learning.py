@@ -23,7 +23,11 @@ class Learn:
     out: Annotated[
         Path | None,
         tyro.conf.arg(aliases=["-o"]),
-        Doc("The style file; NAME.style.safetensors if not given. It is a style wherever one is asked for."),
+        Doc(
+            "The style file, a style wherever one is asked for; a file that is there is replaced. Or a folder. In a "
+            "folder, and in the current one if not given, it is NAME.style.safetensors; where there is such a "
+            "file, NAME-2.style.safetensors and so on."
+        ),
     ] = None
     photos: Annotated[
         tuple[Path, ...], Doc("Folders or packed files with photographs to learn on; a dozen are bundled.")

@@ -1,6 +1,5 @@
 """`stylize`, and what comes before and after it: `styles`, `info`, `rerun`."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..options import OutputOptions, StylizeOptions
 from ..options.kinds import BITS, INT, NUMBER
-from .show import say, table
+from .show import say, say_json, table
 
 Flat = tyro.conf.OmitArgPrefixes
 SHORT_OUT = tyro.conf.arg(aliases=["-o"])
@@ -47,7 +46,11 @@ class Stylize:
     out: Annotated[
         Path | None,
         SHORT_OUT,
-        Doc("The painting's file, its format by the suffix; - is standard output; CONTENT-STYLE.png if not given."),
+        Doc(
+            "The painting's file, its format by the suffix; a file that is there is replaced. Or a folder, or - for "
+            "standard output. In a folder, and in the current one if not given, it is CONTENT-STYLE.png; where there "
+            "is such a file, CONTENT-STYLE-2.png and so on, so that no painting is replaced."
+        ),
     ] = None
     run: Annotated[
         Path | None,
@@ -88,8 +91,8 @@ class Stylize:
                 tuple(split_region(r) for r in self.region),
                 self.mask,
                 self.out,
-                self.run,
-                self.snapshot_every,
+                run=self.run,
+                snapshot_every=self.snapshot_every,
             )
         )
 
@@ -131,7 +134,7 @@ class Info:
     def __call__(self) -> None:
         from ..tools.run import load_record
 
-        say(json.dumps(load_record(self.source), indent=2, ensure_ascii=False))
+        say_json(load_record(self.source))
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,14 @@ class Rerun:
     source: Annotated[
         Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE_OR_DIR"), Doc("A painting or a run folder.")
     ]
-    out: Annotated[Path | None, SHORT_OUT, Doc("The new painting's file; NAME-rerun.png if not given.")] = None
+    out: Annotated[
+        Path | None,
+        SHORT_OUT,
+        Doc(
+            "The new painting's file or folder, or - for standard output. In a folder, and in the current one if not "
+            "given, it is NAME-rerun.png; where there is such a file, NAME-rerun-2.png and so on."
+        ),
+    ] = None
     content: Annotated[str | None, Doc("The photograph, if it is not found by its recorded name.")] = None
     styles: Annotated[tuple[str, ...], Doc("The styles, if they are not found by their recorded names.")] = ()
     output: Annotated[OutputChanges, Flat] = field(default_factory=OutputChanges)
@@ -166,11 +176,11 @@ class Rerun:
 
         record = load_record(self.source)
         changes = {k: v for k, v in vars(self.output).items() if v is not None}
-        out = self.out or Path(f"{self.source.stem}-rerun.png")
+        place = {"out": self.out, "name": f"{self.source.stem}-rerun"}
         if record.get("method") == METHOD:
             if self.content is not None:
                 raise OptionError(f"{self.source} is a texture, which has no photograph; leave out --content")
-            make_texture(replace(texture_of(record, self.source, self.styles, changes), out=out))
+            make_texture(replace(texture_of(record, self.source, self.styles, changes), **place))
             return
         job = job_of(record, self.source, content=self.content, styles=self.styles, output=changes)
-        rerun(replace(job, out=out), record)
+        rerun(replace(job, **place), record)

@@ -1,12 +1,24 @@
 """What verbs print."""
 
+import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def say(line: str) -> None:
     """A line on standard output."""
     sys.stdout.write(line + "\n")
+
+
+def say_json(value: Any) -> None:
+    """JSON on standard output; characters that its encoding lacks are escaped, so that it can always be parsed."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    say(text)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -46,7 +46,11 @@ class Texture:
     out: Annotated[
         Path | None,
         tyro.conf.arg(aliases=["-o"]),
-        Doc("The texture's file, its format by the suffix; - is standard output; STYLE-texture.png if not given."),
+        Doc(
+            "The texture's file, its format by the suffix; a file that is there is replaced. Or a folder, or - for "
+            "standard output. In a folder, and in the current one if not given, it is STYLE-texture.png; where there "
+            "is such a file, STYLE-texture-2.png and so on."
+        ),
     ] = None
     texture: Annotated[TextureOptions, Flat] = field(default_factory=TextureOptions)
     output: Annotated[FileOptions, Flat] = field(default_factory=FileOptions)

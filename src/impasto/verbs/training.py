@@ -56,7 +56,7 @@ class StyleFiles:
     paintings: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PAINTING [PAINTING ...]"), Doc("The pictures.")
     ]
-    folder: Annotated[Path, Doc("Where the files go, each named as its painting.")] = Path()
+    folder: Annotated[Path, Doc("Where the files go, each named as its painting; those there are replaced.")] = Path()
     attribution: Annotated[
         Path | None,
         Doc("A CSV file with the columns file, title, artist, date, licence, source; matched by file name."),

@@ -1,0 +1,81 @@
+"""Where a painting goes: the file that was named, or a new one in a folder.
+
+A file that was named is replaced. A name of ours never replaces a file: it gets a number where there is one already.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from ..errors import PictureError
+from ..image.source import printable
+from ..image.write import NEW_FILE_MODE
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a painting goes.
+
+    Parameters
+    ----------
+    out : Path or None
+        A file, a folder, or - for standard output; None is the current folder.
+    name, suffix : str
+        What the file is called in a folder: name.png, or name-2.png, name-3.png where there is such a file.
+    """
+
+    out: Path | None
+    name: str
+    suffix: str = ".png"
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder in which the file gets a name of ours; None if the file was named."""
+        if self.out is None:
+            return Path()
+        return self.out if str(self.out) != "-" and self.out.is_dir() else None
+
+    @property
+    def file(self) -> str:
+        """The file as things are now; - for standard output."""
+        if self.folder is None:
+            return str(self.out)
+        return str(next(p for p in self._names(self.folder) if not os.path.lexists(p)))
+
+    @contextmanager
+    def claimed(self) -> Iterator[str]:
+        """The file to write; one with a name of ours is there from now on, so that no other painting takes the name.
+
+        Raises
+        ------
+        PictureError
+            If it cannot be created.
+        """
+        if self.folder is None:
+            yield str(self.out)
+            return
+        path = self._create(self.folder)
+        try:
+            yield str(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _create(self, folder: Path) -> Path:
+        for path in self._names(folder):
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE_MODE))
+            except FileExistsError:
+                continue
+            except OSError as error:
+                name = printable(str(path))
+                raise PictureError(f"{name} cannot be written ({error.strerror}); choose another place") from error
+            return path
+        raise AssertionError("there is always another number")
+
+    def _names(self, folder: Path) -> Iterator[Path]:
+        yield folder / (self.name + self.suffix)
+        yield from (folder / f"{self.name}-{i}{self.suffix}" for i in count(2))

@@ -1,0 +1,83 @@
+"""Consoles of every encoding: no verb fails for a character that the console lacks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from impasto.stylizers.learn import BUNDLED
+
+ENCODINGS = ["cp932", "ascii", "latin-1", "cp1252", "UTF-8"]
+NAME = "caf\u00e9\u6f22"
+BRIEF = ["--size", "48", "--iterations", "1"]
+
+
+def run(*args: str, **environment: str) -> tuple[int, bytes, bytes]:
+    """Exit code, standard output and standard error of the program in a process of its own."""
+    command = [sys.executable, "-m", "impasto", *args]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **environment})
+    assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
+    assert b"Error ---" not in done.stderr  # of a log that cannot be written
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(next(BUNDLED.glob("*.webp")), tmp_path / f"{NAME}.webp")
+    return tmp_path
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_tables_and_help(encoding: str) -> None:
+    for line in (["styles"], ["models"], ["--help"], ["stylize", "--help"], ["train", "network", "--help"]):
+        code, out, _ = run(*line, PYTHONIOENCODING=encoding)
+        assert code == 0
+        assert out.decode(encoding)
+        if line == ["styles"]:
+            plain = "\u00e9" if encoding not in ("cp932", "ascii") else "?"
+            assert f"\tArl{plain}siennes (Mistral)\t" in out.decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_wrong_usage_reads_the_same(encoding: str) -> None:
+    code, _, err = run("stylize", "--sise", "3", PYTHONIOENCODING=encoding)
+    assert code == 2
+    assert err.decode(encoding) == (
+        "impasto: Unrecognized options: --sise, 3; did you mean --size?; see `impasto --help`\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_names_of_files(here: Path, encoding: str) -> None:
+    """A painting, its record, which is JSON in every encoding, a style file and an error."""
+    photo, out = f"{NAME}.webp", f"{NAME}.png"
+    code, _, err = run("stylize", photo, "udnie", "-o", out, *BRIEF, PYTHONIOENCODING=encoding)
+    assert code == 0, err
+    code, text, _ = run("info", out, PYTHONIOENCODING=encoding)
+    assert code == 0
+    assert json.loads(text.decode(encoding))["content"]["name"] == photo
+    code, text, _ = run("train", "style-files", photo, PYTHONIOENCODING=encoding)
+    assert code == 0
+    assert text.decode(encoding).endswith(".style.safetensors\n")
+    code, _, err = run("stylize", photo, f"{NAME}.jpg", PYTHONIOENCODING=encoding)
+    assert code == 1
+    assert err.count(b"\n") == 1
+
+
+def test_the_locale_c(here: Path) -> None:
+    """Where names are bytes that are no text, they are printed as these bytes."""
+    c = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    photo, out = f"{NAME}.webp", f"{NAME}.png"
+    assert run("styles", **c)[0] == 0
+    assert run("--help", **c)[0] == 0
+    code, _, err = run("stylize", photo, "udnie", "-o", out, *BRIEF, "--run", NAME, **c)
+    assert code == 0, err
+    assert run("info", out, **c)[0] == 0
+    assert run("train", "style-files", photo, **c)[:2] == (0, f"{NAME}.style.safetensors\n".encode())
+    code, _, err = run("info", f"{NAME}.jpg", **c)
+    assert (code, err.count(b"\n")) == (1, 1)
