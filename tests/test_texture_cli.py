@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from impasto.cli import main
 from impasto.image.read import read_record
 from impasto.options import TextureOptions
 from impasto.stylizers.protocol import Step
-from impasto.tools import texture
 from impasto.verbs import parse
 
 BRIEF = ["--size", "64x48", "--iterations", "3", "--coarsest", "64", "--precision", "float32"]
@@ -152,13 +152,11 @@ def test_what_cannot_be_is_told_in_one_line(here: Path, run: Run, arguments: lis
 
 
 def test_stopped_it_keeps_the_texture_so_far(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(steps: Iterator[Step], _: str) -> Iterator[Step]:
-        for step in steps:
-            yield step
-            if step.iteration == 2:
-                raise KeyboardInterrupt
+    def stopped(step: Step) -> None:
+        if step.iteration == 2:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(texture, "follow_steps", stopped)
+    monkeypatch.setattr("impasto.tools.driver.step_bar", lambda _: nullcontext(stopped))
     code, _, err = run("texture", "style.jpg", *BRIEF, "-o", "made.png")
     assert code == 130
     assert "stopped at iteration 2 of 3; the texture so far is in made.png" in err

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from impasto.image.read import read_record
+from impasto.stylizers.protocol import Step
 from impasto.tools import run as run_module
 from impasto.tools.checkpoint import Checkpoint, load_checkpoint, replacing, save_checkpoint
 from impasto.tools.run import RunFolder
@@ -53,9 +54,9 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
     """`with kill(13):` ends whatever paints in its 13th iteration; checkpoints are those of the 3rd, 6th, 9th ..."""
     save = RunFolder.save
 
-    def save_sometimes(folder: RunFolder) -> None:
+    def save_sometimes(folder: RunFolder, step: Step) -> None:
         if len(folder.rows) % 3 == 0:
-            save(folder)
+            save(folder, step)
 
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(run_module, "CHECKPOINT_SHARE", float("inf"))

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,8 @@ from impasto.stylizers.protocol import Step
 from impasto.stylizers.schedule import Scale
 from impasto.stylizers.sources import split_region
 from impasto.tools import run as run_module
+from impasto.tools.driver import EarlyEnd, Outcome, drive
 from impasto.tools.job import PaintJob, describe, job_of, places
-from impasto.tools.paint import until_it_ends
-from impasto.tools.stopping import Stop
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -115,7 +115,7 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a rate that is too high the best iterate is long past when the painting is stopped."""
-    monkeypatch.setattr("impasto.tools.paint.follow_steps", lambda steps, _: stopped_after(6, steps))
+    monkeypatch.setattr("impasto.tools.driver.step_bar", lambda _: nullcontext(stopped_after(6)))
     common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12"]
     common += ["--optimizer", "adam", "--parameters", "pixels", "--rate", "1"]
     assert run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *common)[0] == 130
@@ -180,7 +180,7 @@ def test_the_output_options_are_in_it_and_a_rerun_heeds_them(here: Path, run: Ru
     assert run("rerun", "d.png")[0] == 0
     assert read_image("d-rerun.png").metadata.bits == 16
     assert run("rerun", "d.png", "--bits", "8")[0] == 0
-    assert read_image("d-rerun.png").metadata.bits == 8
+    assert read_image("d-rerun-2.png").metadata.bits == 8
 
 
 def test_a_rerun_keeps_the_place_as_the_first_run_did(here: Path, run: Run) -> None:
@@ -255,7 +255,7 @@ def test_an_encoder_of_one_s_own_is_found_again(
 def test_of_an_interrupted_painting_a_rerun_paints_all(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["stylize", "photo.png", "style.jpg", *BRIEF[:-4], "--iterations", "12"]
     with monkeypatch.context() as patch:
-        patch.setattr("impasto.tools.paint.follow_steps", lambda steps, _: stopped_after(5, steps))
+        patch.setattr("impasto.tools.driver.step_bar", lambda _: nullcontext(stopped_after(5)))
         code, _, err = run(*command, "-o", "stopped.png", "--run", "run")
     assert code == 130
     assert "stopped at iteration 5 of 12" in err
@@ -271,23 +271,22 @@ def test_of_an_interrupted_painting_a_rerun_paints_all(here: Path, run: Run, mon
     assert Path("again.png").read_bytes() == Path("whole.png").read_bytes()
 
 
-def stopped_after(count: int, steps: Iterator[Step]) -> Iterator[Step]:
-    for step in steps:
-        yield step
+def stopped_after(count: int) -> Callable[[Step], None]:
+    def observe(step: Step) -> None:
         if step.iteration == count:
             raise KeyboardInterrupt
+
+    return observe
 
 
 def test_a_signal_in_the_last_step_leaves_a_finished_painting(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def signalled(steps: Iterator[Step], title: str) -> Iterator[Step]:
-        for step in steps:
-            if step.iteration == step.total:
-                signal.raise_signal(signal.SIGINT)
-            yield step
+    def signalled(step: Step) -> None:
+        if step.iteration == step.total:
+            signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("impasto.tools.paint.follow_steps", signalled)
+    monkeypatch.setattr("impasto.tools.driver.step_bar", lambda _: nullcontext(signalled))
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *BRIEF)
     assert code == 130
     assert "3 iterations in" in err
@@ -311,10 +310,22 @@ def test_whatever_ends_the_steps_the_last_one_is_kept() -> None:
         raise error
 
     for error in (KeyboardInterrupt(), DivergedError("x"), MemoryError(), RuntimeError("a bug")):
-        assert until_it_ends(steps(error), Stop()) == (STEP, error)
+        assert drive(steps(error), []) == Outcome(STEP, error, whole=False)
         with pytest.raises(type(error)):
-            until_it_ends(iter(once(error)), Stop())
-    assert until_it_ends(iter([STEP]), Stop()) == (STEP, None)
+            drive(iter(once(error)), [])
+    assert drive(iter([STEP]), []) == Outcome(STEP, None, whole=True)
+
+
+def test_an_observer_ends_a_painting_whose_state_is_whole() -> None:
+    seen: list[Step] = []
+
+    def observe(step: Step) -> None:
+        seen.append(step)
+        raise EarlyEnd("enough")
+
+    outcome = drive(iter([STEP, STEP]), [observe])
+    assert seen == [STEP]
+    assert (outcome.last, str(outcome.ended), outcome.whole) == (STEP, "enough", True)
 
 
 def once(error: BaseException) -> Iterator[Step]:

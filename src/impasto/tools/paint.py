@@ -1,9 +1,7 @@
 """One painting from files to file, with progress, record and a way out that loses nothing."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from ..options import BlendOptions, StylizeOptions
 from ..style.target import StyleTarget
 from ..stylizers.choose import choose_stylizer, planned_size
 from ..stylizers.loss import shares_and_scales
-from ..stylizers.protocol import Region, Step
+from ..stylizers.protocol import Region
 from ..stylizers.schedule import painting_size
 from ..stylizers.sources import (
     photo_options,
@@ -31,10 +29,10 @@ from ..stylizers.sources import (
     style_side,
 )
 from .checkpoint import Checkpoint, load_checkpoint
+from .driver import Outcome, drive_to_file
 from .job import PaintJob, describe, job_of, undamaged
-from .progress import follow_steps, start_logging
+from .progress import start_logging
 from .run import CHECKPOINT_FILE, RunFolder, differences, load_record, make_record
-from .stopping import Stop
 
 log = logging.getLogger(__name__)
 
@@ -100,38 +98,21 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     target, file_format, bits = job.destination.file, format_of(job), job.output.bits
     check_target(target, format=file_format, bits=bits)
     given = read_sources(job, lambda size: check_target(target, format=file_format, bits=bits, size=size))
-    state, before = (None, 0.0) if checkpoint is None else (checkpoint.state, checkpoint.seconds)
     stylizer = choose_stylizer(given.styles, given.options, given.start)
     # The files as they are now: they may be others when it is done.
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     if begun_with is not None and (other := differences(begun_with, stylizer.compute)):
         log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
+    state = None if checkpoint is None else checkpoint.state
     steps = stylizer.steps(given.photo.pixels, given.regions, given.mask, state)
-    folder = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else nullcontext()
+    run = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else None
     opening()  # nothing was refused
-    with Stop() as stop, folder as run:
-        begun = time.monotonic() - before
-        steps = follow_steps(steps, f"{Path(job.content).name} in {', '.join(job.styles)}")
-        if run is not None:
-            steps = run.follow(steps, lambda: time.monotonic() - begun)
-        last, ended = until_it_ends(steps, stop)
-        asked = stop.taken()  # one more signal waits, until all is written
-        seconds = time.monotonic() - begun
-        if run is not None and ended is not None:
-            run.save()
-        target = write(job, given, make_record(described, last, ended is None), last.image.cpu(), run)
-        asked = ended or asked or stop.taken()
-    h, w = last.image.shape[-2:]
-    if ended is None:
-        how = f"{last.iteration} iterations" if stylizer.method == "optimize" else "one pass"
-        log.info("%s: %dx%d, %s in %.1f s", target, w, h, how, seconds)
-    else:
-        where = f"the painting so far is in {target}"
-        if job.run is not None and isinstance(ended, KeyboardInterrupt):
-            where += f"; `impasto stylize --resume {job.run}` goes on"
-        log.warning("stopped at iteration %d of %d; %s", last.iteration, last.total, where)
-    if asked is not None:
-        raise asked
+    drive_to_file(
+        steps,
+        lambda outcome: write(job, given, described, outcome, run),
+        f"{Path(job.content).name} in {', '.join(job.styles)}",
+        run,
+    )
 
 
 def format_of(job: PaintJob) -> str | None:
@@ -154,26 +135,10 @@ def named_styles(styles: Sequence[str], options: BlendOptions) -> str:
     return "styles: " + ", ".join(f"{source_name(s)} {text} %" for s, text in zip(styles, texts, strict=True))
 
 
-def until_it_ends(steps: Iterator[Step], stop: Stop) -> tuple[Step, BaseException | None]:
-    """The last step, and what ended the steps early, if anything did; what comes before the first step is raised."""
-    last: Step | None = None
-    try:
-        for step in steps:
-            last = step
-            stop.hold()
-            if stop.asked is not None and step.iteration < step.total:
-                raise stop.asked
-    except (Exception, KeyboardInterrupt) as error:
-        if last is None:
-            raise
-        return last, error
-    assert last is not None, "a stylizer yields at least one step"
-    return last, None
-
-
-def write(job: PaintJob, given: Sources, record: dict[str, Any], image: Tensor, run: RunFolder | None) -> str:
-    """Write the painting (1, 3, H, W) with its record, and what the run folder holds of it; return the file."""
-    painting = given.photo.with_tensor(image)
+def write(job: PaintJob, given: Sources, described: Mapping[str, Any], outcome: Outcome, run: RunFolder | None) -> str:
+    """Write the painting with its record, and what the run folder holds of it; return the file."""
+    record = make_record(described, outcome.last, outcome.ended is None)
+    painting = given.photo.with_tensor(outcome.last.image.cpu())
     with job.destination.claimed() as target:
         write_image(
             painting,

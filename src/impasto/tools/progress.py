@@ -66,21 +66,23 @@ def bar(*columns: str) -> Progress:
     )
 
 
-def follow_steps(steps: Iterator[Step], title: str) -> Iterator[Step]:
-    """Pass steps on while a bar shows them."""
+@contextmanager
+def step_bar(title: str) -> Iterator[Callable[[Step], None]]:
+    """Yield a callback that shows a step on a bar: its scale, its iteration, its losses and the time left."""
     with bar("scale", "losses") as progress:
         task = progress.add_task(title, total=None, scale="", losses="")
-        for step in steps:
+
+        def show(step: Step) -> None:
             h, w = step.scale
-            losses = " ".join(f"{k} {v:.4g}" for k, v in step.losses.items())
             progress.update(
                 task,
                 total=step.total,
                 completed=step.iteration,
                 scale=f"{w}x{h} ({step.scale_index}/{step.scales})",
-                losses=losses,
+                losses=" ".join(f"{k} {v:.4g}" for k, v in step.losses.items()),
             )
-            yield step
+
+        yield show
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import logging
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -89,7 +89,7 @@ def differences(before: Mapping[str, Any], compute: Compute) -> list[str]:
 
 
 class RunFolder:
-    """`--run DIR`: a consumer of steps that writes the record of a run as it goes.
+    """`--run DIR`: an observer of steps that writes the record of a run as it goes.
 
     Parameters
     ----------
@@ -121,7 +121,8 @@ class RunFolder:
             "machine": machine(compute),
             "run": self.mark,
         }
-        self._whole: Step | None = None
+        self.before = 0.0 if checkpoint is None else checkpoint.seconds
+        self._begun = time.monotonic()
         self._saved, self._cost = time.monotonic(), 0.0
         with self._writing():
             (self.folder / "snapshots").mkdir(parents=True, exist_ok=True)
@@ -146,29 +147,24 @@ class RunFolder:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def follow(self, steps: Iterator[Step], clock: Callable[[], float]) -> Iterator[Step]:
-        """Pass the steps on; write their losses, with the seconds that the clock shows, snapshots and checkpoints."""
-        last = None
-        for step in steps:
-            row = {"iteration": step.iteration, "scale": max(step.scale), **step.losses, "seconds": round(clock(), 3)}
-            self.rows.append(row)
-            with self._writing():
-                self._write_row(row)
-            if step.iteration % self.every == 0:
-                self._snapshot(step)
-            last = self._whole = step
-            if time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, self._cost / CHECKPOINT_SHARE):
-                self.save()
-            yield step
-            # From here on, until the next step is there, the state is neither this one's nor the next's.
-            self._whole = None
-        if last is not None and last.iteration % self.every:
-            self._snapshot(last)
+    def __call__(self, step: Step) -> None:
+        """Write a step's losses, and a snapshot and a checkpoint when they are due."""
+        seconds = self.before + time.monotonic() - self._begun
+        row = {"iteration": step.iteration, "scale": max(step.scale), **step.losses, "seconds": round(seconds, 3)}
+        self.rows.append(row)
+        with self._writing():
+            self._write_row(row)
+        if step.iteration % self.every == 0 or step.iteration == step.total:
+            self._snapshot(step)
+        if time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, self._cost / CHECKPOINT_SHARE):
+            self.save(step)
 
-    def save(self) -> None:
-        """Write a checkpoint, if the last step is whole and not the schedule's last; a failure is told in the log."""
-        step = self._whole
-        if step is None or step.state is None or step.iteration >= step.total:
+    def save(self, step: Step) -> None:
+        """Write a checkpoint after a step, unless it is the last of the schedule; log a failure.
+
+        The step's state must still be that of the stylizer: the next step has not begun.
+        """
+        if step.state is None or step.iteration >= step.total:
             return
         begun = time.monotonic()
         try:

@@ -1,7 +1,6 @@
 """One texture from files to file, with progress, record and a way out that loses nothing."""
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,11 +14,11 @@ from ..options import FileOptions, TextureOptions
 from ..stylizers.choose import choose_texture
 from ..stylizers.sources import resolve_start, resolve_style, style_side
 from .destination import Destination
+from .driver import Outcome, drive_to_file
 from .job import NAMES, find_source, source_entry, undamaged
-from .paint import named_styles, until_it_ends
-from .progress import follow_steps, start_logging
+from .paint import named_styles
+from .progress import start_logging
 from .run import make_record
-from .stopping import Stop
 
 log = logging.getLogger(__name__)
 
@@ -85,28 +84,21 @@ def make_texture(job: TextureJob) -> None:
     described = describe(job, synthesizer.compute)  # the files as they are now: they may be others when it is done
     steps = synthesizer.steps()
     opening()  # nothing was refused
-    with Stop() as stop:
-        begun = time.monotonic()
-        last, ended = until_it_ends(follow_steps(steps, f"texture of {', '.join(job.styles)}"), stop)
-        asked, seconds = stop.taken(), time.monotonic() - begun
+
+    def write(outcome: Outcome) -> str:
         with job.destination.claimed() as target:
             write_image(
-                Picture(last.image.cpu()),
+                Picture(outcome.last.image.cpu()),
                 target,
                 bits=job.output.bits,
                 quality=job.output.jpeg_quality,
-                record=make_record(described, last, ended is None),
+                record=make_record(described, outcome.last, outcome.ended is None),
                 format=file_format,
                 rescue=True,
             )
-        asked = ended or asked or stop.taken()
-    h, w = last.image.shape[-2:]
-    if ended is None:
-        log.info("%s: %dx%d, %d iterations in %.1f s", target, w, h, last.iteration, seconds)
-    else:
-        log.warning("stopped at iteration %d of %d; the texture so far is in %s", last.iteration, last.total, target)
-    if asked is not None:
-        raise asked
+        return target
+
+    drive_to_file(steps, write, f"texture of {', '.join(job.styles)}", noun=METHOD)
 
 
 def describe(job: TextureJob, compute: Compute) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ...image.write import quantised, write_image
 from ...options import OutputOptions
 from ...stylizers.choose import choose_stylizer
 from ...stylizers.protocol import Step
+from ..driver import EarlyEnd, drive
 from ..job import PaintJob, describe
 from ..paint import Sources, read_sources
 from ..run import make_record
@@ -60,10 +61,11 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
     stylizer = choose_stylizer(given.styles, options, given.start)
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     steps = stylizer.steps(given.photo.pixels, given.regions, given.mask)
-    last, countdown, shown = None, Countdown(), 0.0
-    begun = time.monotonic()
-    for step in steps:
-        last, now = step, time.monotonic()
+    countdown, shown, begun = Countdown(), 0.0, time.monotonic()
+
+    def observe(step: Step) -> None:
+        nonlocal shown
+        now = time.monotonic()
         of.step = Seen(step.scale, step.iteration, step.total, dict(step.losses))
         of.seconds_left = countdown.left(step, now)
         of.add_row({"iteration": step.iteration, "scale": max(step.scale), **step.losses})
@@ -72,12 +74,16 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
             shown = now
         publish()
         if step.iteration < step.total and of.stop.is_set():
-            of.note = of.note or "stopped: this is the painting so far"
-            break
+            raise EarlyEnd("stopped: this is the painting so far")
         if step.iteration < step.total and now - begun > max_seconds:
-            of.note = f"stopped after the {max_seconds:g} seconds that this server gives a painting"
-            break
-    assert last is not None, "a stylizer yields at least one step"
+            raise EarlyEnd(f"stopped after the {max_seconds:g} seconds that this server gives a painting")
+
+    outcome = drive(steps, [observe])
+    if isinstance(outcome.ended, EarlyEnd):
+        of.note = of.note or str(outcome.ended)
+    elif outcome.ended is not None:
+        raise outcome.ended
+    last = outcome.last
     seconds = countdown.pace(last, time.monotonic())
     if seconds is not None:
         pace.learn(seconds, last.scale)
