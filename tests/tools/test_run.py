@@ -179,7 +179,7 @@ def test_the_output_options_are_in_it_and_a_rerun_heeds_them(here: Path, run: Ru
     assert run("rerun", "d.png")[0] == 0
     assert read_image("d-rerun.png").metadata.bits == 16
     assert run("rerun", "d.png", "--bits", "8")[0] == 0
-    assert read_image("d-rerun.png").metadata.bits == 8
+    assert read_image("d-rerun-2.png").metadata.bits == 8
 
 
 def test_a_rerun_keeps_the_place_as_the_first_run_did(here: Path, run: Run) -> None:
