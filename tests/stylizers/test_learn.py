@@ -201,8 +201,13 @@ def test_the_command_overwrites_no_source(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     style.save(Path("a.style.safetensors"))
-    assert main(["learn", "a.style.safetensors", "--model", str(model)]) == 1
+    before = Path("a.style.safetensors").read_bytes()
+    command = ["learn", "a.style.safetensors", "--model", str(model), "--steps", "1"]
+    assert main([*command, "--out", "a.style.safetensors"]) == 1
     assert "name another file with --out" in capfd.readouterr().err
+    assert main(command) == 0
+    assert "a-2.style.safetensors: learnt in 1 steps" in capfd.readouterr().err
+    assert Path("a.style.safetensors").read_bytes() == before
 
 
 def test_kept_styles_are_listed_and_cleared(
