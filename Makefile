@@ -9,9 +9,10 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser
+READY_STUDIO := $(VENV)/.ready-studio
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-precisions check bench clean
+.PHONY: help demo studio test test-slow test-precisions check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -20,6 +21,9 @@ demo: $(READY) ## paint a sample photograph as Starry Night
 	mkdir -p out
 	$(BIN)/impasto stylize examples/photo.jpg starry-night -o out/demo.png
 	@echo "The painting is out/demo.png; the photograph is examples/photo.jpg."
+
+studio: $(READY_STUDIO) ## open the studio, a page in the browser
+	$(BIN)/impasto serve
 
 test: $(READY_DEV) $(READY_BROWSER) ## run the tests, without the slow ones
 	$(BIN)/pytest $(PARALLEL)
@@ -75,10 +79,15 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(INSTALL) -e .
 	touch $@
 
+# The package with the studio.
+$(READY_STUDIO): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) -e '.[web]'
+	touch $(READY) $@
+
 # With all extras and the tools; so the package alone is ready too.
 $(READY_DEV): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(INSTALL) -e '.[dev]'
-	touch $(READY) $@
+	touch $(READY) $(READY_STUDIO) $@
 
 # The studio's page is tested in a browser: the one that is there, else Debian's where it can be installed, else none, and
 # then those tests are skipped and say so.

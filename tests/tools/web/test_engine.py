@@ -12,12 +12,13 @@ from PIL import Image
 
 from impasto.errors import OptionError, PictureError
 from impasto.options import OutputOptions, ServeOptions, StylizeOptions
+from impasto.tools.job import PaintJob
 from impasto.tools.web.engine import BusyError, Engine
 from impasto.tools.web.estimate import Countdown, Pace
 from impasto.tools.web.jobs import ROWS, Job
 from impasto.tools.web.painter import encoded
 from impasto.tools.web.session import QUALITIES
-from impasto.tools.web.uploads import Placed, Request, Upload
+from impasto.tools.web.uploads import Request, Upload
 
 QUICK = StylizeOptions(size=64, iterations=2)
 LONG = StylizeOptions(size=64, iterations=100_000)
@@ -56,7 +57,7 @@ def test_a_painting(make: Callable[..., Engine], picture: bytes, wait: Until) ->
     assert job.command == "impasto stylize photo.png udnie --size 64 --iterations 2 --bits 16"
     assert job.shown("preview").startswith(b"\xff\xd8")
     assert engine.pace.rate > 0
-    deep = encoded(job, "png", job.output)
+    deep = encoded(job, "png", job.paint.output)
     assert deep[24] == 16
     with Image.open(io.BytesIO(encoded(job, "jpeg", OutputOptions()))) as flat:
         assert flat.size == (64, 57)
@@ -167,7 +168,7 @@ def test_a_device_that_is_not_to_be_had() -> None:
 
 
 def test_rows_of_losses_do_not_grow_without_end(tmp_path: Any) -> None:
-    job = Job(tmp_path, Placed("a", ("udnie",), (), None), QUICK, OutputOptions())
+    job = Job(tmp_path, PaintJob("a", ("udnie",), QUICK, OutputOptions()))
     for i in range(1, 50_000):
         job.add_row({"iteration": i, "scale": 64, "total": 1.0})
     found = [int(r["iteration"]) for r in job.rows]

@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import ImpastoError, OptionError, PictureError, StyleError
-from impasto.options import StylizeOptions
+from impasto.options import OutputOptions, StylizeOptions
+from impasto.tools.job import PaintJob
 from impasto.tools.web.uploads import Request, Upload, check_uploads, place, safe_name, without_folder
+
+
+def put(request: Request, folder: Path) -> PaintJob:
+    return place(request, folder, StylizeOptions(), OutputOptions())
 
 
 @pytest.mark.parametrize(
@@ -49,12 +54,12 @@ def test_files_are_put_apart(tmp_path: Path, picture: bytes) -> None:
         (Upload("a.png", picture), Upload("udnie", picture)),
         ((Upload("a.png", picture), "file:1"),),
     )
-    placed = place(request, tmp_path)
+    placed = put(request, tmp_path)
     assert Path(placed.content).name == "a.png"
     assert placed.styles == ("udnie", str(tmp_path / "udnie-2"))
     assert placed.regions == ((str(tmp_path / "a-3.png"), str(tmp_path / "a-2.png")),)
     sizes: list[tuple[int, int]] = []
-    check_uploads(placed, 1.0, StylizeOptions(), sizes.append)
+    check_uploads(placed, 1.0, sizes.append)
     assert sizes == [(64, 72)]
 
 
@@ -73,17 +78,18 @@ def test_styles_that_are_none(
     tmp_path: Path, picture: bytes, style: str, error: type[ImpastoError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        place(Request(Upload("a.png", picture), (style,), (Upload("b.png", picture),)), tmp_path)
+        put(Request(Upload("a.png", picture), (style,), (Upload("b.png", picture),)), tmp_path)
 
 
 def test_no_style(tmp_path: Path, picture: bytes) -> None:
     with pytest.raises(OptionError, match="no style given"):
-        place(Request(Upload("a.png", picture)), tmp_path)
+        put(Request(Upload("a.png", picture)), tmp_path)
 
 
 def test_messages_do_not_tell_where_files_lie(tmp_path: Path) -> None:
+    placed = put(Request(Upload("a.png", b"no picture"), ("udnie",)), tmp_path)
     with pytest.raises(PictureError) as caught:
-        check_uploads(place(Request(Upload("a.png", b"no picture"), ("udnie",)), tmp_path), 1.0, StylizeOptions(), id)
+        check_uploads(placed, 1.0, id)
     said = without_folder(str(caught.value), tmp_path)
     assert said.startswith("a.png is not a picture")
     assert str(tmp_path) not in said

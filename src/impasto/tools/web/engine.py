@@ -20,7 +20,6 @@ from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
 from ...stylizers.loss import shares_and_scales
 from ...stylizers.schedule import painting_size
-from ..job import PaintJob
 from .estimate import Countdown, Pace
 from .jobs import SOURCES, Job, Status
 from .painter import paint_job
@@ -103,12 +102,12 @@ class Engine:
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
         try:
             (folder / SOURCES).mkdir()
-            placed = place(request, folder / SOURCES)
-            shares_and_scales(options, len(placed.styles))
+            paint = place(request, folder / SOURCES, options, output)
+            shares_and_scales(options, len(paint.styles))
             with self.reading:
                 limit = self.options.max_megapixels
-                check_uploads(placed, limit, options, lambda photo: self.check_size(photo, options, file_format))
-            job = Job(folder, placed, options, output, owner)
+                check_uploads(paint, limit, lambda photo: self.check_size(photo, options, file_format))
+            job = Job(folder, paint, owner)
             with self._state:
                 self._check_room()
                 self._jobs[job.id] = job
@@ -221,9 +220,7 @@ class Engine:
     def _paint(self, job: Job, device: str) -> None:
         status: Status = "failed"
         try:
-            p = job.placed
-            paint = PaintJob(p.content, p.styles, job.options, job.output, p.regions, p.mask)
-            paint_job(paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
             job.put_away()
             status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
         except ImpastoError as error:

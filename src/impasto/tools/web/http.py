@@ -208,7 +208,7 @@ def router(engine: Engine) -> APIRouter:
         """The painting, in any format that it can have, also of a job that was cancelled."""
         if not job.has_ended:
             raise HTTPException(409, "it is not finished; its events tell when it is, and cancel ends it early")
-        output = replace(job.output, bits=cast(Any, int(bits)) if bits else job.output.bits)
+        output = replace(job.paint.output, bits=cast(Any, int(bits)) if bits else job.paint.output.bits)
         check_bits(format, output)
         return await picture(job, format, output)
 
@@ -275,7 +275,7 @@ def archive(job: Job) -> bytes:
         packed.writestr("record.json", json.dumps(job.record, indent=2, ensure_ascii=False) + "\n")
         packed.writestr("losses.csv", "\n".join(losses) + "\n")
         packed.writestr("command.txt", job.command + "\n")
-        for mask in [m for m, _ in job.placed.regions] + ([job.placed.mask] if job.placed.mask else []):
+        for mask in [m for m, _ in job.paint.regions] + ([job.paint.mask] if job.paint.mask else []):
             packed.write(mask, Path(mask).name)
     return file.getvalue()
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...image.picture import Metadata
-from ...options import OutputOptions, StylizeOptions
+from ..job import PaintJob
 from .controls import command_line
-from .uploads import Placed
 
 Status = Literal["queued", "painting", "done", "stopped", "failed"]
 ENDED = frozenset(("done", "stopped", "failed"))
@@ -39,10 +38,8 @@ class Job:
     ----------
     folder : Path
         Its own; the sources lie in `sources`.
-    placed : Placed
-        The sources, by paths there and built-in names.
-    options, output
-        How to paint, and how to write unless a download asks for another way.
+    paint : PaintJob
+        What to paint; its output options hold unless a download asks for others.
     owner : str
         The page's session that it belongs to; empty for one of the HTTP interface.
     id : str
@@ -50,9 +47,7 @@ class Job:
     """
 
     folder: Path
-    placed: Placed
-    options: StylizeOptions
-    output: OutputOptions
+    paint: PaintJob
     owner: str = ""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: Status = "queued"
@@ -92,8 +87,8 @@ class Job:
     @property
     def name(self) -> str:
         """What a download is called, without a suffix."""
-        style = Path(self.placed.styles[0]).name.split(".")[0]
-        return f"{Path(self.placed.content).stem}-{style}"
+        style = Path(self.paint.styles[0]).name.split(".")[0]
+        return f"{Path(self.paint.content).stem}-{style}"
 
     @property
     def command(self) -> str:
@@ -102,12 +97,12 @@ class Job:
         def base(source: str) -> str:
             return Path(source).name
 
-        p = self.placed
+        p = self.paint
         return command_line(
             base(p.content),
             tuple(base(s) for s in p.styles),
-            self.options,
-            self.output,
+            p.options,
+            p.output,
             regions=tuple((base(m), base(s)) for m, s in p.regions),
             mask=base(p.mask) if p.mask else None,
         )

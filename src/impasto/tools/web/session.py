@@ -144,28 +144,28 @@ class Session:
 
     def describe(self, job: Job) -> str:
         """A painting in a few words."""
-        names = [title_of(s) if s in builtin_names() else Path(s).stem for s in job.placed.styles]
+        names = [title_of(s) if s in builtin_names() else Path(s).stem for s in job.paint.styles]
         size = "" if job.size is None else f", {job.size[1]}×{job.size[0]}"
-        return f"{' + '.join(names)} ({job.options.quality}{size})"
+        return f"{' + '.join(names)} ({job.paint.options.quality}{size})"
 
     def load(self, job_id: str | None) -> tuple[Any, ...]:
         """The widgets' values of a painting of this session, so that it can be changed and painted again."""
         job = self.engine.find(job_id or "")
         if job is None:
             raise said(OptionError("That painting is no longer kept."))
-        builtin = [s for s in job.placed.styles if s in builtin_names()]
-        own = [s for s in job.placed.styles if s not in builtin]
-        both = {**job.options.to_dict(), **vars(job.output)}
+        builtin = [s for s in job.paint.styles if s in builtin_names()]
+        own = [s for s in job.paint.styles if s not in builtin]
+        both = {**job.paint.options.to_dict(), **vars(job.paint.output)}
         values = [shown(c, both[name]) for name, c in self.controls.items()]
-        given = job.options.style_weights or (1.0,) * len(job.placed.styles)
+        given = job.paint.options.style_weights or (1.0,) * len(job.paint.styles)
         weights = [*given, *[1.0] * (MOST_STYLES - len(given))]
         references = {s: s for s in builtin_names()} | {p: f"file:{i}" for i, p in enumerate(own, 1)}
         regions: list[str | None] = [None] * REGIONS
-        for mask, style in job.placed.regions:
+        for mask, style in job.paint.regions:
             regions[int(Path(mask).stem.rpartition("-")[2]) - 1] = references.get(style)
         choices = style_choices(own)
         parts = [gr.Dropdown(choices=choices, value=r) for r in regions]
-        return job.placed.content, builtin, own or None, *weights, *parts, *values, job.id, job.command
+        return job.paint.content, builtin, own or None, *weights, *parts, *values, job.id, job.command
 
     def preview(self, photo: str | None) -> str:
         """The photograph as a data address, if browsers cannot show its file as it is; else nothing."""

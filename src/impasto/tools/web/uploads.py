@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ...errors import OptionError, StyleError
 from ...image.read import read_image
-from ...options import StylizeOptions
+from ...options import OutputOptions, StylizeOptions
 from ...style.target import builtin_names
 from ...stylizers.protocol import Region, check_masks
 from ...stylizers.schedule import painting_size
 from ...stylizers.sources import resolve_mask, resolve_style, style_side
+from ..job import PaintJob
 
 LONGEST_NAME = 80
 FILE_REFERENCE = re.compile(r"file:([0-9]{1,3})")
@@ -63,16 +64,6 @@ class Request:
     mask: Upload | None = None
 
 
-@dataclass(frozen=True)
-class Placed:
-    """The same in a job's folder: paths and built-in names."""
-
-    content: str
-    styles: tuple[str, ...]
-    regions: tuple[tuple[str, str], ...]
-    mask: str | None
-
-
 def safe_name(name: str, fallback: str) -> str:
     """A visitor's file name without folders, without what shells or file systems take for something else."""
     base = PurePosixPath(PureWindowsPath(name).as_posix()).name
@@ -82,8 +73,8 @@ def safe_name(name: str, fallback: str) -> str:
     return kept.lstrip(".- ") or fallback
 
 
-def place(request: Request, folder: Path) -> Placed:
-    """Write what came into the folder.
+def place(request: Request, folder: Path, options: StylizeOptions, output: OutputOptions) -> PaintJob:
+    """Write what came into the folder, and return the job that paints it.
 
     Raises
     ------
@@ -123,12 +114,11 @@ def place(request: Request, folder: Path) -> Placed:
     if not styles:
         raise OptionError("no style given; name a built-in style, or send a picture of one")
     regions = tuple((put(m, f"mask-{i}.png"), find(s)) for i, (m, s) in enumerate(request.regions, 1))
-    return Placed(content, styles, regions, put(request.mask, "mask.png") if request.mask else None)
+    mask = put(request.mask, "mask.png") if request.mask else None
+    return PaintJob(content, styles, options, output, regions, mask)
 
 
-def check_uploads(
-    placed: Placed, max_megapixels: float, options: StylizeOptions, check: Callable[[tuple[int, int]], object]
-) -> None:
+def check_uploads(job: PaintJob, max_megapixels: float, check: Callable[[tuple[int, int]], object]) -> None:
     """Read everything once, so that what is wrong is said before the job waits for its turn.
 
     Parameters
@@ -144,18 +134,18 @@ def check_uploads(
 
     def sized(photo: tuple[int, int]) -> tuple[int, int]:
         check(photo)
-        return painting_size(photo, options)
+        return painting_size(photo, job.options)
 
-    photo = read_image(placed.content, max_megapixels=max_megapixels, sized=sized)
+    photo = read_image(job.content, max_megapixels=max_megapixels, sized=sized)
     full = photo.metadata.full_size or photo.size
-    size = painting_size(full, options)
+    size = painting_size(full, job.options)
     names = builtin_names()
-    sources: Sequence[str] = [*placed.styles, *(s for _, s in placed.regions)]
+    sources: Sequence[str] = [*job.styles, *(s for _, s in job.regions)]
     for style in {s for s in sources if s not in names}:
-        resolve_style(style, max_megapixels, long_side=style_side(size, options))
-    check_masks(full, [Region(resolve_mask(m, max_megapixels, size), photo.tensor) for m, _ in placed.regions], None)
-    if placed.mask:
-        check_masks(full, (), resolve_mask(placed.mask, max_megapixels, size))
+        resolve_style(style, max_megapixels, long_side=style_side(size, job.options))
+    check_masks(full, [Region(resolve_mask(m, max_megapixels, size), photo.tensor) for m, _ in job.regions], None)
+    if job.mask:
+        check_masks(full, (), resolve_mask(job.mask, max_megapixels, size))
 
 
 def without_folder(message: str, folder: Path) -> str:
