@@ -40,7 +40,6 @@ def choose_encoder_name(options: OptimizeOptions | TextureOptions) -> str:
         return "compact"
     if find_model("vgg19").present:
         return "vgg19"
-    log.warning("the preset gatys runs on the compact encoder; `impasto models fetch vgg19` gets the original network")
     return "compact"
 
 
@@ -107,7 +106,12 @@ def choose_stylizer(
         stylizer = network_stylizer(styles, options)
     else:
         compute = resolve_compute(options)
-        encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+        name = choose_encoder_name(options)
+        if options.preset == "gatys" and (options.encoder, name) == ("auto", "compact"):
+            log.warning(
+                "the preset gatys runs on the compact encoder; `impasto models fetch vgg19` gets the original network"
+            )
+        encoder = load_encoder(name, pooling=options.pooling, offline=options.offline)
         if options.preset == "gatys":
             stylizer = GatysStylizer(styles, options, encoder, compute)
         else:
