@@ -225,7 +225,7 @@ def test_a_picture_to_start_from(content: Tensor, style: Tensor, painting: Tenso
         ({"size": 96.5}, OptionError, "--size is 96.5; it must be a whole number"),
         ({"size": True}, OptionError, "--size is True"),
         ({"size": 8}, OptionError, "--size is 8; it must be 32 to 65536"),
-        ({"size": 64, "scale": 2}, OptionError, "--size and --scale exclude each other"),
+        ({"size": 64, "scale": 2}, OptionError, "--size and --scale cannot be combined"),
         ({"rate": 0}, OptionError, "--rate is 0"),
         ({"style_weight": float("nan")}, OptionError, "--style-weight is nan"),
         ({"style_weights": "ab"}, OptionError, "--style-weights is 'ab'; it must be a tuple, each a number"),

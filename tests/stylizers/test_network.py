@@ -429,14 +429,14 @@ def test_memory(
 
 def test_options_of_the_optimisation_are_refused() -> None:
     for given in ({"method": "network"}, {"model": "own.safetensors"}):
-        with pytest.raises(OptionError, match="paints in one pass has no --style-loss; leave out one of them"):
+        with pytest.raises(OptionError, match="--style-loss has no effect on a network that paints in one pass"):
             StylizeOptions(**given, style_loss="gram")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(OptionError, match="--model is for the method network"):
+    with pytest.raises(OptionError, match="--model and --method optimize cannot be combined"):
         StylizeOptions(method="optimize", model="own.safetensors")
     with pytest.raises(OptionError, match="--quality instant is one pass of a network; --method optimize needs"):
         StylizeOptions(method="optimize", quality="instant")
     for name in ("compile", "learn"):
-        with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass: add --quality"):
+        with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass; add --quality"):
             StylizeOptions(**{name: True})  # pyright: ignore[reportArgumentType]
 
 
