@@ -524,7 +524,7 @@ def test_what_is_wrong_with_the_target_is_said_before_any_work(
 
     monkeypatch.setattr("impasto.tools.paint.to_picture", work)
     for out, message in (
-        ("out.xyz", "pictures are not written as .xyz"),
+        ("out.xyz", "pictures cannot be written as .xyz"),
         ("out", "its name has no suffix"),
         ("missing/out.png", "there is no folder"),
         (".", "suffix"),

@@ -110,7 +110,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(PictureError, match=r"a\.png may not be read; change its permissions"):
+    with pytest.raises(PictureError, match=r"a\.png is not readable; change its permissions"):
         read_image(path)
 
 
@@ -122,7 +122,7 @@ def test_nothing_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     closed.buffer.close()
     for stdin in (None, closed, Stdin(b"", terminal=True)):
         monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(PictureError, match="standard input brings no picture"):
+        with pytest.raises(PictureError, match="standard input holds no picture"):
             read_image("-")
 
 
