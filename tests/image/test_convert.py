@@ -147,9 +147,9 @@ def test_a_damaged_pil_image(levels: NDArray[np.uint8], encoded: Any) -> None:
         (torch.zeros(3, 4, 4, dtype=torch.int64), "torch.int64 is not a picture"),
         (torch.full((3, 4, 4), float("nan")), "a tensor holds NaN"),
         (torch.full((3, 4, 4), 255.0), "divide it by 255"),
-        (None, "not as NoneType"),
-        (5, "not as int"),
-        ([[1]], "not as list"),
+        (None, "not NoneType"),
+        (5, "not int"),
+        ([[1]], "not list"),
         (Image.new("RGB", (0, 4)), "has no pixels"),
     ],
 )

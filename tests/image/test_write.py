@@ -143,7 +143,7 @@ def test_no_record(tmp_path: Path, encoded: Any) -> None:
 
 
 def test_a_record_that_is_no_json(picture: Picture, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="cannot be written as JSON"):
+    with pytest.raises(OptionError, match="is not valid JSON"):
         write_image(picture, tmp_path / "a.png", record={"a": object()})
     assert not os.listdir(tmp_path)
 

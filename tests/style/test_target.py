@@ -224,10 +224,10 @@ def test_missing_and_foreign_files(tmp_path: Path, encoder: VGG) -> None:
         with pytest.raises(WeightsError, match=r"x\.safetensors is damaged or not a model file"):
             StyleTarget.load(path)
     safetensors.torch.save_file({"64/relu1_1": torch.ones(3)}, path)
-    with pytest.raises(WeightsError, match="not a model file of ours"):
+    with pytest.raises(WeightsError, match="not a model file of impasto"):
         StyleTarget.load(path)
     write_model_file(path, "encoder", {}, {"a": torch.ones(1)}, licence="")
-    with pytest.raises(WeightsError, match="holds the kind 'encoder'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'encoder'"):
         StyleTarget.load(path)
 
 

@@ -451,7 +451,7 @@ def test_what_does_not_fit_together(paint: Paint, cup: Tensor, tmp_path: Path) -
         impasto.stylize(cup, [], quality="instant")
     with pytest.raises(WeightsError, match="there is no such model file"):
         paint(model=str(tmp_path / "none.safetensors"))
-    with pytest.raises(WeightsError, match="holds the kind 'encoder' of network, not 'network'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'encoder', not 'network'"):
         paint(model=str(find_model("compact").path))
 
 

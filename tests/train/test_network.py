@@ -438,7 +438,7 @@ def test_a_base_that_will_not_do(brief: Brief, tmp_path: Path) -> None:
         start_network_training(brief(base="network"))
     with pytest.raises(WeightsError, match="there is no such model file"):
         start_network_training(brief(base=str(tmp_path / "none.safetensors")))
-    with pytest.raises(WeightsError, match="holds the kind 'encoder'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'encoder'"):
         start_network_training(brief(base=str(find_model("compact").path)))
 
 

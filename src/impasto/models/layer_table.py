@@ -1,4 +1,4 @@
-"""What a network consists of: its layers, the shapes of their outputs, their parameters."""
+"""The layers of a network: names, output shapes, parameters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class LayerRow:
 
 
 def load_any(name: str) -> VGG | Network:
-    """Return a network of any kind, by its name or its file.
+    """Return a network of any kind, by its name or the path of its file.
 
     Raises
     ------
     WeightsError
-        If there is none of that name, or the file is missing, damaged or of something else.
+        If the name is unknown, or the file is missing, damaged or not a network.
     """
     if name == NETWORK or (Path(name).is_file() and _kind(Path(name)) in (KIND, *EARLIER)):
         return find_network(name)
@@ -40,14 +40,14 @@ def _kind(path: Path) -> str:
     try:
         return read_metadata(path).get("kind", "")
     except WeightsError:
-        return ""  # weights in the form of torchvision, or nothing: the encoders' loader tells
+        return ""  # torchvision's weights, or not a model file: the encoders' loader decides
 
 
 def layer_table(net: VGG | Network, size: tuple[int, int]) -> list[LayerRow]:
     """Return the layers of a network in order, for a picture of `size` = (H, W) pixels.
 
-    The parameters of all rows add up to those of the network. An encoder's heads follow their layers, as
-    `heads.relu1_1`. In a network that paints, what reads the style comes first.
+    The parameters of all rows add up to those of the network. An encoder's heads follow their layers, named
+    `heads.relu1_1` and so on. In a network that paints, the style predictor comes first.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _network_rows(net: Network, size: tuple[int, int]) -> list[LayerRow]:
     rows.append(LayerRow("predictor", (net.layout.size, 1, 1), _count([net.predictor])))
     rows.append(LayerRow("learnt", (net.layout.size, 1, 1), net.learnt.numel()))
     rows.append(LayerRow("noises", (len(net.noises), 1, 1), _count([net.noises])))
-    height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are continued to this
+    height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are padded to this
     for name, module, stride in (
         *((f"down.{i}", m, 2 << i) for i, m in enumerate(net.down)),
         *((f"blocks.{i}", m, 8) for i, m in enumerate(net.blocks)),

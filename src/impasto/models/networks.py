@@ -1,4 +1,4 @@
-"""Where the networks that paint in one pass are: the bundled one, and model files of one's own."""
+"""Finding networks that paint in one pass: the bundled one and the user's model files."""
 
 import json
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ NETWORK = "network"
 
 
 def network_path(model: str | None) -> Path:
-    """Return the file of a network: the bundled one if none is named, else what `model` is the path of."""
+    """Return the path of a network's file: `model`, or the bundled network if `model` is None."""
     return find_model(NETWORK).path if model in (None, NETWORK) else Path(model)
 
 
 def find_network(model: str | None) -> Network:
-    """Return a network, the bundled one if none is named; WeightsError if there is none, or it is something else."""
+    """Load the network at the path `model`, or the bundled one. Raises WeightsError if it is missing or invalid."""
     return load_network(network_path(model))[0]
 
 
 def training_account(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return how a network was trained, as its file's metadata say; empty if they do not."""
+    """Return how a network was trained, from its file's metadata; empty if they do not say."""
     try:
         account = json.loads(metadata.get("training", "{}"))
     except ValueError:
