@@ -183,7 +183,7 @@ def test_moments_that_do_not_fit_the_encoder_are_refused(target: StyleTarget, en
     narrow = {64: {k: m[:, 1:, 1:] for k, m in target.moments[64].items()}}
     missing = {64: {k: m for k, m in target.moments[64].items() if k != "relu5_1"}}
     for moments in (narrow, missing):
-        with pytest.raises(StyleError, match="does not describe relu1_1"):
+        with pytest.raises(StyleError, match="lacks the layers relu1_1"):
             StyleTarget("tiny", encoder.digest, "max", moments, target.pixels).check(encoder)
 
 
@@ -258,7 +258,7 @@ def test_a_file_that_is_not_whole(change: dict[str, Any], tensors: dict[str, Ten
     config = {k: v for k, v in {**CONFIG, **change}.items() if v is not None}
     metadata = {"format": "impasto", "kind": "style", "config": json.dumps(config)}
     safetensors.torch.save_file(tensors, path, metadata)
-    with pytest.raises(StyleError, match=r"x\.style\.safetensors is not a whole style file") as caught:
+    with pytest.raises(StyleError, match=r"x\.style\.safetensors is not a valid style file") as caught:
         StyleTarget.load(path)
     assert "\n" not in str(caught.value)
 

@@ -258,7 +258,7 @@ def test_a_learnt_part_that_will_not_do(net: Network, tmp_path: Path) -> None:
     udnie, path = load_builtin("udnie"), tmp_path / "learnt.style.safetensors"
     for learnt in (torch.zeros(1, 3), torch.zeros(1, net.layout.size + 1)):
         replace(udnie, learnt=learnt, network=net.digest).save(path)
-        with pytest.raises(StyleError, match="what was learnt of the style does not fit the network"):
+        with pytest.raises(StyleError, match="the learnt part of the style file does not fit the network"):
             StyleTarget.load(path).learnt_for(net)
     replace(udnie, learnt=torch.zeros(1, 3), network="another").save(path)
     assert StyleTarget.load(path).learnt_for(net) is None
