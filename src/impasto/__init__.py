@@ -3,7 +3,7 @@
     picture = impasto.read_image("photo.jpg")
     painting = impasto.stylize(picture.tensor, "starry-night")
 
-Every name here is loaded on first use: importing the package loads neither torch nor anything else that is heavy.
+Names are loaded on first use, so importing the package does not load torch or other heavy modules.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Checking options: the range that a field's annotation names, and the type that it has."""
+"""Checking options against the types and ranges in their annotations."""
 
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -11,7 +11,7 @@ from .errors import OptionError
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a numeric field may take, both ends included, and its unit."""
+    """The allowed values of a numeric field, both ends included, and its unit."""
 
     low: float | None = None
     high: float | None = None
@@ -34,11 +34,11 @@ TYPES: dict[Any, tuple[type, str]] = {
     Path: (Path, "a Path"),
     NoneType: (NoneType, "None"),
 }
-"""Annotation -> what a value must be an instance of, NumPy's numbers included, and what messages call that."""
+"""Annotation -> the class of its values, which includes NumPy's numbers, and its name in messages."""
 
 
 def check_ranges(options: Any) -> None:
-    """OptionError for the first field of a dataclass whose value does not fit its annotation's type or `Range`."""
+    """Raise OptionError for the first field of a dataclass whose value does not fit its type or `Range`."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         hint = hints[field.name]

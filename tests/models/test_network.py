@@ -518,7 +518,9 @@ def test_it_begins_as_a_known_network(net: Network) -> None:
 def test_it_does_not_begin_as_one_of_another_shape(net: Network, change: dict[str, Any]) -> None:
     other = Network(replace(CONFIG, **change))
     before = {k: v.clone() for k, v in other.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"the network to start from has another shape: .*; give the same shape") as caught:
+    with pytest.raises(
+        WeightsError, match=r"network to start from has another shape: .*; give the same shape"
+    ) as caught:
         other.begin_as(net)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())

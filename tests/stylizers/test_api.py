@@ -233,8 +233,8 @@ def test_a_picture_to_start_from(content: Tensor, style: Tensor, painting: Tenso
         ({"offline": 1}, OptionError, "--offline is 1; it must be True or False"),
         ({"encoder": "compct"}, WeightsError, "did you mean compact"),
         ({"encoder": "vgg19", "offline": True}, WeightsError, "vgg19"),
-        ({"device": "toaster"}, OptionError, "--device toaster is not to be had here; try cpu"),
-        ({"device": "meta"}, OptionError, "--device meta is not to be had here; try cpu"),
+        ({"device": "toaster"}, OptionError, "--device toaster is not available here; try cpu"),
+        ({"device": "meta"}, OptionError, "--device meta is not available here; try cpu"),
         ({"start": "nothing.jpg"}, PictureError, "nothing.jpg does not exist"),
     ],
 )

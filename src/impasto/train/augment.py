@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def recolour(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Recolour a (3, S, S) picture in [0, 1] by permuting its channels and changing their gamma; keeps colours strong."""
+    """Recolour a (3, S, S) picture in [0, 1]: permute its channels and change their gamma, keeping colours strong."""
     order, gamma = rng.permutation(3), np.exp(rng.normal(0, 0.25, (3, 1, 1)))
     return x[order].clamp(0, 1) ** torch.from_numpy(gamma).float()
 
