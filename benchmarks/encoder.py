@@ -81,12 +81,12 @@ class Encoder:
             "dead, left out",
             "feature pixels left out at each edge",
         )
-        rows = [(k, e.error, beside(bars, k, e.error), e.channels, e.dead, border(k)) for k, e in errors.items()]
+        rows = [(k, e.error, bar_cell(bars, k, e.error), e.channels, e.dead, border(k)) for k, e in errors.items()]
         print(markdown_table(header, rows))
         if self.painted:
             header = ("rank correlation of style distances", "pairs", "rho", "bar")
             ranks = self.ranks(net, teacher, photos, paintings)
-            rows = [(name, n, rho, beside(bars, name, rho, least=True)) for name, n, rho in ranks]
+            rows = [(name, n, rho, bar_cell(bars, name, rho, least=True)) for name, n, rho in ranks]
             print("\n" + markdown_table(header, rows))
 
     def ranks(
@@ -200,7 +200,7 @@ def read_bars(texts: Sequence[str]) -> dict[str, float]:
         raise OptionError(f"--bars {' '.join(texts)}: each must be NAME=NUMBER, as in relu5_1=0.5") from error
 
 
-def beside(bars: dict[str, float], name: str, value: float, least: bool = False) -> str:
+def bar_cell(bars: dict[str, float], name: str, value: float, least: bool = False) -> str:
     """Return a figure's bar and whether it is reached: at most the bar, or at least."""
     if name not in bars:
         return ""

@@ -82,13 +82,13 @@ class NetworkSpeed:
                 with stylizer.compute.autocast():
                     return stylizer.net(stylizer.compute.picture(x), affine)
 
-            def anew(stylizer: NetworkStylizer = stylizer) -> Tensor:
+            def measuring(stylizer: NetworkStylizer = stylizer) -> Tensor:
                 stylizer.styles[0].known.clear()
                 return stylizer(x)
 
             runs[f"ours, {precision}, the network alone"] = alone
             runs[f"ours, {precision}, a painting"] = lambda stylizer=stylizer: stylizer(x)
-            runs[f"ours, {precision}, and the style's measurement"] = anew
+            runs[f"ours, {precision}, and the style's measurement"] = measuring
         return runs
 
     def memory(self, precision: Precision) -> tuple[int, int]:

@@ -184,7 +184,7 @@ def interleaved(steps: list[Step], repeats: int) -> list[list[float]]:
 
 
 def conv_flops(net: VGG, size: tuple[int, int]) -> float:
-    """Count the operations (x and +) of the 3x3 convolutions up to relu5_1, forward and backward to the input."""
+    """Count multiplications and additions of the 3x3 convolutions up to relu5_1, forward and backward to the input."""
     flops = 0
     for name, conv in net.convolutions():
         if net.layers[name] < net.layers["relu5_1"]:

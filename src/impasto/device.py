@@ -58,8 +58,8 @@ class Compute:
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # of malloc.h
-_WHILE_KEPT = {_M_TRIM_THRESHOLD: 1 << 30, _M_TOP_PAD: 1 << 26, _M_MMAP_MAX: 0}
-_OTHERWISE = {_M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17, _M_MMAP_THRESHOLD: 1 << 25, _M_MMAP_MAX: 65536}
+_KEEP_FREED = {_M_TRIM_THRESHOLD: 1 << 30, _M_TOP_PAD: 1 << 26, _M_MMAP_MAX: 0}
+_DEFAULTS = {_M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17, _M_MMAP_THRESHOLD: 1 << 25, _M_MMAP_MAX: 65536}
 """glibc's defaults, with the thresholds that it adapts to for large, short-lived blocks."""
 
 
@@ -74,12 +74,12 @@ def freed_memory_kept() -> Iterator[None]:
     if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         yield
         return
-    for parameter, value in _WHILE_KEPT.items():
+    for parameter, value in _KEEP_FREED.items():
         libc.mallopt(parameter, value)
     try:
         yield
     finally:
-        for parameter, value in _OTHERWISE.items():
+        for parameter, value in _DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 

@@ -45,7 +45,7 @@ def check_ranges(options: Any) -> None:
         hint, *notes = get_args(hint) if get_origin(hint) is Annotated else [hint]
         name, value = "--" + field.name.replace("_", "-"), getattr(options, field.name)
         if not _fits(value, hint):
-            raise OptionError(f"{name} is {value!r}; it must be {_wanted(hint)}")
+            raise OptionError(f"{name} is {value!r}; it must be {_type_name(hint)}")
         values = value if isinstance(value, tuple) else (value,)
         for limits in (n for n in notes if isinstance(n, Range)):
             for v in values:
@@ -64,10 +64,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, TYPES[hint][0]) and (hint is bool or not isinstance(value, bool))
 
 
-def _wanted(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):
-        return " or ".join(map(_wanted, arguments))
-    return f"a tuple, each {_wanted(arguments[0])}" if origin is tuple else TYPES[hint][1]
+        return " or ".join(map(_type_name, arguments))
+    return f"a tuple, each {_type_name(arguments[0])}" if origin is tuple else TYPES[hint][1]

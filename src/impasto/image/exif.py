@@ -212,26 +212,26 @@ def header(order: str, first: int) -> bytes:
 
 def directories(exif: Exif, start: int) -> bytes:
     """Return the directories and their values as bytes, to be placed at offset `start` of the file."""
-    order, main, behind = exif.order, dict(exif.main), b""
+    order, main, tail = exif.order, dict(exif.main), b""
     nested = [(tag, entries) for tag, entries in ((EXIF_IFD, exif.photo), (GPS_IFD, exif.gps)) if entries]
     main.update((tag, (LONG, 1, bytes(4))) for tag, _ in nested)
     after_main = start + len(_packed_directory(main, start, order))
     for tag, entries in nested:
-        place = after_main + len(behind)
+        place = after_main + len(tail)
         main[tag] = (LONG, 1, struct.pack(order + "I", place))
-        behind += _packed_directory(entries, place, order)
-    return _packed_directory(main, start, order) + behind
+        tail += _packed_directory(entries, place, order)
+    return _packed_directory(main, start, order) + tail
 
 
 def _packed_directory(entries: dict[int, Entry], start: int, order: str) -> bytes:
     table = struct.pack(order + "H", len(entries))
-    behind = b""
+    tail = b""
     values = start + 2 + 12 * len(entries) + 4
     for tag, (kind, count, value) in sorted(entries.items()):
         if len(value) <= 4:
             place = value.ljust(4, b"\0")
         else:
-            place = struct.pack(order + "I", values + len(behind))
-            behind += value + b"\0" * (len(value) % 2)
+            place = struct.pack(order + "I", values + len(tail))
+            tail += value + b"\0" * (len(value) % 2)
         table += struct.pack(order + "HHI", tag, kind, count) + place
-    return table + struct.pack(order + "I", 0) + behind
+    return table + struct.pack(order + "I", 0) + tail

@@ -91,7 +91,7 @@ def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized |
     file = without_large_chunks(file, head, name)
     image = identify(file, head)
     if image is None and not (is_tiff(head) and deep.available()):
-        raise PictureError(_unknown(name, head))
+        raise PictureError(_unknown_format(name, head))
     if image is not None:
         check_size(*image.size, name, max_megapixels)
         if DNG_VERSION in getattr(image, "tag_v2", {}):
@@ -102,7 +102,7 @@ def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized |
     return _read_with_pillow(file, image, head, name, max_megapixels, sized)
 
 
-def _unknown(name: str, head: bytes) -> str:
+def _unknown_format(name: str, head: bytes) -> str:
     if is_tiff(head):
         return f"{name} is a TIFF of a rare kind; to read it, run {deep.INSTALL}"
     if head.lstrip()[:5].lower() in (b"<?xml", b"<svg ") or head.startswith((b"%PDF", b"%!PS")):
@@ -126,8 +126,8 @@ def _read_with_pillow(
         is_deep = deep_png or (image.format == "TIFF" and _is_deep_tiff(image))
         if is_deep and image.mode not in DEEP_MODES:
             log.warning("%s: read at 8 bits instead of 16; %s to keep all", name, deep.INSTALL)
-    block, packet, beside = exif_of(image, file), xmp_of(image), (dpi_of(image), iptc_of(image))
-    picture = picture_of(samples, orientation, name, image.format or "", block, packet, *beside)
+    block, packet, extras = exif_of(image, file), xmp_of(image), (dpi_of(image), iptc_of(image))
+    picture = picture_of(samples, orientation, name, image.format or "", block, packet, *extras)
     return reduction.finished(picture, orientation)
 
 
@@ -163,8 +163,8 @@ def _read_deep_tiff(
     block = exif.parse(file)
     packet = xmp_of(image) if image is not None else b""
     record = iptc_of(image) if image is not None else b""
-    turn = block.orientation if block else 1
-    return reduction.finished(picture_of(samples, turn, name, "TIFF", file, packet, None, record), turn)
+    orientation = block.orientation if block else 1
+    return reduction.finished(picture_of(samples, orientation, name, "TIFF", file, packet, None, record), orientation)
 
 
 def picture_of(
@@ -334,9 +334,9 @@ def _from_pil(image: Image.Image) -> Picture:
         image.load()
         tags = image.getexif()
         block = exif_of(image, None) or (tags.tobytes() if len(tags) else b"")
-        samples, turn = from_pillow(image, name), tags.get(exif.ORIENTATION, 1)
-        beside = dpi_of(image), iptc_of(image)
-        return picture_of(samples, turn, name, image.format or "", block, xmp_of(image), *beside)
+        samples, orientation = from_pillow(image, name), tags.get(exif.ORIENTATION, 1)
+        extras = dpi_of(image), iptc_of(image)
+        return picture_of(samples, orientation, name, image.format or "", block, xmp_of(image), *extras)
 
 
 def _from_array(array: NDArray[Any]) -> Picture:
@@ -437,7 +437,7 @@ def without_large_chunks(file: BinaryIO, head: bytes, name: str) -> BinaryIO:
         length, kind = int.from_bytes(start[:4], "big"), start[4:]
         size = 0
         if kind in (*TEXTS, PROFILE):
-            size = _size(kind, file.read(length)) if length <= MAX_TEXT_MEMORY else length
+            size = _unpacked_size(kind, file.read(length)) if length <= MAX_TEXT_MEMORY else length
         texts += size if kind in TEXTS else 0
         compressed = kind == PROFILE or size != length
         if (compressed and size > MAX_TEXT_CHUNK) or texts > MAX_TEXT_MEMORY:
@@ -462,7 +462,7 @@ def without_large_chunks(file: BinaryIO, head: bytes, name: str) -> BinaryIO:
     return copy
 
 
-def _size(kind: bytes, data: bytes) -> int:
+def _unpacked_size(kind: bytes, data: bytes) -> int:
     """Return the decompressed size in bytes of a chunk's text or profile, or one more than Pillow's limit."""
     if kind == b"tEXt":
         return len(data)

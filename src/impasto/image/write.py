@@ -281,7 +281,7 @@ def check_target(
     if size is not None:
         check_sides(size, file_format, name)
     if isinstance(target, str | os.PathLike) and os.fspath(target) != "-":
-        _check_place(Path(target), name)
+        _check_writable(Path(target), name)
     return file_format
 
 
@@ -307,7 +307,7 @@ def _format(target: Target, name: str, asked: str | None) -> str:
     return SUFFIXES[suffix.lower()]
 
 
-def _check_place(path: Path, name: str) -> None:
+def _check_writable(path: Path, name: str) -> None:
     try:
         path = Path(os.path.realpath(path))
         mode = os.stat(path).st_mode if path.exists() else None

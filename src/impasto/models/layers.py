@@ -47,7 +47,7 @@ class Kernel(NamedTuple):
         turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
         weight = weight.contiguous(memory_format=torch.channels_last)
         if _onednn(like):
-            weight, turned = _ordered(weight, like), _ordered(turned, like)
+            weight, turned = _reordered(weight, like), _reordered(turned, like)
         return cls(weight, bias, turned)
 
 
@@ -111,7 +111,7 @@ def _onednn_has(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or bool(able())
 
 
-def _ordered(weight: Tensor, like: Tensor) -> Tensor:
+def _reordered(weight: Tensor, like: Tensor) -> Tensor:
     """Return a weight in oneDNN's layout for inputs of about the size of `like`, to avoid reordering it every time."""
     order = getattr(getattr(torch._C, "_nn", None), "mkldnn_reorder_conv2d_weight", None)
     if order is None:

@@ -297,7 +297,7 @@ class Network(nn.Module):
             (N, 3, H, W), float32: the painting before its colours are set (`models.colours.colour`).
         """
         height, width = image.shape[-2:]
-        image, masks = _filled(image), None if masks is None else _filled(masks)
+        image, masks = _padded(image), None if masks is None else _padded(masks)
         return self._run(_Pass(self.layout, affine, statistics, masks), image, origins)[:, :, :height, :width]
 
     def statistics(
@@ -305,8 +305,8 @@ class Network(nn.Module):
     ) -> Tensor:
         """Return the means and variances (N or R, 2, `channels`), float32, that the norms compute for pictures."""
         found: list[Tensor] = []
-        masks = None if masks is None else _filled(masks)
-        self._run(_Pass(self.layout, affine, None, masks, found), _filled(image), origins)
+        masks = None if masks is None else _padded(masks)
+        self._run(_Pass(self.layout, affine, None, masks, found), _padded(image), origins)
         return torch.cat(found, 2)
 
     def _run(self, style: "_Pass", image: Tensor, origins: Origins) -> Tensor:
@@ -330,7 +330,7 @@ class Network(nn.Module):
         if not self.config.noise:
             return x
         at = STRIDE >> level  # picture pixels per feature pixel
-        noise = torch.cat([_part(self.noise[level], row // at, column // at, x) for row, column in origins])
+        noise = torch.cat([_noise_part(self.noise[level], row // at, column // at, x) for row, column in origins])
         return style.add_noise(x, noise, self.noises[level], self.layout.noise[level])
 
     @staticmethod
@@ -438,7 +438,7 @@ class _Pass:
         scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
         given = None if self.statistics is None else self.statistics[:, :, own]
         if given is None and (self.masks is not None or self.found is not None):
-            given = statistics_of(x, None if self.masks is None else _at(self.masks, x))
+            given = statistics_of(x, None if self.masks is None else _masks_at(self.masks, x))
         if self.found is not None and given is not None:
             self.found.append(given)
         if self.masks is None:
@@ -483,12 +483,12 @@ class _Pass:
         """Return the sum over regions i of `of([i])` times the region's mask at the size of `x`."""
         assert self.masks is not None
         found = torch.zeros_like(x)
-        for i, mask in enumerate(_at(self.masks, x)):
+        for i, mask in enumerate(_masks_at(self.masks, x)):
             found += mask.to(x.dtype) * of([i])
         return found
 
 
-def _filled(image: Tensor) -> Tensor:
+def _padded(image: Tensor) -> Tensor:
     """Pad pictures or masks by reflection to sides that are multiples of the network's stride."""
     return fill(image, STRIDE, LEAST_SIDE)
 
@@ -499,7 +499,7 @@ def _noise(channels: int) -> Tensor:
     return torch.from_numpy(np.random.RandomState(0).standard_normal(shape).astype(np.float32))
 
 
-def _part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
+def _noise_part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
     """Return the part (1, K, H, W) of the repeated noise (K, side, side) that starts at a row and column."""
     rows, columns = (
         (torch.arange(side, device=noise.device) + begin) % NOISE_SIDE
@@ -508,7 +508,7 @@ def _part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
     return noise[:, rows][:, :, columns].to(like.dtype)[None]
 
 
-def _at(masks: Tensor, x: Tensor) -> Tensor:
+def _masks_at(masks: Tensor, x: Tensor) -> Tensor:
     """Reduce masks (R, 1, H, W) to the size of features."""
     return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
 

@@ -45,7 +45,7 @@ def fastest(net: Network, compute: Compute) -> Compute:
     if compute.device.type != "cpu" or compute.low is None:
         return compute
     key = "|".join((torch.__version__, processor(), str(torch.get_num_threads()), f"{net.config.width}"))
-    known = _known()
+    known = _read_cache()
     if known.get(key) not in ("float32", "bfloat16"):
         compute.network(net)
         seconds = {name: _seconds(net, c) for name, c in _candidates(compute).items()}
@@ -62,7 +62,7 @@ def _candidates(compute: Compute) -> dict[str, Compute]:
     return {"float32": replace(compute, low=None), "bfloat16": replace(compute, low=torch.bfloat16)}
 
 
-def _known() -> dict[str, str]:
+def _read_cache() -> dict[str, str]:
     try:
         found = json.loads(cache_file().read_text())
     except (OSError, ValueError):

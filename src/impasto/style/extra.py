@@ -34,10 +34,10 @@ def quantiles(features: Tensor, count: int = QUANTILES) -> Tensor:
     Tensor
         (N, C, count), ascending, float32, or float64 for float64 features.
     """
-    return _stretch(at_least_float32(features).flatten(2).sort(2).values, count)
+    return _resample(at_least_float32(features).flatten(2).sort(2).values, count)
 
 
-def _stretch(rising: Tensor, count: int) -> Tensor:
+def _resample(rising: Tensor, count: int) -> Tensor:
     """Resample quantiles (N, C, Q) to (N, C, count), linearly between two, constant beyond the first and the last."""
     return F.interpolate(rising, count, mode="linear", align_corners=False)
 
@@ -59,7 +59,7 @@ def histogram_loss(features: Tensor, target: Tensor) -> Tensor:
         (N, C, Q) of the style, from `quantiles`.
     """
     rising = at_least_float32(features).flatten(2).sort(2).values
-    difference = rising - _stretch(target, rising.shape[2])
+    difference = rising - _resample(target, rising.shape[2])
     return difference.square().mean(2).sum(1) / target.square().mean(2).sum(1).clamp(min=1e-12)
 
 

@@ -285,15 +285,15 @@ class ContentTerm(Term):
             centred = at_least_float32(features[layer])
             if shown is None:
                 centred = centred - centred.mean((2, 3), keepdim=True)
-                spread = (centred * self._moved(layer, centred)).sum()
+                spread = (centred * self._metric_applied(layer, centred)).sum()
             else:
                 weights = weights_of(shown, centred)
                 mean = (centred * weights).sum((2, 3), keepdim=True) / weights.sum().clamp(min=1e-6)
                 centred = centred - mean
-                spread = (weights * centred * self._moved(layer, centred)).sum()
+                spread = (weights * centred * self._metric_applied(layer, centred)).sum()
             self.weights[layer] = share / max(float(spread), 1e-12 * centred.numel())
 
-    def _moved(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:
+    def _metric_applied(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:
         """Return A^2 d for every pixel's difference d (1, C, H, W), times a factor."""
         metric = self.metrics[layer]
         if metric is None:
@@ -304,11 +304,11 @@ class ContentTerm(Term):
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         """Return the sum of squared differences, a scalar."""
         difference = features - self.targets[layer]
-        return (at_least_float32(difference) * self._moved(layer, difference)).sum()
+        return (at_least_float32(difference) * self._metric_applied(layer, difference)).sum()
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
         """Add 2 A^2 d, times the gradient of the sum, to the gradient."""
-        gradient += self._moved(layer, features - self.targets[layer], (2 * of).to(gradient))
+        gradient += self._metric_applied(layer, features - self.targets[layer], (2 * of).to(gradient))
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
         """Return the loss, a scalar: the sums divided by the content's spread."""

@@ -47,8 +47,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         groups[-1].append(piece)
         filled += size
     path.mkdir(parents=True, exist_ok=True)
-    turn = _turn(path)
-    names = [f"{turn}-{i:03d}.pt" for i in range(len(groups))]
+    prefix = _next_prefix(path)
+    names = [f"{prefix}-{i:03d}.pt" for i in range(len(groups))]
     for name, group in zip(names, groups, strict=True):
         torch.save(group, path / name)
     temporary = path / (STATE + ".part")
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             file.unlink()
 
 
-def _turn(path: Path) -> str:
+def _next_prefix(path: Path) -> str:
     """Return the prefix of the next files' names, which differs from that of the files in the current state.
 
     Files of an interrupted write may exist as well.

@@ -86,7 +86,7 @@ def prepared(
             _Samples(sampler),
             batch_sampler=numbers,  # pyright: ignore[reportArgumentType]: any iterable will do
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             worker_init_fn=_begin_worker,
             multiprocessing_context=start,
             generator=torch.Generator(),  # otherwise it would use the global one, but only with workers
@@ -119,7 +119,7 @@ def _next(groups: Iterator[_Group[T]]) -> _Group[T] | None:
         ) from error
 
 
-def _as_it_is(group: Any) -> Any:
+def _identity(group: Any) -> Any:
     return group
 
 

@@ -185,7 +185,7 @@ class Training:
             (loss / o.batch).backward()
             for k, v in {"loss": loss, **figures}.items():
                 sums[k] = sums.get(k, torch.zeros(())) + v.detach().float().cpu()
-        sums = self._add_up(sums)
+        sums = self._sum_over_processes(sums)
         if not math.isfinite(float(sums["loss"])):
             raise TrainingError(f"the loss is no longer finite at step {self.step + 1}; lower --rate (now {o.rate:g})")
         if o.clip:
@@ -217,7 +217,7 @@ class Training:
             torch.distributed.broadcast(over, 0)
         return bool(over)
 
-    def _add_up(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _sum_over_processes(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Sum the gradients, in place, and `sums` over all processes, as one tensor. Return the sums."""
         if self.fabric.world_size == 1:
             return sums

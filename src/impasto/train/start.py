@@ -62,8 +62,8 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     photos = PictureSet.open(o.photos, o.exclude, MOST_SIDE, progress=progress)
     paintings = PictureSet.open(o.paintings, o.exclude, MOST_SIDE, progress=progress) if o.paintings else None
     sampler = network.Sampler(o, photos, paintings, len(styles))
-    anew = known is None and not o.resume  # a checkpoint includes the calibration
-    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=anew)
+    calibrate = known is None and not o.resume  # a checkpoint includes the calibration
+    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=calibrate)
     return resumed(recipe, o, fabric)
 
 
