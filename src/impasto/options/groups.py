@@ -108,7 +108,7 @@ class LookOptions:
         LOOK,
     ] = 0.0
     colour_space: Annotated[
-        ColourSpace, Doc("Colour space in which --keep-colours separates light from colour."), LOOK
+        ColourSpace, Doc("Colour space that separates light from colour when colours are kept."), LOOK
     ] = "oklab"
     mask_feather: Annotated[
         float, Doc("Soften the edge of --mask by this many pixels."), Range(0, 1000, "px"), LOOK
@@ -152,7 +152,7 @@ class StyleLossOptions:
         str,
         Doc(
             f"Style layers and their weights; {STYLE_LAYER_WEIGHTS} by default. Higher weights on deep layers give "
-            "larger shapes and keep less of the photo. relu5_1 leaves noise if its weight is above 0.01."
+            "larger shapes and keep less of the photo. relu5_1 leaves noise above a hundredth of the total weight."
         ),
         LOOK,
     ] = ""
@@ -218,7 +218,7 @@ class OptimiserOptions:
     iterations: Annotated[
         int | tuple[int, ...] | None,
         COUNTS,
-        Doc("Iterations over all scales, or for each scale from coarse to fine. By default, --quality sets them."),
+        Doc("Iterations over all scales, or for each scale from coarse to fine. By default, the quality sets them."),
         Range(1, 1_000_000),
         OPTIMISER,
     ] = None
@@ -294,7 +294,7 @@ class MachineOptions:
     """Device, precision and random seed."""
 
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0, 2**63 - 1), OPTIMISER] = 0
-    device: Annotated[str, Doc("`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."), NETWORK] = "auto"
+    device: Annotated[str, Doc("Device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."), NETWORK] = "auto"
     precision: Annotated[
         Precision, Doc("Precision of the networks; `auto` uses bfloat16 if the hardware supports it."), NETWORK
     ] = "auto"
