@@ -433,7 +433,7 @@ def test_options_of_the_optimisation_are_refused() -> None:
             StylizeOptions(**given, style_loss="gram")  # pyright: ignore[reportArgumentType]
     with pytest.raises(OptionError, match="--model and --method optimize cannot be combined"):
         StylizeOptions(method="optimize", model="own.safetensors")
-    with pytest.raises(OptionError, match="--quality instant is one pass of a network; --method optimize needs"):
+    with pytest.raises(OptionError, match="--quality instant uses the network; choose another quality"):
         StylizeOptions(method="optimize", quality="instant")
     for name in ("compile", "learn"):
         with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass; add --quality"):

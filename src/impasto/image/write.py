@@ -155,7 +155,7 @@ def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[byte
 
 
 def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
-    """Encode a PNG (RFC 2083) at 16 bits, which Pillow cannot write. Each row is stored as differences to the last."""
+    """Encode a PNG (RFC 2083) at 16 bits, which Pillow cannot write. Rows are differences to the row above."""
     height, width, channels = levels.shape
     rows = np.ascontiguousarray(levels, ">u2").view(np.uint8).reshape(height, -1)
     filtered = np.empty((height, rows.shape[1] + 1), np.uint8)

@@ -169,7 +169,7 @@ class _Root(torch.autograd.Function):
 
 
 def bounded(x: Tensor) -> Tensor:
-    """Clamp to [0, 1]. Of the values outside, only gradients that move them back towards [0, 1] pass."""
+    """Clamp to [0, 1]. For values outside, pass only gradients that move them back."""
     return _Bounded.apply(x)  # type: ignore[no-any-return]
 
 
