@@ -1,10 +1,11 @@
-"""How near the compact encoder is to the network that it was distilled from, on pictures that no training run read.
+"""How well the compact encoder approximates its teacher, on pictures that were not used in training.
 
-First the relative error of each of its heads: the mean squared error over the variance of the teacher's channel across
-all the pictures, the mean over the channels; only feature pixels whose receptive field lies within the picture count.
-Then Spearman's rank correlation of the two networks' style distances (the mean over the layers of the relative distance
-of Gram matrices behind the heads): over pictures that were painted on the encoder, each against its own style, and as
-many pairs of photograph and painting. An optimiser finds where two networks differ: the painted half is the hard one.
+The first table has the relative error of each head: the mean squared error divided by the variance of the teacher's
+channel over all pictures, averaged over the channels. Only feature pixels whose receptive field lies within the picture
+count. The second table has Spearman's rank correlation of the two networks' style distances (the mean over layers of
+the relative distance of Gram matrices after the heads). Half of the pairs are pictures painted on the encoder, each
+with its style; the other half are photographs, each with a painting. An optimiser exploits differences between the
+networks, so the painted half is the harder one.
 """
 
 import math
@@ -34,26 +35,28 @@ from impasto.train.painted import style_distances
 from impasto.train.teacher import TARGETS, load_teacher
 
 DEAD = 1e-4
-"""A channel whose variance is below this share of its layer's mean one never fires; the training leaves it out, too."""
+"""Channels with a variance below this share of the layer's mean are dead. The training ignores them, too."""
 CONTENT_WEIGHTS = (0.003, 0.3)
-"""Range of the painted pictures' content weights, log-uniform."""
+"""Log-uniform range of the content weights for the painted pictures."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Measure the compact encoder against its teacher on held-out pictures."""
+    """Compare the compact encoder with its teacher on held-out pictures."""
 
     teacher: Annotated[Path | None, Doc("The teacher's file.")] = None
     photos: Annotated[Path | None, Doc("The folder that the list calls `photos`.")] = None
     paintings: Annotated[Path | None, Doc("The folder that the list calls `paintings`.")] = None
-    heldout: Annotated[Path | None, Doc("The list of pictures, one a line: photos/NAME or paintings/NAME.")] = None
-    encoder: Annotated[str, Doc("The encoder that is measured: a name or a model file.")] = "compact"
-    painted: Annotated[int, Doc("Pictures to paint; as many pairs of photograph and painting are added.")] = 100
+    heldout: Annotated[Path | None, Doc("A list of pictures, one per line: photos/NAME or paintings/NAME.")] = None
+    encoder: Annotated[str, Doc("The encoder to measure: a name or a model file.")] = "compact"
+    painted: Annotated[int, Doc("Number of pictures to paint. As many pairs of photograph and painting are added.")] = (
+        100
+    )
     size: Annotated[int, Doc("Long side of the painted pictures and of all pairs, in pixels.")] = 256
     iterations: Annotated[int, Doc("Iterations of each painted picture.")] = 40
-    most: Annotated[int | None, Doc("At most so many photographs and so many paintings, for a quick look.")] = None
+    most: Annotated[int | None, Doc("Use at most this many photographs and paintings each, for a quick look.")] = None
     seed: Annotated[int, Doc("Seed of the choice of pairs and content weights.")] = 0
-    bars: Annotated[tuple[str, ...], Doc("What is to be reached, as NAME=VALUE, NAME as in the table.")] = ()
+    bars: Annotated[tuple[str, ...], Doc("Targets to reach, as NAME=VALUE, with NAME as in the table.")] = ()
 
     def __call__(self) -> None:
         """Print the two tables."""
@@ -78,18 +81,18 @@ class Encoder:
             "dead, left out",
             "feature pixels left out at each edge",
         )
-        rows = [(k, e.error, beside(bars, k, e.error), e.channels, e.dead, border(k)) for k, e in errors.items()]
+        rows = [(k, e.error, bar_cell(bars, k, e.error), e.channels, e.dead, border(k)) for k, e in errors.items()]
         print(markdown_table(header, rows))
         if self.painted:
             header = ("rank correlation of style distances", "pairs", "rho", "bar")
             ranks = self.ranks(net, teacher, photos, paintings)
-            rows = [(name, n, rho, beside(bars, name, rho, least=True)) for name, n, rho in ranks]
+            rows = [(name, n, rho, bar_cell(bars, name, rho, least=True)) for name, n, rho in ranks]
             print("\n" + markdown_table(header, rows))
 
     def ranks(
         self, net: VGG, teacher: VGG, photos: Sequence[Path], paintings: Sequence[Path]
     ) -> list[tuple[str, int, float]]:
-        """(name, pairs, rank correlation) for all the pairs and for each half."""
+        """Return (name, pairs, rank correlation) for all pairs and for each half."""
         ours, theirs = [], []
         for x, style in [*self.paint(net, photos, paintings), *self.unpainted(photos, paintings)]:
             ours.append(float(style_distances(net, x, style)))
@@ -98,7 +101,7 @@ class Encoder:
         return [(k, len(ours[s]), spearman(ours[s], theirs[s])) for k, s in halves.items()]
 
     def paint(self, net: VGG, photos: Sequence[Path], paintings: Sequence[Path]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures painted on the encoder, each with its style."""
+        """Yield pictures painted on the encoder, each with its style."""
         compute = choose_compute("cpu")
         rng = np.random.default_rng((self.seed, 0))
         for _ in range(self.painted):
@@ -110,7 +113,7 @@ class Encoder:
             yield x.cpu(), style
 
     def unpainted(self, photos: Sequence[Path], paintings: Sequence[Path]) -> Iterator[tuple[Tensor, Tensor]]:
-        """As many photographs, each with a painting."""
+        """Yield the same number of photographs, each with a painting."""
         rng = np.random.default_rng((self.seed, 1))
         for _ in range(self.painted):
             yield self.pair(rng, photos, paintings)
@@ -118,7 +121,7 @@ class Encoder:
     def pair(
         self, rng: np.random.Generator, photos: Sequence[Path], paintings: Sequence[Path]
     ) -> tuple[Tensor, Tensor]:
-        """A random photograph and a random painting at the size of the pairs."""
+        """Return a random photograph and a random painting at the size of the pairs."""
         paths = (chosen[int(rng.integers(len(chosen)))] for chosen in (photos, paintings))
         content, style = (fit(read_image(p).tensor, self.size, enlarge=True) for p in paths)
         return content, style
@@ -126,7 +129,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class LayerError:
-    """Relative error of one head, over how many channels, and how many were left out as dead."""
+    """Relative error of one head, the number of channels measured, and the number of dead channels."""
 
     error: float
     channels: int
@@ -135,7 +138,7 @@ class LayerError:
 
 @torch.no_grad()
 def relative_errors(net: VGG, teacher: VGG, paths: Sequence[Path]) -> dict[str, LayerError]:
-    """Target layer -> error over all the pictures: sums in float64, picture by picture, of features in float32."""
+    """Return target layer -> error over all pictures. Features are float32, summed in float64, picture by picture."""
     sums: dict[str, Tensor] = {}  # rows: pixels, sum, sum of squares, sum of squared differences; columns: channels
     for path in paths:
         x = read_image(path).tensor
@@ -156,16 +159,16 @@ def relative_errors(net: VGG, teacher: VGG, paths: Sequence[Path]) -> dict[str, 
 
 
 def behind_head(net: VGG, layer: str, features: Tensor) -> Tensor:
-    """(channels, interior pixels), float64."""
+    """Return the features after the layer's head, without the border: (channels, interior pixels), float64."""
     f = net.heads[layer](features) if layer in net.heads else features
     b = border(layer)
     return f[0, :, b:-b, b:-b].flatten(1).double()
 
 
 def border(layer: str) -> int:
-    """Feature pixels along each edge whose receptive field crosses the picture's edge.
+    """Return the number of feature pixels along each edge whose receptive field crosses the picture's edge.
 
-    A 3x3 convolution reaches one of its pixels further on each side; the border is the sum of these reaches, in feature
+    A 3x3 convolution reaches one of its pixels further on each side. The border is the sum of these reaches in feature
     pixels of the layer, rounded up.
     """
     block, depths = int(layer[4]), (2, 2, 4, 4)
@@ -174,15 +177,15 @@ def border(layer: str) -> int:
 
 
 def held_out(heldout: Path, folders: dict[str, Path]) -> dict[str, list[Path]]:
-    """The list's pictures by folder; every one of them has to be there."""
+    """Return the list's pictures by folder. All of them must exist."""
     found: dict[str, list[Path]] = {name: [] for name in folders}
     for line in filter(None, map(str.strip, heldout.read_text(encoding="utf-8").splitlines())):
         name, _, rest = line.partition("/")
         if name not in folders:
-            raise OptionError(f"{heldout}: {line!r} begins with none of {', '.join(folders)}")
+            raise OptionError(f"{heldout}: {line!r} must start with one of {', '.join(folders)}")
         path = folders[name] / rest
         if not path.is_file():
-            raise PictureError(f"{path}, listed in {heldout}, is not there")
+            raise PictureError(f"{path}, listed in {heldout}, does not exist")
         found[name].append(path)
     for name, paths in found.items():
         if not paths:
@@ -194,11 +197,11 @@ def read_bars(texts: Sequence[str]) -> dict[str, float]:
     try:
         return {name: float(value) for name, _, value in (text.partition("=") for text in texts)}
     except ValueError as error:
-        raise OptionError(f"--bars {' '.join(texts)}: each is NAME=NUMBER, as in relu5_1=0.5") from error
+        raise OptionError(f"--bars {' '.join(texts)}: each must be NAME=NUMBER, as in relu5_1=0.5") from error
 
 
-def beside(bars: dict[str, float], name: str, value: float, least: bool = False) -> str:
-    """A figure's bar and whether it is reached: at most the bar, or at least."""
+def bar_cell(bars: dict[str, float], name: str, value: float, least: bool = False) -> str:
+    """Return a figure's bar and whether it is reached: at most the bar, or at least."""
     if name not in bars:
         return ""
     reached = value >= bars[name] if least else value <= bars[name]

@@ -1,10 +1,10 @@
 """Ours against plain Gatys at equal wall time.
 
-For every pair `optimize` paints at its default settings, and its seconds are what all others get: `optimize` with
-another style loss, and the classic objective on the same encoder the way public code runs it (one scale, NCHW, float32,
-autograd through raw Gram matrices) by Adam at 0.02 and by L-BFGS. Because a method that keeps more of the photo is
-farther from the style, the classic one runs with several content weights, and its figures are read off at our content
-figure, on straight lines between those runs.
+For every pair, `optimize` paints at its default settings. All other methods get the same number of seconds: `optimize`
+with another style loss, and the classic objective on the same encoder as run by public code (one scale, NCHW, float32,
+autograd through raw Gram matrices) with Adam at 0.02 and with L-BFGS. A method that keeps more of the photo is farther
+from the style. So the classic one runs with several content weights, and its figures are interpolated linearly at our
+content figure.
 """
 
 import shlex
@@ -40,11 +40,11 @@ HEADER = ("photograph", "painting", "style loss", "seconds", "content", "against
 
 @dataclass(frozen=True)
 class EqualTime:
-    """Paint pairs our way and the plain way for as long, and compare at equal content."""
+    """Paint pairs our way and the plain way for the same time, and compare at equal content."""
 
-    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched to any depth.")] = None
-    out: Annotated[Path, Doc("Where the paintings go.")] = Path("out/equal-time")
-    judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
+    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched recursively.")] = None
+    out: Annotated[Path, Doc("Folder for the results.")] = Path("out/equal-time")
+    judge: Annotated[str, Doc("Encoder for judging: a name, or the teacher's file.")] = "compact"
     contents: Annotated[tuple[str, ...], Doc("Photographs: names of scikit-image's, or paths.")] = (
         "astronaut",
         "coffee",
@@ -56,7 +56,9 @@ class EqualTime:
         "great-wave",
     )
     losses: Annotated[tuple[str, ...], Doc("Our style losses.")] = ("moments", "gram")
-    content_weights: Annotated[tuple[float, ...], Doc("Content weights of the plain runs, over the style's.")] = (
+    content_weights: Annotated[
+        tuple[float, ...], Doc("Content weights of the plain runs, relative to the style's.")
+    ] = (
         0.001,
         0.01,
         0.05,
@@ -67,7 +69,7 @@ class EqualTime:
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
 
     def __call__(self) -> None:
-        """Paint, judge, and print the table: our figure over the plain one's, below 1 where ours is nearer."""
+        """Paint, judge, and print the table: our figure divided by the plain one's; below 1, ours is better."""
         if self.paintings is None:
             print("equal_time: nothing to paint; give the folder with the paintings by --paintings DIR")
             return
@@ -82,7 +84,7 @@ class EqualTime:
         print(markdown_table(HEADER, rows))
 
     def pair(self, net: VGG, judge: Judge, photo: Path, painting: Path) -> list[tuple[object, ...]]:
-        """The rows of a pair."""
+        """Return the rows for a pair."""
         content, style = read_image(photo).tensor, read_image(painting).tensor
         name = f"{photo.stem}-{painting.stem}"
 
@@ -118,12 +120,12 @@ class EqualTime:
 
 
 def at_content(sweep: list[Figures], figure: str, content: float) -> float:
-    """A figure of the sweep, sorted by content, at a content figure; at its ends the end's own."""
+    """Interpolate a figure of the sweep, sorted by content, at a content figure; constant beyond its ends."""
     return float(np.interp(content, [f.content for f in sweep], [getattr(f, figure) for f in sweep]))
 
 
 def plain_run(net: VGG, content: Tensor, style: Tensor, weight: float, optimiser: str, seconds: float) -> Tensor:
-    """The picture of plain Gatys after that time: relative Gram and content losses, all layers alike."""
+    """Return the picture of plain Gatys after that time: relative Gram and content losses, equal layer weights."""
     begun = time.perf_counter()
     plain = PlainVGG(net)
     style = resize(style, (content.shape[2], content.shape[3])).contiguous()

@@ -1,9 +1,9 @@
-"""Flicker: how differently a network paints a photograph that is moved by one pixel, of several networks side by side.
+"""Flicker: how differently networks paint a photograph that is moved by one pixel.
 
     python benchmarks/flicker.py network other.safetensors --folder DATASETS --heldout DATASETS/heldout.txt
 
-The mean absolute difference of f(x) and f(x moved by a pixel) moved back, over the levels 0 to 1: a panning camera
-shows it as flicker. Both are cut from the same photograph; a border of 16 pixels is left out.
+The figure is the mean absolute difference, on a scale from 0 to 1, between f(x) and f(x moved by a pixel) moved back. A
+panning camera shows it as flicker. Both are cut from the same photograph; a border of 16 pixels is ignored.
 """
 
 import shlex
@@ -23,7 +23,7 @@ from impasto.stylizers.choose import load_stylizer
 from impasto.tools.metrics import markdown_table
 
 BORDER = 16
-"""Pixels at each side that do not count."""
+"""Pixels to ignore on each side."""
 SHIFTS = ((0, 1), (1, 0), (1, 1))
 """Pixels down and to the right."""
 
@@ -32,12 +32,12 @@ SHIFTS = ((0, 1), (1, 0), (1, 1))
 class Flicker:
     """Measure the flicker of networks in the same styles."""
 
-    models: Annotated[tyro.conf.Positional[tuple[str, ...]], Doc("`network`, the bundled one, or model files.")] = (
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], Doc("`network` (the bundled one) or model files.")] = (
         "network",
     )
-    folder: Annotated[Path, Doc("The folder that the lines of the list are in.")]
-    heldout: Annotated[Path, Doc("A list of pictures that no training has read, one a line.")]
-    count: Annotated[int, Doc("How many photographs, evenly from the list.")] = 6
+    folder: Annotated[Path, Doc("The folder to which the list's paths are relative.")]
+    heldout: Annotated[Path, Doc("A list of pictures not used in training, one per line.")]
+    count: Annotated[int, Doc("Number of photographs, spread evenly over the list.")] = 6
     styles: Annotated[tuple[str, ...], Doc("Built-in styles, pictures or style files.")] = (
         "starry-night",
         "great-wave",

@@ -1,4 +1,4 @@
-"""What the benchmarks that judge paintings share: pairs, held-out pictures, and folders of judged paintings."""
+"""Shared by the benchmarks that judge paintings: pairs, held-out pictures, and folders of judged paintings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from impasto.tools.metrics import Judgement, Measured, distances, load_judge, ma
 
 FIGURES = ("gram/photo", "cov/photo", "sliced/photo", "content")
 KEPT = 32
-"""Photographs, and paintings, whose features are kept while others are judged: some 12 MB each for a large judge."""
+"""Number of photographs and of paintings whose features are cached: about 12 MB each for a large judge."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A photograph, and the painting whose style it is painted in.
+    """A photograph and the painting that gives its style.
 
     Parameters
     ----------
     name : str
-        What the result's file is called, without its suffix.
+        Name of the result's file, without suffix.
     photo, painting : Path
         The pictures.
     """
@@ -45,46 +45,46 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions:
-    """What is painted: the pairs of a list, at one size; and who judges."""
+    """The pairs of a list to paint, their size, and the judge."""
 
     pairs: Annotated[tyro.conf.Positional[Path], Doc("Lines of photograph, tab, painting.")]
-    folder: Annotated[Path, Doc("What the paths are relative to.")]
-    rows: Annotated[tuple[int, ...], Doc("Lines to paint, counted from 1; all if not given.")] = ()
+    folder: Annotated[Path, Doc("The folder to which the list's paths are relative.")]
+    rows: Annotated[tuple[int, ...], Doc("Lines to paint, counted from 1; all by default.")] = ()
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
-    judge: Annotated[
-        str, Doc("Whose features judge: `compact` (bundled), `vgg16`, `vgg19`, or the teacher's file.")
-    ] = "compact"
+    judge: Annotated[str, Doc("Encoder for judging: `compact` (bundled), `vgg16`, `vgg19`, or the teacher's file.")] = (
+        "compact"
+    )
 
     def listed(self) -> list[Pair]:
-        """Return the pairs, each named by its line's number."""
+        """Return the pairs, each named by its line number."""
         lines = [line.split("\t")[:2] for line in self.pairs.read_text().splitlines() if line.strip()]
         rows = self.rows or range(1, len(lines) + 1)
         if not all(1 <= r <= len(lines) for r in rows):
-            raise OptionError(f"{self.pairs} has the lines 1 to {len(lines)}; give --rows of these")
+            raise OptionError(f"{self.pairs} has the lines 1 to {len(lines)}; choose --rows among them")
         return [Pair(f"{r:02d}", *(self.folder / p for p in lines[r - 1])) for r in rows]
 
 
 def heldout(listed: Path, folder: Path, kind: str, count: int) -> list[Path]:
-    """Return some pictures of a list, evenly from those of one folder, `photos` or `paintings`.
+    """Return pictures of a list, spread evenly over those in one folder, `photos` or `paintings`.
 
     Raises
     ------
     OptionError
-        If the list names none that is there.
+        If none of the listed pictures exists.
     """
     found = [folder / p for p in listed.read_text().split() if p.startswith(kind + "/") and (folder / p).is_file()]
     if not found:
-        raise OptionError(f"{listed} names no {kind} that are in {folder}")
+        raise OptionError(f"{listed} lists no {kind} that exist in {folder}")
     return evenly(found, count)
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
-    """Return so many of the items, evenly from all of them."""
+    """Return `count` of the items, spread evenly over all of them."""
     return list(items[:: max(1, len(items) // count)][:count])
 
 
 class Panel:
-    """A judge who keeps what was measured of photographs and paintings, for their next use."""
+    """A judge that caches the measurements of photographs and paintings."""
 
     def __init__(self, source: str):
         self.judge = load_judge(source)
@@ -96,7 +96,7 @@ class Panel:
 
     @torch.no_grad()
     def judgement(self, pair: Pair, result: Tensor) -> Judgement:
-        """Return the figures of a result as `Judge.judge` does; the photo stands for the recoloured one, too."""
+        """Return the figures of a result like `Judge.judge`, but use the photo instead of the recoloured photo."""
         x = self.judge.picture(result)
         style, photo = self.painting(pair.painting), self.photo(pair.photo, x.shape[-2], x.shape[-1])
         own = distances(photo, style, photo)
@@ -110,16 +110,16 @@ class Panel:
 
 
 class Album:
-    """A folder of paintings, judged as they come in, with a list of them for any other judge.
+    """A folder of paintings, judged as they are added, with a list of them for other judges.
 
-    The list is `pairs.tsv`: photograph, painting and result, absolute paths with tabs between them.
+    The list is `pairs.tsv`: absolute paths of photograph, painting and result, separated by tabs.
 
     Parameters
     ----------
     folder : Path
-        Where they go.
+        The folder.
     panel : Panel
-        Who judges.
+        The judge.
     """
 
     def __init__(self, folder: Path, panel: Panel):
@@ -128,7 +128,7 @@ class Album:
         self.judgements: list[Judgement] = []
 
     def add(self, pair: Pair, image: Tensor) -> Judgement:
-        """Write a painting (1, 3, H, W) as NAME.png, list it, and return its figures."""
+        """Write a painting (1, 3, H, W) as NAME.png, add it to the list, and return its figures."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{pair.name}.png"
         write_image(Picture(image.cpu()), path)
@@ -139,17 +139,17 @@ class Album:
 
     @property
     def figures(self) -> tuple[float, float, float, float]:
-        """The figures over the photo's own, means over all paintings; `FIGURES` names them."""
+        """Return the means over all paintings of the figures relative to the photo's; `FIGURES` names them."""
         return figures(over_photo(self.judgements))
 
 
 def picture(path: Path) -> Tensor:
-    """Return a picture (1, 3, H, W)."""
+    """Read a picture, (1, 3, H, W)."""
     return read_image(path).tensor
 
 
 def figure_table(what: str, judged: Mapping[str, Sequence[Judgement]]) -> str:
-    """Return a table: figures of each name, the mean of all judgements, and how far the worst name is above it."""
+    """Return a table of the figures of each name, the mean of all judgements, and the worst name's ratio to it."""
     rows = {name: figures(over_photo(found)) for name, found in judged.items()}
     mean = figures(over_photo([j for found in judged.values() for j in found]))
     worst = [max(column) / m for column, m in zip(zip(*rows.values(), strict=True), mean, strict=True)]

@@ -1,10 +1,10 @@
-"""What each quality gives for its time: seconds and figures of pairs painted at every rung, and a plot of both.
+"""Quality against time: seconds and figures of pairs painted at every rung, and a plot of both.
 
     python benchmarks/ladder.py pairs.tsv --folder DATASETS --out out/ladder --judge TEACHER
 
-`pairs.tsv` has a photograph and a painting in each line, separated by a tab. The paintings are kept as
-OUT/RUNG/ROW.png, and OUT/RUNG/pairs.tsv lists photograph, painting and result for a judge of your own. Its CSV, with a
-row for each result, is plotted in place of our figures by `--scores RUNG=FILE`.
+Each line of `pairs.tsv` has a photograph and a painting, separated by a tab. The paintings are written to
+OUT/RUNG/ROW.png, and OUT/RUNG/pairs.tsv lists photograph, painting and result for your own judge. `--scores RUNG=FILE`
+plots a CSV from that judge, with one row per result, instead of our figures.
 """
 
 import csv
@@ -31,7 +31,7 @@ RUNGS: dict[str, dict[str, Any]] = {
     "good": {},
     "best": {"quality": "best"},
 }
-"""What is painted: name -> fields of StylizeOptions."""
+"""Name of a rung -> fields of StylizeOptions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ class Ladder(PairOptions):
     """Paint pairs at every quality, and tabulate time and figures."""
 
     out: Annotated[Path, Doc("Folder of the paintings and the plot.")] = Path("out/ladder")
-    rungs: Annotated[tuple[str, ...], Doc("Which of the rungs.")] = tuple(RUNGS)
-    scores: Annotated[tuple[str, ...], Doc("RUNG=FILE: figures of another judge, for the plot.")] = ()
-    column: Annotated[str, Doc("The column of those files that is plotted.")] = "vgram"
-    again: Annotated[bool, Doc("Only plot, with the figures of --scores and the times of the paintings there.")] = False
+    rungs: Annotated[tuple[str, ...], Doc("The rungs to paint.")] = tuple(RUNGS)
+    scores: Annotated[tuple[str, ...], Doc("RUNG=FILE: figures from another judge to plot.")] = ()
+    column: Annotated[str, Doc("The column of those files to plot.")] = "vgram"
+    again: Annotated[bool, Doc("Only plot, using the figures of --scores and the times of existing paintings.")] = False
 
     def __call__(self) -> None:
         """Print the table and write the plot."""
@@ -71,7 +71,7 @@ class Ladder(PairOptions):
         return self.out / rung.replace(",", "").replace(" ", "-")
 
     def scored(self, points: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        """Return the points (seconds, style distance), with the figures of the other judge where there are any."""
+        """Return the points (seconds, style distance), with figures of the other judge where available."""
         found = dict(points)
         for given in self.scores:
             rung, _, path = given.rpartition("=")

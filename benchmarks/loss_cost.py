@@ -1,4 +1,4 @@
-"""What a step costs with each style loss, over that of `gram` in the same run: the loss and its gradient."""
+"""The cost of a step (loss and gradient) with each style loss, relative to `gram` in the same run."""
 
 import shlex
 import statistics
@@ -30,16 +30,16 @@ LOSSES: dict[str, tuple[dict[str, object], bool]] = {
     "gram with the Laplacian loss": ({"style_loss": "gram", "laplacian_weight": 1.0}, False),
     "gram with the self-similarity loss": ({"style_loss": "gram", "similarity_weight": 1.0}, False),
 }
-"""Name -> options, and whether it is the refinement."""
+"""Name -> options, and whether the refinement is timed."""
 
 
 @dataclass(frozen=True)
 class LossCost:
     """Time a step with each style loss."""
 
-    repeats: Annotated[int, Doc("Timed repetitions of each, in turn; the median counts.")] = 9
+    repeats: Annotated[int, Doc("Timed repetitions of each, interleaved; the median is reported.")] = 9
     size: Annotated[int, Doc("Side of the picture, in pixels.")] = 512
-    precision: Annotated[Precision, Doc("`auto` takes bfloat16 where the processor has it.")] = "auto"
+    precision: Annotated[Precision, Doc("`auto` uses bfloat16 if the processor supports it.")] = "auto"
 
     def __call__(self) -> None:
         """Print the table."""

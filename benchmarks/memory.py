@@ -1,7 +1,7 @@
-"""The peak memory of a step at VGG-19's shape, ours against the plain way, each in a process of its own.
+"""The peak memory of a step with VGG-19's shape, ours against the plain way, each in its own process.
 
-What counts is the highest resident size while steps are taken, less the resident size after loading: network, picture
-and libraries are there by then. VGG-19 has random weights, which changes nothing of the memory.
+Measures the peak resident size during the steps, minus the resident size after loading the network, the picture and the
+libraries. VGG-19 has random weights, which does not affect the memory.
 """
 
 import shlex
@@ -32,13 +32,15 @@ WAYS = ("plain", "ours", "ours, checkpointing")
 
 @dataclass(frozen=True)
 class Memory:
-    """Measure the peak memory of some steps."""
+    """Measure the peak memory of a few steps."""
 
     size: Annotated[int, Doc("Side of the picture, in pixels.")] = 1024
     network: Annotated[Literal["vgg19", "compact"], Doc("`vgg19`: its shape.")] = "vgg19"
-    precision: Annotated[Precision, Doc("Of our ways; `auto` takes bfloat16 where the processor has it.")] = "auto"
+    precision: Annotated[Precision, Doc("Precision of ours; `auto` uses bfloat16 if the processor supports it.")] = (
+        "auto"
+    )
     steps: Annotated[int, Doc("Steps to take.")] = 2
-    way: Annotated[str | None, Doc("Measure this way alone, in this process, and print its bytes.")] = None
+    way: Annotated[str | None, Doc("Measure only this way, in this process, and print its bytes.")] = None
 
     def __call__(self) -> None:
         """Print the table."""
@@ -63,11 +65,11 @@ class Memory:
         print(markdown_table(("way", "peak, GB", "over plain", "estimated before, GB"), rows))
 
     def net(self) -> VGG:
-        """The network."""
+        """Return the network."""
         return random_vgg19() if self.network == "vgg19" else load_encoder("compact")
 
     def measure(self, way: str) -> int:
-        """Bytes at the peak of some steps beyond those after loading."""
+        """Return the peak bytes of a few steps, minus those after loading."""
         net, compute = self.net(), choose_compute("cpu", self.precision)
         g = torch.Generator().manual_seed(0)
         content, style = (torch.rand(1, 3, self.size, self.size, generator=g) for _ in range(2))
@@ -89,9 +91,9 @@ class Memory:
 
 
 def resident(which: str = "VmRSS") -> int:
-    """Bytes of this process that are in memory now, or with `VmHWM` the most that have been.
+    """Return the resident bytes of this process now, or their peak with `VmHWM`.
 
-    The resource module's figure for the latter begins with what the process that started this one had.
+    The peak of the `resource` module includes that of the parent process.
     """
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(which + ":"))
     return int(line.split()[1]) * 1024

@@ -1,12 +1,12 @@
-"""How good the network's paintings are: their figures, and the paintings themselves.
+"""The quality of the network's paintings: figures, and the paintings themselves.
 
     python benchmarks/network.py pairs PAIRS --folder DATASETS                            # any style
     python benchmarks/network.py styles --folder DATASETS --heldout DATASETS/heldout.txt  # the built-in styles
     python benchmarks/network.py strength PAIRS --folder DATASETS --rows 1 9 17 25        # from photograph to painting
     python benchmarks/network.py learn PAIRS --folder DATASETS --rows 1 9 17 25           # before and after `learn`
 
-All paint as `--quality instant` does. Figures are over the photo's own, geometric means (see `impasto.tools.metrics`).
-The paintings go into --out with their `pairs.tsv` (photograph, painting, result), so that another judge can look.
+All paint like `--quality instant`. Figures are relative to the photo's, geometric means (see `impasto.tools.metrics`).
+The paintings are written to --out with their `pairs.tsv` (photograph, painting, result), for use with another judge.
 """
 
 import math
@@ -36,23 +36,23 @@ from impasto.stylizers.learn import learn
 from impasto.tools.metrics import Judgement, markdown_table, over_photo
 from impasto.train.pictures import find_pictures, is_excluded, read_exclude
 
-Model = Annotated[str | None, Doc("A model file in place of the bundled network.")]
+Model = Annotated[str | None, Doc("A model file instead of the bundled network.")]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs(PairOptions):
-    """Paint each pair: how good the network is at any style."""
+    """Paint each pair, to measure the quality for any style."""
 
-    out: Annotated[Path, Doc("Folder of the paintings; those in styles that it was trained on go to OUT/trained.")] = (
-        Path("out/network/pairs")
+    out: Annotated[Path, Doc("Folder for the paintings; those in styles from its training go to OUT/trained.")] = Path(
+        "out/network/pairs"
     )
     model: Model = None
     heldout: Annotated[
-        Path | None, Doc("A list of paintings that no training has read; pairs with others are reported apart.")
+        Path | None, Doc("A list of paintings not used in training; pairs with others are reported separately.")
     ] = None
     trained: Annotated[
-        int, Doc("Pairs to add, of the same photographs and of paintings in FOLDER/paintings that are not held out.")
+        int, Doc("Pairs to add, of the same photographs with paintings in FOLDER/paintings that are not held out.")
     ] = 0
 
     def __call__(self) -> None:
@@ -71,11 +71,11 @@ class Pairs(PairOptions):
                 print("\n" + figure_table(what, judged))
 
     def groups(self) -> tuple[list[Pair], list[Pair]]:
-        """Return the pairs whose paintings are held out, and the others; without a list all count as held out."""
+        """Return the pairs with held-out paintings, and the others. Without a list, all count as held out."""
         pairs = self.listed()
         if self.heldout is None:
             if self.trained:
-                raise OptionError("--trained needs to know what is held out; give --heldout FILE")
+                raise OptionError("--trained needs a list of held-out pictures; give --heldout FILE")
             return pairs, []
         names = read_exclude(self.heldout)
         seen = [p for p in pairs if not is_excluded(p.painting.as_posix(), names)]
@@ -91,14 +91,14 @@ class Pairs(PairOptions):
 class Styles:
     """Paint held-out photographs in each built-in style."""
 
-    folder: Annotated[Path, Doc("The folder that the lines of the list are in, and the paintings.")]
-    heldout: Annotated[Path, Doc("A list of pictures that no training has read, one a line.")]
-    photos: Annotated[int, Doc("How many photographs, evenly from the list.")] = 12
-    styles: Annotated[tuple[str, ...], Doc("Which styles; all built-in ones if none is named.")] = ()
-    out: Annotated[Path, Doc("Folder of the paintings, STYLE-NN.png.")] = Path("out/network/styles")
+    folder: Annotated[Path, Doc("The folder to which the list's paths are relative, with the paintings.")]
+    heldout: Annotated[Path, Doc("A list of pictures not used in training, one per line.")]
+    photos: Annotated[int, Doc("Number of photographs, spread evenly over the list.")] = 12
+    styles: Annotated[tuple[str, ...], Doc("The styles; all built-in ones by default.")] = ()
+    out: Annotated[Path, Doc("Folder for the paintings, STYLE-NN.png.")] = Path("out/network/styles")
     model: Model = None
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
-    judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
+    judge: Annotated[str, Doc("Encoder for judging: a name, or the teacher's file.")] = "compact"
 
     def __call__(self) -> None:
         """Paint, judge, and print the table."""
@@ -117,10 +117,10 @@ class Styles:
 
 @dataclass(frozen=True, kw_only=True)
 class Strength(PairOptions):
-    """Paint each pair at several strengths: how near the photograph is, and how near the style."""
+    """Paint each pair at several strengths, to measure the distance to the photograph and to the style."""
 
     strengths: Annotated[tuple[float, ...], Doc("The strengths.")] = STRENGTHS
-    out: Annotated[Path, Doc("Folder of the paintings, STRENGTH/NN.png.")] = Path("out/network/strength")
+    out: Annotated[Path, Doc("Folder for the paintings, STRENGTH/NN.png.")] = Path("out/network/strength")
     model: Model = None
 
     def __call__(self) -> None:
@@ -147,8 +147,8 @@ class Strength(PairOptions):
 class Learn(PairOptions):
     """Paint each pair before and after the network has learnt the style."""
 
-    seconds: Annotated[float, Doc("Learning stops after so many seconds at the latest.")] = LearnOptions.seconds
-    out: Annotated[Path, Doc("Folder of the paintings, `before/NN.png` and `after/NN.png`.")] = Path(
+    seconds: Annotated[float, Doc("Stop learning after this many seconds.")] = LearnOptions.seconds
+    out: Annotated[Path, Doc("Folder for the paintings, `before/NN.png` and `after/NN.png`.")] = Path(
         "out/network/learn"
     )
     model: Model = None
@@ -178,7 +178,7 @@ class Learn(PairOptions):
 
 
 def report(pair: Pair, *found: Judgement) -> None:
-    """Print the figures of a pair while others are to come, on the standard error."""
+    """Print the figures of a pair to standard error, as progress."""
     values = (f"{k} {v:.3f}" for k, v in zip(FIGURES, figures(over_photo(found)), strict=True))
     print(pair.name, pair.painting.stem, *values, file=sys.stderr, flush=True)
 

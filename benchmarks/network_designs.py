@@ -1,12 +1,12 @@
-"""Designs of the network, each trained on the same pictures for the same minutes, judged on pairs, and timed.
+"""Designs of the network, each trained on the same pictures for the same time, judged on pairs, and timed.
 
     python benchmarks/network_designs.py PAIRS --folder DATASETS --heldout DATASETS/heldout.txt --minutes 30
     python benchmarks/network_designs.py PAIRS ... --designs default "rank 0" "rank 8" --judge TEACHER
 
-A design is a line in `DESIGNS`: options of `impasto train network`, or classes that stand in for the project's own. How
-many steps fit into the minutes is measured first, so that every schedule comes to its end; --steps gives all as many
-steps instead. A network that is in --out is not trained again. Losses are of the default objective, whatever a design
-was trained with: means over the pairs at the size that is judged.
+A design is a line in `DESIGNS`: options of `impasto train network`, or classes that replace the project's own. The
+number of steps that fit into the time is measured first, so that every schedule runs to its end. --steps gives all
+designs the same number of steps instead. A network that exists in --out is not trained again. Losses are those of the
+default objective, even if a design was trained with another: means over the pairs, at the size that is judged.
 """
 
 import shlex
@@ -46,25 +46,25 @@ from impasto.train.network import NetworkRecipe, Sample
 from impasto.train.start import start_network_training
 
 HALF = "half "
-"""Stands before the names of layers that see pictures of half the size."""
+"""Prefix of the names of layers at half the size."""
 TRIAL, FIRST = 12, 4
-"""Steps that are timed to learn how many fit into the minutes, and those of them that do not count."""
+"""Number of trial steps to find out how many fit into the time, and of the first ones that are not timed."""
 PASSES = 7
-"""Timed passes of each design; the median counts."""
+"""Timed passes of each design; the median is reported."""
 
 
 class WithoutPhotograph(Network):
-    """No photograph is kept: all of the painting is paint."""
+    """Keeps nothing of the photograph: the painting is all paint."""
 
     def predict(self, moments: Mapping[str, Tensor]) -> Tensor:
-        """Return the affines (N, `layout.size`), none of them with a share of the photograph."""
+        """Return the affines (N, `layout.size`), without a share of the photograph."""
         affine = super().predict(moments).clone()
         affine[:, self.layout.parts["photo"]] = 0
         return affine
 
 
 class GramLoss(PaintingLoss):
-    """The style loss is that of Gram matrices, as far as they are behind the encoder's heads."""
+    """Uses Gram matrices, after the encoder's heads, as the style loss."""
 
     def style_loss(self, layer: str, moments: Tensor, target: Tensor) -> Tensor:
         """Return a layer's style loss, (N,)."""
@@ -73,21 +73,21 @@ class GramLoss(PaintingLoss):
 
 @cache
 def gram_metric(encoder: VGG, layer: str) -> Tensor | None:
-    """Return the metric of a layer's raw moments; it is computed once."""
+    """Return the metric for a layer's raw moments, computed once."""
     return head_metric(encoder, layer)
 
 
 class TwoSizesRecipe(NetworkRecipe):
-    """Styles are measured at half the size, too."""
+    """Also measures styles at half the size."""
 
     def targets(self, samples: list[Sample]) -> dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the raw moments of each style layer, and of each at half the size."""
+        """Return the raw moments of each style layer, at full and at half size."""
         small = [replace(s, parts=F.avg_pool2d(s.parts, 2), size=s.size / 2) for s in samples]
         return super().targets(samples) | {HALF + k: m for k, m in super().targets(small).items()}
 
 
 class TwoSizesLoss(PaintingLoss):
-    """The loss is the mean of that at full size and that at half of it."""
+    """The mean of the losses at full size and at half size."""
 
     def __call__(
         self, paintings: Tensor, photos: Tensor, targets: Mapping[str, Tensor], colours: Tensor
@@ -101,14 +101,14 @@ class TwoSizesLoss(PaintingLoss):
 
 @dataclass(frozen=True)
 class Design:
-    """What differs from the default design.
+    """The differences from the default design.
 
     Parameters
     ----------
     options : dict
         Fields of TrainNetworkOptions.
     network, recipe, loss : type
-        Classes in place of the project's own; they have no state beyond theirs.
+        Classes that replace the project's own. They must not add state.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Design:
     loss: type[PaintingLoss] = PaintingLoss
 
     def start(self, options: TrainNetworkOptions) -> Training:
-        """Return a training of it, as `start_network_training` does."""
+        """Return a training of the design, like `start_network_training`."""
         training = start_network_training(replace(options, **self.options))
         recipe = training.recipe
         assert isinstance(recipe, NetworkRecipe)
@@ -125,7 +125,7 @@ class Design:
         return training
 
     def load(self, path: Path) -> tuple[Network, int]:
-        """Return its network and the steps that it was trained for."""
+        """Return its network and the number of steps that it was trained for."""
         net, metadata = load_network(path)
         net.__class__ = self.network
         return net, int(training_account(metadata)["steps"])
@@ -146,23 +146,21 @@ DESIGNS = {
     "loss at two sizes": Design(recipe=TwoSizesRecipe, loss=TwoSizesLoss),
     "no photograph": Design(network=WithoutPhotograph),
 }
-"""Name -> what differs."""
+"""Name -> design."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkDesigns(PairOptions):
-    """Train designs, unless their files are there, judge and time them."""
+    """Train designs, unless their files exist, then judge and time them."""
 
-    heldout: Annotated[Path, Doc("A list of pictures that no training may read, one a line.")]
-    designs: Annotated[tuple[str, ...], Doc("Which designs; the first is what times are compared with.")] = tuple(
-        DESIGNS
-    )
-    minutes: Annotated[float, Doc("Minutes of training of each.")] = 30.0
-    steps: Annotated[int | None, Doc("Steps of each, in place of the minutes.")] = None
-    batch: Annotated[int, Doc("Pictures a step.")] = TrainNetworkOptions.batch
+    heldout: Annotated[Path, Doc("A list of pictures to leave out of training, one per line.")]
+    designs: Annotated[tuple[str, ...], Doc("The designs; times are relative to the first.")] = tuple(DESIGNS)
+    minutes: Annotated[float, Doc("Minutes of training for each.")] = 30.0
+    steps: Annotated[int | None, Doc("Steps for each, instead of minutes.")] = None
+    batch: Annotated[int, Doc("Pictures per step.")] = TrainNetworkOptions.batch
     crop: Annotated[int, Doc("Side of the pictures, in pixels.")] = 192
     device: Annotated[str, Doc("`auto`, `cpu`, `cuda` or `mps`.")] = "auto"
-    out: Annotated[Path, Doc("Folder of the networks, NAME.safetensors, and of their paintings, NAME/NN.png.")] = Path(
+    out: Annotated[Path, Doc("Folder for the networks, NAME.safetensors, and their paintings, NAME/NN.png.")] = Path(
         "out/network/designs"
     )
 
@@ -170,7 +168,7 @@ class NetworkDesigns(PairOptions):
         """Train, judge, and print the table."""
         for name in self.designs:
             if name not in DESIGNS:
-                raise OptionError(f"there is no design {name!r}; there are {', '.join(DESIGNS)}")
+                raise OptionError(f"there is no design {name!r}; choose from {', '.join(DESIGNS)}")
         panel = Panel(self.judge)
         rows: list[tuple[object, ...]] = []
         passes: list[Callable[[], Tensor]] = []
@@ -190,7 +188,7 @@ class NetworkDesigns(PairOptions):
         print(markdown_table(header, [(*row, t / times[0]) for row, t in zip(rows, times, strict=True)]))
 
     def train(self, name: str, path: Path) -> None:
-        """Train a design, and write its network."""
+        """Train a design and write its network."""
         design, part = DESIGNS[name], path.with_suffix(".part.safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
         o = TrainNetworkOptions(
@@ -213,7 +211,7 @@ class NetworkDesigns(PairOptions):
         checkpoint_path(part).unlink(missing_ok=True)
 
     def affordable(self, design: Design, o: TrainNetworkOptions) -> int:
-        """Return how many steps of a design fit into the minutes."""
+        """Return how many steps of a design fit into the time."""
         training, times = design.start(o), list[float]()
         with closing(training.batches()) as batches, freed_memory_kept():
             for _ in range(TRIAL):
@@ -223,7 +221,7 @@ class NetworkDesigns(PairOptions):
         return max(1, round(60 * self.minutes / statistics.mean(times[FIRST:])))
 
     def paint(self, net: Network, album: Album) -> tuple[tuple[float, float, float], Callable[[], Tensor]]:
-        """Paint the pairs; return the means of loss, style and content, and a pass that can be timed."""
+        """Paint the pairs. Return the means of loss, style and content, and a function that runs one pass."""
         compute, encoder, options = (
             choose_compute("cpu"),
             load_encoder("compact"),

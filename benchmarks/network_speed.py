@@ -1,11 +1,11 @@
-"""How fast the network paints, against the classic fast-neural-style network in the same run, and in how much memory.
+"""Speed and memory of the network, compared with the classic fast-neural-style network in the same run.
 
     python benchmarks/network_speed.py
     python benchmarks/network_speed.py --sizes 512 1024 2048 --repeats 5
 
-Passes are timed in turn, and the median counts; the classic network (see `classic`) is float32 and eager. Three things
-are timed of ours: the network alone, a painting whose style has been measured, and one whose style has not. Memory is
-that of a fresh process which paints one photograph: the highest resident size, less that after loading.
+Passes are interleaved, and the median is reported. The classic network (see `classic`) is float32 and eager. Ours is
+timed in three ways: the network alone, a painting whose style is measured already, and a painting whose style is not.
+Memory is measured in a fresh process that paints one photograph: the peak resident size minus that after loading.
 """
 
 import shlex
@@ -36,15 +36,13 @@ CLASSIC = "classic, w = 32, float32"
 
 @dataclass(frozen=True)
 class NetworkSpeed:
-    """Time passes, and measure a painting's memory."""
+    """Time passes, and measure the memory of a painting."""
 
-    sizes: Annotated[tuple[int, ...], Doc("Sides of the square pictures that are timed, in pixels.")] = (512, 1024)
-    repeats: Annotated[int, Doc("Timed passes of each; the median counts.")] = 9
-    megapixels: Annotated[
-        float, Doc("Size of the photograph, 4 to 3, whose memory is measured; 0 to leave it out.")
-    ] = 12.0
-    model: Annotated[str | None, Doc("A model file in place of the bundled network.")] = None
-    memory_of: Annotated[Precision | None, Doc("Measure the memory in this precision, in this process.")] = None
+    sizes: Annotated[tuple[int, ...], Doc("Sides of the square pictures to time, in pixels.")] = (512, 1024)
+    repeats: Annotated[int, Doc("Timed passes of each; the median is reported.")] = 9
+    megapixels: Annotated[float, Doc("Size of the 4:3 photograph for measuring memory; 0 to skip it.")] = 12.0
+    model: Annotated[str | None, Doc("A model file instead of the bundled network.")] = None
+    memory_of: Annotated[Precision | None, Doc("Measure the memory in this process, with this precision.")] = None
 
     def __call__(self) -> None:
         """Print the tables."""
@@ -52,7 +50,7 @@ class NetworkSpeed:
             print(*self.memory(self.memory_of))
             return
         print(f"`{shlex.join(['python', *sys.argv])}`: torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-        able = choose_compute("cpu").low is not None  # without bfloat16 units it is emulated, and takes minutes
+        able = choose_compute("cpu").low is not None  # without hardware support, bfloat16 is emulated and takes minutes
         precisions: tuple[Precision, ...] = ("float32", "bfloat16") if able else ("float32",)
         rows: list[tuple[object, ...]] = []
         for size in self.sizes:
@@ -71,7 +69,7 @@ class NetworkSpeed:
             print("\n" + markdown_table(header, found))
 
     def runs(self, size: int, precisions: tuple[Precision, ...]) -> dict[str, Callable[[], Tensor]]:
-        """Return what is timed at a size, by name."""
+        """Return name -> function to time, at a size."""
         x, style = random_picture(size, size), random_picture(size, size)
         plain = classic()
         runs: dict[str, Callable[[], Tensor]] = {CLASSIC: torch.inference_mode()(lambda: plain(x))}
@@ -84,17 +82,17 @@ class NetworkSpeed:
                 with stylizer.compute.autocast():
                     return stylizer.net(stylizer.compute.picture(x), affine)
 
-            def anew(stylizer: NetworkStylizer = stylizer) -> Tensor:
+            def measuring(stylizer: NetworkStylizer = stylizer) -> Tensor:
                 stylizer.styles[0].known.clear()
                 return stylizer(x)
 
             runs[f"ours, {precision}, the network alone"] = alone
             runs[f"ours, {precision}, a painting"] = lambda stylizer=stylizer: stylizer(x)
-            runs[f"ours, {precision}, and the style's measurement"] = anew
+            runs[f"ours, {precision}, and the style's measurement"] = measuring
         return runs
 
     def memory(self, precision: Precision) -> tuple[int, int]:
-        """Return the bytes that a painting takes beyond those after loading, and the stylizer's estimate of them."""
+        """Return the peak bytes of a painting minus those after loading, and the stylizer's estimate."""
         width = round((self.megapixels * 1e6 * 4 / 3) ** 0.5)
         photo = random_picture(width * 3 // 4, width)
         stylizer = self.stylizer(random_picture(512, 512), precision, width)
@@ -103,7 +101,7 @@ class NetworkSpeed:
         return resident("VmHWM") - before, stylizer.memory_need((width * 3 // 4, width))
 
     def stylizer(self, style: Tensor, precision: Precision, size: int) -> NetworkStylizer:
-        """Return what paints at a long side."""
+        """Return the stylizer for a long side."""
         found = load_stylizer(
             style, quality="instant", model=self.model, size=size, precision=precision, device="cpu", strict_size=True
         )
@@ -112,7 +110,7 @@ class NetworkSpeed:
 
 
 def random_picture(height: int, width: int) -> Tensor:
-    """Return a picture (1, 3, H, W) of noise; what is in it changes nothing of the time."""
+    """Return a picture (1, 3, H, W) of noise; its content does not affect the time."""
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 

@@ -1,11 +1,11 @@
-"""Pictures a second that `impasto train network` takes in, what its parts take, and a plain loop in the same run.
+"""Pictures per second of `impasto train network`, the time of its parts, and a plain loop in the same run.
 
     python benchmarks/network_training.py --photos DATASETS/photos --paintings DATASETS/paintings
 
-A whole step reads its pictures in processes of their own, as the training does. The parts are of a step that reads them
-itself, one part after the other. The plain loop is the tutorials': the classic network (see `classic`) in one style,
-the bundled encoder, mean squared errors of Gram matrices behind its heads and of relu4_2, Adam, NCHW, float32. For both
-loops freed memory is kept, as the training does.
+A whole step reads its pictures in separate processes, like the training. The parts are measured for a step that reads
+them itself, one part after the other. The plain loop is the one from tutorials: the classic network (see `classic`) in
+one style, the bundled encoder, mean squared errors of Gram matrices after its heads and of relu4_2, Adam, NCHW,
+float32. Both loops keep freed memory, like the training.
 """
 
 import shlex
@@ -39,18 +39,20 @@ from impasto.train.start import start_network_training
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTraining:
-    """Time steps of training, and their parts."""
+    """Time training steps and their parts."""
 
     photos: Annotated[tuple[Path, ...], Doc("Folders or packed files with photographs.")]
     paintings: Annotated[tuple[Path, ...], Doc("Folders or packed files with paintings.")]
-    styles: Annotated[tuple[str, ...], Doc("Styles that are learnt besides, as for `impasto train network`.")] = ()
-    batch: Annotated[int, Doc("Pictures a step.")] = TrainNetworkOptions.batch
+    styles: Annotated[tuple[str, ...], Doc("Styles to learn individually, as for `impasto train network`.")] = ()
+    batch: Annotated[int, Doc("Pictures per step.")] = TrainNetworkOptions.batch
     crop: Annotated[int, Doc("Side of the pictures, in pixels.")] = TrainNetworkOptions.crop
-    workers: Annotated[int, Doc("Processes that read pictures ahead of a whole step.")] = TrainNetworkOptions.workers
+    workers: Annotated[int, Doc("Processes that read pictures ahead, for a whole step.")] = TrainNetworkOptions.workers
     device: Annotated[str, Doc("`auto`, `cpu`, `cuda` or `mps`.")] = "auto"
-    precision: Annotated[Precision, Doc("Of ours; `auto` takes bfloat16 where it is fast.")] = "auto"
-    repeats: Annotated[int, Doc("Timed steps of each; the median counts.")] = 7
-    plain: Annotated[bool, Doc("Time the plain loop, too.")] = True
+    precision: Annotated[Precision, Doc("Precision of ours; `auto` uses bfloat16 if the hardware supports it.")] = (
+        "auto"
+    )
+    repeats: Annotated[int, Doc("Timed steps of each; the median is reported.")] = 7
+    plain: Annotated[bool, Doc("Also time the plain loop.")] = True
 
     def __call__(self) -> None:
         """Print the tables."""
@@ -113,27 +115,27 @@ class NetworkTraining:
 
 
 class Clock:
-    """Seconds of the parts of a step, each time they were taken."""
+    """Records the seconds of each part of a step."""
 
     def __init__(self, device: torch.device):
         self.device, self.seconds = device, dict[str, list[float]]()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what is done in this context."""
+        """Time the work inside this context."""
         begun = self.now()
         yield
         self.seconds.setdefault(name, []).append(self.now() - begun)
 
     def now(self) -> float:
-        """Return the time once the device has done all that it was asked for."""
+        """Wait for the device to finish, and return the time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
 
 def take_step(recipe: NetworkRecipe, step: int, clock: Clock) -> None:
-    """Take a step as the training does, its parts timed."""
+    """Take a training step and time its parts."""
     o = recipe.options
     recipe.optimisers.zero_grad()
     with clock.part("sampling"):

@@ -1,7 +1,7 @@
-"""Reading training pictures: how fast from a folder and from a packed file, and what JPEG and WebP take of it.
+"""Reading training pictures: speed from a folder and from a packed file, and a comparison of JPEG and WebP.
 
-Times are of the processor, in one thread. The error is what the format loses of the reduced pictures: their mean peak
-signal-to-noise ratio.
+Times are processor time, in one thread. The error of a format is the mean peak signal-to-noise ratio of the reduced
+pictures.
 """
 
 import io
@@ -39,13 +39,13 @@ FORMATS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Pictures:
-    """Time reading, and compare what pictures are packed as."""
+    """Time reading, and compare formats for packing."""
 
     folders: Annotated[tuple[Path, ...], Doc("Folders with pictures.")]
     exclude: Annotated[Path | None, Doc("A text file of pictures to leave out.")] = None
-    short_side: Annotated[int, Doc("What packed pictures are reduced to, in pixels.")] = 256
+    short_side: Annotated[int, Doc("Short side of packed pictures, in pixels.")] = 256
     crop: Annotated[int, Doc("Side of the crops, in pixels.")] = 256
-    count: Annotated[int, Doc("Pictures and crops that are timed.")] = 300
+    count: Annotated[int, Doc("Number of pictures and crops to time.")] = 300
 
     def __call__(self) -> None:
         """Print the tables."""
@@ -68,7 +68,7 @@ class Pictures:
             print(markdown_table(("from", "reads/s", "crops/s", "crops/s of kept pictures"), self.speeds(sets, chosen)))
 
     def formats(self, found: PictureSet, chosen: list[int]) -> list[tuple[object, ...]]:
-        """A row for each format and quality."""
+        """Return a row for each format and quality."""
         rows: list[tuple[object, ...]] = []
         levels = [p.permute(1, 2, 0).contiguous().numpy() for i in chosen if (p := found.read(i)) is not None]
         for kind, options in FORMATS:
@@ -87,7 +87,7 @@ class Pictures:
         return rows
 
     def speeds(self, sets: dict[str, PictureSet], chosen: list[int]) -> list[tuple[object, ...]]:
-        """A row for each set."""
+        """Return a row for each set."""
         rows: list[tuple[object, ...]] = []
         kept_bytes = pictures.KEPT_BYTES
         for name, found in sets.items():
@@ -98,7 +98,7 @@ class Pictures:
             rates = []
             for kept, call in ((0, found.read), (0, crop), (kept_bytes, crop)):
                 pictures.KEPT_BYTES = kept
-                for i in chosen:  # so that the system has the files in memory, or the set the pictures
+                for i in chosen:  # warm up: the system caches the files, or the set its pictures
                     call(i)
                 rates.append(rate(call, chosen))
             rows.append((name, *rates))
@@ -107,7 +107,7 @@ class Pictures:
 
 
 def rate(call: Callable[[int], object], chosen: list[int]) -> int:
-    """Calls a second of the processor."""
+    """Return calls per second of processor time."""
     begun = time.process_time()
     for i in chosen:
         call(i)

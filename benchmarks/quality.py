@@ -1,7 +1,7 @@
-"""How good the paintings are: photographs painted in the style of paintings at the default settings, and judged.
+"""Quality of the default settings: photographs painted in the style of paintings, and judged.
 
-The same optimiser can paint on a second encoder, the teacher that the bundled one was distilled from; both stand in one
-table. Figures are over the photo's own (see `impasto.tools.metrics`); seconds are of the painting alone.
+The same optimiser can also paint on a second encoder, the teacher of the bundled one; both are in one table. Figures
+are relative to the photo's (see `impasto.tools.metrics`); seconds are only those of painting.
 """
 
 import shlex
@@ -36,14 +36,14 @@ HEADER = ("photograph", "painting", "painted on", "gram/photo", "cov/photo", "sl
 class Quality:
     """Paint photographs in the style of paintings, at the default settings, and judge the results."""
 
-    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched to any depth.")] = None
-    out: Annotated[Path, Doc("Where the paintings go, with a list of them: pairs.tsv (content, style, result).")] = (
-        Path("out/quality")
+    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched recursively.")] = None
+    out: Annotated[Path, Doc("Folder for the results and their list, pairs.tsv (content, style, result).")] = Path(
+        "out/quality"
     )
-    judge: Annotated[
-        str, Doc("Whose features judge: `compact` (bundled), `vgg16`, `vgg19`, or the teacher's file.")
-    ] = "compact"
-    teacher: Annotated[Path | None, Doc("The teacher's file; the same optimiser then paints on it, too.")] = None
+    judge: Annotated[str, Doc("Encoder for judging: `compact` (bundled), `vgg16`, `vgg19`, or the teacher's file.")] = (
+        "compact"
+    )
+    teacher: Annotated[Path | None, Doc("The teacher's file, to paint on it as well.")] = None
     contents: Annotated[tuple[str, ...], Doc("Photographs: names of scikit-image's, or paths.")] = (
         "astronaut",
         "coffee",
@@ -55,11 +55,11 @@ class Quality:
         "great-wave",
         "the-scream",
     )
-    encoder: Annotated[str, Doc("The encoder that is painted on: a name or a model file.")] = "compact"
+    encoder: Annotated[str, Doc("The encoder to paint on: a name or a model file.")] = "compact"
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
-    style_loss: Annotated[str, Doc("The style loss that is painted with.")] = OptimizeOptions.style_loss
-    quality: Annotated[Literal["good", "best"], Doc("The quality that is painted with.")] = "good"
-    iterations: Annotated[int | None, Doc("Iterations in all scales together; the default's if not given.")] = None
+    style_loss: Annotated[str, Doc("The style loss.")] = OptimizeOptions.style_loss
+    quality: Annotated[Literal["good", "best"], Doc("The quality.")] = "good"
+    iterations: Annotated[int | None, Doc("Iterations over all scales; the default's if not given.")] = None
 
     def __call__(self) -> None:
         """Paint, judge, and print the table."""
@@ -89,14 +89,14 @@ class Quality:
         print(markdown_table(HEADER, [*rows, *means, recoloured]))
 
     def upright(self, source: Path, folder: str) -> Path:
-        """A copy of a picture as we read it, in sRGB and turned: so any judge compares what was painted from."""
+        """Write a copy of a picture as we read it, upright and in sRGB, so that all judges compare the same pixels."""
         path = self.out / folder / f"{source.stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(Picture(read_image(source).tensor), path)
         return path
 
     def paint(self, name: str, encoder: VGG, contents: list[Path], styles: list[Path]) -> "Iterator[Result]":
-        """Paint all pairs on one encoder; each result is listed once its file is there."""
+        """Paint all pairs on one encoder. Each result is listed once its file is written."""
         options = OptimizeOptions(
             quality=self.quality, size=self.size, iterations=self.iterations, style_loss=self.style_loss
         )
@@ -119,7 +119,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Result:
-    """The files of one painting, and the seconds that it took."""
+    """The files of one painting, and its seconds."""
 
     content: Path
     style: Path

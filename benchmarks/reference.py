@@ -1,9 +1,9 @@
-"""The defaults of `optimize` as they were frozen, and how today's compare with them.
+"""Today's defaults of `optimize` compared with a frozen reference.
 
-`reference-v1.toml` holds the options that `good` came to, and of each of 24 pairs (four photographs of scikit-image,
-six paintings of the gallery) what it reached: the loss of these options at full size in float32, the judge's figures,
-and the seconds, also in units of a plain step timed in the same run, so that machines can be compared. Today's
-paintings are measured by the frozen options' loss, too.
+`reference-v1.toml` holds the options of `good` when it was frozen, and the results of each of 24 pairs (four
+photographs of scikit-image, six paintings of the gallery): the loss of these options at full size in float32, the
+judge's figures, and the seconds. Seconds are also given in units of a plain step, timed in the same run, to compare
+machines. Today's paintings are measured with the loss of the frozen options, too.
 
     python benchmarks/reference.py --paintings DATASETS/paintings --judge TEACHER            # compare with it
     python benchmarks/reference.py --paintings DATASETS/paintings --judge TEACHER --write benchmarks/reference-v2.toml
@@ -49,16 +49,16 @@ FULL = Compute(torch.device("cpu"), None)
 
 @dataclass(frozen=True)
 class Reference:
-    """Paint the reference's pairs at the defaults, and compare with what is frozen."""
+    """Paint the reference's pairs at the defaults, and compare with the frozen results."""
 
-    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched to any depth.")] = None
-    judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
-    out: Annotated[Path, Doc("Where the paintings go.")] = Path("out/reference")
-    frozen: Annotated[Path, Doc("What to compare with.")] = FROZEN
-    write: Annotated[Path | None, Doc("Freeze today's results in this file instead.")] = None
+    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched recursively.")] = None
+    judge: Annotated[str, Doc("Encoder for judging: a name, or the teacher's file.")] = "compact"
+    out: Annotated[Path, Doc("Folder for the results.")] = Path("out/reference")
+    frozen: Annotated[Path, Doc("The reference to compare with.")] = FROZEN
+    write: Annotated[Path | None, Doc("Write today's results to this file instead.")] = None
 
     def __call__(self) -> None:
-        """Paint, print the table, compare or freeze."""
+        """Paint, print the table, then compare or freeze."""
         if self.paintings is None:
             print("reference: nothing to paint; give the folder with the paintings by --paintings DIR")
             return
@@ -92,7 +92,7 @@ class Reference:
 
 
 def plain_seconds(net: VGG) -> float:
-    """Median seconds of a plain step (NCHW, float32) at 512x512, the unit of time."""
+    """Return the median seconds of a plain step (NCHW, float32) at 512x512, the unit of time."""
     g = torch.Generator().manual_seed(0)
     content, style = (torch.rand(1, 3, SIZE, SIZE, generator=g) for _ in range(2))
     (times,) = interleaved([plain_step(net, content, style)], 5)
@@ -100,7 +100,7 @@ def plain_seconds(net: VGG) -> float:
 
 
 def full_loss(net: VGG, content: Tensor, style: Tensor, image: Tensor, options: OptimizeOptions) -> float:
-    """The options' loss of a painting at its full size, in float32."""
+    """Return the loss of a painting with these options, at its full size in float32."""
     size = (image.shape[2], image.shape[3])
     FULL.network(net)
     with torch.no_grad():
@@ -109,7 +109,7 @@ def full_loss(net: VGG, content: Tensor, style: Tensor, image: Tensor, options: 
 
 
 def frozen_text(options: OptimizeOptions, rows: list[tuple[Any, ...]], judge: str, unit: float) -> str:
-    """The file's text: options, and one table a pair."""
+    """Return the text of the file: options, and one table per pair."""
     settings = options.settings
     values = {k: v for k, v in options.to_dict().items() if v is not None}
     values |= {k: getattr(settings, k) for k in ("content_weight", "style_weight", "rate")}
@@ -125,7 +125,7 @@ def frozen_text(options: OptimizeOptions, rows: list[tuple[Any, ...]], judge: st
 
 
 def toml(value: object) -> str:
-    """A value as TOML writes it."""
+    """Format a value as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -136,7 +136,7 @@ def toml(value: object) -> str:
 
 
 def compared(rows: list[tuple[Any, ...]], frozen: dict[str, Any]) -> str:
-    """Today's figures over the frozen ones: geometric mean and worst over the pairs."""
+    """Return a table of today's figures divided by the frozen ones: geometric mean and worst over the pairs."""
     then = {(p["photograph"], p["painting"]): p for p in frozen["pairs"]}
     now = [
         (then[row[0], row[1]], dict(zip(("loss", *FIGURES, "seconds", "in_steps"), row[2:], strict=True)))

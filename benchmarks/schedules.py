@@ -1,8 +1,8 @@
-"""Which schedule reaches the lowest loss for its time: variants of `optimize`'s schedule on the same pairs.
+"""Variants of the schedule of `optimize`, compared on the same pairs: the loss that each reaches for its work.
 
-What is compared is the loss of the defaults, at full size in float32, of the pictures that the variants end with,
-over that of the default's own picture; and the judge's figures. Work is counted as evaluations times pixels, over one
-evaluation at full size, so that the table does not depend on what else the machine does.
+The loss is that of the defaults, at full size in float32, for each variant's final picture, divided by that of the
+default's picture. The judge's figures are shown as well. Work is evaluations times pixels, in units of one evaluation
+at full size, so the table does not depend on the machine's load.
 """
 
 import shlex
@@ -41,9 +41,9 @@ HEADER = (
 )
 
 GOOD = ITERATIONS["good"]
-"""Iterations of the defaults at the three scales that a size of 257 to 512 pixels has."""
+"""The defaults' iterations at the three scales of a size of 257 to 512 pixels."""
 WORK = GOOD[0] / 16 + GOOD[1] / 4 + GOOD[2]
-"""Evaluations that they come to, in units of one at full size."""
+"""Their work, in units of one evaluation at full size."""
 ADAM = {"optimizer": "adam"}
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -65,16 +65,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "Adam on pixels": {**ADAM, "parameters": "pixels"},
     "Adam on pixels, carry": {**ADAM, "parameters": "pixels", "carry": True},
 }
-"""Name -> what differs from the defaults."""
+"""Name -> differences from the defaults."""
 
 
 @dataclass(frozen=True)
 class Schedules:
-    """Compare variants of the schedule on photographs times paintings."""
+    """Compare variants of the schedule on all pairs of photographs and paintings."""
 
-    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched to any depth.")] = None
-    out: Annotated[Path, Doc("Where the paintings go.")] = Path("out/schedules")
-    judge: Annotated[str, Doc("Whose features judge: a name, or the teacher's file.")] = "compact"
+    paintings: Annotated[Path | None, Doc("The folder with the paintings, searched recursively.")] = None
+    out: Annotated[Path, Doc("Folder for the results.")] = Path("out/schedules")
+    judge: Annotated[str, Doc("Encoder for judging: a name, or the teacher's file.")] = "compact"
     contents: Annotated[tuple[str, ...], Doc("Photographs: names of scikit-image's, or paths.")] = (
         "astronaut",
         "coffee",
@@ -85,8 +85,8 @@ class Schedules:
         "starry-night",
         "great-wave",
     )
-    variants: Annotated[tuple[str, ...], Doc("Which variants; all if not given.")] = ()
-    size: Annotated[int, Doc("Long side of the paintings, and of what the judge sees, in pixels.")] = 384
+    variants: Annotated[tuple[str, ...], Doc("The variants; all by default.")] = ()
+    size: Annotated[int, Doc("Long side of the paintings, also for judging, in pixels.")] = 384
     encoder: VGG = field(default_factory=lambda: load_encoder("compact"), init=False)
 
     def __call__(self) -> None:
@@ -123,11 +123,11 @@ class Schedules:
 
 
 def paint(content: Tensor, style: Tensor, options: OptimizeOptions, encoder: VGG) -> tuple[Tensor, float]:
-    """The painting, and the evaluations that it took in units of one at full size."""
+    """Return the painting and its work, in units of one evaluation at full size."""
     work, index, image = 0.0, 0, content
     stylizer = OptimizeStylizer([style], options, encoder, choose_compute("cpu", options.precision))
     for step in stylizer.steps(content):
-        first = step.scale_index > index  # Adam looks at what a scale begins with, too
+        first = step.scale_index > index  # Adam also evaluates the start of a scale
         work += step.scale[0] * step.scale[1] * (2 if first and options.optimizer == "adam" else 1)
         index, image = step.scale_index, step.image
     return image.cpu(), work / (image.shape[2] * image.shape[3])

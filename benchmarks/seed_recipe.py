@@ -1,11 +1,12 @@
-"""How soon the classic recipe's final loss is reached: by itself, by one-scale baselines, and from coarse to fine.
+"""Time to the classic recipe's final loss: the recipe itself, one-scale baselines, and coarse to fine.
 
-The recipe (preset `gatys`): 5,000 Adam steps at 0.0003 at full size. Its curve was run once and is kept beside this
-file; its time is the number of its steps times the seconds of a step, measured here the way public code runs it. The
-baselines, Adam at 0.02 and L-BFGS, run that way too. Ours starts from the photo as the recipe does, minimises the same
-objective on smaller pictures, brings what has changed there to the full size, and ends with steps at it, in bfloat16
-where the processor has it. What counts is the recipe's loss at full size in float32, looked at after each step there.
-Each run of ours has a process of its own: targets, first calls and looks count, imports and reading files do not.
+The recipe (preset `gatys`) is 5,000 Adam steps at 0.0003 at full size. Its curve was recorded once and is next to this
+file. Its time is the number of its steps times the seconds per step, measured here as run by public code. The
+baselines, Adam at 0.02 and L-BFGS, run the same way. Ours starts from the photo like the recipe, minimises the same
+objective on smaller pictures, adds the change to the full-size picture, and ends with steps at full size, in bfloat16
+if the processor supports it. The goal is the recipe's loss at full size in float32, evaluated after each full-size
+step. Each run of ours is a separate process. Its time includes targets, first calls and these evaluations, but not
+imports and reading files.
 """
 
 import copy
@@ -45,37 +46,37 @@ CURVE = Path(__file__).with_suffix(".csv")
 FULL = Compute(torch.device("cpu"), None)
 HEADER = ("run", "steps", "s/step", "seconds to the goal", "loss", "recipe / run", "run / ours")
 HISTORY = 8
-"""Pairs of steps and gradients' changes that L-BFGS remembers."""
+"""Pairs of steps and gradient changes that L-BFGS remembers."""
 FIRST_STEP = 1.25
-"""Length of its first step over that to where the loss, were it linear, would be zero (Polyak's step)."""
+"""Length of its first step relative to Polyak's step, at which a linear loss would be zero."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A way to the goal: its steps at each size, the seconds until there, inf if it was given up, and the last loss."""
+    """A run to the goal: steps at each size, seconds to the goal (inf if it gave up), and the last loss."""
 
     steps: tuple[int, ...]
     seconds: float
     loss: float
 
     def row(self, recipe: float, ours: float) -> tuple[object, ...]:
-        """The table's figures; `recipe` and `ours` are seconds."""
+        """Return the table's figures; `recipe` and `ours` are seconds."""
         steps, ratios = " + ".join(map(str, self.steps)), (recipe / self.seconds, self.seconds / ours)
         return steps, self.seconds / sum(self.steps), self.seconds, f"{self.loss:.4g}", *(f"{r:.4g}" for r in ratios)
 
 
 @dataclass(frozen=True)
 class SeedRecipe:
-    """Time to the classic recipe's final loss: the recipe's own, two baselines', and ours."""
+    """Time to the classic recipe's final loss: the recipe, two baselines, and ours."""
 
-    style: Annotated[Path | None, Doc("The painting, which is not part of the project.")] = None
+    style: Annotated[Path | None, Doc("The painting, which is not included in the project.")] = None
     curve: Annotated[Path, Doc("The recipe's losses on the same pair; the last row is the goal.")] = CURVE
-    photo: Annotated[str, Doc("Scikit-image's photograph of that name, short side 400.")] = "coffee"
-    shares: Annotated[tuple[float, ...], Doc("Ours: coarse sizes over the full one.")] = (0.125, 0.25, 0.5)
+    photo: Annotated[str, Doc("Name of a scikit-image photograph, used at a short side of 400.")] = "coffee"
+    shares: Annotated[tuple[float, ...], Doc("Ours: coarse sizes relative to full size.")] = (0.125, 0.25, 0.5)
     steps: Annotated[tuple[int, ...], Doc("Ours: steps at each of them.")] = (6, 4, 4)
-    repeats: Annotated[int, Doc("Timed repetitions, of ours and of single steps; the median counts.")] = 5
-    patience: Annotated[float, Doc("A run is given up after so many seconds.")] = 600
-    others: Annotated[tuple[str, ...], Doc("Other pairs for ours, PHOTO=FILE each.")] = ()
+    repeats: Annotated[int, Doc("Timed repetitions of ours and of single steps; the median is reported.")] = 5
+    patience: Annotated[float, Doc("Give up a run after this many seconds.")] = 600
+    others: Annotated[tuple[str, ...], Doc("More pairs for ours, each PHOTO=FILE.")] = ()
 
     def __call__(self) -> None:
         """Print the tables."""
@@ -109,7 +110,7 @@ class SeedRecipe:
             print(markdown_table(HEADER[:5], [(f"{p}, {s}", *run.row(recipe, 1)[:4]) for p, s, run in others]))
 
     def race(self, photo: str, style: Path, goal: float) -> Run:
-        """The median of ours by its time, each in a fresh process."""
+        """Return our run with the median time, each in a fresh process."""
         runs = []
         for _ in range(self.repeats):
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -117,7 +118,7 @@ class SeedRecipe:
         return sorted(runs, key=lambda r: r.seconds)[len(runs) // 2]
 
     def ours(self, photo: str, style_file: Path, goal: float) -> Run:
-        """From coarse to fine, at full size until the goal; a goal of less than 1 is a share of the first loss."""
+        """Run from coarse to fine, then at full size to the goal. A goal below 1 is a share of the first loss."""
         content, style = read_pair(photo, style_file)
         size, net, low = (content.shape[2], content.shape[3]), load_encoder("compact"), choose_compute("cpu")
         if goal < 1:
@@ -128,7 +129,7 @@ class SeedRecipe:
             loss = gatys_loss(net, low, resize(content, small), resize(style, small))
             start = enlarge(x, small)
             *_, end = (p for _, p in zip(range(steps), lbfgs(loss, start), strict=False))
-            x = x + enlarge(end - start, size)  # what is finer than that size stays as it was in the photo
+            x = x + enlarge(end - start, size)  # finer detail stays as in the photo
         exact = gatys_loss(net, FULL, content, style)
         loss = copy.copy(exact)  # the same targets, but bfloat16
         loss.compute = low
@@ -138,13 +139,13 @@ class SeedRecipe:
             seconds = time.perf_counter() - begun
             if value <= goal or seconds > self.patience:
                 return Run((*self.steps, i), seconds if value <= goal else math.inf, value)
-        raise AssertionError("L-BFGS goes on for ever")
+        raise AssertionError("L-BFGS never ends")
 
     def baseline(self, plain: PlainVGG, content: Tensor, style: Tensor, goal: float, optimiser: str) -> Run:
-        """One scale, the plain way; the variable is the recipe's, the normalised picture."""
+        """Run at one scale, the plain way. As in the recipe, the normalised picture is optimised."""
         begun, loss = time.perf_counter(), plain_loss(plain, content, style)
         x = ((content - plain.mean) / plain.std).contiguous().requires_grad_(True)
-        # With one iteration a call L-BFGS evaluates the loss once; its tolerances are for smaller losses than this.
+        # With one iteration per call, L-BFGS evaluates the loss once. Its tolerances are for smaller losses.
         quasi_newton = torch.optim.LBFGS([x], max_iter=1, tolerance_grad=0, tolerance_change=0)
         chosen = torch.optim.Adam([x], lr=0.02) if optimiser == "adam" else quasi_newton
         steps = 0
@@ -159,7 +160,7 @@ class SeedRecipe:
             steps += 1
 
     def extrapolate(self, recipe_steps: int, counts: tuple[int, ...], content: Tensor, style: Tensor) -> None:
-        """Print what the same steps take on VGG-19's shape."""
+        """Print the time of the same steps on VGG-19's shape."""
         net, low, size = random_vgg19(), choose_compute("cpu"), (content.shape[2], content.shape[3])
         recipe = recipe_steps * plain_step_seconds(PlainVGG(net), content, style, self.repeats)
         exact, x = gatys_loss(net, FULL, content, style), FULL.picture(content)
@@ -181,9 +182,9 @@ class SeedRecipe:
 
 
 def lbfgs(loss: GatysLoss, x: Tensor) -> Iterator[Tensor]:
-    """The pictures after each step of L-BFGS; a step that made the loss larger is taken back and quartered.
+    """Yield the picture after each step of L-BFGS. A step that increases the loss is reverted and quartered.
 
-    One evaluation of the loss a step, no line search. The least loss is near zero, which gives the first step.
+    Evaluates the loss once per step, without line search. The first step assumes that the smallest loss is near zero.
     """
     pairs: list[tuple[Tensor, Tensor]] = []
     last: tuple[Tensor, float, Tensor] | None = None
@@ -207,7 +208,7 @@ def lbfgs(loss: GatysLoss, x: Tensor) -> Iterator[Tensor]:
 
 
 def preconditioned(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]], first: float) -> Tensor:
-    """The inverse Hessian, as L-BFGS knows it from pairs (s, y), times the gradient; without any, `first` times it."""
+    """Return L-BFGS's inverse Hessian, from pairs (s, y), times the gradient; without pairs, `first` times it."""
     q, shares = gradient, []
     for s, y in reversed(pairs):
         shares.append(dot(s, q) / dot(s, y))
@@ -223,7 +224,7 @@ def dot(a: Tensor, b: Tensor) -> float:
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize without a clamp, to a larger or smaller (H, W): here pictures leave [0, 1], as the recipe's do."""
+    """Resize to a larger or smaller (H, W) without clamping: pictures exceed [0, 1] here, as in the recipe."""
     return F.interpolate(x, size, mode="bicubic", align_corners=False, antialias=True)
 
 
@@ -238,7 +239,7 @@ def gatys_loss(net: VGG, compute: Compute, content: Tensor, style: Tensor) -> Ga
 
 
 def plain_loss(plain: PlainVGG, content: Tensor, style: Tensor) -> Callable[[Tensor], Tensor]:
-    """The recipe's loss as public code computes it: NCHW, float32, raw Gram matrices by autograd."""
+    """Return the recipe's loss as public code computes it: NCHW, float32, raw Gram matrices by autograd."""
     k = COMPACT_FEATURE_SCALE if plain.heads else 1.0
     with torch.no_grad():
         grams = {n: gram_matrix(f * k, normalise=False) for n, f in plain(style).items()}
@@ -257,13 +258,13 @@ def plain_loss(plain: PlainVGG, content: Tensor, style: Tensor) -> Callable[[Ten
 
 
 def plain_step_seconds(plain: PlainVGG, content: Tensor, style: Tensor, repeats: int) -> float:
-    """Median seconds of a recipe's loss and its gradient the plain way; Adam's own part is left out."""
+    """Return the median seconds of the recipe's loss and gradient the plain way, without Adam's update."""
     loss, x = plain_loss(plain, content, style), content.clone().contiguous().requires_grad_(True)
     return median_seconds(lambda: torch.autograd.grad(loss(x), x), repeats)
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of the repetitions, after one that does not count."""
+    """Return the median seconds of the repetitions, after a warm-up."""
     times = []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
@@ -273,17 +274,17 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def read_curve(path: Path) -> tuple[int, float, float]:
-    """The recipe's number of steps, its first and its last total loss."""
+    """Return the recipe's number of steps, and its first and last total loss."""
     try:
         rows = [row.split(",") for row in path.read_text().splitlines() if not row.startswith("#")]
         iteration, total = rows[0].index("iteration"), rows[0].index("total")
         return int(rows[-1][iteration]), float(rows[1][total]), float(rows[-1][total])
     except (OSError, IndexError, ValueError) as error:
-        raise PictureError(f"{path} is not a losses.csv of a run: {error}") from error
+        raise PictureError(f"{path} is not the losses.csv of a run: {error}") from error
 
 
 def read_pair(photo: str, style: Path) -> tuple[Tensor, Tensor]:
-    """Scikit-image's photograph with a short side of 400, of the coffee cup the middle 526 columns; the painting so."""
+    """Read scikit-image's photograph at a short side of 400 (of `coffee`, the middle 526 columns), and the painting."""
     found = next(iter(Path(skimage.data_dir).glob(f"{photo}.*")), None)
     if found is None:
         raise PictureError(f"scikit-image has no photograph {photo!r} here; coffee, astronaut and chelsea come with it")

@@ -1,9 +1,9 @@
-"""How fast a step of the optimisation is: the losses and their gradient to the picture, at 400x526 as a default.
+"""Speed of an optimisation step: the losses and their gradient to the picture, at 400x526 by default.
 
-Each network is run twice in turn, on the same weights: as public code does it (NCHW, float32, eager, torch's own
-padding, features behind the heads computed in full) and as we do (channels_last, bfloat16 where the processor has it,
-heads applied to the Gram matrices). VGG-19 has random weights, which changes nothing of the time. The machine's peak
-is that of large matrix products, and the share of it counts the convolutions alone.
+Each network is run in two ways, interleaved, on the same weights: as in public code (NCHW, float32, eager, torch's
+padding, features after the heads computed in full) and as we do (channels_last, bfloat16 if the processor supports it,
+heads applied to the Gram matrices). VGG-19 has random weights, which does not affect the time. The machine's peak is
+that of large matrix products. The share of the peak only counts the convolutions.
 """
 
 import shlex
@@ -37,21 +37,23 @@ START_RUNS = 5
 SETTINGS = OptimizeOptions().settings
 
 Step = Callable[[], Tensor]
-"""One step: computes the losses and their gradient, and gives the gradient."""
+"""One step: computes the losses and returns their gradient."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Time a step of the optimisation, ours against the plain way, in the same run."""
+    """Time an optimisation step, ours against the plain way, in the same run."""
 
-    repeats: Annotated[int, Doc("Timed repetitions of each; the median counts."), Range(1)] = 7
+    repeats: Annotated[int, Doc("Timed repetitions of each; the median is reported."), Range(1)] = 7
     size: Annotated[tuple[int, int], Doc("Height and width of the picture."), Range(32, unit="px")] = (400, 526)
     networks: Annotated[tuple[str, ...], Doc("`vgg19` (its shape, random weights), `compact`, or a model file.")] = (
         "vgg19",
         "compact",
     )
-    precision: Annotated[Precision, Doc("Of our way; `auto` takes bfloat16 where the processor has it.")] = "auto"
-    matrix: Annotated[int, Doc("Side of the matrices whose product gives the machine's peak."), Range(16)] = 4096
+    precision: Annotated[Precision, Doc("Precision of ours; `auto` uses bfloat16 if the processor supports it.")] = (
+        "auto"
+    )
+    matrix: Annotated[int, Doc("Side of the matrices whose product measures the machine's peak."), Range(16)] = 4096
 
     def __call__(self) -> None:
         """Print the two tables."""
@@ -69,7 +71,7 @@ class Speed:
         print("\n" + markdown_table(("this machine", "figure"), rows))
 
     def time(self, name: str, peaks: dict[str, float]) -> tuple[object, ...]:
-        """A row of the table."""
+        """Return a row of the table."""
         compute = choose_compute("cpu", self.precision)
         net = random_vgg19() if name == "vgg19" else load_encoder(name)
         g = torch.Generator().manual_seed(0)
@@ -85,7 +87,7 @@ class Speed:
 
 
 class PlainVGG(nn.Module):
-    """The same network, layers and weights as public code has them: a Sequential of torch's own modules."""
+    """The same network, layers and weights as in public code: a Sequential of torch's modules."""
 
     def __init__(self, net: VGG):
         super().__init__()
@@ -109,7 +111,7 @@ class PlainVGG(nn.Module):
         self.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Layer -> features (1, C, H, W), behind the layer's head where it has one."""
+        """Return layer -> features (1, C, H, W), after the layer's head if it has one."""
         x, found = (image - self.mean) / self.std, {}
         for i, module in enumerate(self.features):
             x = module(x)
@@ -120,13 +122,13 @@ class PlainVGG(nn.Module):
 
 
 def plain_gram(features: Tensor) -> Tensor:
-    """Gram matrix per pixel, (C, C)."""
+    """Return the Gram matrix per pixel, (C, C)."""
     f = features.flatten(2)[0]
     return f @ f.t() / f.shape[1]
 
 
 def plain_step(net: VGG, content: Tensor, style: Tensor) -> Step:
-    """The plain way: NCHW float32, the losses as mean squared errors of Gram matrices and of relu4_2."""
+    """Return a plain step: NCHW, float32, mean squared errors of Gram matrices and of relu4_2."""
     plain = PlainVGG(net)
     with torch.no_grad():
         grams = {k: plain_gram(f) for k, f in plain(style).items() if k in STYLE_LAYERS}
@@ -144,7 +146,7 @@ def plain_step(net: VGG, content: Tensor, style: Tensor) -> Step:
 
 
 def our_step(net: VGG, content: Tensor, style: Tensor, precision: Precision) -> Step:
-    """Our way: the losses that `optimize` calls at each of its steps."""
+    """Return our step: the losses that `optimize` evaluates at each step."""
     compute = choose_compute("cpu", precision)
     compute.network(net)
     with torch.no_grad(), compute.autocast():
@@ -170,7 +172,7 @@ def random_vgg19() -> VGG:
 
 
 def interleaved(steps: list[Step], repeats: int) -> list[list[float]]:
-    """Seconds of each step's repetitions, taken in turn, after one untimed round."""
+    """Return the seconds of each step's repetitions, interleaved, after one untimed round."""
     times: list[list[float]] = [[] for _ in steps]
     for i in range(repeats + 1):
         for step, found in zip(steps, times, strict=True):
@@ -182,7 +184,7 @@ def interleaved(steps: list[Step], repeats: int) -> list[list[float]]:
 
 
 def conv_flops(net: VGG, size: tuple[int, int]) -> float:
-    """Multiplications and additions of the 3x3 convolutions to relu5_1, forward and gradient to their input."""
+    """Count multiplications and additions of the 3x3 convolutions up to relu5_1, forward and backward to the input."""
     flops = 0
     for name, conv in net.convolutions():
         if net.layers[name] < net.layers["relu5_1"]:
@@ -192,14 +194,14 @@ def conv_flops(net: VGG, size: tuple[int, int]) -> float:
 
 
 def matmul_peak(dtype: torch.dtype, side: int, repeats: int) -> float:
-    """Operations a second of the fastest of some large matrix products."""
+    """Return the operations per second of the fastest of several large matrix products."""
     a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
     (times,) = interleaved([lambda: torch.mm(a, b)], repeats)
     return 2 * side**3 / min(times)
 
 
 def start_time(arguments: list[str]) -> float:
-    """Median seconds of a fresh Python process."""
+    """Return the median seconds of a fresh Python process."""
     times = []
     for _ in range(START_RUNS + 1):
         begun = time.perf_counter()

@@ -1,10 +1,10 @@
-"""Whether an optimisation that starts from what the network paints is done sooner.
+"""Does an optimisation that starts from the network's painting finish sooner?
 
     python benchmarks/start.py --paintings DATASETS/paintings
 
-The defaults from the photograph, and fewer iterations from the network's painting, one after the
-other for each pair of a photograph and a painting; the network's pass and its measuring of the style are part of the
-time. Losses are the objective at full size in float32, times wall time, both over those of the defaults.
+For each pair of photograph and painting, runs the defaults from the photograph, then fewer iterations from the
+network's painting. The time includes the network's pass and measuring the style. Losses are the objective at full size
+in float32, times are wall time, both relative to the defaults.
 """
 
 import math
@@ -43,17 +43,17 @@ HEADER = ("way", "loss", "worst loss", "time", "longest time")
 
 @dataclass(frozen=True)
 class Start:
-    """Optimise from both starts, and compare."""
+    """Optimise from both starts and compare."""
 
-    paintings: Annotated[Path, Doc("The folder with the paintings, searched to any depth.")]
+    paintings: Annotated[Path, Doc("The folder with the paintings, searched recursively.")]
     photos: Annotated[tuple[str, ...], Doc("Photographs of scikit-image.")] = PHOTOS
     styles: Annotated[tuple[str, ...], Doc("Names of paintings.")] = PAINTINGS
 
     def __call__(self) -> None:
-        """Paint, and print the table."""
+        """Paint and print the table."""
         losses: dict[str, list[float]] = {way: [] for way in WAYS}
         times: dict[str, list[float]] = {way: [] for way in WAYS}
-        for changes in ({}, FULL):  # the first painting of a process pays for what later ones find ready
+        for changes in ({}, FULL):  # warm up: the first painting of a process is slower
             self.paint(self.photos[0], self.styles[0], {**changes, "iterations": 3})
         pairs = [(photo, style) for i, photo in enumerate(self.photos) for style in self.styles[i % 2 :: 2]]
         for pair in pairs:
@@ -68,7 +68,7 @@ class Start:
         print(markdown_table(HEADER, rows))
 
     def paint(self, photo: str, painting: str, changes: dict[str, Any]) -> tuple[float, float]:
-        """The loss that a way comes to, and the seconds that it takes."""
+        """Return the final loss of a way, and its seconds."""
         content: Tensor = read_image(find_photo(photo)).tensor
         style: Tensor = read_image(find_painting(self.paintings, painting)).tensor
         begun = time.perf_counter()
@@ -78,7 +78,7 @@ class Start:
 
 
 def mean(ratios: list[float]) -> float:
-    """The geometric mean."""
+    """Return the geometric mean."""
     return math.exp(statistics.mean(map(math.log, ratios)))
 
 

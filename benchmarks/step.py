@@ -1,9 +1,9 @@
-"""What a step of the default optimisation takes over its convolutions alone, and over an earlier commit's step.
+"""Time of a default optimisation step relative to its convolutions alone, and to a step of an earlier commit.
 
-The convolutions are those of the encoder that the default losses need, forward and back to the picture, one after the
-other in the step's own precision and layout, without ReLU, pooling, reflection or margin. With --baseline SRC (a `src`
-folder of a worktree of another commit) the same steps and the whole call of `impasto.stylize` are timed there, too, in
-turn with ours, by the same script in a process of its own.
+The convolutions are those of the encoder that the default losses need, forward and backward to the picture, one after
+the other in the step's precision and layout, without ReLU, pooling, reflection or margin. With --baseline SRC (the
+`src` folder of a worktree of another commit), the same steps and the whole call of `impasto.stylize` are timed there,
+too, interleaved with ours, by the same script in a separate process.
 
     git worktree add ../before 5272efc && python benchmarks/step.py --baseline ../before/src
 """
@@ -29,20 +29,20 @@ from impasto.options import Precision
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photo.jpg"
 WARM, TIMED = 3, 10
-"""Steps that do not count, and those whose median does."""
+"""Number of warm-up steps, and of timed steps, whose median is reported."""
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Time a step over its convolutions, and over another commit's."""
+    """Time a step relative to its convolutions and to another commit."""
 
     sizes: Annotated[tuple[int, ...], Doc("Long sides, in pixels.")] = (512, 256, 128)
     style: Annotated[str, Doc("A built-in style or a picture.")] = "starry-night"
     photo: Annotated[Path, Doc("The photograph.")] = PHOTO
     baseline: Annotated[Path | None, Doc("The src folder of another commit.")] = None
-    repeats: Annotated[int, Doc("Rounds, each timing everything in turn; the median counts.")] = 5
-    quality: Annotated[str, Doc("Of the whole call.")] = "good"
-    precision: Annotated[Precision, Doc("Of both, `auto`, `float32` or `bfloat16`.")] = "auto"
+    repeats: Annotated[int, Doc("Number of rounds, each timing everything once; the median is reported.")] = 5
+    quality: Annotated[str, Doc("Quality of the whole call.")] = "good"
+    precision: Annotated[Precision, Doc("Precision of both: `auto`, `float32` or `bfloat16`.")] = "auto"
     whole: Annotated[int, Doc("Long side of the whole call, in pixels.")] = 512
 
     def __call__(self) -> None:
@@ -86,7 +86,7 @@ class StepTime:
 
 
 class Worker:
-    """A process of its own that runs this script, with the package from the sources given."""
+    """A process that runs this script with the package from given sources."""
 
     def __init__(self, src: Path):
         env = {**os.environ, "PYTHONPATH": str(src.resolve())}
@@ -112,7 +112,7 @@ class Worker:
 
 
 def work() -> None:
-    """Time what is asked for on standard input, with the package that is on the path."""
+    """Time the tasks read from standard input, with the package on the path."""
     for line in sys.stdin:
         task = json.loads(line)
         kind = {"step": step_seconds, "whole": whole_seconds, "convolutions": convolution_seconds}[task.pop("what")]
@@ -120,7 +120,7 @@ def work() -> None:
 
 
 def step_seconds(size: int, style: str, photo: str, precision: Precision) -> float:
-    """Return the median seconds of a step at one scale, the first ones left out."""
+    """Return the median seconds of a step at one scale, after warm-up steps."""
     stylizer = impasto.load_stylizer(style, size=size, coarsest=size, iterations=WARM + TIMED, precision=precision)
     times, begun = [], time.perf_counter()
     for _ in stylizer.steps(impasto.read_image(photo).tensor):
@@ -131,14 +131,14 @@ def step_seconds(size: int, style: str, photo: str, precision: Precision) -> flo
 
 
 def whole_seconds(size: int, style: str, photo: str, quality: str, precision: Precision) -> float:
-    """Return the seconds of a whole call, the file read and the style bound in it."""
+    """Return the seconds of a whole call, including reading the file and binding the style."""
     begun = time.perf_counter()
     impasto.stylize(photo, style, size=size, quality=quality, precision=precision)
     return time.perf_counter() - begun
 
 
 def convolution_seconds(size: int, photo: str, precision: Precision) -> float:
-    """Return the median seconds of the convolutions alone, of the layers that the default losses look at."""
+    """Return the median seconds of only the convolutions for the layers of the default losses."""
     from impasto.device import choose_compute
     from impasto.image.resize import fit_size
     from impasto.models.weights import load_encoder

@@ -1,12 +1,12 @@
-"""The studio under load: many clients at once, memory over many jobs, and how soon the first frame comes.
+"""The studio under load: many clients at once, memory over many jobs, and the time to the first frame.
 
     python benchmarks/studio.py load           # 8 clients send 40 instant jobs and 8 bad uploads
-    python benchmarks/studio.py memory         # 100 jobs one after the other: does the server grow after the first 10?
-    python benchmarks/studio.py first-frame    # `good` at 512 px: the first frame, against a step's own time
-    python benchmarks/studio.py start          # seconds until the server says its address
+    python benchmarks/studio.py memory         # 100 jobs in sequence: does memory grow after the first 10?
+    python benchmarks/studio.py first-frame    # `good` at 512 px: the first frame, compared with the time of a step
+    python benchmarks/studio.py start          # seconds until the server prints its address
 
-Each starts a server of its own on a free port of this machine. Linux: memory is read from /proc. `first-frame` needs
-playwright and Chromium: it clicks Paint in a page, and waits for the frame to be in it.
+Each starts its own server on a free port of this machine. Needs Linux: memory is read from /proc. `first-frame` needs
+playwright and Chromium: it clicks Paint in a page and waits until the frame is shown.
 """
 
 import argparse
@@ -32,14 +32,14 @@ PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 BAD = (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"<svg/>", b"II*\0", b"%PDF-1.7")
 INSTANT = {"style": "starry-night", "quality": "instant"}
 STEPS = 15
-"""Of which a step's time is taken."""
+"""Number of steps for measuring the time of a step."""
 GOOD = {"style": "starry-night", "quality": "good", "size": "512"}
 TIMEOUT = 3600.0
 
 
 @contextmanager
 def server(*arguments: str) -> Iterator[tuple[str, int, float]]:
-    """A server's address, its process and the seconds that it took to say so."""
+    """Start a server. Yield its address, its process and the seconds until it printed the address."""
     begun = time.monotonic()
     command = [sys.executable, "-u", "-m", "impasto", "serve", "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -53,19 +53,19 @@ def server(*arguments: str) -> Iterator[tuple[str, int, float]]:
 
 
 def resident(pid: int) -> float:
-    """Megabytes of memory that the process holds."""
+    """Return the resident memory of a process in megabytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
 def stylize(address: str, content: bytes, **more: str) -> httpx.Response:
-    """One painting, at once."""
+    """Request one painting and wait for it."""
     form = {**INSTANT, **more}
     return httpx.post(f"{address}/v1/stylize", files={"content": ("photo.jpg", content)}, data=form, timeout=TIMEOUT)
 
 
 def load() -> None:
-    """8 clients, 40 good jobs and 8 bad ones."""
+    """Send 40 good jobs and 8 bad ones from 8 clients."""
     photo = PHOTO.read_bytes()
     jobs = [photo] * 40
     for i, bad in enumerate(BAD):
@@ -88,7 +88,7 @@ def load() -> None:
 
 
 def memory(jobs: int) -> None:
-    """Resident memory after 10 jobs and after all."""
+    """Print the resident memory after 10 jobs and after all."""
     photo = PHOTO.read_bytes()
     with server() as (address, pid, _):
         sizes = []
@@ -107,7 +107,7 @@ def memory(jobs: int) -> None:
 
 
 def first_frame(clicks: int = 3) -> None:
-    """Seconds from the click, and from a request, to the first frame after a step; and of a step at 512 px."""
+    """Print the seconds from a click, and from a request, to the first frame, and the seconds of a step at 512 px."""
     with server() as (address, _, _), page(address) as click:
         time.sleep(10)  # the worker's warm-up
         print("warm", file=sys.stderr)
@@ -123,7 +123,7 @@ def first_frame(clicks: int = 3) -> None:
 
 
 def follow(address: str, **more: str) -> Generator[tuple[float, dict[str, Any]], None, None]:
-    """What is told of a `good` painting, each with the seconds since it was asked for; it is removed at the end."""
+    """Yield the events of a `good` painting, each with the seconds since the request. Removes it at the end."""
     begun, files = time.monotonic(), {"content": ("photo.jpg", PHOTO.read_bytes())}
     job = httpx.post(f"{address}/v1/jobs", files=files, data=GOOD | more, timeout=TIMEOUT).json()["id"]
     try:
@@ -136,13 +136,13 @@ def follow(address: str, **more: str) -> Generator[tuple[float, dict[str, Any]],
 
 
 def frame_seconds(address: str) -> float:
-    """Seconds from a request to its first frame."""
+    """Return the seconds from a request to its first frame."""
     with closing(follow(address)) as views:
         return next(seconds for seconds, view in views if view["frames"])
 
 
 def step_seconds(address: str) -> float:
-    """Seconds of a step at full size, the median over a painting that begins there."""
+    """Return the median seconds of a step at full size, over a painting that starts there."""
     views = follow(address, coarsest="512", iterations=str(STEPS))
     seen = [(v["iteration"], v["seconds"]) for _, v in views if "iteration" in v]
     return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(seen) if b[0] > a[0])
@@ -157,7 +157,10 @@ CLICK = """() => new Promise((done) => {
 
 @contextmanager
 def page(address: str) -> Iterator[Callable[[], float]]:
-    """The studio in a browser: a call clicks Paint, gives the seconds to the first frame, and stops the painting."""
+    """Open the studio in a browser, and yield a function that times a first frame.
+
+    It clicks Paint, waits for the first frame, stops the painting, and returns the seconds.
+    """
     from playwright.sync_api import sync_playwright
 
     browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
@@ -171,7 +174,7 @@ def page(address: str) -> Iterator[Callable[[], float]]:
         found.locator("#photo img").wait_for()
         found.locator("#styles label", has_text="Starry Night").click()
         found.locator("#option-size input, #option-size textarea").first.fill(GOOD["size"])
-        found.wait_for_timeout(3000)  # until the estimates are there
+        found.wait_for_timeout(3000)  # until the estimates are shown
 
         def click() -> float:
             seconds = found.evaluate(CLICK)
@@ -184,7 +187,7 @@ def page(address: str) -> Iterator[Callable[[], float]]:
 
 
 def start() -> None:
-    """Seconds until the address is said."""
+    """Print the seconds until the server prints its address."""
     seconds = []
     for _ in range(3):
         with server() as (_, _, took):
@@ -195,7 +198,7 @@ def start() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("load", "memory", "first-frame", "start"))
-    parser.add_argument("--jobs", type=int, default=100, help="of `memory`")
+    parser.add_argument("--jobs", type=int, default=100, help="number of jobs for `memory`")
     args = parser.parse_args()
     {"load": load, "memory": lambda: memory(args.jobs), "first-frame": first_frame, "start": start}[args.what]()
 

@@ -1,4 +1,4 @@
-"""How near textures come to the surface of their paintings, by what they are optimised for and how."""
+"""How closely textures match their paintings, by loss and by optimiser."""
 
 import shlex
 import sys
@@ -48,16 +48,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coarsest 64": {"coarsest": 64},
     "coarsest 256": {"coarsest": 256},
 }
-"""Name -> what differs from the defaults."""
+"""Name -> differences from the defaults."""
 PATCH, PATCHES, CANDIDATES = 7, 1500, 20_000
-"""Side of a patch in pixels; patches of a texture, and of its painting, that are drawn."""
+"""Side of a patch in pixels, and numbers of patches sampled from a texture and from its painting."""
 CELL, GAP, QUALITY = 240, 6, 80
-"""Of the sheet: a picture's side and the white between two, in pixels, and the quality of its JPEG."""
+"""The sheet: side of a picture and gap between pictures, in pixels, and JPEG quality."""
 FULL = Compute(torch.device("cpu"), None)
 
 
 def full_loss(net: VGG, painting: Tensor, texture: Tensor) -> float:
-    """The defaults' loss of a seamless texture (1, 3, H, W), at its full size in float32."""
+    """Return the defaults' loss of a seamless texture (1, 3, H, W), at its full size in float32."""
     size = (texture.shape[2], texture.shape[3])
     options = painting_options([painting], size, TextureOptions())
     problem = Problem(net, FULL, options, torch.zeros_like(texture), size, [painting], wrap=True)
@@ -66,7 +66,10 @@ def full_loss(net: VGG, painting: Tensor, texture: Tensor) -> float:
 
 
 def patch_distance(texture: Tensor, painting: Tensor, size: float = 1.0) -> float:
-    """Root mean square difference, a value, of a texture's patches from the painting's nearest; both reduced first."""
+    """Return the root mean square difference per value of a texture's patches to the painting's nearest patches.
+
+    Both pictures are first reduced to `size`, a fraction.
+    """
     drawn = []
     for picture, count in ((texture, PATCHES), (painting, CANDIDATES)):
         small = resize(picture, (round(size * picture.shape[-2]), round(size * picture.shape[-1])))
@@ -77,7 +80,7 @@ def patch_distance(texture: Tensor, painting: Tensor, size: float = 1.0) -> floa
 
 
 def seam(texture: Tensor) -> float:
-    """Step across the wrap-around edges over that between the nearest lines; every second, as poolings see them."""
+    """Return the step across the wrap-around edges relative to that between nearby lines; every second line only."""
     found = []
     for dim in (2, 3):
         steps = (texture - texture.roll(1, dim)).abs().mean([d for d in range(4) if d != dim])
@@ -86,7 +89,7 @@ def seam(texture: Tensor) -> float:
 
 
 def sheet(paintings: Sequence[Tensor], textures: Sequence[Tensor]) -> Tensor:
-    """A column for each painting: the painting, its texture, and 2 x 2 copies of that."""
+    """Return a sheet with a column for each painting: the painting, its texture, and 2 x 2 copies of the texture."""
     height = max(fit(p, CELL).shape[2] for p in paintings)
     columns = []
     for painting, texture in zip(paintings, textures, strict=True):
@@ -101,16 +104,16 @@ def sheet(paintings: Sequence[Tensor], textures: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Textures:
-    """Make seamless textures and measure them against their paintings.
+    """Make seamless textures and compare them with their paintings.
 
-    The loss is the defaults', in float32, over what the defaults themselves reach.
+    The loss is that of the defaults, in float32, relative to the defaults' result.
     """
 
     paintings: Annotated[tuple[Path, ...], Doc("The paintings.")]
     size: Annotated[int, Doc("Side of the textures, and long side of the paintings, in pixels.")] = 256
-    variants: Annotated[tuple[str, ...], Doc("Which variants, beside the defaults; all if not given.")] = ()
-    out: Annotated[Path | None, Doc("A folder to keep the textures in.")] = None
-    sheet: Annotated[Path | None, Doc("A picture of the defaults' textures and tilings, to be written.")] = None
+    variants: Annotated[tuple[str, ...], Doc("The variants, in addition to the defaults; all by default.")] = ()
+    out: Annotated[Path | None, Doc("Folder for the textures.")] = None
+    sheet: Annotated[Path | None, Doc("Write a picture of the defaults' textures and tilings here.")] = None
 
     def __call__(self) -> None:
         """Print the table."""
@@ -146,7 +149,7 @@ class Textures:
         print(markdown_table(HEADER, rows))
 
     def keep(self, name: str, textures: list[Tensor]) -> None:
-        """Write a variant's textures, where they shall be kept."""
+        """Write a variant's textures if there is an output folder."""
         if self.out is None:
             return
         self.out.mkdir(parents=True, exist_ok=True)

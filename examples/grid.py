@@ -1,4 +1,4 @@
-"""Paint every photograph in every style, and lay the paintings out: photographs down the side, styles along the top.
+"""Paint every photograph in every style and arrange the paintings: photographs down the side, styles along the top.
 
 python examples/grid.py --photos a.jpg b.jpg --styles great-wave painting.jpg --out grid.jpg
 python examples/grid.py --photos a.jpg b.jpg --styles great-wave painting.jpg --out grid.jpg --quality good
@@ -15,12 +15,12 @@ GAP = 3
 
 
 def square(picture: Image.Image, side: int) -> Image.Image:
-    """The middle of a picture."""
+    """Crop a picture to a square around its middle."""
     return ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
 
 
 def main() -> None:
-    """Paint and write."""
+    """Paint and write the grid."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--styles", type=Path, nargs="+", required=True, help="pictures")
@@ -32,7 +32,7 @@ def main() -> None:
         choices=("instant", "draft", "good", "best"),
         help="--method optimize needs another than instant",
     )
-    parser.add_argument("--size", type=int, default=512, help="long side that is painted, in pixels")
+    parser.add_argument("--size", type=int, default=512, help="long side of the paintings, in pixels")
     parser.add_argument("--cell", type=int, default=200, help="side of a cell, in pixels")
     args = parser.parse_args()
     step = args.cell + GAP

@@ -1,4 +1,4 @@
-"""Make the dozen small photographs that `impasto learn` learns styles on, from those of scikit-image.
+"""Make the dozen small photographs for `impasto learn` from those of scikit-image.
 
     python examples/photographs.py src/impasto/weights/photographs
 
@@ -21,7 +21,7 @@ CROPS = {
     "rocket": ((0, 0, 640, 427), (180, 30, 480, 330)),
     "camera": ((0, 0, 512, 512), (90, 40, 402, 352)),
 }
-"""Photograph -> left, top, right and bottom of each part, in pixels."""
+"""Photograph -> left, top, right and bottom of each crop, in pixels."""
 
 
 def main(folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""Lay candidates out side by side: a row for each pair of photograph and painting, a column for each candidate.
+"""Show candidates side by side: a row for each pair of photograph and painting, a column for each candidate.
 
     python examples/sheet.py pairs.tsv out/sheet.jpg --candidates "good:" "more style: content_weight=0.01"
 
-`pairs.tsv` has a photograph and a painting in each line, separated by a tab; paths are relative to the file, or to
---folder. A candidate is a name and the fields of StylizeOptions that differ from the defaults. Each painting is kept in
---keep and not painted again, so that a column can be added later; a candidate that changes needs another name.
+Each line of `pairs.tsv` has a photograph and a painting, separated by a tab. Paths are relative to the file or to
+--folder. A candidate is a name and the fields of StylizeOptions that differ from the defaults. Paintings are kept in
+--keep and not painted again, so columns can be added later. If you change a candidate, give it another name.
 """
 
 import ast
@@ -21,16 +21,16 @@ import impasto
 
 @dataclass(frozen=True)
 class Sheet:
-    """Paint pairs by several candidates, and lay them out."""
+    """Paint pairs with several candidates and arrange them on a sheet."""
 
     pairs: Annotated[tyro.conf.Positional[Path], Doc("Lines of photograph, tab, painting.")]
     out: Annotated[tyro.conf.Positional[Path], Doc("The sheet.")]
     candidates: Annotated[tuple[str, ...], Doc("Columns, each `name: field=value field=value`.")] = ("good:",)
-    folder: Annotated[Path | None, Doc("What the paths are relative to; if not given, the file's own folder.")] = None
-    rows: Annotated[tuple[int, ...], Doc("Lines to show, counted from 1; if not given, all.")] = ()
+    folder: Annotated[Path | None, Doc("The folder to which paths are relative; by default, the file's folder.")] = None
+    rows: Annotated[tuple[int, ...], Doc("Lines to show, counted from 1; all by default.")] = ()
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 512
     side: Annotated[int, Doc("Side of a picture's cell on the sheet, in pixels.")] = 320
-    keep: Annotated[Path, Doc("Folder of the paintings, `NAME/ROW.png`.")] = Path("out/sheet")
+    keep: Annotated[Path, Doc("Folder for the paintings, `NAME/ROW.png`.")] = Path("out/sheet")
 
     def __call__(self) -> None:
         """Write the sheet."""
@@ -64,7 +64,7 @@ class Sheet:
 
 
 def parse(candidate: str) -> tuple[str, dict[str, object]]:
-    """Return a candidate's name and options; values are Python's, or text where they are none."""
+    """Return a candidate's name and options. Values are Python literals, or else strings."""
     name, _, rest = candidate.partition(":")
     options: dict[str, object] = {}
     for part in rest.split():

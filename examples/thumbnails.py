@@ -1,7 +1,7 @@
-"""Paint the studio's thumbnails: one free photograph in each built-in style, as small JPEGs beside the page's files.
+"""Paint the studio's thumbnails: one free photograph in each built-in style, as small JPEGs among the page's files.
 
-python examples/thumbnails.py --all                      # by the default quality
-python examples/thumbnails.py --all --method network     # by the network
+python examples/thumbnails.py --all                      # at the default quality
+python examples/thumbnails.py --all --method network     # with the network
 """
 
 import argparse
@@ -18,13 +18,13 @@ SIDE = 160
 
 
 def main() -> None:
-    """Paint those that are missing, or all."""
+    """Paint the missing thumbnails, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, default=HERE / "photo.jpg")
-    parser.add_argument("--size", type=int, default=256, help="long side that is painted, in pixels")
+    parser.add_argument("--size", type=int, default=256, help="long side of the paintings, in pixels")
     parser.add_argument("--method", default="optimize", choices=("network", "optimize"))
-    parser.add_argument("--iterations", type=int, help="of the optimisation")
-    parser.add_argument("--all", action="store_true", help="also those that are there")
+    parser.add_argument("--iterations", type=int, help="iterations of the optimisation")
+    parser.add_argument("--all", action="store_true", help="also paint existing thumbnails")
     args = parser.parse_args()
     options = {"size": args.size, "method": args.method, "iterations": args.iterations}
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -166,7 +166,7 @@ def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
         (["--style-weights", "2", "1"], "2"),
         (["--style-scale", "1,2"], "2 --style-scale for 1 styles; give one, or one for each"),
         (["--time", "soon"], "30s, 2m or 1h"),
-        (["--time", "3s", "--iterations", "4"], "--time and --iterations exclude each other"),
+        (["--time", "3s", "--iterations", "4"], "--time and --iterations cannot be combined"),
     ):
         code, _, err = run("stylize", *arguments, "photo.png", "style.jpg", "--size", "64", "--coarsest", "48")
         assert code == 2
@@ -668,7 +668,7 @@ def test_what_is_wrong_with_the_target_is_said_before_any_work(
 
     monkeypatch.setattr("impasto.tools.paint.to_picture", work)
     for out, message in (
-        ("out.xyz", "pictures are not written as .xyz"),
+        ("out.xyz", "pictures cannot be written as .xyz"),
         ("out", "its name has no suffix"),
         ("missing/out.png", "there is no folder"),
         ("out.jpg --bits 16", "8 bits"),

@@ -44,7 +44,7 @@ def test_seconds(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "-3s", "1:30", "2 m", "1h30m", "2min", "nan", "1e3", "1.", "٣s"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError, match="is no time; write it as 30s, 2m or 1h"):
+    with pytest.raises(ValueError, match="is not a time; write it as 30s, 2m or 1h"):
         parse_seconds([text])
 
 
@@ -82,9 +82,9 @@ def test_named_weights(text: str, weights: dict[str, float]) -> None:
         ("nn:-1", "'nn:-1' is not of the form"),
         ("nn:nan", "'nn:nan' is not of the form"),
         ("nn:inf", "'nn:inf' is not of the form"),
-        ("nn,swirl", "--x nn,swirl: there is no 'swirl'; there are moments, nn"),
-        ("nn,moments,nn:2", "--x nn,moments,nn:2: nn is named twice"),
-        ("nn:0,moments:0", "--x nn:0,moments:0: one weight must be positive"),
+        ("nn,swirl", "--x nn,swirl: unknown name 'swirl'; choose from moments, nn"),
+        ("nn,moments,nn:2", "--x nn,moments,nn:2: nn is given twice"),
+        ("nn:0,moments:0", "--x nn:0,moments:0: at least one weight must be positive"),
     ],
 )
 def test_named_weights_that_make_no_sense(text: str, message: str) -> None:

@@ -132,8 +132,11 @@ def test_a_damaged_record_is_told(here: Path, run: Run, monkeypatch: pytest.Monk
         (["style.jpg", "--keep-colours", "1"], "--keep-colours"),
         (["style.jpg", "--content-weight", "1"], "--content-weight"),
         (["style.jpg", "--keep-gps"], "--keep-gps"),
-        (["style.jpg", "--start", "content"], "--start content needs a photograph, and a texture has none"),
-        (["style.jpg", "--optimizer", "lbfgs", "--parameters", "laplacian"], "--parameters laplacian is for Adam"),
+        (["style.jpg", "--start", "content"], "--start content needs a photograph, but a texture has none"),
+        (
+            ["style.jpg", "--optimizer", "lbfgs", "--parameters", "laplacian"],
+            "--parameters laplacian needs --optimizer adam",
+        ),
         (["style.jpg", "--style-weights", "1,2"], "2 --style-weights for 1 styles"),
         (["style.jpg", "-o", "made.gif"], "made.gif"),
         (["none.jpg"], "style 'none.jpg' is neither a file nor a built-in style"),

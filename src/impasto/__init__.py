@@ -3,7 +3,7 @@
     picture = impasto.read_image("photo.jpg")
     painting = impasto.stylize(picture.tensor, "starry-night")
 
-Every name here is loaded on first use: importing the package loads neither torch nor anything else that is heavy.
+Names are loaded on first use, so importing the package does not load torch or other heavy modules.
 """
 
 from importlib import import_module
@@ -60,7 +60,7 @@ __all__ = [
     "write_image",
 ]
 
-_HOMES = {
+_MODULES = {
     "LearnOptions": ".options",
     "OptimizeOptions": ".options",
     "Picture": ".image.picture",
@@ -80,9 +80,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
     return value
 
 

@@ -1,8 +1,8 @@
-"""What Linux lets this process have: free memory, and processors, by the limits of the control groups that it is in.
+"""The memory and processors available to this process on Linux, by the limits of its control groups.
 
-Containers, systemd services and batch systems set such limits. A process is in a group of each hierarchy: one for all
-in version 2, in version 1 one for each controller. The groups are nested, and the limits of all of them count. See
-Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel.
+Containers, systemd services and batch systems set such limits. A process belongs to one group in each hierarchy.
+Version 2 has one hierarchy; version 1 has one for each controller. Groups are nested, and all their limits apply. See
+the kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
 import math
@@ -16,13 +16,13 @@ MEMORY = (
     (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file", "slab_reclaimable")),
     (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
 )
-"""For each version the files with limits, the file with what is used, and the rows of memory.stat that are caches."""
+"""For each version: files with limits, the file with the usage, and the rows of memory.stat that are caches."""
 
 
 def free_memory(root: Path = ROOT) -> int | None:
-    """Return the bytes of memory that this process can still have, or None where the system does not tell.
+    """Return the bytes of memory that this process can still allocate, or None if the system does not say.
 
-    What caches hold counts as free, as it does in MemAvailable of /proc/meminfo.
+    Memory used by caches counts as free, as in MemAvailable of /proc/meminfo.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def free_memory(root: Path = ROOT) -> int | None:
 
 
 def allowed_processors(root: Path = ROOT) -> int | None:
-    """Return how many processors this process can keep busy, or None if nothing limits it.
+    """Return the number of processors that this process can keep busy, or None if there is no limit.
 
-    A quota of one and a half processors is two: a second thread then runs half of the time.
+    A quota of one and a half processors counts as two: a second thread then runs half of the time.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def allowed_processors(root: Path = ROOT) -> int | None:
 
 
 def groups(controller: str, root: Path = ROOT) -> Iterator[Path]:
-    """The folders of the groups that this process is in, from its own to the outermost that it can see.
+    """Yield the folders of this process's groups, from its own to the outermost visible one.
 
     Parameters
     ----------
     controller : str
-        `memory` or `cpu`: hierarchies of version 1 without it are left out.
+        `memory` or `cpu`. Skips hierarchies of version 1 without this controller.
     root : Path
         The folder that holds `proc` and `sys`.
     """
@@ -83,7 +83,7 @@ def groups(controller: str, root: Path = ROOT) -> Iterator[Path]:
     paths = {c: path for _, names, path in (row.split(":", 2) for row in member) for c in names.split(",")}
     known, foreign = [], []
     for row in mounts:
-        # ID, parent, device, the folder that is mounted, where it is, options ..., "-", type, source, options
+        # ID, parent, device, mounted folder, mount point, options ..., "-", type, source, options
         before, _, after = row.partition(" - ")
         (shown, at), (kind, _, options) = map(_unescaped, before.split(" ")[3:5]), after.split(" ")
         path = paths.get("" if kind == "cgroup2" else controller)
@@ -95,24 +95,24 @@ def groups(controller: str, root: Path = ROOT) -> Iterator[Path]:
             known += [top / part for part in (inside, *inside.parents)]
         else:
             foreign.append(top)
-    # Where a container shows its own group as the top one, but names it as it is called outside, the top one it is.
+    # Some containers mount their own group as the top one, but list it by its name outside. Then use the top one.
     yield from known or foreign
 
 
 def _unescaped(name: str) -> str:
-    """A path of mountinfo, which writes a space as a backslash and 040."""
+    """Unescape a path from mountinfo, which writes a space as a backslash and 040."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), name)
 
 
 def _rows(file: Path) -> dict[str, int]:
-    """The rows of a file, `NAME NUMBER` each; nothing if it cannot be read."""
+    """Read a file with lines `NAME NUMBER`; empty if it cannot be read."""
     with suppress(OSError, ValueError, IndexError):
         return {words[0]: int(words[1]) for words in map(str.split, file.read_text().splitlines())}
     return {}
 
 
 def _number(file: Path, index: int = 0) -> float:
-    """One of the numbers in a file; infinity for `max`, or if there is none."""
+    """Read one number from a file; infinity for `max`, or if the file or number is missing."""
     with suppress(OSError, ValueError, IndexError):
         return float(file.read_text().split()[index])
     return math.inf

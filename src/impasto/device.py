@@ -1,4 +1,4 @@
-"""Where and how to compute: device, precision, memory layout."""
+"""Device, precision, memory layout and threads of the computation."""
 
 import ctypes
 import logging
@@ -23,34 +23,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and the precision that networks run in on it; statistics, losses and pictures stay float32.
+    """A device and the precision of networks on it. Statistics, losses and pictures stay float32.
 
     Parameters
     ----------
     device : torch.device
-        Where tensors live.
+        The device of tensors.
     low : torch.dtype or None
-        The type that autocast uses inside networks; None for float32 throughout.
+        The dtype that autocast uses inside networks; None for float32 throughout.
     """
 
     device: torch.device
     low: torch.dtype | None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which a network's forward runs."""
+        """Return the context manager in which to run a network's forward pass."""
         return torch.autocast(self.device.type, self.low or torch.float32, enabled=self.low is not None)
 
     def picture(self, x: Tensor) -> Tensor:
-        """A picture on the device, channels_last: the layout that convolutions are fastest in."""
+        """Move a picture to the device, in channels_last: the fastest layout for convolutions."""
         return x.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def network(self, net: nn.Module) -> None:
-        """Move a network to the device, channels_last."""
+        """Move a network to the device, in channels_last."""
         channels_last(net.to(self.device))
 
     @property
     def precision(self) -> Literal["float32", "bfloat16"]:
-        """The precision's name, as `--precision` takes it."""
+        """The precision's name, as in `--precision`."""
         return "float32" if self.low is None else "bfloat16"
 
     def __str__(self) -> str:
@@ -86,28 +86,28 @@ def ordinary(value: Any) -> Any:
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # of malloc.h
-_WHILE_KEPT = {_M_TRIM_THRESHOLD: 1 << 30, _M_TOP_PAD: 1 << 26, _M_MMAP_MAX: 0}
-_OTHERWISE = {_M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17, _M_MMAP_THRESHOLD: 1 << 25, _M_MMAP_MAX: 65536}
-"""glibc's own settings, the thresholds as large as it makes them itself where large blocks come and go."""
+_KEEP_FREED = {_M_TRIM_THRESHOLD: 1 << 30, _M_TOP_PAD: 1 << 26, _M_MMAP_MAX: 0}
+_DEFAULTS = {_M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17, _M_MMAP_THRESHOLD: 1 << 25, _M_MMAP_MAX: 65536}
+"""glibc's defaults, with the thresholds that it adapts to for large, short-lived blocks."""
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Keep what tensors free for the next ones of the same size, on Linux's glibc; give it back at the end.
+    """Keep freed memory for the next tensors, with glibc on Linux; return it to the system at the end.
 
-    Every step of an optimisation frees the tensors that the next one allocates. Given back to the system in between,
-    their pages are cleared and mapped anew each time: a fifth of a step at 512 pixels.
+    Every step of an optimisation frees memory that the next step allocates again. If it is returned to the system in
+    between, its pages are cleared and mapped again each time, which takes a fifth of a step at 512 pixels.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         yield
         return
-    for parameter, value in _WHILE_KEPT.items():
+    for parameter, value in _KEEP_FREED.items():
         libc.mallopt(parameter, value)
     try:
         yield
     finally:
-        for parameter, value in _OTHERWISE.items():
+        for parameter, value in _DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
@@ -116,19 +116,19 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def channels_last(net: Module) -> Module:
-    """The network itself, its weights in channels_last order."""
+    """Convert a network's weights to channels_last and return the network."""
     return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 @lru_cache
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX); without, float32 is faster."""
+    """Return whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX); if not, float32 wins."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in checks)
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device now, or None where the system does not tell; a container's limits count."""
+    """Return the free bytes on the device, within a container's limits, or None if the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_memory()
@@ -136,9 +136,10 @@ def available_memory(device: torch.device) -> int | None:
 
 @lru_cache
 def bound_threads(root: Path = ROOT) -> None:
-    """Let PyTorch compute with no more threads than this process may keep busy, once, unless OMP_NUM_THREADS is set.
+    """Limit PyTorch's threads, once, to the processors that this process may use, unless OMP_NUM_THREADS is set.
 
-    PyTorch starts a thread for each processor of the machine. In a container with fewer, they wait for each other.
+    PyTorch starts one thread per processor of the machine. In a container with fewer processors, threads wait for each
+    other.
 
     Parameters
     ----------
@@ -148,24 +149,24 @@ def bound_threads(root: Path = ROOT) -> None:
     allowed = allowed_processors(root)
     if allowed is None or allowed >= torch.get_num_threads() or "OMP_NUM_THREADS" in os.environ:
         return
-    log.info("computing with %d threads: this process may use no more processors", allowed)
+    log.info("computing with %d threads, the number of processors available to this process", allowed)
     torch.set_num_threads(allowed)
 
 
 def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compute:
-    """The device and precision that the options ask for, or the best there are; threads as many as a container allows.
+    """Resolve device and precision, and limit the threads to a container's processors.
 
     Parameters
     ----------
     device : str
         `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
     precision : "auto", "float32" or "bfloat16"
-        `auto` takes bfloat16 where the hardware has it. Where it does not, bfloat16 is emulated; a warning says so.
+        `auto` uses bfloat16 if the hardware supports it. If it does not, bfloat16 is emulated, with a warning.
 
     Raises
     ------
     OptionError
-        If there is no such device.
+        If the device is not available.
     """
     bound_threads()
     if device == "auto":
@@ -174,12 +175,12 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:  # NotImplementedError too: `meta` and the like hold no values
-        raise OptionError(f"--device {device} is not to be had here; try cpu") from error
+        raise OptionError(f"--device {device} is not available here; try cpu") from error
     if chosen.type == "cpu":
         able = has_bfloat16()
     else:
         able = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bfloat16" and not able and chosen.type != "mps":
-        log.warning("bfloat16 is slow here: %s has no units for it and emulates it", chosen)
+        log.warning("bfloat16 is slow here: %s does not support it in hardware and emulates it", chosen)
     low = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and able) else None
     return Compute(chosen, low)

@@ -1,20 +1,20 @@
-"""The errors that a user can meet, each with the exit code of the command line.
+"""The errors that users may see, each with the exit code of the command line.
 
 ImpastoError            1
 ├── OptionError         2   an option or argument is wrong
 ├── PictureError        1   a picture cannot be read or written
-├── WeightsError        1   weights are missing, damaged or cannot be fetched
+├── WeightsError        1   weights are missing, damaged or cannot be downloaded
 ├── StyleError          1   a style is unknown or does not fit the encoder
-├── MemoryNeedError     1   what was asked for does not fit into memory
-├── DivergedError       1   the optimisation left the finite numbers
+├── MemoryNeedError     1   the request does not fit into memory
+├── DivergedError       1   the optimisation diverged
 └── TrainingError       1   training data or a checkpoint is not usable
 
-Each message is one line: what is wrong with which file or option, and what to do next.
+Each message is one line: which file or option is wrong, why, and what to do next.
 """
 
 
 class ImpastoError(Exception):
-    """Base of every error that is the input's fault or the machine's, not the program's."""
+    """Base class of errors caused by the input or the machine, not by a bug."""
 
     exit_code = 1
 
@@ -30,7 +30,7 @@ class PictureError(ImpastoError):
 
 
 class WeightsError(ImpastoError):
-    """Weights are missing, damaged or cannot be fetched."""
+    """Weights are missing, damaged or cannot be downloaded."""
 
 
 class StyleError(ImpastoError):
@@ -38,11 +38,11 @@ class StyleError(ImpastoError):
 
 
 class MemoryNeedError(ImpastoError):
-    """What was asked for does not fit into memory."""
+    """The request does not fit into memory."""
 
 
 class DivergedError(ImpastoError):
-    """The optimisation left the finite numbers."""
+    """The optimisation diverged: the loss is no longer finite."""
 
 
 class TrainingError(ImpastoError):

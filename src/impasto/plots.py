@@ -19,14 +19,14 @@ def _figure(width: float, height: float) -> Any:
 
 
 def plot_losses(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """The curves of total, content and style loss over the iterations, as a PNG.
+    """Plot total, content and style loss over the iterations, as a PNG.
 
     Parameters
     ----------
     rows : sequence of dict
-        One an iteration, with `iteration`, `scale` and the losses' names.
+        One per iteration, with `iteration`, `scale` and the losses by name.
     path : Path
-        Where the figure goes.
+        The file to write.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def plot_losses(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def plot_pictures(pictures: Sequence[tuple[str, Tensor]], path: Path) -> None:
-    """Pictures side by side with their titles, as a PNG.
+    """Show pictures side by side with their titles, as a PNG.
 
     Parameters
     ----------
     pictures : sequence of (str, Tensor)
         Title and picture (1, 3, H, W), [0, 1].
     path : Path
-        Where the figure goes.
+        The file to write.
     """
     ratios = [p.shape[-1] / p.shape[-2] for _, p in pictures]
     figure = _figure(4 * sum(ratios), 4.4)

@@ -1,4 +1,4 @@
-"""Checking options: the range that a field's annotation names, and the type that it has."""
+"""Checking options against the types and ranges in their annotations."""
 
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -11,7 +11,7 @@ from .errors import OptionError
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a numeric field may take, both ends included, and its unit."""
+    """The allowed values of a numeric field, both ends included, and its unit."""
 
     low: float | None = None
     high: float | None = None
@@ -34,18 +34,18 @@ TYPES: dict[Any, tuple[type, str]] = {
     Path: (Path, "a Path"),
     NoneType: (NoneType, "None"),
 }
-"""Annotation -> what a value must be an instance of, NumPy's numbers included, and what messages call that."""
+"""Annotation -> the class of its values, which includes NumPy's numbers, and its name in messages."""
 
 
 def check_ranges(options: Any) -> None:
-    """OptionError for the first field of a dataclass whose value does not fit its annotation's type or `Range`."""
+    """Raise OptionError for the first field of a dataclass whose value does not fit its type or `Range`."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         hint = hints[field.name]
         hint, *notes = get_args(hint) if get_origin(hint) is Annotated else [hint]
         name, value = "--" + field.name.replace("_", "-"), getattr(options, field.name)
         if not _fits(value, hint):
-            raise OptionError(f"{name} is {value!r}; it must be {_wanted(hint)}")
+            raise OptionError(f"{name} is {value!r}; it must be {_type_name(hint)}")
         values = value if isinstance(value, tuple) else (value,)
         for limits in (n for n in notes if isinstance(n, Range)):
             for v in values:
@@ -64,10 +64,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, TYPES[hint][0]) and (hint is bool or not isinstance(value, bool))
 
 
-def _wanted(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):
-        return " or ".join(map(_wanted, arguments))
-    return f"a tuple, each {_wanted(arguments[0])}" if origin is tuple else TYPES[hint][1]
+        return " or ".join(map(_type_name, arguments))
+    return f"a tuple, each {_type_name(arguments[0])}" if origin is tuple else TYPES[hint][1]

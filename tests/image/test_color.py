@@ -310,7 +310,7 @@ def test_other_types_and_counts_are_refused() -> None:
         srgb_to_oklab(good.to(torch.uint8))
     with pytest.raises(OptionError, match="float64"):
         keep_colours(good.double(), good)
-    with pytest.raises(OptionError, match="3 pictures give colours to 2"):
+    with pytest.raises(OptionError, match="got 3 pictures as references for 2"):
         match_palette(good, torch.zeros(3, 3, 4, 4))
 
 

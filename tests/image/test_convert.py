@@ -129,27 +129,27 @@ def test_a_damaged_pil_image(levels: NDArray[np.uint8], encoded: Any) -> None:
 @pytest.mark.parametrize(
     ("obj", "message"),
     [
-        (np.zeros((4, 4, 5)), r"\(4, 4, 5\) is no picture"),
+        (np.zeros((4, 4, 5)), r"\(4, 4, 5\) is not a picture"),
         (np.zeros((3, 8, 8)), "move the channels last"),
-        (np.zeros(4), r"\(4,\) is no picture"),
-        (np.zeros((0, 4, 3)), "is no picture"),
-        (np.zeros((1, 4, 4, 3)), "is no picture"),
-        (np.zeros((4, 4, 3), np.int64), "type int64 is no picture"),
-        (np.zeros((4, 4, 3), bool), "type bool is no picture"),
+        (np.zeros(4), r"\(4,\) is not a picture"),
+        (np.zeros((0, 4, 3)), "is not a picture"),
+        (np.zeros((1, 4, 4, 3)), "is not a picture"),
+        (np.zeros((4, 4, 3), np.int64), "int64 is not a picture"),
+        (np.zeros((4, 4, 3), bool), "bool is not a picture"),
         (np.full((4, 4, 3), np.nan), "an array holds NaN"),
         (np.full((4, 4, 3), np.inf), "an array holds NaN or infinity"),
         (np.full((4, 4, 3), 200.0), "goes from 200 to 200; floats must lie in .*divide it by 255"),
         (np.full((4, 4, 3), -1.0), "goes from -1 to -1"),
-        (torch.zeros(4, 4), r"\(4, 4\) is no picture"),
-        (torch.zeros(2, 3, 4, 4), r"\(2, 3, 4, 4\) is no picture"),
+        (torch.zeros(4, 4), r"\(4, 4\) is not a picture"),
+        (torch.zeros(2, 3, 4, 4), r"\(2, 3, 4, 4\) is not a picture"),
         (torch.zeros(4, 4, 3), "move the channels first"),
-        (torch.zeros(3, 0, 4), "is no picture"),
-        (torch.zeros(3, 4, 4, dtype=torch.int64), "type torch.int64 is no picture"),
+        (torch.zeros(3, 0, 4), "is not a picture"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "torch.int64 is not a picture"),
         (torch.full((3, 4, 4), float("nan")), "a tensor holds NaN"),
         (torch.full((3, 4, 4), 255.0), "divide it by 255"),
-        (None, "not as NoneType"),
-        (5, "not as int"),
-        ([[1]], "not as list"),
+        (None, "not NoneType"),
+        (5, "not int"),
+        ([[1]], "not list"),
         (Image.new("RGB", (0, 4)), "has no pixels"),
     ],
 )
@@ -159,7 +159,7 @@ def test_what_is_no_picture(obj: Any, message: str) -> None:
 
 
 def test_what_nothing_can_be_like() -> None:
-    with pytest.raises(OptionError, match="given back as int"):
+    with pytest.raises(OptionError, match="returned as int"):
         like(Picture(torch.rand(1, 3, 4, 4)), 5)
 
 

@@ -129,7 +129,7 @@ def test_without_the_extra_it_is_8_bits_and_said(
 
 
 def test_a_rare_tiff_without_the_extra(tiff: Any, without_large: None) -> None:
-    with pytest.raises(PictureError, match=r'is a TIFF of a rare kind; to read it, pip install "impasto\[large\]"'):
+    with pytest.raises(PictureError, match=r'is a TIFF of a rare kind; to read it, run pip install "impasto\[large\]"'):
         read(tiff(rgb16().astype(np.float32) / 65535))
 
 

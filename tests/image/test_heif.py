@@ -86,7 +86,7 @@ def test_too_many_pixels(heic: Any) -> None:
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(PictureError, match=r'HEIC picture; to read it, pip install "impasto\[heif\]"'):
+    with pytest.raises(PictureError, match=r'HEIC picture; to read it, run pip install "impasto\[heif\]"'):
         read_image(io.BytesIO(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"))
 
 

@@ -67,9 +67,13 @@ def test_a_pipe_is_read(png: bytes) -> None:
         ("empty.png", b"", "empty.png is empty"),
         ("words.png", b"these are words", "words.png is not a picture of a known format; convert it"),
         ("short.png", b"\x89", "short.png is not a picture"),
-        ("drawing.svg", b"<svg xmlns=''/>", "drawing.svg is a drawing or document"),
-        ("page.pdf", b"%PDF-1.7", "page.pdf is a drawing or document"),
-        ("program.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "program.eps is a drawing or document"),
+        ("drawing.svg", b"<svg xmlns=''/>", "drawing.svg is a vector drawing or a document"),
+        ("page.pdf", b"%PDF-1.7", "page.pdf is a vector drawing or a document"),
+        (
+            "program.eps",
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "program.eps is a vector drawing or a document",
+        ),
         ("camera.NEF", b"II*\0", "camera.NEF is a camera's raw file; develop it"),
         ("two\nlines.png", b"x", r"two\\nlines.png' is not a picture"),
     ],
@@ -110,7 +114,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(PictureError, match=r"a\.png may not be read; change its permissions"):
+    with pytest.raises(PictureError, match=r"a\.png is not readable; change its permissions"):
         read_image(path)
 
 
@@ -122,7 +126,7 @@ def test_nothing_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     closed.buffer.close()
     for stdin in (None, closed, Stdin(b"", terminal=True)):
         monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(PictureError, match="standard input brings no picture"):
+        with pytest.raises(PictureError, match="standard input holds no picture"):
             read_image("-")
 
 

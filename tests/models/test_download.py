@@ -155,13 +155,13 @@ def test_passing_failures(server: Server, path: Path, answers: list[Answer], req
 @pytest.mark.parametrize(
     ("answer", "requests", "message"),
     [
-        (wrong, 1, "is not the file expected: its sha256 is .*; it was not kept"),
+        (wrong, 1, "is not the expected file: its sha256 is .*; it was discarded"),
         (truncated, 3, f"tried 3 times: the connection ended after 2000000 of {len(BODY)} bytes"),
         (chunk_cut_off, 3, "tried 3 times: the connection broke"),
         (reset, 3, "tried 3 times"),
-        (status(500), 3, "tried 3 times: the server says 500"),
-        (status(404), 1, "the server says 404 Not Found"),
-        (status(403), 1, "the server says 403"),
+        (status(500), 3, "tried 3 times: the server returned 500"),
+        (status(404), 1, "the server returned 404 Not Found"),
+        (status(403), 1, "the server returned 403"),
     ],
 )
 @pytest.mark.parametrize("damaged", [False, True])
@@ -183,7 +183,7 @@ def test_connection_refused(path: Path, server: Server) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    with pytest.raises(WeightsError, match=f"cannot fetch http://127.0.0.1:{port}/x: .*refused"):
+    with pytest.raises(WeightsError, match=f"cannot download http://127.0.0.1:{port}/x: .*refused"):
         fetch_file(path, f"http://127.0.0.1:{port}/x", SHA256)
     assert files(path) == []
 
@@ -206,7 +206,7 @@ def test_silent_server(path: Path, server: Server, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("url", ["gopher://127.0.0.1/x", "not an address", "http://[::1/x"])
 def test_not_an_address(path: Path, url: str) -> None:
-    with pytest.raises(WeightsError, match="cannot fetch"):
+    with pytest.raises(WeightsError, match="cannot download"):
         fetch_file(path, url, SHA256)
     assert files(path) == []
 
@@ -239,7 +239,7 @@ def test_damaged_file_is_fetched_again_and_said(server: Server, path: Path, capl
     with caplog.at_level(logging.WARNING):
         fetch_file(path, server.url, SHA256)
     assert path.read_bytes() == BODY
-    assert f"{path} is damaged: fetching it again" in caplog.text
+    assert f"{path} is damaged; downloading it again" in caplog.text
 
 
 @pytest.mark.parametrize("state", ["missing", "damaged"])
@@ -247,7 +247,7 @@ def test_part_of_the_package(tmp_path: Path, state: str) -> None:
     path = tmp_path / "compact.safetensors"
     if state == "damaged":
         path.write_bytes(b"?")
-    with pytest.raises(WeightsError, match=rf"compact.safetensors, a part of impasto, is {state}: install"):
+    with pytest.raises(WeightsError, match=rf"compact.safetensors, a part of impasto, is {state}; install"):
         fetch_file(path, None, SHA256)
 
 

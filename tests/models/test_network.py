@@ -518,7 +518,9 @@ def test_it_begins_as_a_known_network(net: Network) -> None:
 def test_it_does_not_begin_as_one_of_another_shape(net: Network, change: dict[str, Any]) -> None:
     other = Network(replace(CONFIG, **change))
     before = {k: v.clone() for k, v in other.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"the network to begin with has another shape: .*; give the same") as caught:
+    with pytest.raises(
+        WeightsError, match=r"network to start from has another shape: .*; give the same shape"
+    ) as caught:
         other.begin_as(net)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
@@ -623,7 +625,7 @@ def test_a_network_of_an_earlier_version(tmp_path: Path, kind: str) -> None:
 def test_a_file_of_something_else(tmp_path: Path, file: Path) -> None:
     path = tmp_path / "style.safetensors"
     write_model_file(path, "style", {}, {"weight": torch.zeros(3)}, licence="MIT")
-    with pytest.raises(WeightsError, match="holds the kind 'style' of network, not 'network'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'style', not 'network'"):
         load_network(path)
     with pytest.raises(WeightsError, match="there is no such model file"):
         load_network(tmp_path / "none.safetensors")

@@ -53,7 +53,7 @@ def test_backward_keeps_the_gradient_it_was_given() -> None:
 
 @pytest.mark.parametrize(("height", "width", "pad"), [(1, 5, 1), (5, 1, 1), (3, 9, 3)])
 def test_too_small(height: int, width: int, pad: int) -> None:
-    with pytest.raises(ValueError, match=f"{width}x{height} picture is too small to be padded by {pad}"):
+    with pytest.raises(ValueError, match=f"{width}x{height} picture is too small for reflection padding by {pad}"):
         reflection_pad(torch.zeros(1, 1, height, width), pad)
 
 

@@ -130,7 +130,7 @@ def test_other_kinds(tmp_path: Path) -> None:
     assert config == {"n": 3}
     assert metadata["training"] == "{}"
     assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
-    with pytest.raises(WeightsError, match="holds the kind 'table' of network, not 'encoder'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'table', not 'encoder'"):
         load_encoder(path)
 
 
@@ -172,7 +172,7 @@ def set_config(**values: Any) -> Callable[[dict[str, Tensor], dict[str, str]], N
     [
         (lambda t, m: m.update(format="pt"), "has no format 'impasto'"),
         (lambda t, m: m.clear(), "has no format 'impasto'"),
-        (lambda t, m: m.update(kind="adain"), "holds the kind 'adain' of network, not 'encoder'"),
+        (lambda t, m: m.update(kind="adain"), "holds a network of the kind 'adain', not 'encoder'"),
         (lambda t, m: m.pop("config"), "config is missing or not JSON"),
         (lambda t, m: m.update(config="{"), "config is missing or not JSON"),
         (lambda t, m: m.update(config="[]"), "config is not a JSON object"),
@@ -272,7 +272,7 @@ def test_downloaded_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new
     model = entry(tmp_path, _use_new_zipfile_serialization=new_format)
     monkeypatch.setitem(weights.MODELS, "small", model)
     assert not model.present
-    with pytest.raises(WeightsError, match="missing and offline was asked for"):
+    with pytest.raises(WeightsError, match="missing and offline mode is on"):
         load_encoder("small", offline=True)
     steps: list[int] = []
     net = load_encoder("small", progress=lambda done, _: steps.append(done))
@@ -288,7 +288,7 @@ def test_downloaded_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new
 def test_fetch_from_another_address(tmp_path: Path) -> None:
     model = entry(tmp_path)
     gone = replace(model, url="file:///nowhere/small.pth")
-    with pytest.raises(WeightsError, match="cannot fetch file:///nowhere"):
+    with pytest.raises(WeightsError, match="cannot download file:///nowhere"):
         fetch(gone)
     assert fetch(gone, url=model.url).is_file()
 

@@ -183,7 +183,7 @@ def test_moments_that_do_not_fit_the_encoder_are_refused(target: StyleTarget, en
     narrow = {64: {k: m[:, 1:, 1:] for k, m in target.moments[64].items()}}
     missing = {64: {k: m for k, m in target.moments[64].items() if k != "relu5_1"}}
     for moments in (narrow, missing):
-        with pytest.raises(StyleError, match="does not describe relu1_1"):
+        with pytest.raises(StyleError, match="lacks the layers relu1_1"):
             StyleTarget("tiny", encoder.digest, "max", moments, target.pixels).check(encoder)
 
 
@@ -224,10 +224,10 @@ def test_missing_and_foreign_files(tmp_path: Path, encoder: VGG) -> None:
         with pytest.raises(WeightsError, match=r"x\.safetensors is damaged or not a model file"):
             StyleTarget.load(path)
     safetensors.torch.save_file({"64/relu1_1": torch.ones(3)}, path)
-    with pytest.raises(WeightsError, match="not a model file of ours"):
+    with pytest.raises(WeightsError, match="not a model file of impasto"):
         StyleTarget.load(path)
     write_model_file(path, "encoder", {}, {"a": torch.ones(1)}, licence="")
-    with pytest.raises(WeightsError, match="holds the kind 'encoder'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'encoder'"):
         StyleTarget.load(path)
 
 
@@ -258,7 +258,7 @@ def test_a_file_that_is_not_whole(change: dict[str, Any], tensors: dict[str, Ten
     config = {k: v for k, v in {**CONFIG, **change}.items() if v is not None}
     metadata = {"format": "impasto", "kind": "style", "config": json.dumps(config)}
     safetensors.torch.save_file(tensors, path, metadata)
-    with pytest.raises(StyleError, match=r"x\.style\.safetensors is not a whole style file") as caught:
+    with pytest.raises(StyleError, match=r"x\.style\.safetensors is not a valid style file") as caught:
         StyleTarget.load(path)
     assert "\n" not in str(caught.value)
 

@@ -230,7 +230,7 @@ NOT_HEEDED: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", NOT_HEEDED)
 def test_an_option_that_it_does_not_heed_is_an_error(name: str) -> None:
-    message = f"the preset gatys is a recipe without --{name.replace('_', '-')}; leave out one of them"
+    message = f"--{name.replace('_', '-')} does not work with --preset gatys; leave out one of them"
     with pytest.raises(OptionError, match=message):
         OptimizeOptions(preset="gatys", **{name: NOT_HEEDED[name]})
 
@@ -240,7 +240,7 @@ def test_every_option_is_heeded_or_refused() -> None:
     `learn` and `compile` as what only the network has."""
     names = {f.name for f in fields(StylizeOptions)}
     assert names == {*RECIPE, *NOT_HEEDED, "carry", "model", "learn", "compile"}
-    with pytest.raises(OptionError, match="the preset gatys has one scale; give --iterations one number"):
+    with pytest.raises(OptionError, match="--preset gatys has one scale; give --iterations one number"):
         OptimizeOptions(preset="gatys", iterations=(3, 4))
 
 

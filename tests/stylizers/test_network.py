@@ -258,7 +258,7 @@ def test_a_learnt_part_that_will_not_do(net: Network, tmp_path: Path) -> None:
     udnie, path = load_builtin("udnie"), tmp_path / "learnt.style.safetensors"
     for learnt in (torch.zeros(1, 3), torch.zeros(1, net.layout.size + 1)):
         replace(udnie, learnt=learnt, network=net.digest).save(path)
-        with pytest.raises(StyleError, match="what was learnt of the style does not fit the network"):
+        with pytest.raises(StyleError, match="the learnt part of the style file does not fit the network"):
             StyleTarget.load(path).learnt_for(net)
     replace(udnie, learnt=torch.zeros(1, 3), network="another").save(path)
     assert StyleTarget.load(path).learnt_for(net) is None
@@ -429,14 +429,14 @@ def test_memory(
 
 def test_options_of_the_optimisation_are_refused() -> None:
     for given in ({"method": "network"}, {"model": "own.safetensors"}):
-        with pytest.raises(OptionError, match="paints in one pass has no --style-loss; leave out one of them"):
+        with pytest.raises(OptionError, match="--style-loss has no effect on a network that paints in one pass"):
             StylizeOptions(**given, style_loss="gram")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(OptionError, match="--model is for the method network"):
+    with pytest.raises(OptionError, match="--model and --method optimize cannot be combined"):
         StylizeOptions(method="optimize", model="own.safetensors")
-    with pytest.raises(OptionError, match="--quality instant is one pass of a network; --method optimize needs"):
+    with pytest.raises(OptionError, match="--quality instant uses the network; choose another quality"):
         StylizeOptions(method="optimize", quality="instant")
     for name in ("compile", "learn"):
-        with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass: add --quality"):
+        with pytest.raises(OptionError, match=f"--{name} is for the network that paints in one pass; add --quality"):
             StylizeOptions(**{name: True})  # pyright: ignore[reportArgumentType]
 
 
@@ -451,7 +451,7 @@ def test_what_does_not_fit_together(paint: Paint, cup: Tensor, tmp_path: Path) -
         impasto.stylize(cup, [], quality="instant")
     with pytest.raises(WeightsError, match="there is no such model file"):
         paint(model=str(tmp_path / "none.safetensors"))
-    with pytest.raises(WeightsError, match="holds the kind 'encoder' of network, not 'network'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'encoder', not 'network'"):
         paint(model=str(find_model("compact").path))
 
 

@@ -90,6 +90,6 @@ def test_bfloat16_without_hardware(
         assert choose_compute("cpu", "auto") == FULL
         assert not caplog.records
         low = impasto.stylize(photo("coffee", 64), "udnie", quality="instant", device="cpu", precision="bfloat16")
-    assert caplog.messages == ["bfloat16 is slow here: cpu has no units for it and emulates it"]
+    assert caplog.messages == ["bfloat16 is slow here: cpu does not support it in hardware and emulates it"]
     full = impasto.stylize(photo("coffee", 64), "udnie", quality="instant", device="cpu", precision="float32")
     assert 0 < (low - full).abs().mean() < 0.02

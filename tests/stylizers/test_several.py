@@ -145,7 +145,7 @@ def test_wrong_usage_is_told_at_once(photos: list[Tensor], style: Tensor) -> Non
         (("photo.png", style), {}, "contents is the one path photo.png; give a list"),
         ((photos, style), {"devices": "cpu"}, "devices is 'cpu'; give a list of names"),
         ((photos, style), {"devices": []}, "devices is \\[\\]"),
-        ((photos, style), {"devices": ["abacus"]}, "--device abacus is not to be had here"),
+        ((photos, style), {"devices": ["abacus"]}, "--device abacus is not available here"),
         ((photos, style), {"brushes": 3}, "there is no option 'brushes'"),
         ((photos, "no-such-style"), {}, "neither a file nor a built-in style"),
     ]

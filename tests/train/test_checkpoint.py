@@ -191,7 +191,7 @@ def test_a_damaged_one(path: Path, small: int, damage: Callable[[Path], Any]) ->
 
 
 def test_none_at_all(path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"cannot resume from .*net\.checkpoint, which is missing or damaged"):
+    with pytest.raises(TrainingError, match=r"cannot resume from .*net\.checkpoint: it is missing or damaged"):
         load_checkpoint(path)
     path.write_bytes(b"a file where the folder should be")
     with pytest.raises(TrainingError, match="missing or damaged"):

@@ -529,11 +529,11 @@ def damage(kind: str, options: TrainEncoderOptions, tmp_path: Path) -> TrainEnco
         ("no photos", "nowhere does not exist; give a folder of pictures"),
         ("no such list", "cannot read --exclude .*list.txt"),
         ("nowhere to write", "cannot write .*out.safetensors"),
-        ("no checkpoint", "cannot resume from .*mine.checkpoint, which is missing or damaged"),
-        ("damaged checkpoint", "cannot resume from .*which is missing or damaged"),
-        ("empty checkpoint", "cannot resume from .*which is missing or damaged"),
-        ("foreign checkpoint", "cannot resume from .*no checkpoint of this training"),
-        ("other checkpoint", "cannot resume from .*which is missing or damaged"),
+        ("no checkpoint", "cannot resume from .*mine.checkpoint: it is missing or damaged"),
+        ("damaged checkpoint", "cannot resume from .*it is missing or damaged"),
+        ("empty checkpoint", "cannot resume from .*it is missing or damaged"),
+        ("foreign checkpoint", "cannot resume from .*it is from another training"),
+        ("other checkpoint", "cannot resume from .*it is missing or damaged"),
     ],
 )
 def test_errors_come_before_the_first_step(
@@ -561,7 +561,7 @@ def test_a_training_that_is_killed_keeps_its_last_checkpoint(options: TrainEncod
 
 def test_several_processes_are_refused(options: TrainEncoderOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any of them is started."""
-    refusal = "an encoder trains in one process.*leave out --devices and --nodes"
+    refusal = "the encoder is trained in one process.*leave out --devices and --nodes"
     for more in ({"devices": 2}, {"nodes": 2}):
         with pytest.raises(TrainingError, match=refusal):
             start_encoder_training(replace(options, **more))

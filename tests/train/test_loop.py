@@ -190,7 +190,7 @@ def test_more_processes_than_pictures(brief: Brief) -> None:
         world_size, global_rank = 2, 1
 
     recipe: Any = start_network_training(brief(batch=2)).recipe
-    with pytest.raises(TrainingError, match="--batch is 1 for 2 processes; give each a picture"):
+    with pytest.raises(TrainingError, match="--batch is 1 for 2 processes; it must be at least that"):
         Training(recipe, brief(batch=1), Two())  # type: ignore[arg-type]
 
 

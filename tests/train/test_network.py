@@ -172,7 +172,7 @@ def test_styles_of_every_kind(tmp_path: Path, brief: Brief) -> None:
 
 
 def test_styles_that_will_not_do(tmp_path: Path, brief: Brief) -> None:
-    with pytest.raises(TrainingError, match="no pictures and no style files"):
+    with pytest.raises(TrainingError, match="no pictures or style files"):
         find_styles([str(tmp_path)])
     with pytest.raises(TrainingError, match="two styles are called udnie"):
         find_styles(["all", "udnie"])
@@ -454,7 +454,7 @@ def test_a_base_that_will_not_do(brief: Brief, tmp_path: Path) -> None:
         start_network_training(brief(base="network"))
     with pytest.raises(WeightsError, match="there is no such model file"):
         start_network_training(brief(base=str(tmp_path / "none.safetensors")))
-    with pytest.raises(WeightsError, match="holds the kind 'encoder'"):
+    with pytest.raises(WeightsError, match="holds a network of the kind 'encoder'"):
         start_network_training(brief(base=str(find_model("compact").path)))
 
 
@@ -462,7 +462,7 @@ def test_what_is_missing(brief: Brief, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(
-        TrainingError, match="there is nothing to learn: give --paintings a folder of them, or --styles"
+        TrainingError, match="there is nothing to learn; give a folder of paintings with --paintings, or --styles"
     ):
         start_network_training(brief(paintings=(), styles=()))
     for which in ("photos", "paintings"):

@@ -101,10 +101,10 @@ def test_names_of_any_kind(tmp_path: Path) -> None:
     ("kind", "message"),
     [
         ("nowhere", r"nowhere does not exist; give a folder of pictures or a packed file"),
-        ("text", r"text is no folder and no packed file \(File is not a zip file\); give one of these"),
+        ("text", r"text is not a folder or packed file \(File is not a zip file\); give one of these"),
         ("empty", r"there are no pictures in .*empty; give folders or packed files with JPEG or PNG pictures"),
         ("empty.zip", r"there are no pictures in .*empty.zip; give folders"),
-        ("cut.zip", r"cut.zip is no folder and no packed file"),
+        ("cut.zip", r"cut.zip is not a folder or packed file"),
         (None, r"there are no pictures in no folder"),
     ],
 )
@@ -368,7 +368,7 @@ def test_damaged_packed_files(packed: Path, caplog: pytest.LogCaptureFixture, ki
     [
         (["nowhere", "--out", "o.zip"], "impasto: nowhere does not exist; give a folder of pictures or a packed file"),
         (["photos", "--out", "missing/o.zip"], "impasto: cannot write missing/o.zip: [Errno 2] No such file"),
-        (["photos", "--out", "photos"], "impasto: cannot write photos: it is a folder; name a file with --out"),
+        (["photos", "--out", "photos"], "impasto: cannot write photos: it is a folder; give a file name with --out"),
         (["photos", "--out", "o.zip", "--quality", "0"], "impasto: --quality is 0; it must be 1 to 100"),
         (["photos", "--out", "o.zip", "--exclude", "no.txt"], "impasto: cannot read --exclude no.txt: "),
         (["bad", "--out", "o.zip"], "impasto: none of 4 pictures could be packed; see the log for why"),

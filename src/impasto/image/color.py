@@ -1,10 +1,12 @@
-"""Colour spaces, and colours carried from one picture to another.
+"""Colour spaces, and colour transfer between pictures.
 
-A painting can keep the colours of its photo, place by place (`keep_colours`), and a picture can take the palette of
-another (`match_palette`): the two ways of Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in Neural Artistic
-Style Transfer", arXiv:1606.05897, 2016. OKLab is from B. Ottosson, "A perceptual color space for image processing",
-2020: lightness L in [0, 1]; a and b, whose distance from grey is the chroma, for sRGB up to 0.33. YCbCr is that of
-ITU-R BT.601 at full range, as in JPEG, but Cb and Cr are centred on 0, in [-0.5, 0.5].
+A painting can keep the colours of its photo pixel by pixel (`keep_colours`), and a picture can take the palette of
+another one (`match_palette`). These are the two methods of Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in
+Neural Artistic Style Transfer", arXiv:1606.05897, 2016.
+
+OKLab is from B. Ottosson, "A perceptual color space for image processing", 2020: lightness L in [0, 1]; a and b, whose
+distance from grey is the chroma, up to 0.33 in sRGB. YCbCr follows ITU-R BT.601 at full range, as in JPEG, but Cb and
+Cr are centred on 0, in [-0.5, 0.5].
 """
 
 from collections.abc import Callable
@@ -37,52 +39,52 @@ RGB_TO_YCBCR = (
     (0.5, -0.587 / 1.402, -0.114 / 1.402),
 )
 MOST_SHIFT = 0.05
-"""Of lightness or luma, that `keep_colours` gives up for chroma; without it about twice the chroma is lost."""
+"""Largest change of lightness or luma with which `keep_colours` saves chroma. At 0, about twice the chroma is lost."""
 TOLERANCE, HALVINGS = 1e-5, 12
-"""Of the way into the gamut: what rounding may do, and how often it is halved."""
+"""Rounding tolerance of the gamut test, and number of bisection steps of the search for the gamut's border."""
 LEVEL = 1 / 255
-"""Differences of colour below one level of 8 bits count as noise, which a palette's match must not blow up."""
+"""One level of 8 bits. Smaller differences of colour count as noise, which palette matching must not amplify."""
 MOST_PIXELS, STRIP = 2**18, 2**18
-"""A picture's pixels that a palette is taken from, and those that are worked on at once."""
+"""Number of pixels sampled to measure a palette, and number of pixels processed at once."""
 QUANTILES, ROTATIONS = 1024, 10
-"""Of the histogram's match: 5 rotations leave 3.5 % of photos' sliced distance, 10 leave 2.8 %, 20 leave 2.1 %."""
+"""Settings of the histogram match: 5 rotations leave 3.5 % of the sliced distance, 10 leave 2.8 %, 20 leave 2.1 %."""
 
 
 def to_linear(picture: Tensor) -> Tensor:
-    """Light of a picture: (N, 3, H, W), float32, sRGB -> linear, both in [0, 1], by IEC 61966-2-1."""
+    """Convert sRGB to linear light by IEC 61966-2-1: (N, 3, H, W), float32, both in [0, 1]."""
     _check(picture)
     return torch.where(picture <= 0.04045, picture / 12.92, ((picture.clamp(min=0) + 0.055) / 1.055) ** 2.4)
 
 
 def to_srgb(linear: Tensor) -> Tensor:
-    """A picture from light: (N, 3, H, W), float32, linear -> sRGB, clamped to [0, 1], by IEC 61966-2-1."""
+    """Convert linear light to sRGB by IEC 61966-2-1: (N, 3, H, W), float32, clamped to [0, 1]."""
     _check(linear)
     x = linear.clamp(0, 1)
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp(min=0.0031308) ** (1 / 2.4) - 0.055).clamp(max=1)
 
 
 def srgb_to_oklab(picture: Tensor) -> Tensor:
-    """A picture, (N, 3, H, W), float32, sRGB, [0, 1], in OKLab: channels L, a, b. No gradient at black."""
+    """Convert sRGB, (N, 3, H, W), float32, [0, 1], to OKLab: channels L, a, b. There is no gradient at black."""
     return _mix(ROOTS_TO_OKLAB, _mix(LINEAR_TO_LMS, to_linear(picture)).clamp(min=0) ** (1 / 3))
 
 
 def oklab_to_srgb(lab: Tensor) -> Tensor:
-    """A picture, (N, 3, H, W), float32, sRGB, [0, 1], from OKLab.
+    """Convert OKLab to sRGB, (N, 3, H, W), float32, [0, 1].
 
-    A colour that sRGB lacks loses chroma, with lightness and hue held; lightness outside [0, 1] is black or white.
+    Colours outside sRGB lose chroma and keep their lightness and hue. Lightness outside [0, 1] gives black or white.
     """
     _check(lab)
     return to_srgb(_oklab_to_linear(_into_gamut(lab, _oklab_to_linear)))
 
 
 def srgb_to_ycbcr(picture: Tensor) -> Tensor:
-    """A picture, (N, 3, H, W), float32, sRGB, [0, 1], in YCbCr: Y in [0, 1], Cb and Cr in [-0.5, 0.5]."""
+    """Convert sRGB, (N, 3, H, W), float32, [0, 1], to YCbCr: Y in [0, 1], Cb and Cr in [-0.5, 0.5]."""
     _check(picture)
     return _mix(RGB_TO_YCBCR, picture)
 
 
 def ycbcr_to_srgb(ycbcr: Tensor) -> Tensor:
-    """A picture, (N, 3, H, W), float32, sRGB, from YCbCr; red, green and blue are clamped to [0, 1]."""
+    """Convert YCbCr to sRGB, (N, 3, H, W), float32; red, green and blue are clamped to [0, 1]."""
     _check(ycbcr)
     return _ycbcr_to_rgb(ycbcr).clamp(0, 1)
 
@@ -101,10 +103,10 @@ def _mix(matrix: tuple[tuple[float, ...], ...], x: Tensor, inverse: bool = False
 
 
 def _into_gamut(colours: Tensor, to_rgb: ColourMap, lightness: Tensor | None = None) -> Tensor:
-    """Colours (N, 3, H, W) of a space like OKLab, brought to where red, green and blue are in [0, 1].
+    """Move colours (N, 3, H, W) of a space like OKLab into the gamut, where red, green and blue are in [0, 1].
 
-    Those outside first move towards `lightness` (N, H, W), at which such chroma exists, no further than they need and
-    by `MOST_SHIFT` at most. Then they lose chroma.
+    Colours outside first move towards `lightness` (N, H, W), at which their chroma exists: no further than needed, and
+    by at most `MOST_SHIFT`. Then they lose chroma.
     """
     colours = torch.cat([colours[:, :1].clamp(0, 1), colours[:, 1:]], 1)
     outside = ~_inside(to_rgb(colours))  # (N, H, W)
@@ -118,7 +120,7 @@ def _into_gamut(colours: Tensor, to_rgb: ColourMap, lightness: Tensor | None = N
 
 
 def _towards(start: Tensor, end: Tensor, to_rgb: ColourMap) -> Tensor:
-    """The first points inside the gamut on the ways from start to end, all (P, 3); the end where there is none."""
+    """Return the first points inside the gamut on the lines from start to end, all (P, 3), or the end."""
     low, high = torch.zeros_like(start[:, :1]), torch.ones_like(start[:, :1])
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -131,7 +133,7 @@ def _inside(rgb: Tensor) -> Tensor:
     return ((rgb >= -TOLERANCE) & (rgb <= 1 + TOLERANCE)).all(1)
 
 
-_SPACES: dict[str, tuple[ColourMap, ColourMap, ColourMap]] = {  # into it; to where the gamut is a cube; to a picture
+_SPACES: dict[str, tuple[ColourMap, ColourMap, ColourMap]] = {  # sRGB to it; it to RGB, a cube; that RGB to sRGB
     "oklab": (srgb_to_oklab, _oklab_to_linear, to_srgb),
     "ycbcr": (srgb_to_ycbcr, _ycbcr_to_rgb, lambda rgb: rgb.clamp(0, 1)),
 }
@@ -139,9 +141,9 @@ _SPACES: dict[str, tuple[ColourMap, ColourMap, ColourMap]] = {  # into it; to wh
 
 @torch.no_grad()
 def keep_colours(painting: Tensor, photo: Tensor, space: Space = "oklab", strength: float = 1.0) -> Tensor:
-    """A painting with its own light and shade, in the colours of its photo (Gatys et al. 2016, luminance-only).
+    """Return the painting with its own light and shade in the colours of its photo (Gatys et al. 2016, luminance-only).
 
-    Where sRGB lacks the colour, lightness moves towards the photo's, by 0.05 at most, and then the chroma gives way.
+    If a colour is outside sRGB, its lightness moves towards the photo's, by at most 0.05. Then it loses chroma.
 
     Parameters
     ----------
@@ -150,14 +152,14 @@ def keep_colours(painting: Tensor, photo: Tensor, space: Space = "oklab", streng
     photo : Tensor
         (1 or N, 3, H', W'), float32, sRGB, [0, 1]: gives a and b, or Cb and Cr; resized to the painting.
     space : {"oklab", "ycbcr"}
-        OKLab holds perceived lightness better, YCbCr is the field's habit.
+        OKLab preserves perceived lightness better; YCbCr is customary in the field.
     strength : float
-        0 is the painting itself, 1 the photo's chroma; between them the chroma is interpolated in that space.
+        0 returns the painting, 1 uses the photo's chroma; values between interpolate the chroma in that space.
 
     Raises
     ------
     OptionError
-        If a picture has another form, the space is unknown or the strength not in [0, 1].
+        If a picture has another shape or dtype, the space is unknown, or the strength is not in [0, 1].
     """
     _check_transfer(painting, photo, space, get_args(Space), strength)
     if strength == 0:
@@ -174,22 +176,22 @@ def keep_colours(painting: Tensor, photo: Tensor, space: Space = "oklab", streng
 
 @torch.no_grad()
 def match_palette(picture: Tensor, reference: Tensor, method: Match = "covariance", strength: float = 1.0) -> Tensor:
-    """A picture in the palette of another, by a map of sRGB colours that is the same everywhere in the picture.
+    """Return the picture in the palette of the reference, by one map of sRGB colours for the whole picture.
 
     Parameters
     ----------
     picture, reference : Tensor
-        (N, 3, H, W) and (1 or N, 3, H', W'), float32, sRGB, [0, 1]. Of larger ones 2^18 pixels are measured. Both may
-        have an alpha channel, the fourth; what is more transparent than not is not measured.
+        (N, 3, H, W) and (1 or N, 3, H', W'), float32, sRGB, [0, 1]. At most 2^18 pixels of each are measured. Both may
+        have an alpha channel as the fourth; pixels with an alpha below 0.5 are not measured.
     method : {"covariance", "histogram"}
-        The linear match of mean and covariance, or that of the whole distribution, which can bring out noise.
+        A linear match of mean and covariance, or a match of the whole distribution, which can amplify noise.
     strength : float
-        0 is the picture itself, 1 the full match; between them the two are mixed.
+        0 returns the picture, 1 the full match; values between mix the two.
 
     Raises
     ------
     OptionError
-        If a picture has another form, the method is unknown or the strength not in [0, 1].
+        If a picture has another shape or dtype, the method is unknown, or the strength is not in [0, 1].
     """
     _check_transfer(picture[:, :3], reference[:, :3], method, get_args(Match), strength)
     if strength == 0:
@@ -203,7 +205,7 @@ def match_palette(picture: Tensor, reference: Tensor, method: Match = "covarianc
 
 
 def _sample(picture: Tensor) -> Tensor:
-    """Visible pixels of (3 or 4, H, W), or as many as allowed, the same in every run: (3, P), float64, on the CPU."""
+    """Sample the visible pixels of (3 or 4, H, W), the same ones in every run: (3, P), float64, on the CPU."""
     x = picture.flatten(1)
     if len(x) == 4:
         x = x[:3, x[3] >= min(0.5, float(x[3].max()))]
@@ -213,10 +215,10 @@ def _sample(picture: Tensor) -> Tensor:
 
 
 def _monge_kantorovich(x: Tensor, y: Tensor) -> ColourMap:
-    """The linear map of least movement from mean and covariance (m, C) of x to (m', S) of y, both (3, P), float64.
+    """Return the linear optimal-transport map from mean and covariance (m, C) of x to (m', S) of y, (3, P), float64.
 
     C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2 (x - m) + m': Pitié, Kokaram, "The linear Monge-Kantorovitch linear colour mapping
-    for example-based colour transfer", CVMP 2007. Where x deviates by less than a `LEVEL`, it counts as one.
+    for example-based colour transfer", CVMP 2007. Standard deviations of x below `LEVEL` count as `LEVEL`.
     """
     c, s = _root(torch.cov(x, correction=0), LEVEL**2), _root(torch.cov(y, correction=0))
     transform = torch.linalg.inv(c) @ _root(c @ s @ s @ c) @ torch.linalg.inv(c)
@@ -225,9 +227,9 @@ def _monge_kantorovich(x: Tensor, y: Tensor) -> ColourMap:
 
 
 def _distribution_transfer(x: Tensor, y: Tensor) -> ColourMap:
-    """The map of iterative distribution transfer from colours x to y, (3, P) and (3, Q), float64.
+    """Return the map of iterative distribution transfer from colours x to y, (3, P) and (3, Q), float64.
 
-    The marginals along the axes of one rotation after another are matched: Pitié, Kokaram, Dahyot, "Automated colour
+    Matches the marginals along the axes of one rotation after another: Pitié, Kokaram, Dahyot, "Automated colour
     grading using colour distribution transfer", CVIU 107, 2007; here with fixed rotations and no grain reducer.
     """
     generator, steps = torch.Generator().manual_seed(0), []
@@ -244,13 +246,13 @@ def _transfer_step(x: Tensor, step: tuple[Tensor, list[tuple[Tensor, Tensor]]]) 
 
 
 def _transport(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The growing curve that takes the distribution of x, (P,), to that of y, (Q,), as knots and values.
+    """Return the increasing curve that maps the distribution of x, (P,), to that of y, (Q,), as knots and values.
 
-    Knots are a `LEVEL` apart; a value is the mean over the colours within one, so that a plain area stays plain.
+    Knots are one `LEVEL` apart. A value is the mean over the colours of one level, so that a plain area stays plain.
     """
     at = torch.linspace(0, 1, QUANTILES, dtype=x.dtype)
     x, y = torch.quantile(x, at), torch.quantile(y, at)
-    place = (x - x[0]) / LEVEL + 0.5  # not 0, where a lone colour would be one knot's and its noise the other's
+    place = (x - x[0]) / LEVEL + 0.5  # not 0: a lone colour would fall to one knot, and its noise to the next
     below, beyond = place.floor().long(), place % 1
     cells, share = torch.cat([below, below + 1]), torch.cat([1 - beyond, beyond])
     total, value = torch.bincount(cells, share), torch.bincount(cells, share * y.repeat(2))
@@ -259,7 +261,7 @@ def _transport(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Piecewise linear between the knots, constant beyond them."""
+    """Interpolate linearly between the knots; constant beyond them."""
     knots, values = knots.to(x), values.to(x)
     right = torch.bucketize(x, knots).clamp(max=len(knots) - 1)
     left = (right - 1).clamp(min=0)
@@ -268,10 +270,10 @@ def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
 
 
 def recolour(photo: Tensor, style: Tensor) -> Tensor:
-    """The photo mapped linearly to the style's mean and covariance, clamped, both (1, 3, H, W), float32, sRGB, [0, 1].
+    """Map the photo linearly to the style's mean and covariance, clamped; both (1, 3, H, W), float32, sRGB, [0, 1].
 
     Reinhard et al., "Color Transfer between Images", 2001, in RGB with full covariances: S^(1/2) C^(-1/2) (x - mean).
-    The metrics' yardstick; `match_palette` moves colours less.
+    The metrics use this as their baseline; `match_palette` moves colours less.
     """
     c, s = photo[0].flatten(1).double(), style[0].flatten(1).double()
     ridge = 1e-5 * torch.eye(3, dtype=torch.float64, device=c.device)
@@ -281,7 +283,7 @@ def recolour(photo: Tensor, style: Tensor) -> Tensor:
 
 
 def _root(matrix: Tensor, least: float = 0.0) -> Tensor:
-    """Symmetric square root of a symmetric matrix, whose eigenvalues count as `least` where they are less."""
+    """Return the symmetric square root of a symmetric matrix, its eigenvalues clamped to at least `least`."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * values.clamp(min=least).sqrt() @ vectors.t()
 
@@ -290,14 +292,14 @@ def _check(*pictures: Tensor) -> None:
     for x in pictures:
         if x.ndim != 4 or x.shape[1] != 3 or x.numel() == 0 or x.dtype != torch.float32:
             given = f"{tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')}"
-            raise OptionError(f"a picture is (N, 3, H, W), float32, but {given} was given; convert it first")
+            raise OptionError(f"a picture must be (N, 3, H, W), float32, not {given}; convert it first")
 
 
 def _check_transfer(picture: Tensor, other: Tensor, choice: str, known: tuple[str, ...], strength: float) -> None:
     _check(picture, other)
     if len(other) not in (1, len(picture)):
-        raise OptionError(f"{len(other)} pictures give colours to {len(picture)}; give one, or one for each")
+        raise OptionError(f"got {len(other)} pictures as references for {len(picture)}; give one, or one for each")
     if choice not in known:
-        raise OptionError(f"colours cannot be carried by {choice!r}; choose {' or '.join(known)}")
+        raise OptionError(f"unknown colour method {choice!r}; choose {' or '.join(known)}")
     if not 0 <= strength <= 1:
         raise OptionError(f"the strength is {strength:g}; it must be from 0 to 1")

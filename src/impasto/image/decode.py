@@ -1,7 +1,7 @@
-"""Decoding: a file's format, size and metadata, and its pixels as arrays, from whatever mode Pillow gives.
+"""Decoding: the format, size and metadata of a file, and its pixels as arrays, from any mode of Pillow.
 
-A picture that is needed much smaller than it is takes little memory. Decoders that can leave out what is not needed do
-(JPEG, JPEG 2000), and the rest is reduced before it becomes floats.
+A picture that is needed at a much smaller size takes little memory. JPEG and JPEG 2000 are decoded at a reduced size;
+other formats are reduced before their pixels become floats.
 """
 
 import logging
@@ -20,27 +20,27 @@ from .profiles import is_srgb, to_srgb
 from .resize import resize
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM", "QOI", "PSD")
-"""What Pillow may read for us, by its names; not those that run another program (EPS) or have no signature (TGA)."""
+"""Pillow's names of the formats it may read. Not those that run another program (EPS) or have no signature (TGA)."""
 
 
 def is_tiff(head: bytes) -> bool:
-    """Whether a file's first bytes are those of a TIFF, of the 64-bit kind too."""
+    """Return whether a file's first bytes are those of a TIFF or BigTIFF."""
     return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def identify(file: BinaryIO, head: bytes) -> Image.Image | None:
-    """Open a picture as `Image.open` does, but for our formats only and without its fixed limit on pixels.
+    """Open a picture as `Image.open` does, but only in `FORMATS` and without its fixed limit on pixels.
 
     Returns
     -------
     PIL.Image.Image or None
-        The image with its header read; None where Pillow knows no such format.
+        The image with its header read; None if Pillow does not know the format.
     """
     if not set(FORMATS) <= Image.OPEN.keys():
         Image.init()
     for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
-        # `accept` may also give a text that says why the format is not supported here.
+        # `accept` may also return a string that says why the format is not supported here.
         if factory is None or accept is None or accept(head[:16]) is not True:
             continue
         file.seek(0)
@@ -53,11 +53,11 @@ def identify(file: BinaryIO, head: bytes) -> Image.Image | None:
 
 
 def exif_of(image: Image.Image, file: BinaryIO | None) -> bytes | BinaryIO:
-    """An image's EXIF block; of a TIFF the file itself, whose first directory is that block."""
+    """Return an image's EXIF block, or b"". For a TIFF, return the file itself: its first directory is the block."""
     if image.format == "TIFF":
         return file or b""
     block = image.info.get("exif")
-    profile = image.info.get("Raw profile type exif")  # as ImageMagick writes it into a PNG: a line count, then hex
+    profile = image.info.get("Raw profile type exif")  # in PNGs by ImageMagick: a header of three lines, then hex
     if not block and isinstance(profile, str):
         try:
             block = bytes.fromhex("".join(profile.split("\n")[3:]))
@@ -67,9 +67,9 @@ def exif_of(image: Image.Image, file: BinaryIO | None) -> bytes | BinaryIO:
 
 
 def dpi_of(image: Image.Image) -> tuple[float, float] | None:
-    """Return an image's resolution, across and down in pixels an inch, where its header names one beside EXIF."""
+    """Return the resolution in an image's header (not in its EXIF), horizontal and vertical in pixels per inch."""
     dpi = image.info.get("dpi")
-    if image.format in ("JPEG", "MPO"):  # what Pillow calls dpi may be EXIF's, or a guess
+    if image.format in ("JPEG", "MPO"):  # Pillow's dpi may come from EXIF, or be a guess
         inches = {1: 1.0, 2: 2.54}.get(image.info.get("jfif_unit", 0))
         density = image.info.get("jfif_density")
         dpi = None if inches is None or density is None else tuple(inches * d for d in density)
@@ -80,7 +80,7 @@ def dpi_of(image: Image.Image) -> tuple[float, float] | None:
 
 
 def xmp_of(image: Image.Image) -> bytes:
-    """An image's XMP packet, or b""."""
+    """Return an image's XMP packet, or b""."""
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "surrogatepass")
@@ -88,21 +88,21 @@ def xmp_of(image: Image.Image) -> bytes:
 
 
 Sized = Callable[[tuple[int, int]], tuple[int, int]]
-"""From a picture's height and width to those that are needed, in pixels."""
+"""Maps a picture's height and width to those that are needed, in pixels."""
 GAP = 2
-"""At least so many times the needed sides are decoded; the filter does the rest."""
+"""Decode at least this many times the needed sides; a better filter does the rest."""
 CODESTREAM, CODING_STYLE, LEVELS_AT = b"\xff\x4f\xff\x51", b"\xff\x52", 9
-"""JPEG 2000: how a codestream begins, the marker of its coding style, and where after it the number of halvings is."""
+"""JPEG 2000: start of a codestream, marker of its coding style, and offset of the number of halvings after it."""
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """What is needed of a file's picture.
+    """The size at which a file's picture is needed.
 
     Parameters
     ----------
     full, needed : (int, int) or None
-        Height and width in the file, and those that are needed; None for a picture that is wanted as it is.
+        Height and width in the file, and those that are needed; None to keep the picture's size.
     """
 
     full: tuple[int, int] | None = None
@@ -110,14 +110,14 @@ class Reduction:
 
     @classmethod
     def of(cls, full: tuple[int, int] | None, sized: Sized | None) -> "Reduction":
-        """Return what `sized` says of a picture, if that is at most half of it."""
+        """Return the reduction to `sized(full)`, if its sides are at most half of the full ones; else none."""
         if full is None or sized is None:
             return cls()
         needed = sized(full)
         return cls(full, needed) if all(GAP * n <= m for n, m in zip(needed, full, strict=True)) else cls()
 
     def ask(self, image: Image.Image) -> None:
-        """Have Pillow decode a part of the detail, where the format allows that; it is not loaded yet."""
+        """Let Pillow decode an image that is not loaded yet at a reduced size, if the format allows it."""
         if self.needed is None:
             return
         height, width = self.needed
@@ -129,16 +129,16 @@ class Reduction:
             image.draft(None, (GAP * width, GAP * height))
 
     def applied(self, image: Image.Image, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
-        """Return a loaded image in the size that is needed, before it is turned; colours count by their alpha."""
+        """Resize a loaded image to the needed size, before it is rotated. Colours are weighted by their alpha."""
         if self.needed is None or self.full is None:
             return image
         (height, width), long = self.needed, max(self.full)
-        part = 2 ** round(math.log2(long / max(image.size)))  # of which a decoder rounds the sides up
+        part = 2 ** round(math.log2(long / max(image.size)))  # the decoder's factor; it rounds the sides up
         box = (0, 0, self.full[1] / part, self.full[0] / part)
         return image.resize((width, height), resample, box, reducing_gap=GAP + 1)
 
     def finished(self, picture: Picture, orientation: int = 1) -> Picture:
-        """Return an upright picture in the size that is needed, if it is not yet; it was turned from `orientation`."""
+        """Resize an upright picture, rotated from EXIF's `orientation`, to the needed size if necessary."""
         if self.needed is None or self.full is None:
             return picture
         size, full = self.needed, self.full
@@ -152,7 +152,7 @@ class Reduction:
 
 
 def _levels(image: Jpeg2KImagePlugin.Jpeg2KImageFile) -> int:
-    """Return how often a JPEG 2000 file's picture can be halved by leaving out detail."""
+    """Return how many times the decoder can halve the picture of a JPEG 2000 file."""
     assert image.fp is not None
     at = image.fp.tell()
     image.fp.seek(0)
@@ -173,7 +173,7 @@ DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 @dataclass(frozen=True)
 class Samples:
-    """Pixels on their way from a decoder to the tensor.
+    """Decoded pixels as arrays.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Samples:
     alpha : array or None
         (H, W), float32, range [0, 1].
     bits : int
-        8 or 16: what they were read at.
+        8 or 16: the depth at which they were read.
     """
 
     colour: Floats
@@ -191,13 +191,13 @@ class Samples:
 
 
 def turned(samples: Samples, orientation: int) -> Samples:
-    """Undo a camera's turn: `orientation` is EXIF's 1 to 8; any other value leaves the picture as it is."""
+    """Rotate samples upright from EXIF's `orientation`, 1 to 8; any other value leaves them unchanged."""
     alpha = None if samples.alpha is None else upright(samples.alpha, orientation)
     return Samples(upright(samples.colour, orientation), alpha, samples.bits)
 
 
 def upright(x: NDArray[T], orientation: int) -> NDArray[T]:
-    """A view of an array (H, W, ...) with a camera's turn undone; see `turned`."""
+    """Return an upright view of an array (H, W, ...); see `turned`."""
     if orientation in (5, 6, 7, 8):
         x = x.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -208,21 +208,22 @@ def upright(x: NDArray[T], orientation: int) -> NDArray[T]:
 
 
 def from_pillow(image: Image.Image, name: str, reduction: Reduction | None = None) -> Samples:
-    """The samples of a loaded image, in any mode that Pillow has; its profile is converted to sRGB.
+    """Return the samples of a loaded image in any mode of Pillow, converted to sRGB by its profile.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        Loaded; EXIF orientation is not looked at.
+        Loaded; its EXIF orientation is ignored.
     name : str
-        What warnings call it.
+        Name of the picture in warnings.
     reduction : Reduction, optional
-        What is needed of it.
+        The size needed.
     """
     icc = image.info.get("icc_profile") or None
     reduction = reduction or Reduction()
     if image.mode in DEEP_MODES:
-        # Floats are scaled by the largest of all. Others are averaged, for what other filters overshoot by would count.
+        # Floats are scaled by their largest value, so they need the whole picture. Integers are averaged in boxes:
+        # other filters overshoot.
         whole = image.mode == "F" or isinstance(image.info.get("transparency"), int)
         if reduction.needed is not None and not whole:
             image = reduction.applied(image.convert("I"), Image.Resampling.BOX)
@@ -242,7 +243,7 @@ def from_pillow(image: Image.Image, name: str, reduction: Reduction | None = Non
 
 
 def unit(levels: NDArray[Any], white: int) -> Floats:
-    """Whole numbers of any shape as floats, 0 to `white` becoming [0, 1]."""
+    """Convert whole numbers of any shape from 0..`white` to floats in [0, 1]."""
     values = levels.astype(np.float32)
     values /= white
     return values
@@ -254,26 +255,26 @@ def _from_deep_grey(image: Image.Image, icc: bytes | None, name: str) -> Samples
     alpha = (raw != transparent).astype(np.float32) if isinstance(transparent, int) else None
     grey = unit_floats(raw, name) if raw.dtype.kind == "f" else _unit_integers(raw)
     if icc and not is_srgb(icc):
-        log.warning('%s: read at 8 bits for its colour profile; pip install "impasto[large]" keeps 16', name)
+        log.warning('%s: read at 8 bits because of its colour profile; pip install "impasto[large]" to keep 16', name)
         eight = Image.fromarray(np.rint(grey * 255).astype(np.uint8))
         return Samples(unit(np.asarray(to_srgb(eight, icc, name)), 255), alpha, 8)
     return Samples(np.repeat(grey[:, :, None], 3, axis=2), alpha, 16)
 
 
 def _unit_integers(raw: NDArray[np.generic]) -> Floats:
-    # Pillow's mode "I" holds 16-bit samples of some formats and 32-bit ones of others.
+    # Pillow's mode "I" holds 16-bit samples for some formats and 32-bit ones for others.
     top = 65535 if raw.dtype.itemsize == 2 or raw.max() <= 65535 else 2**31 - 1
     return (raw.astype(np.float64) / top).clip(0, 1).astype(np.float32)
 
 
 def unit_floats(raw: NDArray[np.generic], name: str) -> Floats:
-    """Floating samples as [0, 1]: taken as they are, but scaled down where they go beyond 1; NaN becomes 0."""
+    """Bring floating-point samples to [0, 1]. Scales them down if they exceed 1; NaN and infinity become 0."""
     values = raw.astype(np.float32)
     if not np.isfinite(values).all():
         log.warning("%s: some samples are not finite; reading them as black", name)
         values = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
     top = float(values.max())
     if top > 1:
-        log.warning("%s: its samples go up to %g; scaling them so that this is white", name, top)
+        log.warning("%s: its samples go up to %g; scaling them so that %g is white", name, top, top)
         values = values / top
     return values.clip(0, 1)

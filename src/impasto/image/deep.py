@@ -1,4 +1,4 @@
-"""Reading more than 8 bits a sample, with libvips from the extra `large`: Pillow would cut them down to 8."""
+"""Reading more than 8 bits per sample with libvips, from the extra `large`. Pillow would reduce them to 8."""
 
 import logging
 from functools import cache
@@ -19,16 +19,16 @@ INSTALL = 'pip install "impasto[large]"'
 
 @cache
 def available() -> bool:
-    """Whether the extra `large` is installed and works here."""
+    """Return whether the extra `large` is installed and works."""
     try:
         import pyvips  # noqa: F401
-    except (ImportError, OSError):  # OSError: without the libvips that it needs
+    except (ImportError, OSError):  # OSError: pyvips does not find libvips
         return False
     return True
 
 
 def read_png(data: bytes, name: str, max_megapixels: float, reduction: Reduction) -> Samples:
-    """A PNG's samples at 16 bits, in the size that is needed; its turn is not undone.
+    """Return a PNG's samples at 16 bits, in the size needed, not rotated.
 
     Raises
     ------
@@ -41,18 +41,18 @@ def read_png(data: bytes, name: str, max_megapixels: float, reduction: Reduction
 
 
 def read_tiff(data: bytes, name: str, max_megapixels: float, reduction: Reduction) -> Samples:
-    """A TIFF's first page at 16 bits, floats included; its turn is not undone.
+    """Return the first page of a TIFF at 16 bits, floats included, not rotated.
 
     Parameters
     ----------
     data : bytes
         The file.
     name : str
-        What messages call it.
+        Name of the file in messages.
     max_megapixels : float
-        The most pixels allowed, in millions.
+        Most pixels allowed, in millions.
     reduction : Reduction
-        What is needed of it.
+        The size needed.
 
     Raises
     ------
@@ -63,13 +63,13 @@ def read_tiff(data: bytes, name: str, max_megapixels: float, reduction: Reductio
 
     try:
         image = pyvips.Image.tiffload_buffer(data, fail_on="error")
-    except pyvips.Error:  # also for the sample types that it does not know
+    except pyvips.Error:  # raised for sample types that libvips does not know, too
         return _read_rare_tiff(data, name, max_megapixels)
     return _samples(image, name, max_megapixels, reduction)
 
 
 def _read_rare_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
-    """Half and double floats and the like, as scientific programs write them: grey or RGB, taken as sRGB."""
+    """Return samples of rare types, such as half and double floats in scientific files: grey or RGB, taken as sRGB."""
     import tifffile
 
     with tifffile.TiffFile(BytesIO(data)) as file:
@@ -93,9 +93,9 @@ def convert(array: NDArray[np.uint16], icc: bytes | None, name: str) -> Floats:
     array : array
         (H, W, 3), uint16.
     icc : bytes or None
-        The profile that belongs to it.
+        Its profile.
     name : str
-        What a warning calls the picture.
+        Name of the picture in warnings.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def _samples(image: Any, name: str, max_megapixels: float, reduction: Reduction)
     check_size(image.width, image.height, name, max_megapixels)
     icc = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
     bands = _colour_bands(image)
-    if reduction.needed is not None and image.format not in ("float", "double"):  # which are scaled by their largest
+    if reduction.needed is not None and image.format not in ("float", "double"):  # those are scaled by their maximum
         scale, vscale = reduction.needed[1] / image.width, reduction.needed[0] / image.height
         if image.bands > bands and bands < 4:
             white, kind = {"uchar": 255, "ushort": 65535}.get(image.format, 1), (image.format, image.interpretation)
@@ -142,7 +142,7 @@ def _numbers(raw: NDArray[Any], name: str) -> Floats:
 
 
 def _to_srgb(numbers: Floats, icc: bytes | None, name: str) -> Floats:
-    """(H, W, C) numbers of C = 1, 3 or 4 colours as (H, W, 3), through the profile where it can be used."""
+    """Convert (H, W, C) numbers of C = 1, 3 or 4 colours to (H, W, 3) sRGB, by the profile if it is usable."""
     import pyvips
 
     icc = usable(icc, numbers.shape[2], name)
@@ -162,11 +162,11 @@ def _to_srgb(numbers: Floats, icc: bytes | None, name: str) -> Floats:
 
 
 def _without_profile(numbers: Floats) -> Floats:
-    if numbers.shape[2] == 4:  # as Pillow does it for 8 bits
+    if numbers.shape[2] == 4:  # as Pillow does for 8 bits
         return (1 - numbers[:, :, :3]) * (1 - numbers[:, :, 3:])
     return numbers if numbers.shape[2] == 3 else np.repeat(numbers, 3, axis=2)
 
 
 def _pixels(image: Any) -> NDArray[Any]:
-    """(H, W, C) samples; pyvips itself leaves sides of 1 out."""
+    """Return an image's samples as (H, W, C); pyvips itself drops dimensions of size 1."""
     return image.numpy().reshape(image.height, image.width, image.bands)

@@ -1,7 +1,7 @@
-"""EXIF blocks, entry by entry: what a painting keeps of its photograph's.
+"""EXIF blocks, entry by entry, and what a painting keeps of its photograph's.
 
-An EXIF block is a small TIFF file: directories of entries (tag, type, count, value). The bytes of a value are carried
-over untouched, so that no text or number changes on the way.
+An EXIF block is a small TIFF file: directories of entries (tag, type, count, value). The bytes of a value are copied
+unchanged, so that no text or number is altered.
 """
 
 import struct
@@ -12,7 +12,7 @@ from typing import BinaryIO
 ORIENTATION, EXIF_IFD, GPS_IFD = 274, 34665, 34853
 RESOLUTION_X, RESOLUTION_Y, RESOLUTION_UNIT = 282, 283, 296
 INCHES = {2: 1.0, 3: 2.54}
-"""A resolution's unit -> how many of them an inch has."""
+"""Resolution unit -> units per inch."""
 SHORT, LONG, RATIONAL = 3, 4, 5
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
@@ -42,23 +42,23 @@ DESCRIPTIVE = frozenset(
         ),  # rating, and Windows' title, comment, author, keywords, subject
     )
 )
-"""The entries of the first directory that say something about the photograph, not about how its file is laid out."""
+"""The entries of the first directory that describe the photograph, not the layout of its file."""
 
 MAKER_NOTE, INTEROPERABILITY, COLOUR_SPACE, PIXEL_WIDTH, PIXEL_HEIGHT = 37500, 40965, 40961, 40962, 40963
-# A maker note counts on its place in the file, which changes, and may hold a preview or a position. Interoperability
+# A maker note depends on its offset in the file, which changes, and may hold a preview or a position. Interoperability
 # would claim the colour space of the original.
 LEFT_OUT = frozenset((MAKER_NOTE, INTEROPERABILITY))
 
 MAX_VALUE = 2**20
-"""Bytes of a value beyond which an entry is taken for damage."""
+"""Largest value in bytes. Larger entries are treated as damaged."""
 
 Entry = tuple[int, int, bytes]
-"""(type, count, the value's bytes)."""
+"""Type, count, and the bytes of the value."""
 
 
 @dataclass
 class Exif:
-    """An EXIF block's three directories, tag to entry, and its byte order (`<` or `>`)."""
+    """The three directories of an EXIF block, from tag to entry, and its byte order (`<` or `>`)."""
 
     order: str = "<"
     main: dict[int, Entry] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Exif:
 
     @property
     def orientation(self) -> int:
-        """EXIF's 1 to 8; 1 where none is given or it makes no sense."""
+        """The orientation, 1 to 8; 1 if it is missing or invalid."""
         kind, count, value = self.main.get(ORIENTATION, (SHORT, 1, b""))
         if kind != SHORT or count != 1 or len(value) != 2:
             return 1
@@ -76,7 +76,7 @@ class Exif:
 
     @property
     def dpi(self) -> tuple[float, float] | None:
-        """The resolution across and down in pixels an inch; None where none is given or it makes no sense."""
+        """The horizontal and vertical resolution in pixels per inch; None if it is missing or invalid."""
         found = []
         _, _, unit = self.main.get(RESOLUTION_UNIT, (SHORT, 1, struct.pack(self.order + "H", 2)))
         inches = INCHES.get(struct.unpack(self.order + "H", unit)[0]) if len(unit) == 2 else None
@@ -90,7 +90,7 @@ class Exif:
         return (across, down) if 1 <= across < 65535 and 1 <= down < 65535 else None
 
     def set_dpi(self, dpi: tuple[float, float]) -> None:
-        """Set the resolution across and down, in pixels an inch."""
+        """Set the horizontal and vertical resolution, in pixels per inch."""
         for tag, value in zip((RESOLUTION_X, RESOLUTION_Y), dpi, strict=True):
             self.main[tag] = (RATIONAL, 1, struct.pack(self.order + "II", round(1000 * value), 1000))
         self.short(RESOLUTION_UNIT, 2)
@@ -101,17 +101,17 @@ class Exif:
 
 
 def parse(data: bytes | BinaryIO) -> Exif | None:
-    """Read an EXIF block, or the first directory of a TIFF file, as far as it makes sense.
+    """Parse an EXIF block, or the first directory of a TIFF file. Skips invalid entries.
 
     Parameters
     ----------
     data : bytes or binary file
-        The block, with or without the `Exif` that JPEG sets before it; or a whole TIFF file, seekable.
+        The block, with or without JPEG's prefix `Exif`; or a whole TIFF file, seekable.
 
     Returns
     -------
     Exif or None
-        The orientation and the entries worth keeping; None where it is no such block.
+        The orientation and the entries worth keeping; None if it is not an EXIF block.
     """
     if isinstance(data, bytes):
         while data.startswith(b"Exif\0\0"):
@@ -156,7 +156,7 @@ def _directory(file: BinaryIO, offset: int, order: str, wanted: frozenset[int] |
 
 
 def adapted(block: bytes, size: tuple[int, int], *, keep_gps: bool) -> Exif | None:
-    """The EXIF block of a painting, from its photograph's.
+    """Return the EXIF block of a painting, made from its photograph's.
 
     Parameters
     ----------
@@ -165,12 +165,12 @@ def adapted(block: bytes, size: tuple[int, int], *, keep_gps: bool) -> Exif | No
     size : tuple of int
         (H, W) of the painting in pixels.
     keep_gps : bool
-        Whether the place stays in it.
+        Whether to keep the GPS position.
 
     Returns
     -------
     Exif or None
-        Orientation 1, sRGB, the new size; None where the photograph has none.
+        The block with orientation 1, sRGB and the new size; None if the photograph has none.
     """
     exif = parse(block) if block else None
     if exif is None or not (exif.main or exif.photo or exif.gps):
@@ -187,9 +187,9 @@ def adapted(block: bytes, size: tuple[int, int], *, keep_gps: bool) -> Exif | No
 
 
 def kept(block: bytes | BinaryIO, dpi: tuple[float, float] | None = None) -> bytes:
-    """What is kept of a block (see `parse`) when a photograph is read: everything but the orientation, untouched.
+    """Return what to keep of a block (see `parse`) when reading a photograph: all entries except the orientation.
 
-    A resolution that the file names elsewhere (`dpi`, across and down) is added where the block has none.
+    If the block has no resolution, `dpi` is added: the one that the file gives elsewhere, horizontal and vertical.
     """
     exif = parse(block) if block else None
     if exif is None:
@@ -201,37 +201,37 @@ def kept(block: bytes | BinaryIO, dpi: tuple[float, float] | None = None) -> byt
 
 
 def pack(exif: Exif) -> bytes:
-    """The block as bytes, without the `Exif` that JPEG sets before it."""
+    """Return the block as bytes, without JPEG's prefix `Exif`."""
     return header(exif.order, 8) + directories(exif, 8)
 
 
 def header(order: str, first: int) -> bytes:
-    """A TIFF structure's first 8 bytes; `first` is where its first directory starts."""
+    """Return the first 8 bytes of a TIFF structure; `first` is the offset of its first directory."""
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", first)
 
 
 def directories(exif: Exif, start: int) -> bytes:
-    """The directories and their values as bytes, made to stand at byte `start` of the file."""
-    order, main, behind = exif.order, dict(exif.main), b""
+    """Return the directories and their values as bytes, to be placed at offset `start` of the file."""
+    order, main, tail = exif.order, dict(exif.main), b""
     nested = [(tag, entries) for tag, entries in ((EXIF_IFD, exif.photo), (GPS_IFD, exif.gps)) if entries]
     main.update((tag, (LONG, 1, bytes(4))) for tag, _ in nested)
     after_main = start + len(_packed_directory(main, start, order))
     for tag, entries in nested:
-        place = after_main + len(behind)
+        place = after_main + len(tail)
         main[tag] = (LONG, 1, struct.pack(order + "I", place))
-        behind += _packed_directory(entries, place, order)
-    return _packed_directory(main, start, order) + behind
+        tail += _packed_directory(entries, place, order)
+    return _packed_directory(main, start, order) + tail
 
 
 def _packed_directory(entries: dict[int, Entry], start: int, order: str) -> bytes:
     table = struct.pack(order + "H", len(entries))
-    behind = b""
+    tail = b""
     values = start + 2 + 12 * len(entries) + 4
     for tag, (kind, count, value) in sorted(entries.items()):
         if len(value) <= 4:
             place = value.ljust(4, b"\0")
         else:
-            place = struct.pack(order + "I", values + len(behind))
-            behind += value + b"\0" * (len(value) % 2)
+            place = struct.pack(order + "I", values + len(tail))
+            tail += value + b"\0" * (len(value) % 2)
         table += struct.pack(order + "HHI", tag, kind, count) + place
-    return table + struct.pack(order + "I", 0) + behind
+    return table + struct.pack(order + "I", 0) + tail

@@ -1,4 +1,4 @@
-"""Reading HEIC, what iPhones write, with pillow-heif from the extra `heif`."""
+"""Reading HEIC, the format of iPhones, with pillow-heif from the extra `heif`."""
 
 from typing import Any, BinaryIO
 
@@ -14,7 +14,7 @@ BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file's first bytes are those of HEIC; AVIF, which shares the container, is not."""
+    """Return whether a file's first bytes are those of HEIC. False for AVIF, which shares the container."""
     if head[4:8] != b"ftyp" or head[8:12] not in BRANDS:
         return False
     length = int.from_bytes(head[:4], "big")
@@ -22,7 +22,7 @@ def is_heif(head: bytes) -> bool:
 
 
 def heif_size(file: BinaryIO) -> tuple[int, int] | None:
-    """Height and width of a HEIC file in pixels; None if it is none, or the extra `heif` is not installed."""
+    """Return the height and width of a HEIC file in pixels; None for other files or without the extra `heif`."""
     if not is_heif(file.read(64)):
         return None
     try:
@@ -37,7 +37,7 @@ def heif_size(file: BinaryIO) -> tuple[int, int] | None:
 def read_heif(
     file: BinaryIO, name: str, max_megapixels: float, sized: Sized | None = None
 ) -> tuple[Samples, dict[str, Any], Reduction]:
-    """A HEIC file's primary picture, turned upright already, its metadata (`exif`, `xmp`), and what is needed of it.
+    """Read the primary picture of a HEIC file, upright, its metadata (`exif`, `xmp`), and the reduction needed.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def read_heif(
     try:
         import pillow_heif
     except ImportError:
-        raise PictureError(f'{name} is a HEIC picture; to read it, pip install "impasto[heif]"') from None
+        raise PictureError(f'{name} is a HEIC picture; to read it, run pip install "impasto[heif]"') from None
     file.seek(0)
     image = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
     width, height = image.size

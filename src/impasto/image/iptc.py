@@ -1,7 +1,7 @@
 """IPTC metadata (Information Interchange Model, version 4): captions, credits and keywords of news agencies.
 
-A record is a row of data sets: 0x1C, the record's number, the data set's number, its length, its value. Photoshop's
-resource 0x0404 carries it in a JPEG; ImageMagick's text `Raw profile type iptc`, in hexadecimal, in a PNG.
+A record is a sequence of data sets: 0x1C, record number, data set number, length, value. A JPEG holds it in Photoshop's
+resource 0x0404, a PNG in hexadecimal in ImageMagick's text `Raw profile type iptc`.
 """
 
 import struct
@@ -14,9 +14,9 @@ RESOURCE = 0x0404
 PNG_KEY = "Raw profile type iptc"
 JPEG_HEADER = b"Photoshop 3.0\0"
 RECORDS = (1, 2)
-"""The envelope and the application record; others hold the picture itself."""
+"""The envelope and the application record; other records hold the picture itself."""
 PREVIEW = (200, 201, 202)
-"""Data sets of record 2 that show the photograph as it was."""
+"""Data sets of record 2 that hold previews of the original photograph."""
 HEX_LINE = 72
 
 
@@ -43,12 +43,12 @@ def iptc_of(image: Image.Image) -> bytes:
 
 
 def kept(data: bytes) -> bytes:
-    """Return the data sets worth keeping, as far as the record makes sense."""
+    """Return the data sets worth keeping, up to the first invalid one."""
     found, at = b"", 0
     while data[at : at + 1] == b"\x1c" and at + 5 <= len(data):
         record, number, length = data[at + 1], data[at + 2], int.from_bytes(data[at + 3 : at + 5], "big")
         start = at + 5
-        if length & 0x8000:  # the length's own length
+        if length & 0x8000:  # an extended data set: this is the number of bytes of its length
             more = length & 0x7FFF
             length = int.from_bytes(data[start : start + more], "big")
             start += more
@@ -61,11 +61,11 @@ def kept(data: bytes) -> bytes:
 
 
 def _in_resources(data: bytes) -> bytes:
-    """Return the record in a row of Photoshop's resources, or b""."""
+    """Return the IPTC record in a sequence of Photoshop resources, or b""."""
     at = 0
     while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
         code = int.from_bytes(data[at + 4 : at + 6], "big")
-        start = at + 6 + (data[at + 6] // 2 + 1) * 2  # a Pascal string, padded to an even length
+        start = at + 6 + (data[at + 6] // 2 + 1) * 2  # after a Pascal string, padded to an even length
         length = int.from_bytes(data[start : start + 4], "big")
         if code == RESOURCE:
             return data[start + 4 : start + 4 + length]
@@ -74,12 +74,12 @@ def _in_resources(data: bytes) -> bytes:
 
 
 def as_resource(data: bytes) -> bytes:
-    """Return a record as Photoshop's resource."""
+    """Return a record as a Photoshop resource."""
     return b"8BIM" + struct.pack(">HHI", RESOURCE, 0, len(data)) + data + bytes(len(data) % 2)
 
 
 def as_jpeg_segment(data: bytes) -> bytes:
-    """Return a record as a JPEG's segment APP13; it holds less than 64 KB."""
+    """Return a record as the APP13 segment of a JPEG, which holds less than 64 KB."""
     body = JPEG_HEADER + as_resource(data)
     return b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
 

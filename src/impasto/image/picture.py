@@ -1,8 +1,8 @@
-"""Pictures: what stands between a file and the tensors that the rest of the package works on.
+"""Pictures: tensors with the metadata of their files, and cut-outs.
 
-A cut-out, a picture with transparent places, is a tensor (N, 4, H, W): sRGB, not multiplied by the alpha, which comes
-last. `resize` weighs its colours by the alpha. A network sees it through `opaque`, and its statistics are weighted by
-what is `visible`, so hidden colours have no influence.
+A cut-out is a picture with transparent areas: a tensor (N, 4, H, W) in sRGB, the alpha last and not multiplied in.
+`resize` weights its colours by the alpha. Networks see it through `opaque`, and its statistics are weighted by
+`visible`, so hidden colours have no influence.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,16 @@ from .resize import resize
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a picture's file besides its pixels.
+    """The metadata of a picture's file.
 
     Parameters
     ----------
     name : str
-        What messages call the picture: its path as it was given, or `standard input`.
+        Name of the picture in messages: its path as given, or `standard input`.
     format : str
-        The file's format by Pillow's name (`JPEG`, `PNG` ...), or "" for a picture that came from no file.
+        Pillow's name of the file's format (`JPEG`, `PNG` ...), or "" for a picture without a file.
     bits : int
-        Bits a sample of the source as it was read: 8 or 16 (floats count as 16).
+        Bits per sample at which the source was read: 8 or 16 (floats count as 16).
     exif : bytes
         The EXIF block as a TIFF structure, without orientation, thumbnail and maker note, or b"".
     xmp : bytes
@@ -34,7 +34,7 @@ class Metadata:
     iptc : bytes
         The IPTC record, without previews, or b"".
     full_size : (int, int) or None
-        (H, W) of the file's picture, where it was reduced while it was read.
+        (H, W) of the picture in the file, if it was reduced while reading.
     """
 
     name: str = "the picture"
@@ -55,15 +55,15 @@ class Picture:
     tensor : Tensor
         (1, 3, H, W), float32, sRGB, range [0, 1].
     alpha : Tensor or None
-        (1, 1, H, W), float32, range [0, 1], 1 where opaque; None where the picture has no transparency.
+        (1, 1, H, W), float32, range [0, 1], 1 where opaque; None if the picture has no transparency.
         The colours are not multiplied by it.
     metadata : Metadata
-        What is kept of its file.
+        The metadata of its file.
 
     Raises
     ------
     OptionError
-        If a shape is another one.
+        If a tensor has another shape.
     """
 
     tensor: Tensor
@@ -80,14 +80,14 @@ class Picture:
 
     @property
     def pixels(self) -> Tensor:
-        """What is to be seen of the picture: its tensor, or (1, 4, H, W) with the alpha last, where any is transparent.
+        """The picture's tensor, (1, 3, H, W), or (1, 4, H, W) with the alpha last if any pixel is transparent.
 
-        PictureError if all of it is.
+        Raises PictureError if all pixels are transparent.
         """
         if self.alpha is None or self.alpha.min() >= 1:
             return self.tensor
         if self.alpha.max() <= 0:
-            raise PictureError(f"{self.metadata.name} is transparent everywhere: nothing of it is to be seen")
+            raise PictureError(f"{self.metadata.name} is transparent everywhere; give a picture with visible pixels")
         return torch.cat((self.tensor, self.alpha.to(self.tensor)), 1)
 
     @property
@@ -96,7 +96,7 @@ class Picture:
         return self.tensor.shape[2], self.tensor.shape[3]
 
     def with_tensor(self, tensor: Tensor) -> "Picture":
-        """The same picture with other pixels, its alpha resized where the new ones have another size.
+        """Return the picture with other pixels, its alpha resized to them if needed.
 
         Parameters
         ----------
@@ -111,24 +111,24 @@ class Picture:
 
 
 TRUSTED = 1 / 8
-"""From this alpha on a pixel's own colour counts in full; below, it goes over into that of the visible ones around."""
+"""Pixels with at least this alpha keep their colour. Below it, they blend into the colour of visible ones nearby."""
 
 
 def visible(picture: Tensor) -> Tensor | None:
-    """Return how visible each pixel is, (N, 1, H, W), in [0, 1]; None for a picture (N, 3, H, W), all of it visible."""
+    """Return the visibility of each pixel, (N, 1, H, W), in [0, 1]; None for a fully visible picture (N, 3, H, W)."""
     return picture[:, 3:] if picture.shape[1] == 4 else None
 
 
 def opaque(picture: Tensor) -> Tensor:
-    """Return a picture (N, 3, H, W): where nothing is visible, the colours of the visible places around continue.
+    """Return an opaque picture (N, 3, H, W): fill hidden areas with the colours of the visible ones around them.
 
-    Colours are averaged from the visible pixels to ever coarser grids, and what is hidden takes them from the finest
-    grid that has any: the pull-push of Gortler, Grzeszczuk, Szeliski, Cohen, "The Lumigraph", SIGGRAPH 1996.
+    Averages the colours of visible pixels into coarser and coarser grids. Hidden pixels take their colour from the
+    finest grid that has one: the pull-push of Gortler, Grzeszczuk, Szeliski, Cohen, "The Lumigraph", SIGGRAPH 1996.
 
     Parameters
     ----------
     picture : Tensor
-        (N, 3, H, W), which is returned as it is, or (N, 4, H, W).
+        (N, 3, H, W), returned unchanged, or (N, 4, H, W).
     """
     shown = visible(picture)
     if shown is None:
@@ -138,7 +138,7 @@ def opaque(picture: Tensor) -> Tensor:
 
 
 def _filled(colours: Tensor, weight: Tensor) -> Tensor:
-    """Return colours (N, 3, H, W) without holes, from colours times their weights (N, 1, H, W) in [0, 1]."""
+    """Return colours (N, 3, H, W) without holes, from colours multiplied by their weights (N, 1, H, W) in [0, 1]."""
     height, width = weight.shape[-2:]
     if height == width == 1 or weight.min() >= 1:
         return colours / weight.clamp(min=1e-6)
@@ -149,6 +149,6 @@ def _filled(colours: Tensor, weight: Tensor) -> Tensor:
 
 
 def over_white(picture: Tensor) -> Tensor:
-    """Return a picture (N, 3 or 4, H, W) laid over white, (N, 3, H, W)."""
+    """Composite a picture (N, 3 or 4, H, W) over white. Returns (N, 3, H, W)."""
     shown = visible(picture)
     return picture if shown is None else torch.lerp(torch.ones_like(picture[:, :3]), picture[:, :3], shown)

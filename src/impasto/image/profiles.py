@@ -1,4 +1,4 @@
-"""ICC profiles: whatever a picture carries becomes sRGB, and sRGB is what is written."""
+"""ICC profiles: conversion to sRGB when reading, and the sRGB profile for writing."""
 
 import logging
 import struct
@@ -12,9 +12,9 @@ from .source import one_line
 log = logging.getLogger(__name__)
 
 DATE = slice(24, 36)
-"""Where an ICC header keeps the moment of its creation."""
+"""Bytes of an ICC header with the date of creation."""
 COLOUR_SPACE = slice(16, 20)
-"""Where it names the colour space that the profile is for."""
+"""Bytes of an ICC header with the colour space of the profile."""
 
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
@@ -22,30 +22,30 @@ FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
 @cache
 def srgb_profile() -> bytes:
-    """The sRGB profile that is written into files: always the same bytes, its date being a constant."""
+    """Return the sRGB profile for output files. Its date is fixed, so the bytes are always the same."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     data[DATE] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
     return bytes(data)
 
 
 def is_srgb(icc: bytes) -> bool:
-    """Whether `icc` is our own sRGB profile (its date aside), so that nothing need be converted."""
+    """Return whether `icc` is our own sRGB profile, apart from its date, and needs no conversion."""
     ours = srgb_profile()
     return icc[: DATE.start] + icc[DATE.stop :] == ours[: DATE.start] + ours[DATE.stop :]
 
 
 def to_srgb(image: Image.Image, icc: bytes | None, name: str) -> Image.Image:
-    """Convert to sRGB, 8 bits a sample.
+    """Convert to sRGB, 8 bits per sample.
 
     Parameters
     ----------
     image : PIL.Image.Image
         Mode L, RGB, CMYK or LAB, without alpha.
     icc : bytes or None
-        The profile it carries. One that is damaged, or made for another colour space, is left aside with a warning in
-        the log, and the picture read as sRGB.
+        Its profile. If the profile is damaged or made for another colour space, logs a warning and reads the picture
+        as sRGB.
     name : str
-        What the warning calls it.
+        Name of the picture in the warning.
 
     Returns
     -------
@@ -75,22 +75,22 @@ def to_srgb(image: Image.Image, icc: bytes | None, name: str) -> Image.Image:
 
 
 def usable(icc: bytes | None, bands: int, name: str) -> bytes | None:
-    """The profile, if there is one that needs converting and can be used.
+    """Return the profile if it is usable and needs a conversion.
 
     Parameters
     ----------
     icc : bytes or None
-        What the picture carries.
+        The picture's profile.
     bands : int
-        Its colour samples a pixel: 1 (grey), 3 (RGB) or 4 (CMYK).
+        Colour samples per pixel: 1 (grey), 3 (RGB) or 4 (CMYK).
     name : str
-        What the warning calls it.
+        Name of the picture in the warning.
 
     Returns
     -------
     bytes or None
-        A profile for that many samples; a grey picture may also carry one for RGB, and then means its grey axis.
-        None for our own sRGB, and with a warning for one that is damaged or made for other colours.
+        A profile for that many samples. A grey picture may also have one for RGB, which then applies to its grey axis.
+        None for our own sRGB profile, and, with a warning, for one that is damaged or made for another colour space.
     """
     if not icc or is_srgb(icc):
         return None
@@ -108,5 +108,5 @@ def usable(icc: bytes | None, bands: int, name: str) -> bytes | None:
 
 
 def warn_of_profile(name: str, reason: str) -> None:
-    """Say that a profile was left aside."""
+    """Log a warning that a profile is ignored."""
     log.warning("%s: its colour profile cannot be used (%s); reading it as sRGB", name, reason)

@@ -1,7 +1,7 @@
-"""Reading pictures: the camera's turn undone, colours in sRGB, alpha kept, 16 bits where there are.
+"""Reading pictures: upright, in sRGB, with alpha, at up to 16 bits.
 
-`to_picture` takes any kind of picture: paths, PIL images, NumPy arrays, tensors; `like` gives the result as the same
-kind. `read_record` reads how a painting was made, from its file.
+`to_picture` accepts any kind of picture: paths, PIL images, NumPy arrays, tensors. `like` converts a result to the same
+kind. `read_record` reads from a painting's file how it was made.
 """
 
 import logging
@@ -46,20 +46,21 @@ DNG_VERSION, BITS_PER_SAMPLE, SAMPLE_FORMAT = 50706, 258, 339
 def read_image(source: Source, *, max_megapixels: float = 200.0, sized: Sized | None = None) -> Picture:
     """Read a picture.
 
-    The camera's turn (EXIF orientation) is undone, an embedded colour profile converted to sRGB, transparency kept.
-    Of an animation or a document of many pages it is the first picture. PNG and TIFF of more than 8 bits a sample are
-    read at 16 where the extra `large` is installed, else at 8 with a notice in the log; HEIC needs the extra `heif`.
+    Rotates it upright by its EXIF orientation, converts an embedded colour profile to sRGB, and keeps transparency.
+    Reads the first picture of an animation or a document with several pages. Reads PNG and TIFF with more than 8 bits
+    per sample at 16 bits if the extra `large` is installed, else at 8 with a warning in the log. HEIC needs the extra
+    `heif`.
 
     Parameters
     ----------
     source : path, "-" or binary file object
         The picture; "-" is standard input.
     max_megapixels : float
-        The most pixels allowed, in millions, checked before any is decoded.
+        Most pixels allowed, in millions, checked before decoding.
     sized : callable, optional
-        Called with the picture's height and width before any pixel is decoded; returns those that are needed, or raises
-        what speaks against them. A picture at least twice as large is reduced to that size while it is read, which
-        takes a fraction of the memory: JPEG and JPEG 2000 are not even decoded in full. `metadata.full_size` tells.
+        Called with the picture's height and width before decoding. Returns the height and width needed, or raises an
+        error. A picture at least twice as large is reduced to that size while it is read, which takes a fraction of the
+        memory: JPEG and JPEG 2000 are not even decoded in full. `metadata.full_size` then holds the original size.
 
     Returns
     -------
@@ -69,10 +70,10 @@ def read_image(source: Source, *, max_megapixels: float = 200.0, sized: Sized | 
     Raises
     ------
     PictureError
-        If it is missing, may not be read, is a folder, is empty, is no picture, is damaged or cut short, has no pixels
-        or too many, or needs an extra that is not installed.
+        If the file is missing, not readable, a folder, empty, not a picture, damaged or cut short, if it has no pixels
+        or too many, or if it needs an extra that is not installed.
     OptionError
-        If `max_megapixels` is not positive, or `source` of another kind.
+        If `max_megapixels` is not positive, or `source` is of another kind.
     """
     if not max_megapixels > 0:
         raise OptionError(f"--max-megapixels is {max_megapixels:g}; it must be greater than 0")
@@ -81,7 +82,7 @@ def read_image(source: Source, *, max_megapixels: float = 200.0, sized: Sized | 
 
 
 def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized | None = None) -> Picture:
-    """As `read_image`, of a seekable file that stands at its beginning; called inside `decoding(name)`."""
+    """Read a picture as `read_image` does, from a seekable file at its beginning. Call it inside `decoding(name)`."""
     head = file.read(64)
     if heif.is_heif(head):
         samples, info, reduction = heif.read_heif(file, name, max_megapixels, sized)
@@ -90,22 +91,22 @@ def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized |
     file = without_large_chunks(file, head, name)
     image = identify(file, head)
     if image is None and not (is_tiff(head) and deep.available()):
-        raise PictureError(_unknown(name, head))
+        raise PictureError(_unknown_format(name, head))
     if image is not None:
         check_size(*image.size, name, max_megapixels)
         if DNG_VERSION in getattr(image, "tag_v2", {}):
             raise PictureError(f"{name} is a camera's raw file; develop it to TIFF or JPEG first")
     if is_tiff(head) and (image is None or _is_deep_tiff(image)):
         return _read_deep_tiff(file, image, name, max_megapixels, sized)
-    assert image is not None  # what Pillow does not know was dealt with above
+    assert image is not None  # formats that Pillow does not know are handled above
     return _read_with_pillow(file, image, head, name, max_megapixels, sized)
 
 
-def _unknown(name: str, head: bytes) -> str:
+def _unknown_format(name: str, head: bytes) -> str:
     if is_tiff(head):
-        return f"{name} is a TIFF of a rare kind; to read it, {deep.INSTALL}"
+        return f"{name} is a TIFF of a rare kind; to read it, run {deep.INSTALL}"
     if head.lstrip()[:5].lower() in (b"<?xml", b"<svg ") or head.startswith((b"%PDF", b"%!PS")):
-        return f"{name} is a drawing or document, not a picture of pixels; export it as PNG"
+        return f"{name} is a vector drawing or a document; export it as PNG"
     return f"{name} is not a picture of a known format; convert it to PNG or JPEG"
 
 
@@ -124,23 +125,23 @@ def _read_with_pillow(
         samples = from_pillow(image, name, reduction)
         is_deep = deep_png or (image.format == "TIFF" and _is_deep_tiff(image))
         if is_deep and image.mode not in DEEP_MODES:
-            log.warning("%s: read at 8 bits of its 16; %s reads all", name, deep.INSTALL)
-    block, packet, beside = exif_of(image, file), xmp_of(image), (dpi_of(image), iptc_of(image))
-    picture = picture_of(samples, orientation, name, image.format or "", block, packet, *beside)
+            log.warning("%s: read at 8 bits instead of 16; %s to keep all", name, deep.INSTALL)
+    block, packet, extras = exif_of(image, file), xmp_of(image), (dpi_of(image), iptc_of(image))
+    picture = picture_of(samples, orientation, name, image.format or "", block, packet, *extras)
     return reduction.finished(picture, orientation)
 
 
 def orientation_of(image: Image.Image, name: str) -> int:
-    """A loaded image's EXIF orientation; 1, with a warning in the log, where its EXIF block is damaged."""
+    """Return a loaded image's EXIF orientation; 1, with a warning in the log, if its EXIF block is damaged."""
     try:
         return image.getexif().get(exif.ORIENTATION, 1)
-    except Exception as error:  # a damaged EXIF block, which Pillow meets with nearly any exception
+    except Exception as error:  # Pillow raises nearly any exception for a damaged EXIF block
         log.warning("%s: its EXIF metadata cannot be read (%s); leaving it out", name, one_line(error))
         return 1
 
 
 def is_deep_png(image: Image.Image, head: bytes) -> bool:
-    """Whether it is a PNG of 16 bits a sample, by its first 64 bytes; Pillow itself gives some of them 8."""
+    """Return whether it is a PNG with 16 bits per sample, by its first 64 bytes. Pillow reads some of them at 8."""
     return image.format == "PNG" and head[24:25] == b"\x10"
 
 
@@ -162,8 +163,8 @@ def _read_deep_tiff(
     block = exif.parse(file)
     packet = xmp_of(image) if image is not None else b""
     record = iptc_of(image) if image is not None else b""
-    turn = block.orientation if block else 1
-    return reduction.finished(picture_of(samples, turn, name, "TIFF", file, packet, None, record), turn)
+    orientation = block.orientation if block else 1
+    return reduction.finished(picture_of(samples, orientation, name, "TIFF", file, packet, None, record), orientation)
 
 
 def picture_of(
@@ -176,14 +177,14 @@ def picture_of(
     dpi: tuple[float, float] | None = None,
     record: bytes = b"",
 ) -> Picture:
-    """Put a Picture together.
+    """Make a Picture from decoded samples and metadata.
 
     Parameters
     ----------
     samples : Samples
-        Its pixels as they stand in the file.
+        The pixels as in the file, not yet rotated.
     orientation : int
-        EXIF's 1 to 8: how to turn them.
+        The EXIF orientation, 1 to 8.
     name, file_format : str
         For its metadata.
     block : bytes or binary file
@@ -191,7 +192,7 @@ def picture_of(
     packet : bytes
         The XMP packet, or b"".
     dpi : (float, float), optional
-        The resolution across and down that the file names beside its EXIF, in pixels an inch.
+        The resolution in the file's header, horizontal and vertical in pixels per inch.
     record : bytes
         The IPTC record (`iptc.kept`), or b"".
     """
@@ -205,11 +206,11 @@ def picture_of(
 
 
 HEADER_MEGAPIXELS = 1e4
-"""Only the header is read, so the size does not matter; this bounds the length of what comes through a pipe."""
+"""Only the header is read, so the picture's size does not matter. This limits how much is read from a pipe."""
 
 
 def read_record(source: Source) -> dict[str, Any] | None:
-    """How a picture was made, as `write_image` embedded it (in its XMP packet, as JSON).
+    """Return the record of how a picture was made, which `write_image` embeds as JSON in the XMP packet.
 
     Parameters
     ----------
@@ -219,58 +220,58 @@ def read_record(source: Source) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The record; None for a picture that carries none.
+        The record; None if the picture has none.
 
     Raises
     ------
     PictureError
-        If the file cannot be read, is no picture, or its record is damaged.
+        If the file cannot be read, is not a picture, or its record is damaged.
     """
     with opened(source, HEADER_MEGAPIXELS) as (file, name), decoding(name):
         head = file.read(64)
         if is_heif(head):
             return None
         image = identify(without_large_chunks(file, head, name), head)
-        if image is None and is_tiff(head):  # a kind that we do not write
+        if image is None and is_tiff(head):  # a kind of TIFF that `write_image` does not write
             return None
         if image is None:
             raise PictureError(f"{name} is not a picture of a known format, so it holds no record")
         try:
             return xmp.record_in(xmp_of(image))
         except ValueError as error:
-            raise PictureError(f"{name}: the record of its making is damaged ({error})") from error
+            raise PictureError(f"{name}: the record of how it was made is damaged ({error})") from error
 
 
 INTEGER_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Rec. 709's weights of red, green and blue."""
 OVERSHOOT = 1e-3
-"""By how much floats may leave [0, 1], as they do after a resize; they are clamped."""
+"""How far floats may exceed [0, 1], as after a resize. They are clamped."""
 
 
 def to_picture(obj: Any, *, max_megapixels: float = 200.0, sized: Sized | None = None) -> Picture:
-    """Make a Picture of whatever picture it is.
+    """Convert any kind of picture to a Picture.
 
     Parameters
     ----------
     obj : path, "-", binary file, PIL image, array, tensor or Picture
-        Arrays are (H, W) or (H, W, C) with C of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha), uint8,
-        uint16 or floating in [0, 1]. Tensors are (3, H, W) or (1, 3, H, W), uint8 or floating in [0, 1]. Both are taken
-        as sRGB. PIL images are turned upright and brought to sRGB as files are.
+        Arrays are (H, W) or (H, W, C) with C = 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha), uint8,
+        uint16 or floating point in [0, 1]. Tensors are (3, H, W) or (1, 3, H, W), uint8 or floating point in [0, 1].
+        Both are taken as sRGB. PIL images are rotated upright and converted to sRGB, as files are.
     max_megapixels : float
         For files: the most pixels allowed, in millions.
     sized : callable, optional
-        For files: what size is needed, as for `read_image`.
+        For files: the size needed, as for `read_image`.
 
     Returns
     -------
     Picture
-        Its tensor is (1, 3, H, W), float32, sRGB, range [0, 1], on the device of the tensor that was given.
+        Its tensor is (1, 3, H, W), float32, sRGB, range [0, 1]. From a tensor, it stays on the tensor's device.
 
     Raises
     ------
     OptionError
-        If it is of another kind, shape or type, is empty, leaves the range, or holds NaN.
+        If `obj` is of another kind, shape or type, is empty, is out of range, or contains NaN.
     PictureError
         If a file cannot be read.
     """
@@ -285,31 +286,31 @@ def to_picture(obj: Any, *, max_megapixels: float = 200.0, sized: Sized | None =
     if isinstance(obj, str | os.PathLike) or hasattr(obj, "read"):
         return read_image(obj, max_megapixels=max_megapixels, sized=sized)
     raise OptionError(
-        f"a picture is given as a path, PIL image, NumPy array, torch tensor or Picture, not as {type(obj).__name__}"
+        f"a picture must be a path, PIL image, NumPy array, torch tensor or Picture, not {type(obj).__name__}"
     )
 
 
 def like(picture: Picture, obj: Any) -> Any:
-    """A result as the kind of picture that its input was.
+    """Convert a result to the kind of picture that the input was.
 
     Parameters
     ----------
     picture : Picture
         The result; its tensor is (1, 3, H, W), float32, sRGB, range [0, 1].
     obj : path, "-", binary file, PIL image, array, tensor or Picture
-        The input, as `to_picture` takes it. Its size does not matter.
+        The input of `to_picture`. Its size does not matter.
 
     Returns
     -------
     PIL image, array, tensor or Picture
-        For a path, file or PIL image: a PIL image, RGBA where the picture has alpha, else RGB. For an array: one of the
-        same type and number of channels (grey by Rec. 709's weights). For a tensor: one of the same type, rank and
-        device.
+        For a path, file or PIL image: a PIL image, RGBA if the picture has alpha, else RGB. For an array: one with the
+        same dtype and number of channels (grey by Rec. 709's weights). For a tensor: one with the same dtype, number of
+        dimensions and device.
 
     Raises
     ------
     OptionError
-        If `obj` is of no kind that `to_picture` takes.
+        If `obj` is of a kind that `to_picture` does not accept.
     """
     if isinstance(obj, Picture):
         return picture
@@ -322,7 +323,7 @@ def like(picture: Picture, obj: Any) -> Any:
     if isinstance(obj, Image.Image | str | os.PathLike) or hasattr(obj, "read"):
         levels = quantised(_rows(picture, 3 if picture.alpha is None else 4), np.dtype(np.uint8))
         return Image.fromarray(levels)
-    raise OptionError(f"a picture cannot be given back as {type(obj).__name__}")
+    raise OptionError(f"a picture cannot be returned as {type(obj).__name__}")
 
 
 def _from_pil(image: Image.Image) -> Picture:
@@ -333,22 +334,22 @@ def _from_pil(image: Image.Image) -> Picture:
         image.load()
         tags = image.getexif()
         block = exif_of(image, None) or (tags.tobytes() if len(tags) else b"")
-        samples, turn = from_pillow(image, name), tags.get(exif.ORIENTATION, 1)
-        beside = dpi_of(image), iptc_of(image)
-        return picture_of(samples, turn, name, image.format or "", block, xmp_of(image), *beside)
+        samples, orientation = from_pillow(image, name), tags.get(exif.ORIENTATION, 1)
+        extras = dpi_of(image), iptc_of(image)
+        return picture_of(samples, orientation, name, image.format or "", block, xmp_of(image), *extras)
 
 
 def _from_array(array: NDArray[Any]) -> Picture:
     shape = array.shape
     if array.ndim not in (2, 3) or 0 in shape or (array.ndim == 3 and shape[2] not in (1, 2, 3, 4)):
         hint = "; move the channels last" if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
-        raise OptionError(f"an array of shape {shape} is no picture; it must be (H, W) or (H, W, 1 to 4){hint}")
+        raise OptionError(f"an array of shape {shape} is not a picture; it must be (H, W) or (H, W, 1 to 4){hint}")
     if array.dtype in INTEGER_TYPES:
         values = array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     elif array.dtype.kind == "f":
         values = array.astype(np.float32)
     else:
-        raise OptionError(f"an array of type {array.dtype} is no picture; make it uint8, uint16 or floats in [0, 1]")
+        raise OptionError(f"an array of {array.dtype} is not a picture; make it uint8, uint16 or floats in [0, 1]")
     rows = torch.from_numpy(np.ascontiguousarray(values))
     rows = rows[:, :, None] if rows.ndim == 2 else rows
     channels = rows.permute(2, 0, 1)[None]  # (1, C, H, W)
@@ -364,9 +365,9 @@ def _from_tensor(tensor: Tensor) -> Picture:
     shape = tuple(tensor.shape)
     if tensor.ndim not in (3, 4) or 0 in shape or shape[-3] != 3 or (tensor.ndim == 4 and shape[0] != 1):
         hint = "; move the channels first" if tensor.ndim == 3 and shape[-1] == 3 else ""
-        raise OptionError(f"a tensor of shape {shape} is no picture; it must be (3, H, W) or (1, 3, H, W){hint}")
+        raise OptionError(f"a tensor of shape {shape} is not a picture; it must be (3, H, W) or (1, 3, H, W){hint}")
     if tensor.dtype != torch.uint8 and not tensor.dtype.is_floating_point:
-        raise OptionError(f"a tensor of type {tensor.dtype} is no picture; make it uint8 or floats in [0, 1]")
+        raise OptionError(f"a tensor of {tensor.dtype} is not a picture; make it uint8 or floats in [0, 1]")
     values = tensor.detach().to(torch.float32)
     values = values / 255 if tensor.dtype == torch.uint8 else _in_range(values, "a tensor")
     values = values if values.ndim == 4 else values[None]
@@ -375,7 +376,7 @@ def _from_tensor(tensor: Tensor) -> Picture:
 
 def _in_range(values: Tensor, what: str) -> Tensor:
     if not torch.isfinite(values).all():
-        raise OptionError(f"{what} holds NaN or infinity, so it is no picture")
+        raise OptionError(f"{what} holds NaN or infinity, so it is not a picture")
     low, high = float(values.min()), float(values.max())
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         hint = "; divide it by 255" if low >= 0 and 2 < high <= 255 else ""
@@ -384,7 +385,7 @@ def _in_range(values: Tensor, what: str) -> Tensor:
 
 
 def _rows(picture: Picture, channels: int) -> Tensor:
-    """(H, W, channels) on the CPU: grey, grey and alpha, RGB, or RGB and alpha."""
+    """Return the pixels as (H, W, channels) on the CPU: grey, grey and alpha, RGB, or RGB and alpha."""
     colour = picture.tensor.detach().float().cpu()
     if channels < 3:
         colour = (colour * torch.tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -408,7 +409,7 @@ PROFILE = b"iCCP"
 
 
 def without_large_chunks(file: BinaryIO, head: bytes, name: str) -> BinaryIO:
-    """Return a file that Pillow reads: the same one, unless it is a PNG with a text or profile beyond Pillow's limits.
+    """Return a file that Pillow can read. Drops text and profiles that exceed Pillow's limits from a PNG.
 
     Parameters
     ----------
@@ -417,12 +418,12 @@ def without_large_chunks(file: BinaryIO, head: bytes, name: str) -> BinaryIO:
     head : bytes
         Its first bytes.
     name : str
-        What the warnings call it.
+        Name of the file in warnings.
 
     Returns
     -------
     binary file
-        The file itself, or a copy in memory without those chunks, each named in a warning in the log.
+        The file itself, or a copy in memory without those chunks. Each dropped chunk is logged as a warning.
     """
     if not head.startswith(SIGNATURE):
         return file
@@ -436,7 +437,7 @@ def without_large_chunks(file: BinaryIO, head: bytes, name: str) -> BinaryIO:
         length, kind = int.from_bytes(start[:4], "big"), start[4:]
         size = 0
         if kind in (*TEXTS, PROFILE):
-            size = _size(kind, file.read(length)) if length <= MAX_TEXT_MEMORY else length
+            size = _unpacked_size(kind, file.read(length)) if length <= MAX_TEXT_MEMORY else length
         texts += size if kind in TEXTS else 0
         compressed = kind == PROFILE or size != length
         if (compressed and size > MAX_TEXT_CHUNK) or texts > MAX_TEXT_MEMORY:
@@ -461,8 +462,8 @@ def without_large_chunks(file: BinaryIO, head: bytes, name: str) -> BinaryIO:
     return copy
 
 
-def _size(kind: bytes, data: bytes) -> int:
-    """Return the bytes of a chunk's text or profile once it is decompressed, or one more than Pillow's limit."""
+def _unpacked_size(kind: bytes, data: bytes) -> int:
+    """Return the decompressed size in bytes of a chunk's text or profile, or one more than Pillow's limit."""
     if kind == b"tEXt":
         return len(data)
     _, _, rest = data.partition(b"\0")
@@ -475,6 +476,6 @@ def _size(kind: bytes, data: bytes) -> int:
     unpacking = zlib.decompressobj()
     try:
         size = len(unpacking.decompress(rest, MAX_TEXT_CHUNK))
-    except zlib.error:  # Pillow leaves it out
+    except zlib.error:  # Pillow skips such a chunk
         return 0
     return size + bool(unpacking.unconsumed_tail)

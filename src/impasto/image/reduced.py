@@ -1,4 +1,4 @@
-"""Pictures reduced while they are read, at 8 bits a sample: what a training reads by the hundred thousand."""
+"""Pictures reduced while they are read, at 8 bits per sample: a fast path for training, which reads very many."""
 
 from typing import BinaryIO
 
@@ -17,16 +17,16 @@ from .write import quantised
 
 PLAIN_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
 PLAIN_MODES = ("L", "RGB", "CMYK")
-"""Formats and modes whose 8-bit samples are what `read_image` reads, too, so that no floats are needed on the way."""
+"""Formats and modes that `read_image` reads at 8 bits, too. They need no conversion to floats."""
 GAP = 2
-"""A JPEG is decoded at 1/2, 1/4 or 1/8 while this many times the short side is left; a better filter does the rest."""
+"""Decode a JPEG at 1/2, 1/4 or 1/8 if at least this many times the short side remain; a better filter does the rest."""
 
 
 def read_reduced(source: Source, short_side: int, *, max_megapixels: float = 200.0) -> NDArray[np.uint8]:
     """Read a picture and reduce its short side to `short_side` pixels; a smaller picture keeps its size.
 
-    Formats, turn and colours are those of `read_image`. Transparent pictures are laid over white. A large JPEG is
-    decoded at a part of its size, which takes a fraction of the time.
+    Formats, rotation and colours are as in `read_image`. Transparent pictures are composited over white. A large JPEG
+    is decoded at a fraction of its size, which takes a fraction of the time.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def read_reduced(source: Source, short_side: int, *, max_megapixels: float = 200
     short_side : int
         The largest short side, in pixels.
     max_megapixels : float
-        The most pixels allowed in the file, in millions.
+        Most pixels allowed in the file, in millions.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def read_reduced(source: Source, short_side: int, *, max_megapixels: float = 200
     Raises
     ------
     PictureError
-        As `read_image`.
+        As in `read_image`.
     """
     with opened(source, max_megapixels) as (file, name), decoding(name):
         plain = _read_plain(file, name, short_side, max_megapixels)
@@ -57,7 +57,7 @@ def read_reduced(source: Source, short_side: int, *, max_megapixels: float = 200
 
 
 def _read_plain(file: BinaryIO, name: str, short_side: int, max_megapixels: float) -> tuple[Image.Image, int] | None:
-    """A picture of the common kinds, RGB, and its EXIF orientation; None for one of another kind."""
+    """Read a picture of a common kind, as RGB, with its EXIF orientation. Returns None for other kinds."""
     head = file.read(64)
     file = without_large_chunks(file, head, name)
     image = None if heif.is_heif(head) else identify(file, head)

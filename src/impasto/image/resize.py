@@ -1,4 +1,4 @@
-"""Sizes and resizing, always antialiased, and random crops for training."""
+"""Sizes, antialiased resizing, and random crops for training."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import OptionError
 
 LEAST_ALPHA = 1e-4
-"""The least that colours multiplied by their alpha are divided by."""
+"""Smallest divisor when premultiplied colours are divided by their alpha."""
 
 
 def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tensor:
@@ -20,21 +20,21 @@ def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tenso
     ----------
     image : Tensor
         (N, C, H, W), float32, range [0, 1]: pictures (C = 3, sRGB), cut-outs (C = 4, alpha last) or masks (C = 1).
-        The colours of a cut-out count by their alpha.
+        The colours of a cut-out are weighted by their alpha.
     size : tuple of int
         The new (height, width) in pixels.
     wrap : bool
-        Whether the picture tiles the plane, and what it becomes shall, too.
+        Whether the picture tiles the plane seamlessly; the result then does, too.
 
     Returns
     -------
     Tensor
-        (N, C, height, width), float32, range [0, 1]; `image` itself where it has that size already.
+        (N, C, height, width), float32, range [0, 1]; `image` itself if it has that size already.
 
     Raises
     ------
     OptionError
-        If a side would have no pixel.
+        If a side is less than 1 pixel.
     """
     height, width = size
     if height < 1 or width < 1:
@@ -51,7 +51,7 @@ def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tenso
 
 
 def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, antialias: bool = False) -> Tensor:
-    """`torch.nn.functional.interpolate` of a picture that tiles the plane: beyond a border lies its other side.
+    """Interpolate as `torch.nn.functional.interpolate`, but with wrap-around: beyond a border is the opposite side.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, anti
         The new (height, width) in pixels.
     mode : "bilinear" or "bicubic"
     antialias : bool
-        As there.
+        As in PyTorch.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, anti
         (N, C, height, width). Not clamped.
     """
     old = image.shape[-2:]
-    # The picture is continued by as many pixels as become a whole number of new ones, so that the grids agree.
+    # Pad by a number of pixels that becomes a whole number of new ones, so that the grids agree.
     steps = [n // math.gcd(n, m) for n, m in zip(old, size, strict=True)]
     reach = [math.ceil(2 * max(1.0, n / m)) for n, m in zip(old, size, strict=True)]
     pads = [min(s * math.ceil(r / s), n) for s, r, n in zip(steps, reach, old, strict=True)]
@@ -80,14 +80,14 @@ def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, anti
 
 
 def blur(image: Tensor, deviation: float) -> Tensor:
-    """Blur by a Gaussian, the picture continued by its border.
+    """Blur with a Gaussian, repeating the pixels at the border.
 
     Parameters
     ----------
     image : Tensor
         (N, C, H, W), float32, range [0, 1].
     deviation : float
-        Standard deviation in pixels; 0 leaves the picture as it is.
+        Standard deviation in pixels; 0 leaves the picture unchanged.
 
     Returns
     -------
@@ -115,28 +115,28 @@ def fit_size(
     scale: float | None = None,
     enlarge: bool = False,
 ) -> tuple[int, int]:
-    """The size of a picture made to fit, its proportions kept.
+    """Return the size that a picture gets when it is fitted, keeping its proportions.
 
     Parameters
     ----------
     size : tuple of int
         (H, W) in pixels.
     long_side, short_side : int, optional
-        What the longer or the shorter side shall measure, in pixels.
+        New length of the longer or the shorter side, in pixels.
     scale : float, optional
-        New side over old side.
+        Ratio of the new side to the old one.
     enlarge : bool
-        Whether the result may be larger than `size`; without it, a smaller picture keeps its size.
+        Whether the result may be larger than `size`. If not, a smaller picture keeps its size.
 
     Returns
     -------
     tuple of int
-        (H, W) in pixels, each at least 1. With none of the three given it is `size`.
+        (H, W) in pixels, each at least 1; `size` if none of the three is given.
 
     Raises
     ------
     OptionError
-        If more than one of the three is given, or one is not positive, or `size` has no pixels.
+        If more than one of the three is given, one is not positive, or `size` has no pixels.
     """
     height, width = size
     if height < 1 or width < 1:
@@ -144,7 +144,7 @@ def fit_size(
     given = {"long side": long_side, "short side": short_side, "scale": scale}
     asked = {k: v for k, v in given.items() if v is not None}
     if len(asked) > 1:
-        raise OptionError(f"a size is given twice, as {' and as '.join(asked)}; keep one of them")
+        raise OptionError(f"the size is given twice, as {' and as '.join(asked)}; keep one of them")
     for what, value in asked.items():
         if not 0 < value < float("inf"):
             raise OptionError(f"the {what} is {value:g}; it must be greater than 0")
@@ -160,14 +160,14 @@ def fit_size(
 
 
 def fit(image: Tensor, long_side: int, *, enlarge: bool = False) -> Tensor:
-    """Resize so that the longer side measures `long_side`, the proportions kept.
+    """Resize so that the longer side measures `long_side`, keeping the proportions.
 
     Parameters
     ----------
     image : Tensor
         (N, C, H, W), float32, range [0, 1].
     long_side : int
-        Pixels of the longer side; a smaller picture keeps its size unless `enlarge`.
+        Length of the longer side in pixels; a smaller picture keeps its size unless `enlarge`.
     enlarge : bool
         Whether a smaller picture is enlarged.
 
@@ -186,18 +186,18 @@ def fit(image: Tensor, long_side: int, *, enlarge: bool = False) -> Tensor:
 
 
 def random_crop(picture: Tensor, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
-    """Return a random square of a picture, as if the picture had been enlarged.
+    """Return a random square crop of a picture, enlarged by a random factor.
 
     Parameters
     ----------
     picture : Tensor
         (3, H, W), uint8.
     rng : numpy Generator
-        Source of every choice.
+        Source of randomness.
     size : int
         Side of the crop in pixels.
     zoom : (float, float)
-        Range of the log-uniform factor by which the picture is enlarged; limited by what it holds.
+        Range of the log-uniform factor by which to enlarge; limited by the picture's size.
 
     Returns
     -------

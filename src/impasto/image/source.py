@@ -1,4 +1,4 @@
-"""Where a picture comes from, and every way in which reading it can fail, as one line each."""
+"""Sources of pictures, with a one-line error for every way in which reading can fail."""
 
 import logging
 import os
@@ -22,33 +22,33 @@ Source = str | os.PathLike[str] | BinaryIO
 """A path, "-" for standard input, or a file object opened for reading in binary mode."""
 
 BYTES_PER_PIXEL = 32
-"""More than any uncompressed picture needs (RGBA in 64-bit floats): a longer file is no picture of the size allowed."""
+"""Bytes of RGBA in 64-bit floats, the most that an uncompressed pixel needs. This limits the length of a file."""
 NO_PIXELS = "not identified by this driver"
-"""What Pillow says of a header whose width or height is 0."""
+"""Pillow's message for a header with a width or height of 0."""
 MOST_MEGAPIXELS = 1e6
-"""A stand-in for "no limit"."""
+"""Stands for "no limit"."""
 HEADER_ALLOWANCE = 256 * 2**20
-"""Bytes that a file may be longer for its metadata."""
+"""Extra bytes allowed in a file for metadata."""
 
 RAW_SUFFIXES = frozenset(
     (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f")
 )
-"""Camera files that hold a small preview, which a reader of TIFF would take for the picture."""
+"""Raw files of cameras. They hold a small preview, which a TIFF reader would take for the picture."""
 
 
 def printable(name: str) -> str:
-    """A file's name as it can stand in a one-line message."""
+    """Return a file's name in a form that is safe in a one-line message."""
     return name if name.isprintable() and name else repr(name)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of another library says, on one line."""
+    """Return the message of another library's error, on one line."""
     said = " ".join(str(error).split())
     return said if any(c.isalpha() for c in said) else type(error).__name__
 
 
 def source_name(source: Any) -> str:
-    """What messages call `source`."""
+    """Return the name of `source` for messages."""
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         return "standard input" if path == "-" else printable(os.fsdecode(path))
@@ -63,21 +63,21 @@ def opened(source: Source, max_megapixels: float) -> Iterator[tuple[BinaryIO, st
     Parameters
     ----------
     source : path, "-" or binary file object
-        What was given. A file object is read from where it stands to its end.
+        The source. A file object is read from its current position to its end.
     max_megapixels : float
-        The limit on the picture's size, in millions of pixels, from which a limit on the file's length follows.
+        Largest size of the picture, in millions of pixels. The limit on the file's length follows from it.
 
     Yields
     ------
     tuple of BinaryIO and str
-        A seekable file that is not empty, and the name for messages.
+        A seekable file that is not empty, and its name for messages.
 
     Raises
     ------
     PictureError
-        If it is missing, may not be read, is a folder, is empty, or is far too long.
+        If it is missing, not readable, a folder, empty, or far too long.
     OptionError
-        If `source` is none of the three kinds.
+        If `source` is not one of the three kinds.
     """
     name = source_name(source)
     limit = int(min(max_megapixels, MOST_MEGAPIXELS) * 1e6 * BYTES_PER_PIXEL) + HEADER_ALLOWANCE
@@ -86,7 +86,7 @@ def opened(source: Source, max_megapixels: float) -> Iterator[tuple[BinaryIO, st
     elif os.fspath(source) == "-":
         stream = getattr(sys.stdin, "buffer", None)
         if stream is None or stream.closed or stream.isatty():
-            raise PictureError("standard input brings no picture; pipe one in, or give a path instead of -")
+            raise PictureError("standard input holds no picture; pipe one in, or give a path instead of -")
         yield _in_memory(_read(stream, name, limit), name, limit), name
     else:
         with _open(Path(source), name) as file:
@@ -109,7 +109,7 @@ def _open(path: Path, name: str) -> BinaryIO:
             raise PictureError(f"{name} is a web address; download the picture and give its path") from None
         raise PictureError(f"{name} does not exist; check the path") from None
     except PermissionError:
-        raise PictureError(f"{name} may not be read; change its permissions") from None
+        raise PictureError(f"{name} is not readable; change its permissions") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise PictureError(f"{name} cannot be opened ({reason}); check the path") from error
@@ -118,7 +118,7 @@ def _open(path: Path, name: str) -> BinaryIO:
 def _read(stream: BinaryIO, name: str, limit: int) -> bytes:
     read = getattr(stream, "read", None)
     if read is None:
-        raise OptionError(f"a picture is given as a path, - or a binary file, not as {type(stream).__name__}")
+        raise OptionError(f"a picture must be a path, - or a binary file, not {type(stream).__name__}")
     try:
         data = read(limit + 1)
     except (OSError, ValueError) as error:
@@ -141,7 +141,7 @@ def _check_length(length: int, name: str, limit: int) -> None:
 
 
 def check_size(width: int, height: int, name: str, max_megapixels: float) -> None:
-    """Refuse a picture by the size that its header names, before any pixel is decoded.
+    """Check the size in a picture's header before decoding.
 
     Raises
     ------
@@ -160,10 +160,10 @@ def check_size(width: int, height: int, name: str, max_megapixels: float) -> Non
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a PictureError that names the file; keep its warnings to ourselves.
+    """Convert any exception of a decoder to a PictureError with the file's name, and mute the decoder's warnings.
 
-    Decoders meet hostile files with nearly every exception there is (SyntaxError, struct.error, OverflowError,
-    EOFError, zlib.error ...), so all of them count as "this file is damaged".
+    Decoders raise nearly every kind of exception for damaged files (SyntaxError, struct.error, OverflowError, EOFError,
+    zlib.error ...), so all of them count as "this file is damaged".
     """
     try:
         with quiet():
@@ -174,7 +174,7 @@ def decoding(name: str) -> Iterator[None]:
         raise PictureError(f"{name} does not fit into memory; make it smaller") from error
     except Image.DecompressionBombError as error:
         raise PictureError(
-            f"{name} has more pixels than its format's reader allows, whatever --max-megapixels says; make it smaller"
+            f"{name} has more pixels than Pillow allows in this format, whatever --max-megapixels is; make it smaller"
         ) from error
     except Exception as error:
         reason = one_line(error)
@@ -188,7 +188,7 @@ def decoding(name: str) -> Iterator[None]:
 
 
 class _Quiet:
-    """Mutes warnings while at least one thread decodes; `warnings.catch_warnings` alone is not made for threads."""
+    """Mutes warnings while at least one thread decodes. `warnings.catch_warnings` alone is not thread-safe."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -215,7 +215,7 @@ _QUIET = _Quiet()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Mute the warnings that image libraries give about damaged files and large ones; we say what matters ourselves."""
+    """Mute image libraries' warnings about damaged and large files. Our own errors and warnings replace them."""
     _QUIET.enter()
     try:
         yield

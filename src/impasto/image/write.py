@@ -1,6 +1,6 @@
-"""Writing pictures: sRGB with its profile, alpha where the format has it, the photograph's metadata.
+"""Writing pictures: sRGB with its profile, alpha if the format supports it, and the photograph's metadata.
 
-A file is written whole or not at all.
+A file is written completely or not at all.
 """
 
 import json
@@ -43,22 +43,22 @@ SUFFIXES = {
     ".tiff": "TIFF",
     ".avif": "AVIF",
 }
-"""A file's suffix to the name of its format."""
+"""File suffix -> name of the format."""
 SUFFIX_OF = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}
-"""The usual suffix of each."""
+"""Format -> its usual suffix."""
 DEEP_FORMATS = frozenset(("PNG", "TIFF"))
-"""Those that are written at 16 bits where asked."""
+"""The formats that can be written at 16 bits."""
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "PNG": 2**31 - 1, "TIFF": 2**31 - 1}
-"""Pixels."""
+"""Format -> longest side in pixels."""
 JPEG_SEGMENT = 65_504
 """Bytes of EXIF or XMP that fit into a JPEG."""
 STRIP = 2**20
-"""About how many bytes of pixels a strip of a TIFF holds."""
+"""Approximate bytes of pixels in one strip of a TIFF."""
 
 
 @dataclass(frozen=True)
 class Companions:
-    """What goes into a file with the pixels: EXIF, XMP packets with and without the photograph's part, IPTC."""
+    """The metadata to write with the pixels: EXIF, XMP with and without the photograph's part, IPTC."""
 
     exif: Exif | None = None
     xmp: bytes = b""
@@ -76,11 +76,11 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
     file_format : str
         One of the values of `SUFFIXES`.
     quality : int
-        1 to 100, for JPEG, WebP (100 is lossless there) and AVIF.
+        1 to 100, for JPEG, WebP (where 100 is lossless) and AVIF.
     companions : Companions
         EXIF, XMP and IPTC.
     name : str
-        What messages call the file.
+        Name of the file in messages.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
         options.update(quality=quality, lossless=quality == 100, exact=True)
     elif file_format == "AVIF":
         options.update(quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0")
-        # Pillow re-encodes a block that names an orientation, and harms its text; none means upright as well.
+        # Pillow re-encodes a block that has an orientation and damages its text. Without one, the picture is upright.
         if companions.exif is not None:
             main = {k: v for k, v in companions.exif.main.items() if k != exif_blocks.ORIENTATION}
             block = exif_blocks.pack(Exif(companions.exif.order, main, companions.exif.photo, companions.exif.gps))
@@ -127,7 +127,7 @@ def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Com
 
 
 def check_sides(size: tuple[int, int], file_format: str, name: str) -> None:
-    """PictureError if the format cannot hold a picture of that height and width, in pixels."""
+    """Raise PictureError if the format cannot hold a picture of this height and width, in pixels."""
     if max(size) > LONGEST_SIDE[file_format]:
         raise PictureError(
             f"{name}: {file_format} holds no side longer than {LONGEST_SIDE[file_format]} pixels, and this picture is "
@@ -136,7 +136,7 @@ def check_sides(size: tuple[int, int], file_format: str, name: str) -> None:
 
 
 def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[bytes, bytes, bytes]:
-    """Return the EXIF block, the XMP packet and the IPTC segment, each empty where a JPEG cannot hold it."""
+    """Return the EXIF block, the XMP packet and the IPTC segment, each empty if it does not fit into a JPEG."""
     xmp, segment = companions.xmp, b""
     if len(block) > JPEG_SEGMENT:
         log.warning("%s: the photograph's EXIF is too long for a JPEG; leaving it out", name)
@@ -145,7 +145,7 @@ def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[byte
         log.warning("%s: the photograph's XMP is too long for a JPEG; leaving it out", name)
         xmp = companions.own_xmp
     if len(xmp) > JPEG_SEGMENT:
-        log.warning("%s: the record of its making is too long for a JPEG; leaving it out", name)
+        log.warning("%s: the record of how it was made is too long for a JPEG; leaving it out", name)
         xmp = b""
     if companions.iptc and len(companions.iptc) <= JPEG_SEGMENT - 32:
         segment = iptc.as_jpeg_segment(companions.iptc)
@@ -155,7 +155,7 @@ def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[byte
 
 
 def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
-    """PNG (RFC 2083) at 16 bits, which Pillow does not write: each row as differences to the row above."""
+    """Encode a PNG (RFC 2083) at 16 bits, which Pillow cannot write. Rows are differences to the row above."""
     height, width, channels = levels.shape
     rows = np.ascontiguousarray(levels, ">u2").view(np.uint8).reshape(height, -1)
     filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
@@ -175,7 +175,7 @@ def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
         parts.append(chunk(b"eXIf", exif_blocks.pack(companions.exif)))
         if companions.exif.dpi is not None:
             across, down = (round(d / 0.0254) for d in companions.exif.dpi)
-            parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))  # pixels a metre
+            parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))  # pixels per metre
     if companions.iptc:
         text = zlib.compress(iptc.as_png_text(companions.iptc).encode())
         parts.append(chunk(b"zTXt", iptc.PNG_KEY.encode() + b"\0\0" + text))
@@ -187,7 +187,7 @@ def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
 
 
 def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
-    """TIFF 6.0, deflated, with horizontal differences; the EXIF entries stand in the file's own directory."""
+    """Encode a TIFF 6.0: deflate, horizontal differences, the EXIF entries in the file's own directory."""
     height, width, channels = levels.shape
     exif = companions.exif or Exif()
     order, bits = exif.order, 8 * levels.itemsize
@@ -217,7 +217,7 @@ def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
         277: numbers(SHORT, channels),
         278: numbers(LONG, rows),
         279: numbers(LONG, *lengths),
-        284: numbers(SHORT, 1),  # samples of a pixel side by side
+        284: numbers(SHORT, 1),  # interleaved samples
         317: numbers(SHORT, 2),  # horizontal differences
         34675: (7, len(profile), profile),
     }
@@ -236,7 +236,7 @@ Target = str | os.PathLike[str] | BinaryIO
 """A path, "-" for standard output, or a file object opened for writing in binary mode."""
 
 NEW_FILE_MODE = 0o666
-"""The process's umask takes its part away, as for every new file."""
+"""The process's umask applies to it, as for every new file."""
 
 
 def check_target(
@@ -246,16 +246,16 @@ def check_target(
     bits: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> str:
-    """Make sure, before a long job, that its picture can be written.
+    """Check, before a long job, that its result can be written.
 
     Parameters
     ----------
     target : path, "-" or binary file object
-        Where it shall go.
+        Where to write it.
     format : str, optional
-        `png`, `jpeg`, `webp`, `tiff` or `avif`; needed where no suffix tells it.
+        `png`, `jpeg`, `webp`, `tiff` or `avif`; required if the target has no suffix.
     bits : int, optional
-        8 or 16 bits a sample.
+        8 or 16 bits per sample.
     size : (int, int), optional
         Height and width of the picture, in pixels.
 
@@ -267,10 +267,10 @@ def check_target(
     Raises
     ------
     OptionError
-        If the suffix or format is unknown, or cannot have that many bits.
+        If the suffix or format is unknown, or does not support `bits`.
     PictureError
-        If the folder does not exist or may not be written to, the target is a folder or may not be replaced, or the
-        format cannot hold a picture of that size.
+        If the folder does not exist or is not writable, the target is a folder or write-protected, or the format cannot
+        hold a picture of that size.
     """
     name = target_name(target)
     file_format = _format(target, name, format)
@@ -281,12 +281,12 @@ def check_target(
     if size is not None:
         check_sides(size, file_format, name)
     if isinstance(target, str | os.PathLike) and os.fspath(target) != "-":
-        _check_place(Path(target), name)
+        _check_writable(Path(target), name)
     return file_format
 
 
 def target_name(target: Target) -> str:
-    """What messages call `target`."""
+    """Return the name of `target` for messages."""
     name = source_name(target)
     return "standard output" if name == "standard input" else name
 
@@ -296,18 +296,18 @@ def _format(target: Target, name: str, asked: str | None) -> str:
     if asked is not None:
         file_format = SUFFIXES.get("." + asked.lower().lstrip("."))
         if file_format is None:
-            raise OptionError(f"pictures are not written as {asked!r}; use one of {known}")
+            raise OptionError(f"pictures cannot be written as {asked!r}; use one of {known}")
         return file_format
     if not isinstance(target, str | os.PathLike) or os.fspath(target) == "-":
-        raise OptionError(f"the format for {name} is not given; it has no suffix that tells it")
+        raise OptionError(f"the format for {name} is not given, and it has no suffix; give the format")
     suffix = Path(target).suffix
     if suffix.lower() not in SUFFIXES:
-        what = f"pictures are not written as {suffix}" if suffix else "its name has no suffix"
-        raise OptionError(f"{name}: {what}; end it in one of {known}")
+        what = f"pictures cannot be written as {suffix}" if suffix else "its name has no suffix"
+        raise OptionError(f"{name}: {what}; use one of {known}")
     return SUFFIXES[suffix.lower()]
 
 
-def _check_place(path: Path, name: str) -> None:
+def _check_writable(path: Path, name: str) -> None:
     try:
         path = Path(os.path.realpath(path))
         mode = os.stat(path).st_mode if path.exists() else None
@@ -319,7 +319,7 @@ def _check_place(path: Path, name: str) -> None:
         if not folder.is_dir():
             raise PictureError(f"{name}: there is no folder {folder}; create it first")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PictureError(f"{name}: the folder {folder} may not be written to; choose another one")
+            raise PictureError(f"{name}: the folder {folder} is not writable; choose another one")
         if mode is not None and not os.access(path, os.W_OK):
             raise PictureError(f"{name} is write-protected; choose another name")
     except (OSError, ValueError) as error:
@@ -330,14 +330,14 @@ def _check_place(path: Path, name: str) -> None:
 def place(data: bytes, target: Target) -> None:
     """Write a finished file.
 
-    A path gets it through a temporary file beside it that is moved into place, so that an interrupted run neither
-    leaves half a file nor harms one that was there. A link is followed; the permissions of a file that is replaced
-    are kept. What is no regular file (a pipe, a device) is written to directly.
+    For a path, writes a temporary file in the same folder and moves it into place, so that an interrupted run leaves
+    no partial file and does not damage an existing one. Follows links and keeps the permissions of a file that it
+    replaces. Writes directly to anything that is not a regular file (a pipe, a device).
 
     Raises
     ------
     PictureError
-        If the disk is full, the pipe closed, or the like.
+        If writing fails, for example because the disk is full or the pipe is closed.
     """
     name = target_name(target)
     try:
@@ -346,7 +346,7 @@ def place(data: bytes, target: Target) -> None:
         elif os.fspath(target) == "-":
             stream = getattr(sys.stdout, "buffer", None)
             if stream is None:
-                raise PictureError("standard output takes no picture here; give a path instead of -")
+                raise PictureError("standard output is not available here; give a path instead of -")
             stream.write(data)
             stream.flush()
         else:
@@ -357,12 +357,12 @@ def place(data: bytes, target: Target) -> None:
 
 
 def keep_elsewhere(data: bytes, target: Target, suffix: str) -> Path | None:
-    """Put a finished file that could not be placed into the working folder or that of temporary files.
+    """Save a finished file that could not be placed in the working folder or the folder for temporary files.
 
     Returns
     -------
     Path or None
-        Where it is, under a new name that ends in `suffix`; None if neither folder takes it.
+        Its path, with a new name that ends in `suffix`; None if neither folder is writable.
     """
     stem = Path(target).stem if isinstance(target, str | os.PathLike) and os.fspath(target) != "-" else "painting"
     for folder in (os.getcwd, tempfile.gettempdir):
@@ -404,37 +404,37 @@ def write_image(
     format: str | None = None,  # noqa: A002
     rescue: bool = False,
 ) -> None:
-    """Write a picture, whole or not at all.
+    """Write a picture, completely or not at all.
 
-    It is written as sRGB with that profile, upright, with the EXIF, XMP and IPTC of its photograph except thumbnail
-    and maker note. JPEG has no transparency: there the picture is laid over white, with a notice in the log.
+    Writes it upright, as sRGB with a profile, and with the EXIF, XMP and IPTC of its photograph except thumbnail and
+    maker note. JPEG has no transparency: the picture is composited over white, with a warning in the log.
 
     Parameters
     ----------
     picture : Picture
-        Its tensor is (1, 3, H, W), float32, sRGB, range [0, 1]; what lies outside the range is clamped.
+        Its tensor is (1, 3, H, W), float32, sRGB, range [0, 1]; values outside the range are clamped.
     target : path, "-" or binary file object
-        Where it goes; "-" is standard output. A file that is there already is replaced once the new one is complete.
+        Where to write it; "-" is standard output. An existing file is replaced once the new one is complete.
     bits : 8, 16 or None
-        Bits a sample; 16 for PNG and TIFF only. None keeps the photograph's, where the format can.
+        Bits per sample; 16 only for PNG and TIFF. None keeps the photograph's, if the format supports them.
     quality : int
         1 to 100, for JPEG, WebP (where 100 is lossless) and AVIF.
     keep_gps : bool
-        Whether the place where the photograph was taken stays in the metadata.
+        Whether to keep the photograph's GPS position in the metadata.
     record : dict, optional
-        How the picture was made, as `json.dumps` takes it; `read_record` gives it back.
+        How the picture was made, serialisable by `json.dumps`; `read_record` returns it.
     format : str, optional
-        `png`, `jpeg`, `webp`, `tiff` or `avif`; None goes by the target's suffix.
+        `png`, `jpeg`, `webp`, `tiff` or `avif`; None uses the target's suffix.
     rescue : bool
-        Whether a picture that the target does not take, its disk being full for one, is kept in the working folder or
-        that of temporary files. The error then says where it is.
+        If the target cannot be written, for example because its disk is full, whether to keep the picture in the
+        working folder or the folder for temporary files. The error then says where it is.
 
     Raises
     ------
     OptionError
-        If the format is unknown or does not have that many bits, `quality` is out of range, or `record` no JSON.
+        If the format is unknown or does not support `bits`, `quality` is out of range, or `record` is not JSON.
     PictureError
-        If the picture is not finite, is too large for the format, or the target cannot be written.
+        If the picture has values that are not finite, is too large for the format, or cannot be written.
     """
     file_format = check_target(target, format=format, bits=bits)
     name = target_name(target)
@@ -457,7 +457,7 @@ def write_image(
     except PictureError as error:
         if not rescue:
             raise
-        if not data:  # the format does not take it
+        if not data:  # the picture does not fit the format
             data, file_format = _encoded(levels, "PNG", quality, companions, name), "PNG"
         kept = keep_elsewhere(data, target, SUFFIX_OF[file_format])
         if kept is None:
@@ -480,26 +480,26 @@ def _check_record(record: dict[str, Any] | None) -> None:
     try:
         json.dumps(record)
     except (TypeError, ValueError, RecursionError) as error:
-        raise OptionError(f"the record of a picture's making cannot be written as JSON ({one_line(error)})") from error
+        raise OptionError(f"the record of how a picture was made is not valid JSON ({one_line(error)})") from error
 
 
 def _levels(picture: Picture, dtype: np.dtype[Any], with_alpha: bool, name: str) -> NDArray[Any]:
-    """(H, W, 3) or (H, W, 4) whole numbers."""
+    """Return a picture's pixels as whole numbers, (H, W, 3) or (H, W, 4)."""
     colour, alpha = picture.tensor.detach().float().cpu(), picture.alpha
     if not torch.isfinite(colour).all() or (alpha is not None and not torch.isfinite(alpha).all()):
-        raise PictureError(f"{name}: the picture holds numbers that are not finite; it was not written")
+        raise PictureError(f"{name}: the picture has values that are not finite; it was not written")
     if alpha is not None:
         alpha = alpha.detach().float().cpu().clamp(0, 1)
         if with_alpha:
             colour = torch.cat((colour, alpha), dim=1)
         elif alpha.min() < 1:
-            log.warning("%s: JPEG has no transparency; laying the picture over white", name)
+            log.warning("%s: JPEG has no transparency; filling transparent areas with white", name)
             colour = colour * alpha + (1 - alpha)
     return quantised(colour[0].permute(1, 2, 0), dtype)
 
 
 def quantised(values: Tensor, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Numbers in [0, 1], any shape, rounded to the levels of an unsigned integer type; those outside are clamped."""
+    """Round values in [0, 1], of any shape, to the levels of an unsigned integer type; clamps values outside."""
     top = int(np.iinfo(dtype).max)
     # int32: torch has few operations on uint16.
     return (values.clamp(0, 1) * top).round().to(torch.int32).contiguous().numpy().astype(dtype)

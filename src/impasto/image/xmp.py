@@ -1,4 +1,4 @@
-"""XMP packets: what a painting keeps of its photograph's, and where the record of its making stands."""
+"""XMP packets: what a painting keeps of its photograph's, and the record of how it was made."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ EMPTY = (
     '<?xpacket end="w"?>'
 )
 
-# What would no longer be true: the parts of the original file that these point to are not carried over.
+# These would no longer be true: they point to parts of the original file that are not copied.
 STALE_NAMESPACES = frozenset(
     (
         "http://ns.adobe.com/xmp/note/",
@@ -37,23 +37,23 @@ PLACE = re.compile("^gps|latitude|longitude", re.IGNORECASE)
 
 
 def adapted(packet: bytes, name: str, *, keep_gps: bool, record: dict[str, Any] | None = None) -> bytes:
-    """The XMP packet of a painting, from its photograph's.
+    """Return the XMP packet of a painting, made from its photograph's.
 
     Parameters
     ----------
     packet : bytes
         The photograph's packet, or b"". One that cannot be parsed is left out, with a warning in the log.
     name : str
-        What the warning calls the photograph.
+        Name of the photograph in the warning.
     keep_gps : bool
-        Whether coordinates stay in it.
+        Whether to keep coordinates.
     record : dict, optional
-        How the painting was made, as `json.dumps` takes it. A record that is there already is replaced or taken out.
+        How the painting was made, serialisable by `json.dumps`. An existing record is replaced or removed.
 
     Returns
     -------
     bytes
-        UTF-8, or b"" where there is nothing to say.
+        The packet in UTF-8, or b"" if it would be empty.
     """
     try:
         return _adapted(packet, name, keep_gps, record)
@@ -81,12 +81,12 @@ def _adapted(packet: bytes, name: str, keep_gps: bool, record: dict[str, Any] | 
 
 
 def record_in(packet: bytes) -> dict[str, Any] | None:
-    """The record that `adapted` put into a packet, or None.
+    """Return the record that `adapted` put into a packet, or None.
 
     Raises
     ------
     ValueError
-        If there is one, but it is no JSON object.
+        If the record is not a JSON object.
     """
     document = _parsed(packet, "the picture") if OURS.encode() in packet else None
     for node in document.getElementsByTagNameNS(RDF, "Description") if document is not None else []:

@@ -1,1 +1,1 @@
-"""The networks, and their weights."""
+"""The networks and their weights."""

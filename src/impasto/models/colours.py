@@ -1,8 +1,8 @@
-"""A painting's colours, brought to the mean and covariance of a style's.
+"""Matching the mean and covariance of a painting's colours to the style's.
 
 The optimal transport between two Gaussians is one linear map (Olkin, Pukelsheim, "The Distance between Two Random
-Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It follows from
-the style, so a network need not learn it, and it is differentiable, so a network learns to paint with it.
+Vectors with Given Dispersion Matrices", Linear Algebra and its Applications 48, 1982). It can be computed from the
+style, so a network need not learn it. It is differentiable, so a network can be trained through it.
 """
 
 from typing import Any
@@ -14,21 +14,21 @@ from torch.autograd.function import once_differentiable
 from .moments import covariance, raw_moments
 
 EPSILON = 1e-4
-"""Added to the variances of both colours, which are of the order of 0.05: how flat a picture can be for its map."""
+"""Added to the variances of both pictures' colours, which are about 0.05, so that flat pictures have a map, too."""
 RIDGE = 1e-6
-"""Added to the features' variances, over their mean, where the reader is fitted."""
+"""Ridge of the reader's least squares, relative to the mean variance of the features."""
 
 
 class ColourReader(nn.Module):
     """Reads a style's colours from the raw moments of an encoder's first layer.
 
-    Those features still hold the picture's colours: a linear function of them gives a pixel back, so the same function
-    of their mean and covariance gives the colours' mean and covariance, and a style file need not hold these.
+    A linear function of these features reconstructs a pixel's colour. The same function maps their mean and covariance
+    to those of the colours, so a style file need not store them.
 
     Parameters
     ----------
     channels : int
-        Of the features.
+        Channels of the features.
     """
 
     def __init__(self, channels: int):
@@ -39,19 +39,19 @@ class ColourReader(nn.Module):
         self.bias: Tensor
 
     def forward(self, moments: Tensor) -> Tensor:
-        """Raw moments (N, C + 1, C + 1) -> the colours' covariance and mean (N, 3, 4), float32."""
+        """Return the colours' covariance and mean (N, 3, 4), float32, from raw moments (N, C + 1, C + 1)."""
         moments = moments.float()
         mean = moments[:, :-1, -1] @ self.weight.t() + self.bias
         return torch.cat([self.weight @ covariance(moments) @ self.weight.t(), mean[:, :, None]], 2)
 
     @torch.no_grad()
     def calibrate(self, moments: Tensor) -> None:
-        """Fit it by least squares.
+        """Fit the reader by least squares.
 
         Parameters
         ----------
         moments : Tensor
-            (3 + C + 1, 3 + C + 1), raw moments of the colours and the features of many pictures, side by side.
+            (3 + C + 1, 3 + C + 1), raw moments of many pictures' colours concatenated with their features.
         """
         moments = moments.double()
         both = covariance(moments[None])[0]
@@ -63,19 +63,19 @@ class ColourReader(nn.Module):
 
 
 def colour(painting: Tensor, colours: Tensor, moments: Tensor | None = None, masks: Tensor | None = None) -> Tensor:
-    """Bring a painting's colours to the mean and covariance of its style's.
+    """Match the mean and covariance of a painting's colours to its style's.
 
     Parameters
     ----------
     painting : Tensor
         (N, 3, H, W).
     colours : Tensor
-        (N, 3, 4), the covariance and mean of each style's colours; with masks, (R, 3, 4), those of each part.
+        (N, 3, 4), the covariance and mean of each style's colours; with masks, (R, 3, 4), those of each region.
     moments : Tensor, optional
-        (N or R, 4, 4), the raw moments of the painting's colours, or of its parts' (`colour_moments`), for a painting
-        that is part of another. They are its own if not given.
+        (N or R, 4, 4), the raw moments of the painting's or its regions' colours (`colour_moments`), for a painting
+        that is a tile of another. Computed from the painting by default.
     masks : Tensor, optional
-        (R, 1, H, W), which sum to 1 everywhere: the parts of one painting (N = 1).
+        (R, 1, H, W), which sum to 1 everywhere: the regions of one painting (N = 1).
 
     Returns
     -------
@@ -93,12 +93,12 @@ def colour(painting: Tensor, colours: Tensor, moments: Tensor | None = None, mas
 
 
 def colour_moments(painting: Tensor, masks: Tensor | None = None) -> Tensor:
-    """Return the raw moments (N or R, 4, 4) of the colours of paintings (N, 3, H, W), or of the parts of one.
+    """Return the raw moments (N or R, 4, 4) of the colours of paintings (N, 3, H, W), or of the regions of one.
 
     Parameters
     ----------
     masks : Tensor, optional
-        (R, 1, H, W), the parts of one painting.
+        (R, 1, H, W), the regions of one painting.
     """
     return raw_moments(painting) if masks is None else torch.cat([raw_moments(painting, m[None]) for m in masks])
 
@@ -109,21 +109,21 @@ def colours_of(moments: Tensor) -> Tensor:
 
 
 def _mapped(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """Return the colours (N, 3, H, W) through one map (N, 3, 3) and (N, 3) a picture."""
+    """Apply one affine map per picture, (N, 3, 3) and (N, 3), to colours (N, 3, H, W)."""
     rows = x.permute(0, 2, 3, 1)
     mapped = torch.baddbmm(shift[:, None], rows.flatten(1, 2), matrix.transpose(1, 2))
     return mapped.view(rows.shape).permute(0, 3, 1, 2)
 
 
 def transport(moments: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the map that brings colours to others.
+    """Return the optimal transport map from one distribution of colours to another.
 
     Parameters
     ----------
     moments : Tensor
-        (N, 4, 4), the raw moments of the colours that there are.
+        (N, 4, 4), the raw moments of the source colours.
     colours : Tensor
-        (N, 3, 4), the covariance and mean of those wanted.
+        (N, 3, 4), the covariance and mean of the target colours.
 
     Returns
     -------
@@ -137,24 +137,24 @@ def transport(moments: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_transport(own: Tensor, wanted: Tensor) -> Tensor:
-    """The symmetric matrices (N, C, C) that bring covariances to others, both positive definite, and move least."""
+    """Return the optimal transport matrices (N, C, C), symmetric, between positive definite covariances."""
     root = symmetric_root(wanted)
     return root @ torch.linalg.inv(symmetric_root(root @ own @ root)) @ root
 
 
 def symmetric_root(matrix: Tensor) -> Tensor:
-    """The square root of symmetric positive definite matrices (N, C, C); equal eigenvalues do no harm to gradients."""
+    """Return the square root of symmetric positive definite matrices (N, C, C). Equal eigenvalues are no problem."""
     return _Root.apply(matrix)  # type: ignore[no-any-return]
 
 
 class _Root(torch.autograd.Function):
-    """With P = U diag(r^2) U^T the root's derivative along D is U (U^T D U / (r_i + r_j)) U^T."""
+    """With P = U diag(r^2) U^T, the derivative of the root along D is U (U^T D U / (r_i + r_j)) U^T."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
         if matrix.isfinite().all():
             values, vectors = torch.linalg.eigh(matrix)
-        else:  # eigh would raise; a loss that is not finite is the training's to report
+        else:  # eigh would raise an error; the training reports a loss that is not finite
             values, vectors = matrix[:, 0] * torch.nan, matrix * torch.nan
         roots = values.clamp(min=1e-14).sqrt()
         ctx.save_for_backward(roots, vectors)
@@ -169,7 +169,7 @@ class _Root(torch.autograd.Function):
 
 
 def bounded(x: Tensor) -> Tensor:
-    """Into [0, 1]; a gradient that would bring a number back passes, one that would take it farther away does not."""
+    """Clamp to [0, 1]. For values outside, pass only gradients that move them back."""
     return _Bounded.apply(x)  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: writing beside the target, and downloads that are verified."""
+"""Atomic writing of files, and verified downloads."""
 
 import hashlib
 import http.client
@@ -18,7 +18,7 @@ from ..errors import WeightsError
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are done and the total, None where the server does not tell it."""
+"""Called with the bytes downloaded and the total, or None if the server does not send it."""
 
 WAITS = (0.5, 1.0)  # seconds before the second and the third attempt
 TIMEOUT = 30.0  # seconds without an answer or a byte
@@ -28,14 +28,14 @@ CHUNK = 1 << 20  # bytes
 
 
 class _TransientError(Exception):
-    """What may work when it is tried again."""
+    """A failure that may not happen again."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, open for writing, that takes its place if the block ends well and is removed if not.
+    """Open a temporary file next to `path` for writing. Moves it to `path` at the end, or removes it after an error.
 
-    Its name is unique, so that several processes may write the same path at once. A missing folder is made.
+    Its name is unique, so that several processes may write the same path at once. Creates a missing folder.
 
     Raises
     ------
@@ -51,12 +51,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise WeightsError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # it is gone after the replacement
+        with suppress(OSError):  # after the replacement, it is gone
             temporary.unlink()
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of a file, 64 hex digits; WeightsError if it cannot be read."""
+    """Return the sha256 of a file, 64 hex digits. Raises WeightsError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -70,30 +70,30 @@ def file_digest(path: Path) -> str:
 def fetch_file(
     path: Path, url: str | None, sha256: str, offline: bool = False, progress: Progress | None = None
 ) -> str:
-    """Make sure that the verified file is at `path`, downloading it if it is not.
+    """Verify the file at `path`, and download it if it is missing or damaged.
 
     Parameters
     ----------
     path : Path
-        Where the file is or goes.
+        The file.
     url : str or None
-        Where it is to be had; None if it is a part of the package.
+        Its address; None if it is part of the package.
     sha256 : str
-        The hash, or the first digits of it, as torchvision has them in its file names.
+        The hash or its first digits, as in torchvision's file names.
     offline : bool
-        Never use the network; the environment variable IMPASTO_OFFLINE=1 asks for the same.
+        Never use the network; the same as the environment variable IMPASTO_OFFLINE=1.
     progress : callable, optional
         Called with (bytes done, total or None) while downloading; an exception from it cancels the download.
 
     Returns
     -------
     str
-        The file's whole sha256.
+        The full sha256 of the file.
 
     Raises
     ------
     WeightsError
-        If the file is missing or damaged and cannot be fetched.
+        If the file is missing or damaged and cannot be downloaded.
     """
     state = "missing"
     if path.is_file():
@@ -102,20 +102,20 @@ def fetch_file(
             return found
         state = "damaged"
     if url is None:
-        raise WeightsError(f"{path}, a part of impasto, is {state}: install impasto again")
+        raise WeightsError(f"{path}, a part of impasto, is {state}; install impasto again")
     if offline or os.environ.get("IMPASTO_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(f"{path} is {state} and offline was asked for: put {url} (sha256 {sha256[:16]}…) there")
+        raise WeightsError(f"{path} is {state} and offline mode is on; put {url} (sha256 {sha256[:16]}…) there")
     if state == "damaged":
-        log.warning("%s is damaged: fetching it again from %s", path, url)
+        log.warning("%s is damaged; downloading it again from %s", path, url)
     return download(url, path, sha256, progress)
 
 
 def download(url: str, path: Path, sha256: str, progress: Progress | None = None) -> str:
-    """Fetch `url`, verify it and move it to `path`; nothing is left behind if that fails.
+    """Download `url`, verify it and move it to `path`. Leaves no file behind if that fails.
 
-    What may be a passing failure (a server error, a broken connection) is tried again, three times in all.
+    Failures that may be temporary (a server error, a broken connection) are retried, up to three attempts.
 
-    Parameters and errors are those of `fetch_file`; a file that is at `path` is replaced only by a good one.
+    Parameters and errors are those of `fetch_file`. An existing file at `path` is only replaced by a verified one.
     """
     for wait in WAITS:
         with suppress(_TransientError):
@@ -124,7 +124,7 @@ def download(url: str, path: Path, sha256: str, progress: Progress | None = None
     try:
         return _download_once(url, path, sha256, progress)
     except _TransientError as error:
-        raise WeightsError(f"cannot fetch {url}, tried {len(WAITS) + 1} times: {error}") from error
+        raise WeightsError(f"cannot download {url}, tried {len(WAITS) + 1} times: {error}") from error
 
 
 def _download_once(url: str, path: Path, sha256: str, progress: Progress | None) -> str:
@@ -143,7 +143,7 @@ def _download_once(url: str, path: Path, sha256: str, progress: Progress | None)
         found = digest.hexdigest()
         if not found.startswith(sha256):
             raise WeightsError(
-                f"{url} is not the file expected: its sha256 is {found[:16]}…, not {sha256[:16]}…; it was not kept"
+                f"{url} is not the expected file: its sha256 is {found[:16]}…, not {sha256[:16]}…; it was discarded"
             )
     return found
 
@@ -154,18 +154,18 @@ def _open(url: str) -> http.client.HTTPResponse:
         return urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        message = f"the server says {error.code} {error.reason}"
+        message = f"the server returned {error.code} {error.reason}"
         if error.code >= 500:
             raise _TransientError(message) from error
-        raise WeightsError(f"cannot fetch {url}: {message}") from error
+        raise WeightsError(f"cannot download {url}: {message}") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, (ConnectionResetError, TimeoutError)):
             raise _TransientError(str(error.reason)) from error
-        raise WeightsError(f"cannot fetch {url}: {error.reason}") from error
+        raise WeightsError(f"cannot download {url}: {error.reason}") from error
     except (ConnectionResetError, TimeoutError) as error:
         raise _TransientError(str(error)) from error
     except (http.client.HTTPException, OSError, ValueError) as error:
-        raise WeightsError(f"cannot fetch {url}: {error}") from error
+        raise WeightsError(f"cannot download {url}: {error}") from error
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -1,4 +1,4 @@
-"""What a network consists of: its layers, the shapes of their outputs, their parameters."""
+"""The layers of a network: names, output shapes, parameters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,12 +25,14 @@ class LayerRow:
 
 
 def load_any(name: str) -> VGG | Network:
-    """Return a network of any kind, by its name or its file; of one that has to be downloaded, the shape alone.
+    """Return a network of any kind, by its name or the path of its file.
+
+    A network that is not downloaded yet has its shape alone.
 
     Raises
     ------
     WeightsError
-        If there is none of that name, or the file is missing, damaged or of something else.
+        If the name is unknown, or the file is missing, damaged or not a network.
     """
     known = MODELS.get(name)
     if known is not None and known.config is not None:
@@ -45,14 +47,14 @@ def _kind(path: Path) -> str:
     try:
         return read_metadata(path).get("kind", "")
     except WeightsError:
-        return ""  # weights in the form of torchvision, or nothing: the encoders' loader tells
+        return ""  # torchvision's weights, or not a model file: the encoders' loader decides
 
 
 def layer_table(net: VGG | Network, size: tuple[int, int]) -> list[LayerRow]:
     """Return the layers of a network in order, for a picture of `size` = (H, W) pixels.
 
-    The parameters of all rows add up to those of the network. An encoder's heads follow their layers, as
-    `heads.relu1_1`. In a network that paints, what reads the style comes first.
+    The parameters of all rows add up to those of the network. An encoder's heads follow their layers, named
+    `heads.relu1_1` and so on. In a network that paints, the style predictor comes first.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def _network_rows(net: Network, size: tuple[int, int]) -> list[LayerRow]:
     rows.append(LayerRow("predictor", (net.layout.size, 1, 1), _count([net.predictor])))
     rows.append(LayerRow("learnt", (net.layout.size, 1, 1), net.learnt.numel()))
     rows.append(LayerRow("noises", (len(net.noises), 1, 1), _count([net.noises])))
-    height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are continued to this
+    height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are padded to this
     for name, module, stride in (
         *((f"down.{i}", m, 2 << i) for i, m in enumerate(net.down)),
         *((f"blocks.{i}", m, 8) for i, m in enumerate(net.blocks)),

@@ -1,14 +1,14 @@
 """Layers that are faster on the CPU, or need less memory, than PyTorch's own.
 
-- **Convolution** of frozen weights with its padding and its ReLU, forward and back to its input. An encoder that only
-  looks at pictures needs no gradient of its weights, so the padded input is not kept.
-- **Reflection padding.** The backward of PyTorch's own is very slow for channels_last tensors on the CPU. Here the
-  forward copies the picture into a larger one and fills the border with slices; the backward folds the border's
-  gradient back with the same slices.
-- **Max pooling** behind a ReLU. PyTorch's own keeps the place of every maximum as a 64-bit number. Here the backward
-  pass compares the input once more.
-- **Instance norm** whose scale and shift are given for each picture. The backward of PyTorch's group norm takes 30
-  times as long as its forward for channels_last tensors on the CPU. Here it is a few sums and products.
+- **Convolution** with frozen weights, including padding and ReLU, forward and backward to its input. The weights need
+  no gradient, so the padded input is not stored.
+- **Reflection padding.** The backward pass of PyTorch's is very slow for channels_last tensors on the CPU. Here, the
+  forward pass copies the picture into a larger one and fills the border with slices. The backward pass folds the
+  border's gradient back with the same slices.
+- **Max pooling** after a ReLU. PyTorch's stores the index of every maximum as a 64-bit number. Here, the backward pass
+  compares the inputs again.
+- **Instance norm** with a scale and a shift for each picture. The backward pass of PyTorch's group norm takes 30 times
+  as long as its forward pass for channels_last tensors on the CPU. Here, it is a few sums and products.
 """
 
 import math
@@ -29,11 +29,11 @@ class Kernel(NamedTuple):
     Parameters
     ----------
     weight : Tensor
-        (O, I, 3, 3), channels_last, or as oneDNN orders it.
+        (O, I, 3, 3), channels_last or in oneDNN's own layout.
     bias : Tensor
         (O,).
     turned : Tensor
-        (I, O, 3, 3), the weight turned by 180 degrees: convolving a gradient with it is the backward pass.
+        (I, O, 3, 3), the weight rotated by 180 degrees. Convolving a gradient with it is the backward pass.
     """
 
     weight: Tensor
@@ -42,28 +42,28 @@ class Kernel(NamedTuple):
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, like: Tensor) -> "Kernel":
-        """Return the kernel of a weight (O, I, 3, 3) and a bias (O,), in the type and on the device of a tensor."""
+        """Return the kernel of a weight (O, I, 3, 3) and a bias (O,), with the dtype and device of `like`."""
         weight, bias = weight.to(like), bias.to(like)
         turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
         weight = weight.contiguous(memory_format=torch.channels_last)
         if _onednn(like):
-            weight, turned = _ordered(weight, like), _ordered(turned, like)
+            weight, turned = _reordered(weight, like), _reordered(turned, like)
         return cls(weight, bias, turned)
 
 
 def convolve(x: Tensor, kernel: Kernel, *, reflect: bool, relu: bool) -> Tensor:
-    """Return a convolution of the same size, followed by a ReLU if asked for.
+    """Convolve with padding that keeps the size, and optionally apply a ReLU.
 
     Parameters
     ----------
     x : Tensor
-        (N, I, H, W), of the kernel's type and device; fastest in channels_last.
+        (N, I, H, W), with the kernel's dtype and device; fastest in channels_last.
     kernel : Kernel
         The weights.
     reflect : bool
-        Pad by reflection, else with zeros.
+        Whether to pad by reflection; otherwise with zeros.
     relu : bool
-        Apply a ReLU.
+        Whether to apply a ReLU.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def convolve(x: Tensor, kernel: Kernel, *, reflect: bool, relu: bool) -> Tensor:
 
 
 def convolve_back(gradient: Tensor, kernel: Kernel, *, reflect: bool) -> Tensor:
-    """Return the gradient of `convolve`'s input (N, I, H, W), from that of its output before the ReLU."""
+    """Return the gradient of `convolve`'s input (N, I, H, W) from the gradient of its output before the ReLU."""
     g = _convolve(gradient, kernel.turned, None, 2 if reflect else 1, relu=False)
     return fold_reflection(g) if reflect else g
 
@@ -96,7 +96,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, relu
 
 
 def _onednn(x: Tensor) -> bool:
-    """Return whether oneDNN can convolve `x` and apply a ReLU while it writes."""
+    """Return whether oneDNN can convolve `x` with a fused ReLU."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
         return False
     return _onednn_has(x.dtype)
@@ -104,15 +104,15 @@ def _onednn(x: Tensor) -> bool:
 
 @cache
 def _onednn_has(dtype: torch.dtype) -> bool:
-    """Return whether this build and this processor have the operation; in bfloat16 few processors do."""
+    """Return whether this build and this processor support the operation; in bfloat16, few processors do."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
         return False
     able = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     return dtype == torch.float32 or bool(able())
 
 
-def _ordered(weight: Tensor, like: Tensor) -> Tensor:
-    """Return a weight in the order that oneDNN wants for pictures of about that size, so that it is ordered once."""
+def _reordered(weight: Tensor, like: Tensor) -> Tensor:
+    """Return a weight in oneDNN's layout for inputs of about the size of `like`, to avoid reordering it every time."""
     order = getattr(getattr(torch._C, "_nn", None), "mkldnn_reorder_conv2d_weight", None)
     if order is None:
         return weight
@@ -132,11 +132,11 @@ class _ReflectionPad(torch.autograd.Function):
 
 
 def reflected(x: Tensor, pad: int = 1) -> Tensor:
-    """Return `reflection_pad`'s result, without a gradient; the same errors."""
+    """Return the result of `reflection_pad` without a gradient. Raises the same errors."""
     n, c, h, w = x.shape
     if min(h, w) <= pad:
-        raise ValueError(f"a {w}x{h} picture is too small to be padded by {pad} through reflection")
-    # Of a one-channel or one-pixel tensor both layouts are true; channels_last is what the convolutions want.
+        raise ValueError(f"a {w}x{h} picture is too small for reflection padding by {pad}")
+    # A tensor with one channel or one pixel has both layouts; convolutions are faster in channels_last.
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     y = torch.empty((n, c, h + 2 * pad, w + 2 * pad), dtype=x.dtype, device=x.device, memory_format=layout)
     y[:, :, pad : pad + h, pad : pad + w] = x
@@ -150,7 +150,10 @@ def reflected(x: Tensor, pad: int = 1) -> Tensor:
 
 
 def fold_reflection(g: Tensor, pad: int = 1) -> Tensor:
-    """Return the gradient of `reflected` from that of its result (N, C, H + 2 pad, W + 2 pad), which is overwritten."""
+    """Return the gradient of the input of `reflected` from that of its result, (N, C, H + 2 pad, W + 2 pad).
+
+    Overwrites the result's gradient.
+    """
     h, w = g.shape[2] - 2 * pad, g.shape[3] - 2 * pad
     for i in range(pad):
         g[:, :, :, pad + 1 + i] += g[:, :, :, pad - 1 - i]
@@ -162,7 +165,7 @@ def fold_reflection(g: Tensor, pad: int = 1) -> Tensor:
 
 
 def reflection_pad(x: Tensor, pad: int = 1) -> Tensor:
-    """Pad both spatial sides by reflection, the border pixel itself not repeated.
+    """Pad both spatial dimensions by reflection, without repeating the border pixels.
 
     Parameters
     ----------
@@ -179,18 +182,18 @@ def reflection_pad(x: Tensor, pad: int = 1) -> Tensor:
     Raises
     ------
     ValueError
-        If the picture is too small to be reflected.
+        If the picture is too small for reflection padding.
     """
     return _ReflectionPad.apply(x, pad)  # type: ignore[no-any-return]
 
 
 def circular_pad(x: Tensor, pad: int) -> Tensor:
-    """Pad both spatial sides by the opposite side, as in a plane that the picture tiles.
+    """Pad both spatial dimensions with the opposite side, as if the picture tiled the plane.
 
     Parameters
     ----------
     x : Tensor
-        (N, C, H, W), any type and memory format; smaller than `pad` it is repeated, which PyTorch's own refuses.
+        (N, C, H, W), any dtype and memory format. If it is smaller than `pad`, it is repeated; PyTorch raises an error.
     pad : int
         Pixels added on each side.
 
@@ -207,7 +210,7 @@ def circular_pad(x: Tensor, pad: int) -> Tensor:
 
 
 def fill(image: Tensor, stride: int, least: int) -> Tensor:
-    """(N, C, H, W), reflected to the right and below until the stride divides its sides of `least` or more."""
+    """Pad (N, C, H, W) by reflection, right and below, to multiples of the stride that are at least `least`."""
     height, width = image.shape[-2:]
     sides = [max(least, -(-s // stride) * stride) for s in (height, width)]
     if sides == [height, width]:
@@ -217,7 +220,7 @@ def fill(image: Tensor, stride: int, least: int) -> Tensor:
 
 
 def mirrored(side: int, full: int, device: torch.device) -> Tensor:
-    """Indices 0 ... side - 1, and on, back and forth, to `full` of them."""
+    """Return `full` indices that run back and forth over 0 ... side - 1."""
     period = max(1, 2 * (side - 1))
     index = torch.arange(full, device=device) % period
     return torch.minimum(index, period - index) if side > 1 else torch.zeros_like(index)
@@ -229,7 +232,7 @@ def max_pool(x: Tensor) -> Tensor:
     Parameters
     ----------
     x : Tensor
-        (N, C, H, W), any floating type and memory format; finite. Of an odd side the last row or column is left out.
+        (N, C, H, W), any floating type and memory format; finite. The last row or column of an odd side is ignored.
 
     Returns
     -------
@@ -240,11 +243,11 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 def max_pool_back(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient of `max_pool`'s input (N, C, H, W): of equal values the first one takes all of it."""
+    """Return the gradient of `max_pool`'s input (N, C, H, W). Among equal values, the first takes all of it."""
     rows = torch.maximum(*_halves(x, 2))
     left, right = _halves(rows, 3)
     second = torch.ops.aten.threshold_backward(gradient, right - left, 0)  # where the right one is larger
-    # Written by one operation: single pixels are too short for two that each write every second one.
+    # One operation writes all pixels. Two that each write every second pixel are slow: a pixel is too short.
     pairs = torch.stack([(gradient - second).permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)], 3)  # (N, h, w, 2, C)
     by_row = pairs.flatten(2, 3).permute(0, 3, 1, 2)
     if x.shape[3] % 2:
@@ -259,7 +262,7 @@ def max_pool_back(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Return the even and the odd rows (dim 2) or columns (3); the last of an odd number is in neither."""
+    """Return the even and the odd rows (dim 2) or columns (dim 3), without the last of an odd number."""
     end = x.shape[dim] // 2 * 2
     at = (slice(None),) * dim
     return x[(*at, slice(0, end, 2))], x[(*at, slice(1, end, 2))]
@@ -268,7 +271,7 @@ def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 EPSILON = 1e-5
 """Added to the variance."""
 SMALL = 1024
-"""Pixels: below, PyTorch's group norm takes a slow path, twenty times as long."""
+"""Number of pixels below which PyTorch's group norm uses a code path that is twenty times slower."""
 
 
 def instance_norm(
@@ -279,23 +282,23 @@ def instance_norm(
     relu: bool = False,
     statistics: Tensor | None = None,
 ) -> Tensor:
-    """Return scale (x - mean) / deviation + shift, and its ReLU if asked for.
+    """Return scale (x - mean) / deviation + shift, optionally with a ReLU.
 
     Parameters
     ----------
     x : Tensor
-        (N, C, H, W); made channels_last.
+        (N, C, H, W); converted to channels_last.
     scale, shift : Tensor
         (N, C), float32.
     relu : bool
-        Whether a ReLU follows.
+        Whether to apply a ReLU.
     statistics : Tensor, optional
-        (1 or N, 2, C), float32: means and variances to use. They are those of each picture if not given.
+        (1 or N, 2, C), float32: means and variances to use. By default, those of each picture.
 
     Returns
     -------
     Tensor
-        (N, C, H, W), channels_last, in the type of `x`.
+        (N, C, H, W), channels_last, with the dtype of `x`.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if statistics is None:
@@ -308,7 +311,7 @@ def instance_norm(
 
 
 def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return means and variances (N, 2, C) of features (N, C, H, W), float32; of float64 in float64.
+    """Return means and variances (N, 2, C) of features (N, C, H, W), in float32, or float64 for float64 features.
 
     Parameters
     ----------
@@ -349,7 +352,7 @@ class _InstanceNorm(torch.autograd.Function):
             y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
             mean[i], inverse[i] = m[0], r[0]
             each.append(y.clamp_(min=0) if relu else y)
-        out = torch.cat(each) if n > 1 else each[0]  # one picture is kept once: a third of the memory at the peak
+        out = torch.cat(each) if n > 1 else each[0]  # do not copy a single picture: saves a third of the peak memory
         ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
         return out
 
@@ -373,12 +376,12 @@ class _InstanceNorm(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """A channels_last tensor (N, C, H, W) as (N, H, W C): what broadcasts along rows alone is ten times as fast."""
+    """View a channels_last tensor (N, C, H, W) as (N, H, W C): broadcasting along rows only is ten times as fast."""
     return x.permute(0, 2, 3, 1).flatten(2)
 
 
 def _sums(x: Tensor) -> Tensor:
-    """Over the pixels, (N, C), in float32 at least: over columns in the type of `x`, which is fast, then over rows."""
+    """Sum over the pixels to (N, C), in float32 at least: columns in the dtype of `x`, which is fast, then rows."""
     columns = _rows(x).sum(1)
     columns = columns.to(torch.promote_types(columns.dtype, torch.float32))
     return columns.view(x.shape[0], x.shape[3], x.shape[1]).sum(1)

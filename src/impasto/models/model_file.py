@@ -1,7 +1,7 @@
-"""Model files: safetensors with JSON metadata, each enough by itself to build its network.
+"""Model files: safetensors with JSON metadata, enough to build the network.
 
-The metadata is `format` ("impasto"), `kind` (which sort of network), `config` (JSON, its shape), `licence`, and
-`training` (JSON, how it was made). Reading one never runs code from it.
+The metadata is `format` ("impasto"), `kind` (the kind of network), `config` (JSON, its shape), `licence`, and
+`training` (JSON, how it was made). Reading a model file never runs code from it.
 """
 
 import json
@@ -30,24 +30,24 @@ def write_model_file(
     training: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a model file beside its target and move it into place.
+    """Write a model file atomically.
 
     Parameters
     ----------
     path : Path
         The file, `.safetensors`.
     kind : str
-        The sort of network, "encoder" for one.
+        The kind of network, for example "encoder".
     config : dict
-        The network's shape, in what JSON can hold.
+        The network's shape, serialisable as JSON.
     tensors : dict of str to Tensor
-        The state dict; integers are stored as they are.
+        The state dict; integers are stored unchanged.
     licence : str
-        Under which the weights may be used.
+        The licence of the weights.
     training : dict, optional
-        How it was made, in what JSON can hold.
+        How it was made, serialisable as JSON.
     dtype : torch.dtype
-        How floating tensors are stored.
+        The dtype in which floating-point tensors are stored.
 
     Raises
     ------
@@ -67,10 +67,10 @@ def write_model_file(
 
 
 def sorted_header(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in order, so that equal contents are equal bytes and have one hash.
+    """Return a safetensors file with its metadata sorted, so that files of equal content have equal hashes.
 
-    safetensors writes the metadata in random order. Its format: 8 bytes with the header's length, the header as JSON,
-    padded with spaces to a multiple of 8, then the tensors.
+    safetensors writes the metadata in random order. The format is 8 bytes with the length of the header, the header as
+    JSON, padded with spaces to a multiple of 8, then the tensors.
     """
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
@@ -88,16 +88,16 @@ def read_model_file(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Te
     path : Path
         The file.
     kind : str
-        The sort of network expected.
+        The kind of network expected.
 
     Returns
     -------
     config : dict
         The network's shape.
     tensors : dict of str to Tensor
-        The state dict, floating tensors as float32.
+        The state dict, floating-point tensors as float32.
     metadata : dict of str to str
-        All the metadata, as it stands in the file.
+        All the metadata of the file, unchanged.
 
     Raises
     ------
@@ -115,7 +115,13 @@ def read_model_file(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Te
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a model file of any kind; WeightsError if the file is missing, damaged, or none of ours."""
+    """Return the metadata of a model file of any kind.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or not written by impasto.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such model file")
     try:
@@ -124,7 +130,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged or not a model file: {error}") from error
     if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path} is not a model file of ours: its metadata has no format {FORMAT!r}")
+        raise WeightsError(f"{path} is not a model file of impasto: its metadata has no format {FORMAT!r}")
     return metadata
 
 
@@ -139,7 +145,7 @@ def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str
 
 def _check_metadata(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
     if metadata.get("kind") != kind:
-        raise WeightsError(f"{path} holds the kind {metadata.get('kind')!r} of network, not {kind!r}")
+        raise WeightsError(f"{path} holds a network of the kind {metadata.get('kind')!r}, not {kind!r}")
     try:
         config = json.loads(metadata["config"])
     except (KeyError, ValueError, RecursionError) as error:

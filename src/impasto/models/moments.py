@@ -1,12 +1,12 @@
-"""Raw moments of features, and their covariance: what a style is, apart from any picture.
+"""Raw moments of features, and their covariance: the statistics that describe a style.
 
-Gatys' Gram matrix, the channel means and the covariance all follow from one symmetric matrix a layer, the raw moments
+Gatys' Gram matrix, the channel means and the covariance all follow from one symmetric matrix per layer, the raw moments
 of the features with a constant 1 appended, M = mean over pixels of [f; 1] [f; 1]^T. It is (C + 1, C + 1): the Gram
 matrix per pixel, bordered by the means. Raw moments add up over pictures, tiles and styles; covariances do not.
 
-The compact encoder's features f are narrow; its heads map them to VGG-19's channels, W f + b. With V = [W b] the wide
-Gram matrix is V M V^T, and distances between wide Gram matrices are distances between A M A with A = (V^T V)^(1/2):
-the wide features are never computed.
+The compact encoder's features f are narrow; its heads map them to VGG-19's channels, W f + b. With V = [W b], the wide
+Gram matrix is V M V^T, and distances between wide Gram matrices are distances between A M A with A = (V^T V)^(1/2).
+The wide features are never computed.
 """
 
 from typing import Any
@@ -17,22 +17,22 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision as float32, all else as it is: what statistics and losses compute in."""
+    """Convert half precision to float32 for statistics and losses; return other types unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def raw_moments(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Raw first and second moments of features over their pixels, or over a part of them.
+    """Return raw first and second moments of features over all pixels, or weighted.
 
-    Weighted, they are a region's guided Gram matrix (Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling
+    Weighted moments are the guided Gram matrix of a region (Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling
     Perceptual Factors in Neural Style Transfer", CVPR 2017, section 4).
 
     Parameters
     ----------
     features : Tensor
-        (N, C, H, W), any floating type; the sums are done in float32, of float64 in float64.
+        (N, C, H, W), any floating type; summed in float32, or in float64 for float64 features.
     weights : Tensor, optional
-        (1 or N, 1, H, W), each pixel's weight, 0 or more; where all are 0 the moments are 0. No gradient goes there.
+        (1 or N, 1, H, W), each pixel's weight, 0 or more. If all are 0, the moments are 0. They get no gradient.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def raw_moments(features: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 class _RawMoments(torch.autograd.Function):
-    """F F^T with one matrix product backward, where autograd would take two."""
+    """F F^T with one matrix product in the backward pass, where autograd would use two."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
@@ -63,12 +63,13 @@ class _RawMoments(torch.autograd.Function):
 
 
 CHUNK = 16384
-"""Pixels of half precision that are copied to float32 at a time. Their products must not be rounded: bfloat16 sums are
-off by more than a style's small variances, and the gradient of the `moments` loss with them by many times its size."""
+"""Pixels in half precision that are converted to float32 at a time. Their products must not be rounded: the errors of
+bfloat16 sums exceed a style's small variances, and then the gradient of the `moments` loss is off by many times its
+size."""
 
 
 def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the sums over the pixels of [f; 1] [f; 1]^T; sums of parts of a picture add up to those of the whole.
+    """Return the sums of [f; 1] [f; 1]^T over the pixels. Sums of parts of a picture add up to those of the whole.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
     Returns
     -------
     Tensor
-        (N, C + 1, C + 1), float32, or float64 if the features are. The last entry is the number of pixels, or the sum
+        (N, C + 1, C + 1), float32, or float64 for float64 features. The last entry is the number of pixels, or the sum
         of their weights.
     """
     n, c, h, w = features.shape
@@ -115,12 +116,12 @@ def _products(f: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the gradient of the features, (N, C, H, W), from that of their `moment_sums`.
+    """Return the gradient of the features, (N, C, H, W), from the gradient of their `moment_sums`.
 
     Parameters
     ----------
     features, weights
-        As for `moment_sums`; the products are computed in the features' own type.
+        As for `moment_sums`; the products are computed in the features' dtype.
     of : Tensor
         (N, C + 1, C + 1), the gradient of the sums.
     """
@@ -131,42 +132,42 @@ def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None
 
 
 def add_moments_gradient(features: Tensor, of: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
-    """Add `moments_gradient` to a gradient (N, C, H, W) of the features' type, in place."""
+    """Add `moments_gradient` to a gradient (N, C, H, W) with the features' dtype, in place."""
     if weights is not None or not gradient.is_contiguous(memory_format=torch.channels_last):
         gradient += moments_gradient(features, of, weights)
         return
     matrix, shift = _symmetric(of, features)
     gradient.permute(0, 2, 3, 1).flatten(1, 2).baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
-    # By rows of the picture: a few channels alone are too short to be added fast.
+    # Add whole rows of the picture: additions of a few channels are too short to be fast.
     gradient.permute(0, 2, 3, 1).flatten(2).add_(shift.repeat(1, 1, gradient.shape[3]))
 
 
 def _symmetric(of: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the features are multiplied with (N, C, C), and what is added (N, 1, C), in their type."""
+    """Return the matrices that multiply the features, (N, C, C), and the vectors to add, (N, 1, C), in their dtype."""
     g = (of + of.transpose(1, 2)).to(features.dtype)
     return g[:, :-1, :-1], g[:, :-1, -1:].transpose(1, 2)
 
 
 def covariance(moments: Tensor) -> Tensor:
-    """Covariance matrices (N, C, C) from raw moments (N, C + 1, C + 1)."""
+    """Return covariance matrices (N, C, C) from raw moments (N, C + 1, C + 1)."""
     mean = moments[:, :-1, -1]
     return moments[:, :-1, :-1] - mean[:, :, None] * mean[:, None, :]
 
 
 def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
-    """Gram matrix F F^T of features (Gatys, Ecker, Bethge 2016, equation 3).
+    """Return the Gram matrix F F^T of features (Gatys, Ecker, Bethge 2016, equation 3).
 
     Parameters
     ----------
     features : Tensor
         (N, C, H, W).
     normalise : bool
-        Divide by the number of pixels, so that it does not depend on the picture's size.
+        Whether to divide by the number of pixels, so that it does not depend on the picture's size.
 
     Returns
     -------
     Tensor
-        (N, C, C), float32, or float64 if the features are.
+        (N, C, C), float32, or float64 for float64 features.
     """
     f = at_least_float32(features).flatten(2)
     gram = f @ f.transpose(1, 2)
@@ -174,24 +175,24 @@ def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
 
 
 def weights_of(mask: Tensor, features: Tensor) -> Tensor:
-    """Return a mask (N, 1, H, W) of a picture in the size of its features (N, C, H', W'): the mean of each cell."""
+    """Reduce a mask (N, 1, H, W) of a picture to the size of its features (N, C, H', W') by averaging each cell."""
     return F.interpolate(mask.to(features.device), features.shape[-2:], mode="area")
 
 
 def matrix_sqrt(matrix: Tensor) -> Tensor:
-    """Symmetric square root of a symmetric positive semi-definite matrix; rounding below zero counts as zero."""
+    """Return the symmetric square root of a symmetric positive semi-definite matrix; clamps eigenvalues at zero."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * values.clamp(min=0).sqrt() @ vectors.t()
 
 
 def pack(matrix: Tensor) -> Tensor:
-    """Upper triangle, row by row, of symmetric matrices (N, C, C) -> (N, C (C + 1) / 2)."""
+    """Return the upper triangle, row by row, of symmetric matrices (N, C, C) as (N, C (C + 1) / 2)."""
     i, j = torch.triu_indices(matrix.shape[-1], matrix.shape[-1])
     return matrix[..., i, j]
 
 
 def unpack(triangle: Tensor) -> Tensor:
-    """The inverse of `pack`."""
+    """Return the symmetric matrices (N, C, C) from the result of `pack`."""
     c = int((2 * triangle.shape[-1]) ** 0.5)
     i, j = torch.triu_indices(c, c)
     matrix = triangle.new_zeros(*triangle.shape[:-1], c, c)

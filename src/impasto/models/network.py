@@ -5,14 +5,14 @@ Super-Resolution", ECCV 2016) with conditional instance norms (Dumoulin, Shlens,
 Artistic Style", ICLR 2017), whose scales and shifts a second network predicts from the style (Ghiasi, Lee, Kudlur,
 Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural artistic stylization network", BMVC 2017).
 
-To the network a style is one vector, its **affine**: the scales and shifts of all norms, low-rank filters, how much of
-the photograph is kept at each size, and how much paint is added. It comes from `Network.predict`, from a style file
-that was learnt, or from arithmetic on several of these. The forward pass has no state, and no branch that depends on
-the picture.
+For the network, a style is one vector, its **affine**: the scales and shifts of all norms, low-rank filters, how much
+of the photograph is kept at each resolution, and how much paint is added. It comes from `Network.predict`, from a
+learnt style file, or from a combination of several. The forward pass has no state, and no branch depends on the
+picture.
 
-The predictor does not see the style's picture but its raw moments, so style files, built-in styles and blends are
-styles like any other. Colours are left to a separate step, `models.colours`: the moments hold the mean and covariance
-of the style's colours, and the painting is brought to them.
+The predictor sees the raw moments of the style, not its picture, so style files, built-in styles and blends are styles
+like any other. Colours are set in a separate step, `models.colours`: the moments contain the mean and covariance of the
+style's colours, and the painting's colours are matched to them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,22 +35,22 @@ from .model_file import misfit, read_metadata, read_model_file, write_model_file
 from .moments import covariance
 
 KIND = "network"
-"""The kind of its model files."""
+"""The `kind` in its model files."""
 EARLIER = ("transformer", "arbitrary")
-"""The kinds of the networks before it, which no longer paint."""
+"""The kinds of earlier networks, which are no longer supported."""
 STRIDE, LEAST_SIDE = 8, 24
-"""The deepest features have one pixel for 8 of the picture's along each side; smaller pictures are continued to 24."""
+"""Stride of the deepest features, and the side to which smaller pictures are padded, in pixels."""
 LEAST_VARIANCE = 1e-4
-"""Added to variances before their logarithm is taken; features are of the order of one."""
+"""Added to variances before the logarithm; features are of the order of one."""
 NOISE_SIDE = 128
-"""Side of the square of noise, in features; it is repeated beyond that."""
+"""Side of the square of noise, in features. It repeats beyond that."""
 RANGES = dict.fromkeys(("blocks", "upper", "fine", "rank", "noise"), (0, 64))
 RANGES |= {"width": (4, 256), "hidden": (1, 4096)}
-"""The least and the most that a file may ask for."""
+"""Smallest and largest values allowed in a file."""
 
 Origins = Sequence[tuple[int, int]]
 ORIGIN: Origins = ((0, 0),)
-"""Pictures that are not part of larger ones."""
+"""The origin of pictures that are not part of larger ones."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ class NetworkConfig:
     Parameters
     ----------
     encoder : str
-        The digest of the encoder whose moments it takes.
+        The digest of the encoder that computes the style's moments.
     layers : dict of str to int
-        The layers whose moments it takes, shallow to deep, and their channels.
+        The layers of these moments, shallow to deep, and their channels.
     width : int
-        Channels at half the picture's size; twice as many at a quarter, four times at an eighth.
+        Channels at half resolution; twice as many at a quarter, four times at an eighth.
     blocks, upper, fine : int
-        Residual blocks at an eighth of the size, and on the way up at a quarter and at half of it.
+        Residual blocks at an eighth of the resolution, and on the way up at a quarter and at half.
     rank : int
-        Rank of the filters in each block that the style gives; 0 for none.
+        Rank of the filters that the style predicts for each block; 0 for none.
     noise : int
-        Channels of noise that are added at each size; 0 for none.
+        Channels of noise added at each resolution; 0 for none.
     hidden : int
         Width of the predictor.
     styles : tuple of str
-        The names of the styles that it has learnt beyond the prediction.
+        The names of the styles that it has learnt individually, in addition to the prediction.
     """
 
     encoder: str
@@ -89,12 +89,12 @@ class NetworkConfig:
     styles: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the configuration as plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
-        """Return the inverse of `to_dict`; KeyError, TypeError or ValueError if it is not that."""
+        """Return the configuration from `to_dict`'s result. Raises KeyError, TypeError or ValueError if invalid."""
         layers = {str(k): int(c) for k, c in dict(values["layers"]).items()}
         numbers = {k: int(values[k]) for k in RANGES}
         if not layers or not all(low <= numbers[k] <= high for k, (low, high) in RANGES.items()):
@@ -105,7 +105,7 @@ class NetworkConfig:
 
 
 class Layout:
-    """Where the parts of an affine are.
+    """The layout of an affine vector.
 
     Parameters
     ----------
@@ -117,20 +117,20 @@ class Layout:
     norms : list of int
         Channels of each norm, in the order of the forward pass.
     residual : set of int
-        Which of them end a residual branch: no ReLU follows.
+        The norms that end a residual branch; they have no ReLU.
     mixed : list of int
         Channels of each low-rank filter, in the same order.
     noise : list of slice
-        The amplitudes of the noise at each size, small to large, within their part.
+        The noise amplitudes of each resolution, low to high, within the part for noise.
     size : int
-        Numbers in an affine.
+        Length of an affine.
     """
 
     def __init__(self, config: NetworkConfig):
         w, levels = config.width, (config.blocks, config.upper, config.fine)
         self.norms, self.mixed, self.residual = [w, 2 * w, 4 * w], list[int](), set[int]()
         for level, (count, c) in enumerate(zip(levels, (4 * w, 2 * w, w), strict=True)):
-            self.norms += [c] if level else []  # of the convolution that enlarges
+            self.norms += [c] if level else []  # of the upsampling convolution
             for _ in range(count):
                 self.norms += [c, c]
                 self.residual.add(len(self.norms) - 1)
@@ -158,9 +158,9 @@ class Layout:
 
 
 class StyleSummary(nn.Module):
-    """A layer's raw moments in few numbers: means, deviations, and deviations along learnt directions.
+    """Summarises a layer's raw moments as means, deviations, and deviations along learnt directions.
 
-    The last of these see how channels vary together, as Gram matrices do.
+    The deviations along directions show how channels vary together, as Gram matrices do.
 
     Parameters
     ----------
@@ -177,26 +177,26 @@ class StyleSummary(nn.Module):
         self.deviation: Tensor
 
     def raw(self, moments: Tensor) -> Tensor:
-        """(N, C + 1, C + 1) -> (N, 4 C), in the features' units."""
+        """Return the summary (N, 4 C) of moments (N, C + 1, C + 1), in the features' units."""
         k = covariance(moments)
         along = ((self.directions @ k) * self.directions).sum(2)
         variances = torch.cat([k.diagonal(dim1=1, dim2=2), along], 1)
         return torch.cat([moments[:, :-1, -1], 0.5 * (variances.clamp(min=0) + LEAST_VARIANCE).log()], 1)
 
     def forward(self, moments: Tensor) -> Tensor:
-        """(N, C + 1, C + 1) -> (N, 4 C), in units of what styles differ by."""
+        """Return the summary (N, 4 C) of moments (N, C + 1, C + 1), normalised by how much styles differ."""
         return (self.raw(moments) - self.mean) / self.deviation
 
     @torch.no_grad()
     def calibrate(self, moments: Tensor) -> None:
-        """Take these units from the moments (N, C + 1, C + 1) of many styles."""
+        """Compute the normalisation from the moments (N, C + 1, C + 1) of many styles."""
         values = self.raw(moments)
         self.mean.copy_(values.mean(0))
         self.deviation.copy_(values.std(0).clamp(min=1e-3))
 
 
 class Network(nn.Module):
-    """Paints photographs in styles that are given as tensors.
+    """Paints photographs in styles, which are given as tensors.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class Network(nn.Module):
         w = config.width
 
         def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-            return nn.Conv2d(inputs, outputs, 3, stride, bias=False)  # the norm behind it has a shift
+            return nn.Conv2d(inputs, outputs, 3, stride, bias=False)  # the norm after it has a shift
 
         self.down = nn.ModuleList([convolution(12, w), convolution(w, 2 * w, 2), convolution(2 * w, 4 * w, 2)])
         self.blocks = nn.ModuleList([convolution(4 * w, 4 * w) for _ in range(2 * config.blocks)])
@@ -219,7 +219,7 @@ class Network(nn.Module):
         self.fine = nn.ModuleList([convolution(w, w) for _ in range(2 * config.fine)])
         self.last = nn.Conv2d(w, 12, 5)
         self.noises = nn.ParameterList([torch.zeros(config.noise, c) for c in (4 * w, 2 * w, w)])
-        """How each size's noise is mixed into its features."""
+        """The mixing matrix from noise to features at each resolution."""
         self.register_buffer("noise", _noise(config.noise), persistent=False)
         self.noise: Tensor
         self.summaries = nn.ModuleDict({k: StyleSummary(c) for k, c in config.layers.items()})
@@ -232,9 +232,9 @@ class Network(nn.Module):
         )
         self.colours = ColourReader(next(iter(config.layers.values())))
         self.learnt = nn.Parameter(torch.zeros(len(config.styles), self.layout.size))
-        """What is added to the prediction for each of `config.styles`, (styles, `layout.size`)."""
+        """The offset to the prediction for each of `config.styles`, (styles, `layout.size`)."""
         self.digest = ""
-        """The hash of the file that it was loaded from."""
+        """The hash of its file."""
 
     def predict(self, moments: Mapping[str, Tensor]) -> Tensor:
         """Return the affines of styles.
@@ -242,7 +242,7 @@ class Network(nn.Module):
         Parameters
         ----------
         moments : mapping of str to Tensor
-            Layer -> raw moments (N, C + 1, C + 1), as `StyleTarget.at` gives them.
+            Layer -> raw moments (N, C + 1, C + 1), as returned by `StyleTarget.at`.
 
         Returns
         -------
@@ -254,17 +254,17 @@ class Network(nn.Module):
             return self.predictor(torch.cat(seen, 1))
 
     def learnt_style(self, name: str) -> Tensor | None:
-        """Return what is added to the prediction for a style, (1, `layout.size`); None if it has not learnt it."""
+        """Return the offset to the prediction for a style, (1, `layout.size`); None if it has not learnt the style."""
         return self.learnt[[self.config.styles.index(name)]] if name in self.config.styles else None
 
     def unpainted(self, affine: Tensor) -> Tensor:
-        """Return affines (N, `layout.size`) that give the photograph back as it is, and are otherwise the same."""
+        """Return affines (N, `layout.size`) changed so that the network returns the photograph unchanged."""
         affine = affine.clone()
         affine[:, self.layout.parts["photo"]], affine[:, self.layout.parts["paint"]] = 1, 0
         return affine
 
     def style_colours(self, moments: Mapping[str, Tensor]) -> Tensor:
-        """Return the covariance and mean (N, 3, 4) of styles' colours, from the same moments."""
+        """Return the covariance and mean (N, 3, 4) of styles' colours, from the moments that `predict` takes."""
         return self.colours(moments[next(iter(self.config.layers))])
 
     def forward(
@@ -282,32 +282,32 @@ class Network(nn.Module):
         image : Tensor
             (N, 3, H, W), sRGB in [0, 1], of any size.
         affine : Tensor
-            (N, `layout.size`), the style of each picture; with masks, (R, `layout.size`), that of each part.
+            (N, `layout.size`), the style of each picture; with masks, (R, `layout.size`), that of each region.
         statistics : Tensor, optional
-            (N or 1 or R, 2, `channels`): the norms' means and variances, as `statistics` returns them, for pictures
-            that are parts of one picture or frames of one film. Each picture's own if not given.
+            (N or 1 or R, 2, `channels`): the norms' means and variances from `statistics`, for tiles of one picture or
+            frames of one film. By default, each picture's own.
         masks : Tensor, optional
-            (R, 1, H, W), which sum to 1 everywhere: the parts of one picture (N = 1) that have styles of their own.
+            (R, 1, H, W), which sum to 1 everywhere: the regions of one picture (N = 1), each with its own style.
         origins : sequence of (int, int)
-            Row and column, multiples of 8, of each picture's first pixel in the picture that it is part of: where its
-            noise begins. One for all pictures, or N.
+            Row and column, multiples of 8, of each tile's first pixel in the whole picture. They align the noise. One
+            for all pictures, or N.
 
         Returns
         -------
         Tensor
-            (N, 3, H, W), float32: a painting whose colours are still to be set (`models.colours.colour`).
+            (N, 3, H, W), float32: the painting before its colours are set (`models.colours.colour`).
         """
         height, width = image.shape[-2:]
-        image, masks = _filled(image), None if masks is None else _filled(masks)
+        image, masks = _padded(image), None if masks is None else _padded(masks)
         return self._run(_Pass(self.layout, affine, statistics, masks), image, origins)[:, :, :height, :width]
 
     def statistics(
         self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
     ) -> Tensor:
-        """Return the means and variances (N or R, 2, `channels`) that the norms see in pictures; float32."""
+        """Return the means and variances (N or R, 2, `channels`), float32, that the norms compute for pictures."""
         found: list[Tensor] = []
-        masks = None if masks is None else _filled(masks)
-        self._run(_Pass(self.layout, affine, None, masks, found), _filled(image), origins)
+        masks = None if masks is None else _padded(masks)
+        self._run(_Pass(self.layout, affine, None, masks, found), _padded(image), origins)
         return torch.cat(found, 2)
 
     def _run(self, style: "_Pass", image: Tensor, origins: Origins) -> Tensor:
@@ -327,11 +327,11 @@ class Network(nn.Module):
         return style.scaled(x, "paint") + style.scaled(image, "photo")
 
     def _noisy(self, style: "_Pass", level: int, x: Tensor, origins: Origins) -> Tensor:
-        """Add noise to the features of a size: what strokes in plain areas begin with."""
+        """Add noise to the features of one resolution, so that strokes can form in plain areas."""
         if not self.config.noise:
             return x
-        at = STRIDE >> level  # pixels of the picture for a feature's
-        noise = torch.cat([_part(self.noise[level], row // at, column // at, x) for row, column in origins])
+        at = STRIDE >> level  # picture pixels per feature pixel
+        noise = torch.cat([_noise_part(self.noise[level], row // at, column // at, x) for row, column in origins])
         return style.add_noise(x, noise, self.noises[level], self.layout.noise[level])
 
     @staticmethod
@@ -343,34 +343,34 @@ class Network(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels of all norms together."""
+        """Total number of channels of all norms."""
         return sum(self.layout.norms)
 
     def convolutions(self) -> list[Tensor]:
-        """Return the weights of all 3x3 convolutions, each followed by a norm."""
+        """Return the weights of all 3x3 convolutions that are followed by a norm."""
         modules = (*self.down, *self.blocks, *self.up, *self.upper, *self.fine)
         return [m.weight for m in modules if isinstance(m, nn.Conv2d)]
 
     @torch.no_grad()
     def normalise(self) -> None:
-        """Bring the convolutions that norms follow to the length of He's weights, for training.
+        """Rescale the convolutions before norms to the length of He's initial weights, for training.
 
-        Their length means nothing to a painting, so an optimiser lets it grow.
+        Their length does not affect the painting, so an optimiser lets it grow.
         """
         for w in self.convolutions():
             w *= 2**0.5 / w.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
 
     @torch.no_grad()
     def begin_as(self, known: "Network") -> None:
-        """Take over what a network of the same shape knows; of the learnt styles, those that it has by name.
+        """Copy the weights of a network of the same shape, and those of its learnt styles that this one has, too.
 
         Raises
         ------
         WeightsError
-            If it is of another shape.
+            If the other network has another shape.
         """
         if replace(known.config, styles=self.config.styles) != self.config:
-            raise WeightsError(f"the network to begin with has another shape: {known.config}; give the same")
+            raise WeightsError(f"the network to start from has another shape: {known.config}; give the same shape")
         state = known.state_dict()
         rows = [known.learnt_style(name) for name in self.config.styles]
         state["learnt"] = torch.cat([self.learnt[:0], *(self.learnt[:1] * 0 if r is None else r for r in rows)])
@@ -378,9 +378,9 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw new weights by He's rule; every style then begins with nearly the same affine.
+        """Draw new weights by He's rule. All styles then start with nearly the same affine.
 
-        Residual branches begin small, and what is added to the photograph too: a new network keeps the photograph.
+        Residual branches and the paint added to the photograph start small, so a new network returns the photograph.
         """
         for m in self.modules():
             if isinstance(m, nn.Conv2d | nn.Linear):
@@ -400,22 +400,22 @@ class Network(nn.Module):
         last.bias[parts["quarter"]] = 1
         last.bias[parts["photo"]] = last.bias[parts["paint"]] = last.bias[parts["noise"]] = 1
         filters, at, rank = last.bias[parts["filters"]], 0, self.config.rank
-        for c in self.layout.mixed:  # the first factor of each; the second begins as 0
+        for c in self.layout.mixed:  # the first factor of each; the second starts at 0
             filters[at : at + c * rank].normal_(0, c**-0.5, generator=generator)
             at += 2 * c * rank
 
 
 class _Pass:
-    """What one forward pass does with the features, by the styles' affines.
+    """The style-dependent operations of one forward pass.
 
-    It hands out the parts of the affines and of the statistics in the order in which the network asks for them.
+    Consumes the affines and the statistics in the order of the network's layers.
 
     Parameters
     ----------
     layout, affine, statistics, masks
         As for `Network.forward`.
     found : list of Tensor, optional
-        Where to put the statistics that the norms see.
+        Receives the statistics that the norms compute.
     """
 
     def __init__(
@@ -429,17 +429,17 @@ class _Pass:
         self.layout, self.statistics, self.masks, self.found = layout, statistics, masks, found
         self.parts = {k: affine[:, s] for k, s in layout.parts.items()}
         self.norms = self.channels = self.filters = 0
-        """How many the network has asked for."""
+        """Number of norms and filters used so far."""
 
     def norm(self, x: Tensor) -> Tensor:
-        """Apply the next instance norm to features (N, C, H, W), with its ReLU if it has one."""
+        """Apply the next instance norm, and its ReLU if it has one, to features (N, C, H, W)."""
         relu = self.norms not in self.layout.residual
         own = slice(self.channels, self.channels + x.shape[1])
         self.norms, self.channels = self.norms + 1, own.stop
         scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
         given = None if self.statistics is None else self.statistics[:, :, own]
         if given is None and (self.masks is not None or self.found is not None):
-            given = statistics_of(x, None if self.masks is None else _at(self.masks, x))
+            given = statistics_of(x, None if self.masks is None else _masks_at(self.masks, x))
         if self.found is not None and given is not None:
             self.found.append(given)
         if self.masks is None:
@@ -450,12 +450,12 @@ class _Pass:
         )
 
     def scaled(self, x: Tensor, part: str) -> Tensor:
-        """Return features or pictures (N, C, H, W), each channel times the affine's number for it."""
+        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
         factor = self.parts[part].to(x.dtype)[:, :, None, None]
         return x * factor if self.masks is None else self.by_place(x, lambda i: x * factor[i])
 
     def add_noise(self, x: Tensor, noise: Tensor, mixing: Tensor, amplitudes: slice) -> Tensor:
-        """Add noise (N or 1, K, H, W) to features (N, C, H, W), by (K, C) and the affine's K amplitudes for it."""
+        """Add noise (N or 1, K, H, W), scaled by the affine's K amplitudes and mixed by (K, C), to (N, C, H, W)."""
         each = self.parts["noise"][:, amplitudes, None] * mixing  # (N, K, C)
         rows = noise.permute(0, 2, 3, 1)  # (N, H, W, K)
 
@@ -466,7 +466,7 @@ class _Pass:
         return added(each) if self.masks is None else self.by_place(x, lambda i: added(each[i]))
 
     def mix(self, x: Tensor) -> Tensor:
-        """Add the next low-rank filter's result to features (N, C, H, W): a 1x1 convolution that the style gives."""
+        """Add the next low-rank filter's result, a 1x1 convolution given by the style, to features (N, C, H, W)."""
         if not self.layout.mixed:
             return x
         c, rank = x.shape[1], self.layout.rank
@@ -481,27 +481,27 @@ class _Pass:
         return mixed(first, second) if self.masks is None else self.by_place(x, lambda i: mixed(first[i], second[i]))
 
     def by_place(self, x: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
-        """Return the sum of what `of` returns for each part, [i], times the part's mask at the size of `x`."""
+        """Return the sum over regions i of `of([i])` times the region's mask at the size of `x`."""
         assert self.masks is not None
         found = torch.zeros_like(x)
-        for i, mask in enumerate(_at(self.masks, x)):
+        for i, mask in enumerate(_masks_at(self.masks, x)):
             found += mask.to(x.dtype) * of([i])
         return found
 
 
-def _filled(image: Tensor) -> Tensor:
-    """Return pictures or masks continued, by reflection, to a size that the network divides."""
+def _padded(image: Tensor) -> Tensor:
+    """Pad pictures or masks by reflection to sides that are multiples of the network's stride."""
     return fill(image, STRIDE, LEAST_SIDE)
 
 
 def _noise(channels: int) -> Tensor:
-    """Return the noise (3, `channels`, side, side) of every network: normal, white, the same on every machine."""
+    """Return the noise (3, `channels`, side, side) of all networks: white, normal, the same on every machine."""
     shape = (3, channels, NOISE_SIDE, NOISE_SIDE)
     return torch.from_numpy(np.random.RandomState(0).standard_normal(shape).astype(np.float32))
 
 
-def _part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
-    """Return the part (1, K, H, W) of repeated noise (K, side, side) for features that begin there."""
+def _noise_part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
+    """Return the part (1, K, H, W) of the repeated noise (K, side, side) that starts at a row and column."""
     rows, columns = (
         (torch.arange(side, device=noise.device) + begin) % NOISE_SIDE
         for side, begin in zip(like.shape[-2:], (row, column), strict=True)
@@ -509,16 +509,16 @@ def _part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
     return noise[:, rows][:, :, columns].to(like.dtype)[None]
 
 
-def _at(masks: Tensor, x: Tensor) -> Tensor:
-    """Return masks (R, 1, H, W) at the size of features."""
+def _masks_at(masks: Tensor, x: Tensor) -> Tensor:
+    """Reduce masks (R, 1, H, W) to the size of features."""
     return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
 
 
 def blurred(x: Tensor, pad: int = 0) -> Tensor:
-    """Return features or pictures (N, C, H, W) blurred by [1, 2, 1] / 4 along both sides, and padded by reflection.
+    """Blur features or pictures (N, C, H, W) with [1, 2, 1] / 4 in both directions, then pad by reflection.
 
-    The finest waves that a grid can hold, +1, -1, +1, are gone then. In plain areas a network has nothing to begin a
-    stroke with, and would draw such waves, which resizing makes into hatching.
+    This removes the highest frequency of the grid, +1, -1, +1. In plain areas, where nothing starts a stroke, a network
+    would draw such waves, and resizing would turn them into hatching.
     """
     return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, pad + 1), 2, 1), 2, 1)
 
@@ -527,8 +527,8 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
     """Resize to twice the size bilinearly, then convolve.
 
     Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016. It is computed at the small size,
-    as the four phases of the large one. A large row of the even phase is 1/4 of the small row before and 3/4 of its
-    own, one of the odd phase 3/4 of its own and 1/4 of the next; so each phase is a 3x3 convolution of the small rows.
+    as the four phases of the large one. An even large row is 1/4 of the previous small row and 3/4 of its own; an odd
+    one is 3/4 of its own and 1/4 of the next. So each phase is a 3x3 convolution of the small rows.
 
     Parameters
     ----------
@@ -547,7 +547,7 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
     outputs, inputs = weight.shape[:2]
     kernel = weight.flatten(2) @ PHASES.to(weight)  # (O, I, 4 * 9)
     kernel = kernel.view(outputs, inputs, 4, 3, 3).permute(2, 0, 1, 3, 4).flatten(0, 1)
-    x = F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last))  # (N, 4 O, H, W), a phase behind the other
+    x = F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last))  # (N, 4 O, H, W), phase after phase
     n, _, h, w = x.shape
     x = x.permute(0, 2, 3, 1).reshape(n, h, w, 2, 2, outputs)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
@@ -555,7 +555,7 @@ def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
 
 @torch.inference_mode(False)  # in whatever mode the module is first imported
 def _phases() -> Tensor:
-    """Return which tap of a 3x3 kernel goes to which tap of which phase's kernel, (9, 4 * 9)."""
+    """Return the matrix (9, 4 * 9) from the taps of a 3x3 kernel to the taps of the four phases' kernels."""
     rows = torch.tensor([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])  # large by small ones
     taps = torch.stack([rows[0:3].t(), rows[1:4].t()])  # (phase, tap at the small size, tap at the large one)
     return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36)
@@ -577,14 +577,14 @@ def save_network(net: Network, path: Path, *, training: dict[str, Any], licence:
 
 @with_gradients
 def load_network(path: Path) -> tuple[Network, dict[str, str]]:
-    """Return a network from a model file, and the file's metadata.
+    """Load a network and its metadata from a model file.
 
     The network is in eval mode, frozen, channels_last, float32, on the CPU.
 
     Raises
     ------
     WeightsError
-        If the file is missing, damaged or of something else.
+        If the file is missing, damaged, or not such a network.
     """
     if read_metadata(path).get("kind") in EARLIER:
         raise WeightsError(f"{path} is a network of an earlier version; train it again with `impasto train network`")
@@ -597,7 +597,7 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
         raise WeightsError(f"{path} does not hold a network that paints: {one_line(error)}") from error
     if (difference := misfit(tensors, expected)) is not None:
         raise WeightsError(f"{path} does not hold a network that paints: {difference}")
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which the caller's seed must not notice
+    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change the caller's random state
         net = Network(config)
     net.load_state_dict(tensors)
     net.digest = file_digest(path)[:DIGEST_DIGITS]

@@ -1,4 +1,4 @@
-"""Where the networks that paint in one pass are: the bundled one, and model files of one's own."""
+"""Finding networks that paint in one pass: the bundled one and the user's model files."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ NETWORK = "network"
 
 
 def network_path(model: str | None) -> Path:
-    """Return the file of a network: the bundled one if none is named, else what `model` is the path of.
+    """Return the path of a network's file: `model`, or the bundled network if `model` is None.
 
     Raises
     ------
     WeightsError
-        If `model` is the name of something else than a network that paints, or is no file's name.
+        If `model` is the name of another kind of network, or not the name of a file.
     """
     if model in (None, NETWORK):
         return find_model(NETWORK).path
@@ -36,25 +36,25 @@ def network_path(model: str | None) -> Path:
 
 
 def network_name(model: str) -> str:
-    """Return what a network is called apart from where it lies: `network` for the bundled one, else its file's name."""
+    """Return a network's name without its folder: `network` for the bundled one, else the file's name."""
     path = network_path(model)
     return NETWORK if path.resolve() == find_model(NETWORK).path.resolve() else path.name
 
 
 def find_network(model: str | None) -> Network:
-    """Return a network, the bundled one if none is named; WeightsError if there is none, or it is something else."""
+    """Load the network at the path `model`, or the bundled one. Raises WeightsError if it is missing or invalid."""
     return load_network(network_path(model))[0]
 
 
 def check_encoder(net: Network, encoder: VGG) -> None:
-    """Make sure that an encoder gives what a network reads.
+    """Check that an encoder fits a network.
 
     Raises
     ------
     StyleError
         If the network was trained with another encoder.
     WeightsError
-        If it reads layers that are no style layers of the encoder, or of another width.
+        If it reads layers that are not style layers of the encoder, or have another width.
     """
     if net.config.encoder != encoder.digest:
         raise StyleError(
@@ -69,7 +69,7 @@ def check_encoder(net: Network, encoder: VGG) -> None:
 
 
 def training_account(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return how a network was trained, as its file's metadata say; empty if they do not."""
+    """Return how a network was trained, from its file's metadata; empty if they do not say."""
     try:
         account = json.loads(metadata.get("training", "{}"))
     except ValueError:

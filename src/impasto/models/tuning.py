@@ -1,8 +1,8 @@
-"""Which precision a network runs fastest in on this machine: measured once, and remembered.
+"""The fastest precision of a network on this machine: measured once and cached.
 
-bfloat16 is several times faster where the processor multiplies matrices of it, and slower than float32 where it only
-converts; what a processor says of itself does not tell how much. So both are timed on a small picture, after a first
-pass each that does not count, and the faster one is kept in the user's cache folder.
+bfloat16 is several times faster if the processor multiplies bfloat16 matrices, and slower than float32 if it only
+converts them. The processor's feature flags do not say how fast. So both are timed on a small picture, after a warm-up
+pass each, and the faster one is stored in the user's cache folder.
 """
 
 import json
@@ -24,34 +24,34 @@ from .network import Network
 log = logging.getLogger(__name__)
 
 SIDE, REPEATS = 256, 5
-"""Side of the picture that is timed, in pixels, and how often."""
+"""Side of the picture used for timing, in pixels, and number of timed passes."""
 
 
 def cache_file() -> Path:
-    """Where choices are remembered: `impasto/precision.json` in XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the path of the cache: `impasto/precision.json` in XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "impasto" / "precision.json"
 
 
 def fastest(net: Network, compute: Compute) -> Compute:
-    """The compute that the network is fastest with on this CPU, of what the processor has; elsewhere the one given.
+    """Return the precision in which the network is fastest on this CPU. On other devices, return `compute`.
 
     Parameters
     ----------
     net : Network
         The network. It is moved to the device if it is timed.
     compute : Compute
-        What `--precision auto` comes to for all else.
+        What `--precision auto` resolves to for other networks.
     """
     if compute.device.type != "cpu" or compute.low is None:
         return compute
     key = "|".join((torch.__version__, processor(), str(torch.get_num_threads()), f"{net.config.width}"))
-    known = _known()
+    known = _read_cache()
     if known.get(key) not in ("float32", "bfloat16"):
         compute.network(net)
         seconds = {name: _seconds(net, c) for name, c in _candidates(compute).items()}
         known[key] = min(seconds, key=seconds.__getitem__)
         log.debug("%s: %s", key, seconds)
-        with suppress(OSError):  # where nothing can be kept, it is measured again next time
+        with suppress(OSError):  # if the cache is not writable, measure again next time
             cache_file().parent.mkdir(parents=True, exist_ok=True)
             with replacing(cache_file()) as file:
                 file.write(json.dumps(known, indent=1).encode())
@@ -62,7 +62,7 @@ def _candidates(compute: Compute) -> dict[str, Compute]:
     return {"float32": replace(compute, low=None), "bfloat16": replace(compute, low=torch.bfloat16)}
 
 
-def _known() -> dict[str, str]:
+def _read_cache() -> dict[str, str]:
     try:
         found = json.loads(cache_file().read_text())
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def _known() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """Return the processor's name, as reported by the system."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -81,9 +81,9 @@ def processor() -> str:
 
 @torch.inference_mode()
 def _seconds(net: Network, compute: Compute) -> float:
-    """Median seconds of a pass."""
+    """Return the median seconds of a forward pass."""
     x = compute.picture(torch.full((1, 3, SIDE, SIDE), 0.5))
-    affine = torch.ones(1, net.layout.size, device=compute.device)  # which style it is does not change the time
+    affine = torch.ones(1, net.layout.size, device=compute.device)  # the style does not affect the time
     times = []
     with compute.autocast():
         for _ in range(REPEATS + 1):

@@ -1,11 +1,11 @@
 """VGG networks as perceptual encoders: VGG-16, VGG-19 and the compact VGG, one class with a width table.
 
 Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015. The convolutions
-keep torchvision's places in `features`, so its state dicts load as they are. Layers are asked for by their names in the
-literature: `conv4_2` is the convolution's output, `relu4_2` the same after the ReLU.
+have the same indices in `features` as in torchvision, so its state dicts load unchanged. Layers have their names from
+the literature: `conv4_2` is the output of the convolution, `relu4_2` the same after the ReLU.
 
-`Look` runs a frozen network over a picture, forward and back, without autograd. The buffers of the backward pass belong
-to it, so gradients are masked and added to in place; of the forward pass only the features are kept.
+`Look` runs a frozen network over a picture, forward and backward, without autograd. It owns the buffers of the backward
+pass, so gradients are masked and accumulated in place. Of the forward pass, only the features are stored.
 """
 
 import math
@@ -40,15 +40,15 @@ class VGGConfig:
     Parameters
     ----------
     widths, depths : tuple of int
-        Channels, and number of 3x3 convolutions, of each block; a 2x2 pooling stands between two blocks.
+        Channels and number of 3x3 convolutions of each block, with 2x2 pooling between the blocks.
     heads : dict of str to int
-        Layer name to the width of the 1x1 map that belongs to it (only the compact encoder has these).
+        Layer name -> output channels of its 1x1 head (only the compact encoder has heads).
     padding : "zeros" or "reflect"
-        What the convolutions see beyond the border.
+        The padding of the convolutions.
     batch_norm : bool
-        Batch norm after every convolution; for training, `VGG.fold_batch_norm` takes it out.
+        Whether batch norm follows every convolution. It is for training; `VGG.fold_batch_norm` removes it.
     mean, std : tuple of float
-        The picture's normalisation, per channel, for pictures in [0, 1].
+        Normalisation per channel for pictures in [0, 1].
     """
 
     widths: tuple[int, ...]
@@ -64,12 +64,12 @@ class VGGConfig:
             raise ValueError(f"padding is {self.padding!r}, neither 'zeros' nor 'reflect'")
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a model file's metadata."""
+        """Return the configuration as plain values, for a model file's metadata."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VGGConfig":
-        """The inverse of `to_dict`, also after a trip through JSON."""
+        """Return the configuration from the result of `to_dict`, which may have been through JSON."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**fields)
 
@@ -85,34 +85,34 @@ COMPACT = VGGConfig(
 
 
 class VGG(nn.Module):
-    """A frozen VGG that gives the features of the layers asked for.
+    """A frozen VGG that returns the features of any of its layers.
 
     Parameters
     ----------
     config : VGGConfig
         Its shape.
     name : str
-        What messages and style files call it.
+        Its name in messages and style files.
     pooling : "max" or "average"
-        The pooling between blocks. Average pooling, as Gatys et al. propose, is scaled so that the features keep
-        about the size that max pooling gives them.
+        The pooling between blocks. Average pooling, as proposed by Gatys et al., is scaled so that the features have
+        about the same magnitude as with max pooling.
     """
 
     AVERAGE_POOLING_GAIN = 1.25
-    """Mean of max-pooled over mean of average-pooled features: 1.2 to 1.3 at the first three poolings of a pruned
-    VGG-19 and of networks with He's random weights, on four photographs; 1.5 at the former's fourth. With it
-    the size of the features (root mean square) at the style layers stays within a factor of 1.4 of max pooling's;
-    without, it falls to 0.4 at relu5_1."""
+    """Ratio of the means of max-pooled and average-pooled features: 1.2 to 1.3 at the first three poolings of a pruned
+    VGG-19 and of networks with He's random weights, on four photographs, and 1.5 at the fourth of the pruned VGG-19.
+    With this factor, the root mean square of the features at the style layers stays within a factor of 1.4 of max
+    pooling's. Without it, it falls to 0.4 at relu5_1."""
 
     def __init__(self, config: VGGConfig, name: str = "vgg", pooling: Pooling = "max"):
         super().__init__()
         self.config, self.name = config, name
         self.pooling: Pooling = pooling
         self.digest = ""
-        """The first digits of its weights file's sha256, where it was loaded from one (`weights.load_encoder`)."""
+        """The first digits of the sha256 of its weights file, if `weights.load_encoder` loaded it."""
         modules: list[nn.Module] = []
         self.layers: dict[str, int] = {}
-        """Layer name -> index in `features`, in the order of the network."""
+        """Layer name -> index in `features`, in network order."""
         channels = 3
         for block, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True), start=1):
             for i in range(1, depth + 1):
@@ -135,27 +135,27 @@ class VGG(nn.Module):
         self._kernels: dict[int, tuple[object, Kernel]] = {}
 
     def width(self, layer: str) -> int:
-        """Number of channels that `layer` gives."""
+        """Return the number of channels of `layer`."""
         return self.config.widths[int(layer[4]) - 1]
 
     def wide(self, layer: str, features: Tensor) -> Tensor:
-        """Features of a layer behind its head, in float32 at least; as they are if it has none."""
+        """Apply a layer's head to its features, in float32 at least; return them unchanged if it has no head."""
         if layer not in self.heads:
             return features
         return self.heads[layer](at_least_float32(features))
 
     @staticmethod
     def stride(layer: str) -> int:
-        """Picture pixels per feature pixel at `layer`, along one side."""
+        """Return the picture pixels per feature pixel of `layer`, along one side."""
         return 2 ** (int(layer[4]) - (0 if layer.startswith("pool") else 1))
 
     def least_side(self, layer: str) -> int:
-        """The shorter side, in pixels, that a picture needs for `layer`; a convolution that reflects needs two."""
+        """Return the smallest side, in pixels, of a picture for `layer`. Reflection needs two feature pixels."""
         doubled = self.config.padding == "reflect" and not layer.startswith("pool")
         return self.stride(layer) * (2 if doubled else 1)
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
-        """The layers as a tuple; OptionError with the nearest names if one is not there."""
+        """Return the layers as a tuple. Raises OptionError, with the nearest names, if one does not exist."""
         from difflib import get_close_matches
 
         layers = tuple(layers)
@@ -171,19 +171,19 @@ class VGG(nn.Module):
         Parameters
         ----------
         image : Tensor
-            (N, 3, H, W), sRGB in [0, 1]; values outside are allowed while a picture is being optimised.
+            (N, 3, H, W), sRGB in [0, 1]. Values outside are allowed, as they occur while a picture is optimised.
         layers : iterable of str
             `conv1_1`, `relu1_1` ... `pool5`.
 
         Returns
         -------
         dict of str to Tensor
-            Layer name -> (N, C, H / stride, W / stride), in the type that autocast gives.
+            Layer name -> (N, C, H / stride, W / stride), in autocast's dtype.
 
         Raises
         ------
         OptionError
-            If a layer is unknown, or the picture too small for the deepest one.
+            If a layer is unknown, or the picture is too small for the deepest one.
         """
         layers = self._in_order(image, layers)
         features = self._trained(image, layers) if self._in_training else features_of(image, self, layers)
@@ -198,20 +198,20 @@ class VGG(nn.Module):
         keep: bool = False,
         checkpointing: bool = False,
     ) -> "Look":
-        """Run the network over a picture, without autograd, and visit the features on the way.
+        """Run the network over a picture without autograd, and visit the features on the way.
 
         Parameters
         ----------
         image, layers
             As for `forward`.
         visit : callable
-            (layer, features) -> None, called for each of `layers` as the network comes to it.
+            (layer, features) -> None, called for each of `layers` when the network reaches it.
         keep : bool
-            Keep what a gradient needs, so that `Look.gradient` can be called.
+            Whether to store the features for `Look.gradient`.
         checkpointing : bool
-            Keep the features between the blocks alone, and compute each block again when its turn has come (Chen, Xu,
-            Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016): a third more time, and no more
-            memory than the largest block needs.
+            Whether to store only the features between the blocks and recompute each block in the backward pass (Chen,
+            Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016). This takes a third more time,
+            and no more memory than the largest block needs.
 
         Raises
         ------
@@ -227,7 +227,7 @@ class VGG(nn.Module):
         return Look(self, image, self._in_order(image, layers), visit, keep, checkpointing)
 
     def _in_order(self, image: Tensor, layers: Iterable[str]) -> tuple[str, ...]:
-        """Return the layers, each once, in the network's order; OptionError as `forward`."""
+        """Return the layers without duplicates, in network order. Raises OptionError as `forward` does."""
         found = tuple(sorted(set(self.check_layers(layers)), key=self.layers.__getitem__))
         least = self.least_side(found[-1]) if found else 1
         if min(image.shape[-2:]) < least:
@@ -243,7 +243,7 @@ class VGG(nn.Module):
         return self.config.batch_norm or (isinstance(first, nn.Conv2d) and first.weight.requires_grad)
 
     def _trained(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """Return the features with gradients for the weights, too."""
+        """Return the features by autograd, with gradients for the weights."""
         wanted, found = {self.layers[layer] for layer in layers}, []
         x = (image - self.mean) / self.std
         for i in range(max(wanted, default=-1) + 1):
@@ -259,7 +259,7 @@ class VGG(nn.Module):
         return found
 
     def kernel(self, i: int, like: Tensor) -> Kernel:
-        """Return the weights of the convolution at place `i`, in a tensor's type and on its device, cast once."""
+        """Return the weights of the convolution at index `i` with the dtype and device of a tensor, cast once."""
         module = self.features[i]
         assert isinstance(module, nn.Conv2d)
         version = (like.dtype, like.device, module.weight.data_ptr(), module.weight._version)
@@ -267,19 +267,19 @@ class VGG(nn.Module):
         if known is None or known[0] != version:
             assert module.bias is not None
             weight, bias = module.weight.detach(), module.bias.detach()
-            if i == 0 and self.config.padding == "reflect":  # takes the picture as it is, see `Look`
+            if i == 0 and self.config.padding == "reflect":  # gets the picture without normalisation, see `Look`
                 weight = weight / self.std
                 bias = bias - (weight * self.mean).sum((1, 2, 3))
             known = self._kernels[i] = (version, Kernel.of(weight, bias, like))
         return known[1]
 
     def convolutions(self) -> list[tuple[str, nn.Conv2d]]:
-        """(name, module) of the 3x3 convolutions in order."""
+        """Return (name, module) of the 3x3 convolutions in order."""
         modules = [m for m in self.features if isinstance(m, nn.Conv2d)]
         return list(zip((n for n in self.layers if n.startswith("conv")), modules, strict=True))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He's initialisation of every convolution and head, drawn from `generator`."""
+        """Initialise every convolution and head by He's rule with random numbers from `generator`."""
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 fan_in = m.in_channels * math.prod(m.kernel_size)
@@ -288,7 +288,7 @@ class VGG(nn.Module):
                     m.bias.data.zero_()
 
     def fold_batch_norm(self) -> "VGG":
-        """The same network for inference, each batch norm folded into its convolution."""
+        """Return the network for inference, with each batch norm folded into its convolution."""
         folded = VGG(replace(self.config, batch_norm=False), self.name, self.pooling)
         folded.heads.load_state_dict(self.heads.state_dict())
         norms = [m for m in self.features if isinstance(m, nn.BatchNorm2d)]
@@ -304,14 +304,14 @@ class VGG(nn.Module):
 
 
 class Look:
-    """One run of a frozen VGG over a picture, through which a gradient can be taken back to the picture.
+    """One forward pass of a frozen VGG over a picture, with a backward pass to the picture.
 
-    Made by `VGG.look`.
+    Created by `VGG.look`.
 
     Parameters
     ----------
     encoder, image, layers, visit, keep, checkpointing
-        As for `VGG.look`, the layers in the network's order.
+        As for `VGG.look`, the layers in network order.
     """
 
     @torch.no_grad()
@@ -328,8 +328,8 @@ class Look:
         self.wanted = {encoder.layers[k]: k for k in layers}
         self.places = self._steps()
         self.kept: dict[int, Tensor] = {}
-        """Place -> features behind that module; -1 is the picture, as the first convolution takes it."""
-        # Where nothing but the picture is seen beyond its border, its normalisation is a matter of the first weights.
+        """Index -> features after that module; -1 is the input of the first convolution."""
+        # With reflection padding, the normalisation can be folded into the first convolution's weights.
         self.folded = encoder.config.padding == "reflect"
         x = image if self.folded else (image - encoder.mean) / encoder.std
         if torch.is_autocast_enabled(image.device.type):
@@ -348,7 +348,7 @@ class Look:
             self.kept[before] = x
 
     def _steps(self) -> list[int]:
-        """Return the places of what is computed: a convolution's ReLU stands for both, unless the former is wanted."""
+        """Return the indices to compute. A ReLU includes its convolution, unless the convolution's output is wanted."""
         features = self.encoder.features
         fused = [
             i
@@ -361,11 +361,11 @@ class Look:
         return isinstance(self.encoder.features[i], nn.MaxPool2d)
 
     def _convolution(self, before: int, i: int) -> int | None:
-        """Return the place of the convolution that step `i` consists of, alone or with its ReLU; None for others."""
+        """Return the index of the convolution in step `i`, alone or with its ReLU; None if there is none."""
         return next((j for j in range(before + 1, i + 1) if isinstance(self.encoder.features[j], nn.Conv2d)), None)
 
     def _forward(self, before: int, i: int, x: Tensor) -> Tensor:
-        """Return the features behind place `i` from those at the place before."""
+        """Return the features after index `i` from those before it."""
         net, j = self.encoder, self._convolution(before, i)
         if j is not None:
             return convolve(x, net.kernel(j, x), reflect=net.config.padding == "reflect", relu=j < i)
@@ -375,24 +375,24 @@ class Look:
 
     @torch.no_grad()
     def gradient(self, add: Callable[[str, Tensor, Tensor], object]) -> Tensor:
-        """Return the gradient of the picture, (N, 3, H, W), float32. It can be taken once.
+        """Return the gradient of the picture, (N, 3, H, W), float32. Can only be called once.
 
         Parameters
         ----------
         add : callable
-            (layer, features, gradient): adds the gradient of whatever was measured at that layer, in place. Called
-            for each of the layers that were asked for, deepest first.
+            (layer, features, gradient): adds, in place, the gradient of the loss at that layer. Called for each of the
+            layers, deepest first.
         """
         steps = list(zip([-1, *self.places], self.places, strict=False))
         g: Tensor | None = None
-        masked = False  # whether the ReLU at hand has been applied to the gradient already
+        masked = False  # whether the gradient is already masked by the current ReLU
         while steps:
             before, i = steps.pop()
             if before not in self.kept:
                 self._recompute(before)
             y, x = self.kept.pop(i), self.kept[before]
             if i in self.wanted:
-                # In place from here on: dense, and of this pass alone.
+                # From here on in place: the gradient is dense and not shared.
                 g = torch.zeros_like(y) if g is None else g.contiguous(memory_format=_layout(y))
                 add(self.wanted[i], y, g)
                 masked = False
@@ -407,12 +407,12 @@ class Look:
             elif self._pools(i):
                 pooled = torch.ops.aten.avg_pool2d_backward(g, x, [2, 2], [2, 2], [0, 0], False, True, None)
                 g = pooled.mul_(net.AVERAGE_POOLING_GAIN)
-            masked = self._pools(i) and net.pooling == "max"  # only what was above zero has been given a gradient
+            masked = self._pools(i) and net.pooling == "max"  # only positive values got a gradient
         assert g is not None
         return at_least_float32(g) if self.folded else at_least_float32(g) / self.encoder.std
 
     def _recompute(self, place: int) -> None:
-        """Keep the features of a block again, from those that it began with, up to a place."""
+        """Recompute and store the features of a block, from its input up to an index."""
         first = max(k for k in self.kept if k < place)
         before, x = first, self.kept[first]
         for i in self.places:
@@ -422,7 +422,7 @@ class Look:
 
 
 def _mask(gradient: Tensor, y: Tensor) -> Tensor:
-    """Return a gradient behind a ReLU's derivative, by what the ReLU gave; in place unless it is a part of another."""
+    """Multiply a gradient by a ReLU's derivative, given the ReLU's output `y`; in place unless it is a view."""
     if not gradient.is_contiguous(memory_format=_layout(y)):
         return torch.ops.aten.threshold_backward(gradient, y, 0)  # type: ignore[no-any-return]
     torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
@@ -434,18 +434,18 @@ def _layout(x: Tensor) -> torch.memory_format:
 
 
 def features_of(image: Tensor, encoder: "VGG", layers: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """Return the features of some layers, in the network's order, differentiable with respect to the picture."""
+    """Return the features of layers, in network order, differentiable with respect to the picture."""
     return _Features.apply(image, encoder, layers)  # type: ignore[no-any-return]
 
 
 class _Features(torch.autograd.Function):
-    """`Look` as autograd knows it."""
+    """`Look` as an autograd function."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, encoder: "VGG", layers: tuple[str, ...]) -> tuple[Tensor, ...]:
         found: dict[str, Tensor] = {}
         ctx.look = encoder.look(image, layers, found.__setitem__, keep=ctx.needs_input_grad[0])
-        for layer in layers:  # what is given back would hold itself in memory
+        for layer in layers:  # returned tensors would keep themselves alive
             ctx.look.kept.pop(encoder.layers[layer], None)
         ctx.layers = layers
         ctx.save_for_backward(*found.values())

@@ -1,7 +1,7 @@
-"""The registry of weights, bundled and downloadable: where they come from, fetching them and loading them.
+"""The registry of weights, bundled and downloadable, and functions that fetch and load them.
 
-Downloads go to torch's own hub cache, so that a file which torchvision already fetched is used as it is. Every file
-with a known hash is verified each time before it is used.
+Downloads go to torch's hub cache, which shares files with torchvision. A file with a known hash is verified each time
+before it is used.
 """
 
 import os
@@ -23,7 +23,7 @@ from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
 
 
 def model_dir() -> Path:
-    """The folder of downloaded weights: torch's hub cache, which TORCH_HOME moves."""
+    """Return the folder of downloaded weights: torch's hub cache, which TORCH_HOME sets."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
@@ -34,19 +34,19 @@ class ModelInfo:
     Parameters
     ----------
     name, kind : str
-        What the user calls it; which sort of network it is ("encoder" or "network").
+        The name for users, and the kind of network ("encoder" or "network").
     file : str
         The file's name, in the package if there is no `url`, else in `model_dir()`.
     licence, description : str
-        For people.
+        Text for users.
     url : str, optional
-        Where it is downloaded from; None for a bundled file.
+        Where to download it; None for a bundled file.
     sha256 : str
-        Its hash or the first digits of it; empty for a bundled file, which the package manager has verified.
+        Its hash or the first digits; empty for a bundled file, which the package manager has verified.
     size : int, optional
-        Bytes.
+        Size in bytes.
     config : VGGConfig, optional
-        The network's shape, for files that do not hold it themselves: torchvision's state dicts.
+        The network's shape, for files that do not contain it: torchvision's state dicts.
     """
 
     name: str
@@ -61,12 +61,12 @@ class ModelInfo:
 
     @property
     def path(self) -> Path:
-        """Where the file is, or would be."""
+        """The path of the file, whether it exists or not."""
         return (Path(__file__).parents[1] / "weights" if self.url is None else model_dir()) / self.file
 
     @property
     def present(self) -> bool:
-        """Whether the file is there, in its right size; its hash is checked when it is used."""
+        """Whether the file exists and has the right size. Its hash is checked when it is used."""
         return self.path.is_file() and self.size in (None, self.path.stat().st_size)
 
 
@@ -76,8 +76,8 @@ _TORCHVISION_LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose p
 MODELS = {
     m.name: m
     for m in (
-        ModelInfo("compact", "encoder", "compact.safetensors", "MIT", "small VGG distilled from VGG-19; bundled"),
-        ModelInfo("network", "network", "network.safetensors", "MIT", "paints in any style at once; bundled"),
+        ModelInfo("compact", "encoder", "compact.safetensors", "MIT", "small VGG, distilled from VGG-19; bundled"),
+        ModelInfo("network", "network", "network.safetensors", "MIT", "paints in any style in one pass; bundled"),
         ModelInfo(
             "vgg16",
             "encoder",
@@ -106,12 +106,12 @@ MODELS = {
 
 
 def list_models() -> list[ModelInfo]:
-    """All the entries of the registry; each knows whether its file is `present`, and its `path`."""
+    """Return all entries of the registry; each has `present`, whether its file exists, and its `path`."""
     return list(MODELS.values())
 
 
 def find_model(name: str) -> ModelInfo:
-    """The entry called `name`; WeightsError with the nearest names if there is none."""
+    """Return the entry called `name`. Raises WeightsError, with the nearest names, if it does not exist."""
     if name not in MODELS:
         near = get_close_matches(name, MODELS, 3, 0.5) or list(MODELS)
         raise WeightsError(
@@ -123,14 +123,14 @@ def find_model(name: str) -> ModelInfo:
 def fetch(
     name: str | ModelInfo, *, offline: bool = False, progress: Progress | None = None, url: str | None = None
 ) -> Path:
-    """The path of a model's verified file, downloaded if it is not there.
+    """Return the path of a model's verified file; download it if it is missing.
 
     Parameters
     ----------
     name : str or ModelInfo
         A name of the registry, or an entry.
     offline : bool
-        Never use the network; the environment variable IMPASTO_OFFLINE=1 asks for the same.
+        Never use the network; the same as the environment variable IMPASTO_OFFLINE=1.
     progress : callable, optional
         Called with (bytes done, total or None) while downloading.
     url : str, optional
@@ -139,13 +139,13 @@ def fetch(
     Raises
     ------
     WeightsError
-        If the name is unknown, or the file is missing or damaged and cannot be fetched.
+        If the name is unknown, or the file is missing or damaged and cannot be downloaded.
     """
     return _fetch(find_model(name) if isinstance(name, str) else name, offline, progress, url)[0]
 
 
 def _fetch(model: ModelInfo, offline: bool, progress: Progress | None, url: str | None = None) -> tuple[Path, str]:
-    """(path, whole sha256) of the model's verified file."""
+    """Return the path and full sha256 of the model's verified file."""
     return model.path, fetch_file(model.path, url or model.url, model.sha256, offline, progress)
 
 
@@ -157,7 +157,7 @@ def load_encoder(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> VGG:
-    """An encoder, ready for use: frozen, in eval mode, channels_last, float32, on the CPU.
+    """Load an encoder: frozen, in eval mode, channels_last, float32, on the CPU.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def load_encoder(
     Raises
     ------
     WeightsError
-        If the name is unknown, or the file is missing, damaged, or not an encoder's.
+        If the name is unknown, or the file is missing, damaged, or not an encoder.
     """
     if isinstance(name, str) and name in MODELS:
         model = MODELS[name]
@@ -206,16 +206,16 @@ def save_encoder(
     licence: str,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write an encoder as a model file that `load_encoder` reads; atomic.
+    """Write an encoder atomically as a model file for `load_encoder`.
 
     Parameters
     ----------
     training : dict
-        How it was made, in what JSON can hold.
+        How it was made, serialisable as JSON.
     licence : str
-        Of the weights.
+        The licence of the weights.
     dtype : torch.dtype
-        How the weights are stored.
+        The dtype in which to store the weights.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def _read_encoder(path: Path) -> tuple[VGGConfig, dict[str, Tensor]]:
 
 
 def _read_state_dict(path: Path, config: VGGConfig) -> tuple[VGGConfig, dict[str, Tensor]]:
-    """The encoder's part of torchvision's file, without the classifier."""
+    """Return the encoder's weights from torchvision's file, without the classifier."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return config, {k: v.float() for k, v in state.items() if k.startswith("features.")}
@@ -253,7 +253,7 @@ def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str,
         raise WeightsError(f"{path}: its config is not that of a VGG: {one_line(error)}") from error
     if (difference := misfit(tensors, expected)) is not None:
         raise WeightsError(f"{path} does not fit its network: {difference}")
-    with torch.random.fork_rng(devices=[]):  # the layers draw initial weights, which the caller's seed must not notice
+    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change the caller's random state
         net = VGG(config, name, pooling)
     net.load_state_dict(tensors)
     return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

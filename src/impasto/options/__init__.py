@@ -1,7 +1,7 @@
-"""Every task's options: one frozen dataclass each, the only home of defaults.
+"""The options of every task: one frozen dataclass each. Defaults are defined here and nowhere else.
 
-Each field carries its help text, unit and range, so that the command line, the web page, the run record and a model
-file's metadata all derive from here. Nothing in this package imports torch.
+Each field carries its help text, unit and range. The command line, the web page, the run record and the metadata of
+model files are all derived from them. Nothing in this package imports torch.
 """
 
 from .encoder import TrainEncoderOptions

@@ -1,4 +1,4 @@
-"""Groups of options. The options of a task are composed of these, and each option stands in one group."""
+"""Groups of options. The options of a task are composed of these groups. Each option is in one group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -28,24 +28,24 @@ CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
 """The content layers and their weights."""
 
 CONTENT_WEIGHT = 0.0125
-"""Weight of the content loss over the style loss's."""
+"""Weight of the content loss, relative to the weight of the style loss."""
 
 
 class Options:
-    """What all options have."""
+    """Base class of all options."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return them as plain values, for the run record."""
+        """Return the options as plain values, for the run record."""
         return {name: getattr(self, name) for name in names_of(type(self))}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the inverse of `to_dict`, also after a trip through JSON.
+        """Return the options from the result of `to_dict`, which may have been through JSON.
 
         Raises
         ------
         OptionError
-            If this version has no such option.
+            If this version does not have one of the options.
         """
         unknown = set(values) - set(names_of(cls))
         if unknown:
@@ -54,7 +54,7 @@ class Options:
 
 
 def names_of(*groups: Any) -> tuple[str, ...]:
-    """Return the names of the options in some groups."""
+    """Return the names of the options in the groups."""
     return tuple(f.name for group in groups for f in fields(group))
 
 
@@ -65,7 +65,7 @@ class QualityOptions:
     quality: Annotated[
         Quality,
         Doc(
-            "How much time to spend, which also sets the size. `instant`: a network alone, in one pass. `draft`: a "
+            "How much time to spend; also sets the size. `instant`: one pass of a network. `draft`: a "
             "network, then a few quick steps. `good`: optimise. `best`: optimise longer."
         ),
         LOOK,
@@ -79,39 +79,39 @@ class SizeOptions:
     size: Annotated[
         int | None,
         INT,
-        Doc("Long side of the painting; the photo is enlarged if need be."),
+        Doc("Long side of the painting. A smaller photo is enlarged."),
         Range(LEAST_SIZE, LARGEST_SIZE, "px"),
         SIZE,
     ] = None
     scale: Annotated[
-        float | None, NUMBER, Doc("Size of the painting as a multiple of the photo's."), Range(0.01, 16), SIZE
+        float | None, NUMBER, Doc("Size of the painting relative to the photo."), Range(0.01, 16), SIZE
     ] = None
     strict_size: Annotated[
-        bool, Doc("Refuse a size that does not fit into memory, instead of painting smaller."), SIZE
+        bool, Doc("Fail if the size does not fit into memory, instead of painting smaller."), SIZE
     ] = False
 
 
 @dataclass(frozen=True)
 class LookOptions:
-    """What is kept of the photograph, whatever paints."""
+    """How much of the photograph to keep, for every method."""
 
     strength: Annotated[
         float,
-        Doc("How far to go from the photo to the style: 0 the photo, 1 the style, up to 1.5 for more of it."),
+        Doc("How strongly to apply the style: 0 keeps the photo, 1 is the full style, up to 1.5 exaggerates it."),
         Range(0, 1.5),
         LOOK,
     ] = 1.0
     keep_colours: Annotated[
         float,
-        Doc("How much of the photo's own colours to keep: 0 none, 1 all; light and shade are painted."),
+        Doc("Keep the photo's own colours (0 to 1). Light and shade still come from the painting."),
         Range(0, 1),
         LOOK,
     ] = 0.0
-    colour_space: Annotated[ColourSpace, Doc("Where light and colour are told apart when colours are kept."), LOOK] = (
-        "oklab"
-    )
+    colour_space: Annotated[
+        ColourSpace, Doc("Colour space that separates light from colour when colours are kept."), LOOK
+    ] = "oklab"
     mask_feather: Annotated[
-        float, Doc("How softly --mask's edge goes over into the photo."), Range(0, 1000, "px"), LOOK
+        float, Doc("Soften the edge of --mask by this many pixels."), Range(0, 1000, "px"), LOOK
     ] = 4.0
 
 
@@ -122,7 +122,7 @@ class BlendOptions:
     style_weights: Annotated[
         tuple[float, ...],
         NUMBERS,
-        Doc("Shares of several styles, in their order; equal if not given."),
+        Doc("Weights of several styles, in the order given; equal by default."),
         Range(0, 1e6),
         LOOK,
     ] = ()
@@ -130,7 +130,7 @@ class BlendOptions:
         float | tuple[float, ...],
         NUMBERS,
         tyro.conf.arg(aliases=["--stroke"]),
-        Doc("Size of the brush strokes: the style's size as a multiple of the painting's; one for all, or for each."),
+        Doc("Size of the brush strokes: the style's size relative to the painting. One for all styles, or one each."),
         Range(0.1, 8),
         LOOK,
     ] = 1.0
@@ -138,21 +138,21 @@ class BlendOptions:
 
 @dataclass(frozen=True)
 class StyleLossOptions:
-    """What an optimisation takes from the style."""
+    """The losses that an optimisation measures against the style."""
 
     style_loss: Annotated[
         str,
         Doc(
-            "`moments`: Wasserstein distance of the features' mean and covariance. `gram`: Gatys' Gram matrices. `nn`: "
-            "nearest neighbours among the style's features. A mixture by weights: moments:1,nn:0.5."
+            "`moments`: Wasserstein distance between the means and covariances of the features. `gram`: Gatys' Gram "
+            "matrices. `nn`: nearest neighbours among the style's features. Mix them with weights: moments:1,nn:0.5."
         ),
         LOOK,
     ] = "moments"
     layers: Annotated[
         str,
         Doc(
-            f"Style layers, with weights; {STYLE_LAYER_WEIGHTS} if not given. More of the deep layers gives larger "
-            "shapes and less of the photo; relu5_1 at more than a hundredth leaves noise."
+            f"Style layers and their weights; {STYLE_LAYER_WEIGHTS} by default. Higher weights on deep layers give "
+            "larger shapes and keep less of the photo. relu5_1 leaves noise above a hundredth of the total weight."
         ),
         LOOK,
     ] = ""
@@ -162,7 +162,7 @@ class StyleLossOptions:
     ] = 0.0
 
     def check_losses(self) -> None:
-        """Raise OptionError if the style's losses or layers are not written as they must be."""
+        """Raise OptionError if the style losses or layers are malformed."""
         named_weights(self.style_loss, "--style-loss", STYLE_LOSSES)
         if self.layers:
             named_weights(self.layers, "--layers")
@@ -170,38 +170,44 @@ class StyleLossOptions:
 
 @dataclass(frozen=True)
 class ContentLossOptions:
-    """What an optimisation takes from the photograph."""
+    """The losses that an optimisation measures against the photograph."""
 
     content_weight: Annotated[
         float | None,
         NUMBER,
-        Doc(f"Weight of the content loss: higher keeps more of the photo; {CONTENT_WEIGHT} if not given (gatys: 1)."),
+        Doc(f"Weight of the content loss: higher keeps more of the photo. Default {CONTENT_WEIGHT} (gatys: 1)."),
         Range(0, 1e9),
         LOOK,
     ] = None
     style_weight: Annotated[
-        float | None, NUMBER, Doc("Weight of the style loss; 1 if not given (gatys: 1e6)."), Range(0, 1e12), LOOK
+        float | None, NUMBER, Doc("Weight of the style loss. Default 1 (gatys: 1e6)."), Range(0, 1e12), LOOK
     ] = None
-    content_layers: Annotated[str, Doc("Content layers, with weights."), LOOK] = CONTENT_LAYERS
+    content_layers: Annotated[str, Doc("Content layers and their weights."), LOOK] = CONTENT_LAYERS
     content_blur: Annotated[
-        float, Doc("Blur the photo first, by that deviation at the painting's size."), Range(0, 1000, "px"), LOOK
+        float,
+        Doc("Blur the photo first, with this standard deviation at the painting's size."),
+        Range(0, 1000, "px"),
+        LOOK,
     ] = 0.0
     detail: Annotated[
-        float, Doc("How much of the start's own detail each finer scale begins with."), Range(0, 1), LOOK
+        float, Doc("How much detail of the start picture to add at each finer scale."), Range(0, 1), LOOK
     ] = 1.0
     laplacian_weight: Annotated[
         float, Doc("Weight of the Laplacian loss, which keeps the photo's edges."), Range(0, 1e6), LOOK
     ] = 0.0
     similarity_weight: Annotated[
-        float, Doc("Weight of the self-similarity loss: places alike in the photo stay alike."), Range(0, 1e6), LOOK
+        float,
+        Doc("Weight of the self-similarity loss: what looks alike in the photo stays alike."),
+        Range(0, 1e6),
+        LOOK,
     ] = 0.0
     match_palette: Annotated[
         PaletteMatch,
-        Doc("Give the style's picture the photo's palette first: by mean and covariance, or by its whole histogram."),
+        Doc("Recolour the style picture to the photo's palette first, by mean and covariance or by histogram."),
         LOOK,
     ] = "none"
     palette_strength: Annotated[
-        float, Doc("How far the palette is matched: 0 not at all, 1 fully."), Range(0, 1), LOOK
+        float, Doc("How far to match the palette: 0 not at all, 1 fully."), Range(0, 1), LOOK
     ] = 1.0
 
 
@@ -212,71 +218,71 @@ class OptimiserOptions:
     iterations: Annotated[
         int | tuple[int, ...] | None,
         COUNTS,
-        Doc("Iterations in all scales together, or for each scale, coarse to fine; the quality sets them otherwise."),
+        Doc("Iterations over all scales, or for each scale from coarse to fine. By default, the quality sets them."),
         Range(1, 1_000_000),
         OPTIMISER,
     ] = None
     time: Annotated[
         float | None,
         TIME,
-        Doc("Time to paint for, as 30s or 2m: as many iterations as it allows."),
+        Doc("Time to spend, such as 30s or 2m; runs as many iterations as fit."),
         Range(0.1, 1e7, "s"),
         OPTIMISER,
     ] = None
     plateau: Annotated[
         float,
-        Doc("Finish a scale early once 10 iterations lower the loss by less than this share of it; 0: never."),
+        Doc("Finish a scale early once 10 iterations lower the loss by less than this fraction; 0 for never."),
         Range(0, 1),
         OPTIMISER,
     ] = 0.0
     coarsest: Annotated[
-        int, Doc("Most that the coarsest scale's long side may be."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
+        int, Doc("Largest long side of the coarsest scale."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), OPTIMISER
     ] = 128
-    optimizer: Annotated[Literal["adam", "lbfgs"], Doc("The optimiser of the picture."), OPTIMISER] = "lbfgs"
+    optimizer: Annotated[Literal["adam", "lbfgs"], Doc("Optimiser."), OPTIMISER] = "lbfgs"
     parameters: Annotated[
         Literal["auto", "pixels", "laplacian"],
-        Doc("What is optimised: the pixels, or a Laplacian pyramid of them. `auto`: the pyramid by Adam, else pixels."),
+        Doc("Optimise the pixels or their Laplacian pyramid. `auto`: the pyramid with Adam, pixels with L-BFGS."),
         OPTIMISER,
     ] = "auto"
-    carry: Annotated[bool, Doc("Take Adam's moments of the pixels along from scale to scale."), OPTIMISER] = False
+    carry: Annotated[bool, Doc("Keep Adam's moments of the pixels from scale to scale."), OPTIMISER] = False
     average: Annotated[
         float,
-        Doc("Paint the iterates' exponential average with this decay, not the best of them; 0: the best."),
+        Doc("Return the exponential average of the iterates with this decay; 0 returns the best iterate."),
         Range(0, 0.9999),
         OPTIMISER,
     ] = 0.0
     rate: Annotated[
         float | None,
         NUMBER,
-        Doc("Learning rate; if not given 1 for L-BFGS, 0.05 for Adam, 0.03 for it on pixels (gatys: 0.0003)."),
+        Doc("Learning rate. Default 1 for L-BFGS, 0.05 for Adam, 0.03 for Adam on pixels (gatys: 0.0003)."),
         Range(1e-6, 10),
         OPTIMISER,
     ] = None
 
     def check_optimiser(self) -> None:
-        """Raise OptionError if options of the optimiser exclude each other."""
+        """Raise OptionError if options of the optimiser contradict each other."""
         if self.time is not None and self.iterations is not None:
-            raise OptionError("--time and --iterations exclude each other; give one")
+            raise OptionError("--time and --iterations cannot be combined; give one")
         if self.parameters == "laplacian" and self.optimizer != "adam":
-            raise OptionError("--parameters laplacian is for Adam; leave out one of --parameters and --optimizer")
+            raise OptionError("--parameters laplacian needs --optimizer adam")
         if self.carry and (self.optimizer, self.parameters) != ("adam", "pixels"):
-            raise OptionError("--carry is for Adam on pixels; add --parameters pixels, and no other --optimizer")
+            raise OptionError("--carry needs --optimizer adam --parameters pixels")
 
     @property
     def pyramid(self) -> bool:
-        """Whether what is optimised is a Laplacian pyramid."""
+        """Whether to optimise a Laplacian pyramid."""
         return self.parameters == "laplacian" or (self.parameters, self.optimizer) == ("auto", "adam")
 
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """The encoder that the losses look through."""
+    """The encoder whose features the losses compare."""
 
     encoder: Annotated[
         str,
         Doc(
-            "Perceptual encoder: `compact` (bundled), `vgg16`, `vgg19` (fetched), or a model file. `auto`: `compact`, "
-            "but for the preset `gatys` `vgg19` where its file is there."
+            "Perceptual encoder: `compact` (bundled), `vgg16` or `vgg19` (downloaded), or a model file. `auto`: "
+            "`compact`; with the preset `gatys`, `vgg19` if its file is there."
         ),
         NETWORK,
     ] = "auto"
@@ -285,11 +291,11 @@ class EncoderOptions:
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """Where and how it is computed."""
+    """Device, precision and random seed."""
 
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0, 2**63 - 1), OPTIMISER] = 0
-    device: Annotated[str, Doc("`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."), NETWORK] = "auto"
+    device: Annotated[str, Doc("Device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."), NETWORK] = "auto"
     precision: Annotated[
-        Precision, Doc("Precision inside the networks; `auto` takes bfloat16 where the hardware has it."), NETWORK
+        Precision, Doc("Precision of the networks; `auto` uses bfloat16 if the hardware supports it."), NETWORK
     ] = "auto"
-    offline: Annotated[bool, Doc("Never fetch anything."), NETWORK] = False
+    offline: Annotated[bool, Doc("Never download anything."), NETWORK] = False

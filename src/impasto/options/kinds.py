@@ -1,4 +1,4 @@
-"""What options are made of: how the command line writes them, the groups they are shown in, and named weights."""
+"""Building blocks of options: parsers for the command line, display groups, named weights."""
 
 import math
 import re
@@ -10,44 +10,44 @@ import tyro
 from ..errors import OptionError
 
 INT, NUMBER, BITS, FILE = (tyro.conf.arg(metavar=m) for m in ("INT", "NUMBER", "{8,16}", "FILE"))
-"""What the help calls the value of an option that may be left out."""
+"""How the help names the value of an optional field."""
 
 LEAST_SIZE, LARGEST_SIZE = 32, 65536
-"""What may be asked for as a picture's long side, in pixels."""
+"""Range of the long side of a picture, in pixels."""
 
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-"""A unit of time -> seconds."""
+"""Unit of time -> seconds."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The group of controls that a field is shown in."""
+    """The group of controls in which a field is shown."""
 
     name: str
 
 
 def parse_numbers(texts: list[str]) -> tuple[float, ...]:
-    """`2,1` as (2.0, 1.0); ValueError, which the command line reports, if it is no list of numbers."""
+    """Parse `2,1` as (2.0, 1.0). Raises ValueError, which the command line reports, if it is not a list of numbers."""
     return tuple(float(t) for t in texts[0].split(","))
 
 
 def parse_counts(texts: list[str]) -> int | tuple[int, ...]:
-    """`300` as 300 and `60,30` as (60, 30); ValueError if it is no list of whole numbers."""
+    """Parse `300` as 300 and `60,30` as (60, 30). Raises ValueError if it is not a list of whole numbers."""
     counts = tuple(int(t) for t in texts[0].split(","))
     first, *more = counts
     return counts if more else first
 
 
 def parse_seconds(texts: list[str]) -> float:
-    """`30`, `30s`, `2m` or `1.5h` in seconds; ValueError if it is no such time."""
+    """Parse `30`, `30s`, `2m` or `1.5h` as seconds. Raises ValueError for anything else."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+)([smh]?)", texts[0].strip())
     if found is None:
-        raise ValueError(f"{texts[0]!r} is no time; write it as 30s, 2m or 1h")
+        raise ValueError(f"{texts[0]!r} is not a time; write it as 30s, 2m or 1h")
     return float(found[1]) * SECONDS[found[2]]
 
 
 def list_of(value: object) -> list[str]:
-    """A number or a tuple of them, as the command line writes it."""
+    """Return a number or a tuple of numbers in the form that the command line parses."""
     values = value if isinstance(value, tuple) else (value,)
     return [",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
 
@@ -76,21 +76,26 @@ TIME = tyro.constructors.PrimitiveConstructorSpec(
 
 
 def named_weights(text: str, option: str, known: Mapping[str, object] | tuple[str, ...] = ()) -> dict[str, float]:
-    """`moments:2,nn` as {"moments": 2.0, "nn": 1.0}.
+    """Parse `moments:2,nn` as {"moments": 2.0, "nn": 1.0}.
 
     Parameters
     ----------
     text : str
-        Names, each with a weight behind a colon or of weight 1, separated by commas.
+        Names separated by commas, each followed by a colon and its weight, or without a weight for 1.
     option : str
-        What messages call it.
+        Name of the option in error messages.
     known : mapping or tuple of str
-        The names there are; any if empty.
+        The names allowed; any if empty.
+
+    Returns
+    -------
+    dict
+        Name -> weight; names with weight 0 are left out.
 
     Raises
     ------
     OptionError
-        If a name is unknown or given twice, a weight is no number or negative, or none is positive.
+        If a name is unknown or given twice, a weight is not a number or negative, or no weight is positive.
     """
     found: dict[str, float] = {}
     for part in text.split(","):
@@ -102,10 +107,10 @@ def named_weights(text: str, option: str, known: Mapping[str, object] | tuple[st
         if not (name and math.isfinite(weight) and weight >= 0):
             raise OptionError(f"{option} {text}: {part.strip()!r} is not of the form NAME or NAME:WEIGHT")
         if known and name not in known:
-            raise OptionError(f"{option} {text}: there is no {name!r}; there are {', '.join(known)}")
+            raise OptionError(f"{option} {text}: unknown name {name!r}; choose from {', '.join(known)}")
         if name in found:
-            raise OptionError(f"{option} {text}: {name} is named twice")
+            raise OptionError(f"{option} {text}: {name} is given twice")
         found[name] = weight
     if not any(found.values()):
-        raise OptionError(f"{option} {text}: one weight must be positive")
+        raise OptionError(f"{option} {text}: at least one weight must be positive")
     return {k: w for k, w in found.items() if w}

@@ -1,4 +1,4 @@
-"""How a style is learnt for the network that paints."""
+"""Options for teaching the network a style."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -10,22 +10,23 @@ from ..ranges import Range, check_ranges
 
 @dataclass(frozen=True, kw_only=True)
 class LearnOptions:
-    """How a network learns one style: by numbers of that style's own, on photographs."""
+    """Options for teaching a network one style: training numbers for that style alone, on photographs."""
 
-    seconds: Annotated[float, Doc("Stop after so many seconds at the latest."), Range(0.1)] = 60.0
-    steps: Annotated[int, Doc("Stop after so many steps at the latest."), Range(1)] = 400
-    batch: Annotated[int, Doc("Photographs a step."), Range(1)] = 4
-    crop: Annotated[int, Doc("Side of the photographs."), Range(64, 4096, "px")] = 192
+    seconds: Annotated[float, Doc("Stop after this many seconds."), Range(0.1)] = 60.0
+    steps: Annotated[int, Doc("Stop after this many steps."), Range(1)] = 400
+    batch: Annotated[int, Doc("Photographs per step."), Range(1)] = 4
+    crop: Annotated[int, Doc("Side of the training crops."), Range(64, 4096, "px")] = 192
     rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0)] = 0.03
-    content_weight: Annotated[float, Doc("Weight of the photograph's content."), Range(0)] = 0.0125
+    content_weight: Annotated[float, Doc("Weight of the content loss."), Range(0)] = 0.0125
     tone_weight: Annotated[
-        float, Doc("Weight of the tone: large shapes keep the photo's light, in the style's palette."), Range(0)
+        float, Doc("Weight of the tone loss: large shapes keep the photo's light in the style's palette."), Range(0)
     ] = 0.05
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0)] = 1.5
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("Device to learn on.")] = "auto"
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"], Doc("Of the networks; `auto` is bfloat16 where it is fast.")
+        Literal["auto", "float32", "bfloat16"],
+        Doc("Precision of the networks; `auto` uses bfloat16 if the hardware supports it."),
     ] = "auto"
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""How `optimize` paints."""
+"""Options for painting by optimisation."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
@@ -26,26 +26,26 @@ from .groups import (
 from .kinds import named_weights
 
 STARTS = ("auto", "content", "network", "blurred", "noise", "grey")
-"""What a painting can start from, besides a picture."""
+"""What a painting can start from, apart from a picture."""
 
 LONG_SIDE: dict[Quality, int] = {"instant": 512, "draft": 512, "good": 1024, "best": 2048}
-"""Quality -> the long side, in pixels, that a picture is painted at unless `--size` says otherwise; never enlarged."""
+"""Quality -> largest long side in pixels if `--size` is not given; smaller pictures are not enlarged."""
 
 ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (4, 4, 4), "good": (12, 14, 20), "best": (100, 80, 60)}
-"""Quality -> iterations of the three finest scales, coarse to fine; still coarser ones have as many as the first."""
+"""Quality -> iterations of the three finest scales, coarse to fine. Coarser scales use the first number."""
 PYRAMID_RATE, PIXEL_RATE, LBFGS_RATE = 0.05, 0.03, 1.0
-"""Learning rates of Adam on a Laplacian pyramid, of Adam on pixels, of L-BFGS."""
+"""Learning rates of Adam on a Laplacian pyramid, Adam on pixels, and L-BFGS."""
 
 RECIPE = (
     *names_of(QualityOptions, SizeOptions, EncoderOptions, MachineOptions),
     *("preset", "method", "content_weight", "style_weight", "iterations", "rate", "keep_colours", "colour_space"),
 )
-"""The options that the preset `gatys` uses."""
+"""The options that apply to the preset `gatys`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers that depend on the preset, the quality and the optimiser where the options leave them open."""
+    """The numbers whose defaults depend on the preset, the quality and the optimiser."""
 
     content_weight: float
     style_weight: float
@@ -66,12 +66,12 @@ class OptimizeOptions(
     QualityOptions,
     Options,
 ):
-    """How `optimize` paints: Gatys' method from coarse to fine, or his recipe to the letter with the preset `gatys`."""
+    """Options for painting by optimisation: Gatys' method from coarse to fine, or his exact recipe (preset `gatys`)."""
 
     preset: Annotated[
         Literal["impasto", "gatys"],
         Doc(
-            "`impasto`: coarse to fine with scale-free losses. `gatys`: the classic recipe to the letter (one scale, "
+            "`impasto`: coarse to fine, with scale-free losses. `gatys`: the classic recipe to the letter (one scale, "
             "raw Gram matrices, Adam at 0.0003 for 5,000 steps, short side 400)."
         ),
         OPTIMISER,
@@ -79,8 +79,8 @@ class OptimizeOptions(
     start: Annotated[
         str,
         Doc(
-            "What the painting starts from: `content`, `network` (a painting in one pass), `blurred`, `noise`, `grey`, "
-            "or a picture's path. `auto`: `network` for the quality draft, else `content`."
+            "What to start from: `content`, `network` (one pass of the network), `blurred`, `noise`, `grey`, or the "
+            "path of a picture. `auto`: `network` for the quality draft, else `content`."
         ),
         OPTIMISER,
     ] = "auto"
@@ -88,7 +88,7 @@ class OptimizeOptions(
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.size is not None and self.scale is not None:
-            raise OptionError("--size and --scale exclude each other; give one")
+            raise OptionError("--size and --scale cannot be combined; give one")
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError("--content-weight and --style-weight are both 0; one must be positive")
         self.check_optimiser()
@@ -101,20 +101,20 @@ class OptimizeOptions(
         for field in fields(self):
             if field.name not in RECIPE and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
-                raise OptionError(f"the preset gatys is a recipe without --{name}; leave out one of them")
+                raise OptionError(f"--{name} does not work with --preset gatys; leave out one of them")
         if isinstance(self.iterations, tuple):
-            raise OptionError("the preset gatys has one scale; give --iterations one number")
+            raise OptionError("--preset gatys has one scale; give --iterations one number")
 
     @property
     def begins_with(self) -> str:
-        """What the painting starts from, `auto` resolved."""
+        """What the painting starts from, with `auto` resolved."""
         if self.start != "auto":
             return self.start
         return "network" if self.quality == "draft" else "content"
 
     @property
     def settings(self) -> Settings:
-        """The numbers that these options come to."""
+        """These numbers, with defaults filled in."""
         if self.preset == "gatys":
             default = Settings(1.0, 1e6, 5000, 0.0003)
         else:

@@ -1,4 +1,4 @@
-"""How a picture is read and written."""
+"""Options for reading and writing pictures."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,13 +11,13 @@ from .kinds import BITS
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How pictures are read, and one is written that has no photograph behind it."""
+    """Options for reading pictures, and for writing one that is not made from a photograph."""
 
     bits: Annotated[
-        Literal[8, 16] | None, BITS, Doc("Bits a channel of the output; those of the photo, or 8, if not given.")
+        Literal[8, 16] | None, BITS, Doc("Bits per channel of the output. Default: those of the photo, or 8.")
     ] = None
     jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
-    max_megapixels: Annotated[float, Doc("Refuse larger pictures, before they are decoded."), Range(0.001, 1e6)] = 200.0
+    max_megapixels: Annotated[float, Doc("Refuse larger pictures before decoding them."), Range(0.001, 1e6)] = 200.0
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -25,6 +25,6 @@ class FileOptions:
 
 @dataclass(frozen=True)
 class OutputOptions(FileOptions):
-    """How a photograph is read and its painting written."""
+    """Options for reading a photograph and writing its painting."""
 
     keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False

@@ -1,4 +1,4 @@
-"""How `texture` works: as `optimize` paints, without a photograph."""
+"""Options for `texture`, which optimises without a photograph."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -26,31 +26,29 @@ from .kinds import NUMBERS
 class TextureOptions(
     MachineOptions, EncoderOptions, OptimiserOptions, StyleLossOptions, BlendOptions, QualityOptions, Options
 ):
-    """How `texture` works."""
+    """Options for `texture`."""
 
-    quality: Annotated[Quality, Doc("How much time to spend: it sets the iterations; there is no `instant`."), LOOK] = (
-        "good"
-    )
+    quality: Annotated[
+        Quality, Doc("How much time to spend; sets the iterations. `instant` is not available."), LOOK
+    ] = "good"
     tv_weight: Annotated[float, Doc("Weight of the total variation: higher is smoother."), Range(0, 1e6), LOOK] = 0.3
     style_scale: Annotated[
         float | tuple[float, ...],
         NUMBERS,
         Doc(
-            "Size of the brush strokes: the style's size as a multiple of the texture's, its own at most; one for all, "
-            "or for each."
+            "Size of the brush strokes: the style's size relative to the texture, at most its original size. One for "
+            "all styles, or one each."
         ),
         Range(0.1, 8),
         LOOK,
     ] = 1.0
-    start: Annotated[str, Doc("What the texture starts from: `noise`, `grey`, or a picture's path."), OPTIMISER] = (
-        "noise"
-    )
+    start: Annotated[str, Doc("What to start from: `noise`, `grey`, or the path of a picture."), OPTIMISER] = "noise"
 
     def __post_init__(self) -> None:
         check_ranges(self)
         self.check_optimiser()
         self.check_losses()
         if self.quality == "instant":
-            raise OptionError("--quality instant is one pass of a network, and none makes textures; give draft")
+            raise OptionError("--quality instant is not available for textures; give draft")
         if self.start in ("auto", "content", "network", "blurred"):
-            raise OptionError(f"--start {self.start} needs a photograph, and a texture has none; give noise or grey")
+            raise OptionError(f"--start {self.start} needs a photograph, but a texture has none; give noise or grey")

@@ -1,1 +1,1 @@
-"""What a style is: statistics of features, targets made of them, and the losses that compare them."""
+"""Styles: statistics of features, targets made from them, and the losses that compare them."""

@@ -1,21 +1,20 @@
-"""Losses of the literature, one function each.
+"""Losses from the literature, one function each.
 
-Unless a docstring says otherwise the functions are differentiable, take float32 and return one value a picture, (N,).
+Unless a docstring says otherwise, functions are differentiable, take float32 and return one value per picture, (N,).
 
-
-The `moments` style loss is the Wasserstein-2 distance of features, taken for Gaussians. For these the optimal transport
-has a closed form (Dowson, Landau, "The Fréchet Distance between Multivariate Normal Distributions", J. Multivariate
-Analysis 12, 1982; Olkin, Pukelsheim, "The Distance between Two Random Vectors with Given Dispersion Matrices", Linear
-Algebra and its Applications 48, 1982):
+The `moments` style loss is the Wasserstein-2 distance of features, modelled as Gaussians. For Gaussians, optimal
+transport has a closed form (Dowson, Landau, "The Fréchet Distance between Multivariate Normal Distributions", J.
+Multivariate Analysis 12, 1982; Olkin, Pukelsheim, "The Distance between Two Random Vectors with Given Dispersion
+Matrices", Linear Algebra and its Applications 48, 1982):
 
     W2^2 = ||m - m_s||^2 + tr(C) + tr(C_s) - 2 tr((C_s^1/2 C C_s^1/2)^1/2).
 
-Lu et al., "A Closed-form Solution to Universal Style Transfer", ICCV 2019, move features by this transport; as the loss
-of an optimisation it is known from Crowson's style-transfer-pytorch.
+Lu et al., "A Closed-form Solution to Universal Style Transfer", ICCV 2019, transform features by this transport.
+Crowson's style-transfer-pytorch uses it as the loss of an optimisation.
 
 Only the trace of a root is needed, and its gradient is half the inverse root, so one eigendecomposition gives both. On
-one CPU thread it takes 0.9 ms at 144 channels and 40 ms at 512, in float64; the coupled Newton-Schulz iteration takes
-25 steps and 9 ms or 540 ms for an error of 1e-4, and its inverse root is far from converged then.
+one CPU thread, it takes 0.9 ms at 144 channels and 40 ms at 512, in float64. The coupled Newton-Schulz iteration takes
+25 steps and 9 ms or 540 ms for an error of 1e-4, and by then its inverse root is far from converged.
 """
 
 from dataclasses import dataclass, fields
@@ -30,18 +29,18 @@ from ..models.vgg import VGG
 
 
 def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> Tensor:
-    """Gatys' style loss of one layer, made free of scale: ||G - G_s||^2 / ||G_s||^2.
+    """Return Gatys' style loss of one layer in a scale-free form: ||G - G_s||^2 / ||G_s||^2.
 
-    Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, equation 4, has
-    ||G - G_s||^2 / (4 C^2 (H W)^2); dividing by the size of the style's own Gram matrix instead gives every layer
-    and every style about the same weight.
+    Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, equation 4, divides by
+    4 C^2 (H W)^2. Dividing by the norm of the style's Gram matrix instead gives every layer and every style about the
+    same weight.
 
     Parameters
     ----------
     moments, target : Tensor
         Raw moments (N, C + 1, C + 1) of the picture and the style (`moments.raw_moments`).
     metric : Tensor, optional
-        (C + 1, C + 1), from `head_metric`: distances are then those behind the encoder's head.
+        (C + 1, C + 1), from `head_metric`: measure distances after the encoder's head.
     """
     difference = moments - target
     if metric is not None:
@@ -52,18 +51,17 @@ def gram_loss(moments: Tensor, target: Tensor, metric: Tensor | None = None) -> 
 
 
 def content_loss(features: Tensor, target: Tensor, least: float = 0.0, metric: Tensor | None = None) -> Tensor:
-    """Gatys' content loss (2016, equation 1), made free of scale: ||F - F_c||^2 / ||F_c - mean F_c||^2.
+    """Return Gatys' content loss (2016, equation 1) in a scale-free form: ||F - F_c||^2 / ||F_c - mean F_c||^2.
 
     Parameters
     ----------
     features, target : Tensor
-        (N, C, H, W) of the picture and the content; the mean is each channel's over its pixels.
+        (N, C, H, W) of the picture and the content; the mean is over the pixels of each channel.
     least : float
-        The spread ||F_c - mean F_c||^2 counts as at least this share of the batch's mean, for contents that show
-        next to nothing.
+        Lower bound of the spread ||F_c - mean F_c||^2, relative to the batch's mean, for contents that show almost
+        nothing.
     metric : Tensor, optional
-        (C, C), A from `covariance_metric`: distances are then those of A F, which are those behind the
-        encoder's head.
+        (C, C), A from `covariance_metric`: measure distances of A F, which are those after the encoder's head.
 
     Returns
     -------
@@ -77,7 +75,7 @@ def content_loss(features: Tensor, target: Tensor, least: float = 0.0, metric: T
 
 
 def _squares(difference: Tensor, metric: Tensor | None) -> Tensor:
-    """Return the sums of squares (N,) of A times differences (N, C, H, W)."""
+    """Return the sums of squares (N,) of A times the differences (N, C, H, W)."""
     if metric is None:
         return difference.square().sum((1, 2, 3))
     rows = difference.permute(0, 2, 3, 1)
@@ -85,23 +83,23 @@ def _squares(difference: Tensor, metric: Tensor | None) -> Tensor:
 
 
 def total_variation(image: Tensor, wrap: bool = False) -> Tensor:
-    """Mean squared difference of neighbouring pixels, the anisotropic L2 total variation.
+    """Return the mean squared difference of neighbouring pixels, the anisotropic L2 total variation.
 
     Mahendran, Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015, equation 4, beta = 2,
-    as Johnson et al. use it; here the mean over channels and pairs of pixels, so that it does not depend on the size.
+    as used by Johnson et al. Here it is the mean over channels and pairs of pixels, which does not depend on the size.
 
     Parameters
     ----------
     image : Tensor
         (N, C, H, W).
     wrap : bool
-        Whether pixels at opposite borders are neighbours, too, as in a picture that tiles the plane.
+        Whether pixels at opposite borders are neighbours, as in a picture that tiles the plane.
     """
     return _TotalVariation.apply(image, wrap)  # type: ignore[no-any-return]
 
 
 class _TotalVariation(torch.autograd.Function):
-    """The loss and its gradient from the same differences."""
+    """Computes the loss and its gradient from the same differences."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, wrap: bool) -> Tensor:
@@ -137,22 +135,22 @@ def _differences(image: Tensor, wrap: bool) -> tuple[Tensor, Tensor]:
 
 
 EPSILON = 1e-4
-"""Variance added to every channel of both Gaussians, over the style's mean square a channel. It bounds the gradient,
-which is infinite where a direction that the style has is missing from the picture."""
+"""Variance added to every channel of both Gaussians, relative to the style's mean square per channel. It bounds the
+gradient, which is infinite if the picture has no variance in a direction in which the style has some."""
 
 
 @dataclass(frozen=True)
 class MomentsTarget:
-    """What `moments_loss` needs of a style's layer, computed once. Make it with `MomentsTarget.of`.
+    """The target of `moments_loss` for one layer of a style, computed once by `MomentsTarget.of`.
 
-    With A the metric (or the identity), K_s = A C_s A, e the variance added and R = (K_s + e)^1/2:
+    With A the metric (or the identity), K_s = A C_s A, e the added variance and R = (K_s + e)^1/2:
 
     Parameters
     ----------
     mean : Tensor
-        (N, C), m_s; this and all else is float64 on the CPU.
+        (N, C), m_s. All tensors are float64 on the CPU.
     metric : Tensor
-        (C, C), A^2 = W^T W, what squared distances of the means are measured in.
+        (C, C), A^2 = W^T W, the metric for squared distances of the means.
     root : Tensor
         (N, C, C), R A.
     offset : Tensor
@@ -160,9 +158,9 @@ class MomentsTarget:
     trace : Tensor
         (N,), tr(K_s) + 2 C e.
     floor : Tensor
-        (N,), e^2, the least eigenvalue that R (K + e) R can have.
+        (N,), e^2, the smallest possible eigenvalue of R (K + e) R.
     scale : Tensor
-        (N,), tr(K_s) + ||A m_s||^2, what the distance is divided by.
+        (N,), tr(K_s) + ||A m_s||^2, the divisor of the distance.
     """
 
     mean: Tensor
@@ -175,14 +173,14 @@ class MomentsTarget:
 
     @classmethod
     def of(cls, target: Tensor, metric: Tensor | None = None) -> "MomentsTarget":
-        """The target for a layer.
+        """Return the target for one layer.
 
         Parameters
         ----------
         target : Tensor
             Raw moments (N, C + 1, C + 1) of the style (`moments.raw_moments`).
         metric : Tensor, optional
-            (C, C), from `covariance_metric`: distances are then those behind the encoder's head.
+            (C, C), from `covariance_metric`: measure distances after the encoder's head.
         """
         with torch.no_grad():
             target = target.to("cpu", torch.float64)
@@ -190,7 +188,7 @@ class MomentsTarget:
             eye = torch.eye(channels, dtype=torch.float64)
             a = eye if metric is None else metric.to(eye)
             values, vectors = torch.linalg.eigh(a @ covariance(target) @ a)
-            values = values.clamp(min=0)  # rounding, float16's above all, leaves some below
+            values = values.clamp(min=0)  # rounding, above all to float16, makes some negative
             trace = values.sum(1)
             scale = (trace + (mean @ a).square().sum(1)).clamp(min=1e-12)
             e = EPSILON * scale / channels
@@ -200,32 +198,33 @@ class MomentsTarget:
             return cls(mean, a @ a, root @ a, offset, trace + 2 * channels * e, e.square(), scale)
 
     def pick(self, index: Tensor) -> "MomentsTarget":
-        """The targets of several styles (N), each as often as the index, (M,), has it."""
+        """Return the targets of the styles at the indices (M,)."""
         return MomentsTarget(
             *(v if v is self.metric else v[index] for v in (getattr(self, f.name) for f in fields(self)))
         )
 
 
 def moments_loss(moments: Tensor, target: MomentsTarget) -> Tensor:
-    """Squared Wasserstein-2 distance of one layer's features, taken for Gaussians, made free of scale.
+    """Return the scale-free squared Wasserstein-2 distance of one layer's features, modelled as Gaussians.
 
-    W2^2 (the formula at the head of this module) of N(m, C + e) and N(m_s, C_s + e), over the style's mean square
-    tr(C_s) + ||m_s||^2. It is 0 where mean and covariance are the style's, about 1 for features that are all zero (as
-    `losses.gram_loss`), and a few tenths to four between photographs. The variance e, `EPSILON` times the mean square a
-    channel, keeps value and gradient finite for whatever rank.
+    It is W2^2 (see the formula at the top of this module) of N(m, C + e) and N(m_s, C_s + e), divided by the style's
+    mean square tr(C_s) + ||m_s||^2. It is 0 for the style's mean and covariance, about 1 for features that are all zero
+    (like `gram_loss`), and a few tenths to 4 between photographs. The variance e, `EPSILON` times the mean square per
+    channel, keeps value and gradient finite for covariances of any rank.
 
     Parameters
     ----------
     moments : Tensor
         Raw moments (N, C + 1, C + 1) of the picture (`moments.raw_moments`).
     target : MomentsTarget
-        Of the style, for N layers or one. Its metric A measures behind the encoder's head W f + b: of the wide
-        mean W m + b the bias cancels, and the wide covariance W C W^T differs from A C A by a rotation.
+        The target of the style, for N layers or one. With its metric A, distances are measured after the encoder's head
+        W f + b: the bias of the wide mean W m + b cancels, and the wide covariance W C W^T differs from A C A by a
+        rotation.
 
     Returns
     -------
     Tensor
-        (N,), in the type and on the device of `moments`; computed in float64 on the CPU. Not differentiable twice.
+        (N,), with the dtype and device of `moments`; computed in float64 on the CPU. Not differentiable twice.
     """
     return _MomentsLoss.apply(moments, target)  # type: ignore[no-any-return]
 
@@ -242,7 +241,7 @@ class _MomentsLoss(torch.autograd.Function):
         product = target.root @ c @ target.root.transpose(1, 2) + target.offset
         if product.isfinite().all():
             values, vectors = torch.linalg.eigh(product)
-        else:  # eigh would raise; a loss that is not finite is the optimiser's to report
+        else:  # eigh would raise an error; the optimiser reports a loss that is not finite
             values, vectors = product[:, 0] * torch.nan, product * torch.nan
         roots = torch.maximum(values, target.floor[:, None]).sqrt()
         traces = (c * target.metric).sum((1, 2)) + target.trace
@@ -263,18 +262,18 @@ class _MomentsLoss(torch.autograd.Function):
         n, c = by_mean.shape
         g = grads[0].new_zeros(n, c + 1, c + 1)
         g[:, :-1, :-1] = by_covariance
-        g[:, :-1, -1] = by_mean  # the last column alone: it and the last row are the same numbers
+        g[:, :-1, -1] = by_mean  # only the last column: the last row holds the same numbers
         return g * grads[0][:, None, None], None
 
 
 def head_metric(encoder: VGG, layer: str) -> Tensor | None:
-    """The matrix A = (V^T V)^(1/2) of a layer's head V = [W b], or None where the layer has no head.
+    """Return the matrix A = (V^T V)^(1/2) of a layer's head V = [W b], or None if the layer has no head.
 
     Returns
     -------
     Tensor or None
         (C + 1, C + 1), float32, symmetric: for raw moments M of the narrow features, ||A (M - M') A|| is the
-        Frobenius distance of the Gram matrices behind the head.
+        Frobenius distance of the Gram matrices after the head.
     """
     if layer not in encoder.heads:
         return None
@@ -286,14 +285,14 @@ def head_metric(encoder: VGG, layer: str) -> Tensor | None:
 
 
 def covariance_metric(encoder: VGG, layer: str) -> Tensor | None:
-    """The matrix A = (W^T W)^(1/2) of a layer's head W f + b, or None where the layer has no head.
+    """Return the matrix A = (W^T W)^(1/2) of a layer's head W f + b, or None if the layer has no head.
 
     Returns
     -------
     Tensor or None
-        (C, C), float32, symmetric: of differences of the narrow features f, and of anything centred, A f has the
-        lengths, covariances (up to a rotation) and cosines that W f has. `head_metric` is its like for raw
-        moments, which see the bias.
+        (C, C), float32, symmetric: for differences of narrow features f, and for centred features, A f has the same
+        lengths, covariances (up to a rotation) and cosines as W f. For raw moments, which include the bias, use
+        `head_metric`.
     """
     if layer not in encoder.heads:
         return None

@@ -1,13 +1,13 @@
-"""The `nn` style loss: every place of the painting is drawn to the place of the style picture that is most like it.
+"""The `nn` style loss: it pulls every position of the painting towards the most similar position of the style picture.
 
 Kolkin, Kucera, Paris, Sýkora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022 (arXiv:2203.13215).
-The features of several layers, brought to one grid, make a hypercolumn a place. Each hypercolumn of the content is
-replaced by its nearest neighbour among the style's, by centred cosine distance, and the picture is optimised until its
-own hypercolumns are those. The paper's last pass does the same layer by layer, matched anew before every step:
-`nearest` and `neighbour_loss` take any features.
+The features of several layers, resampled to one grid, form a hypercolumn at each position. Each hypercolumn of the
+content is replaced by its nearest neighbour among the style's, by centred cosine distance, and the picture is optimised
+until its hypercolumns match. The paper's last pass does the same for each layer, matched again before every step.
+`nearest` and `neighbour_loss` accept any features.
 
-So there are two terms. The first matches hypercolumns once a scale, which brings the style's arrangement to the
-picture. The second matches each layer anew at every step, which sharpens strokes and colours.
+So there are two terms. The first matches hypercolumns once per scale, which transfers the style's arrangement. The
+second matches each layer again at every step, which sharpens strokes and colours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +22,13 @@ from .losses import covariance_metric
 from .terms import Part, Term, View, inside
 
 GRID_STRIDE = 4
-"""Picture pixels per hypercolumn, along one side (the paper's)."""
+"""Picture pixels per hypercolumn, along one side (as in the paper)."""
 CHUNK = 2048
-"""Columns of each side that `nearest` compares at a time: on a CPU faster than 1,024 and than 4,096."""
+"""Columns on each side that `nearest` compares at a time. On a CPU, this is faster than 1,024 and 4,096."""
 
 
 def grid_size(size: tuple[int, int], stride: int = GRID_STRIDE) -> tuple[int, int]:
-    """Height and width of the grid of hypercolumns for a picture of that height and width."""
+    """Return the height and width of the grid of hypercolumns for a picture's height and width."""
     return max(1, size[0] // stride), max(1, size[1] // stride)
 
 
@@ -39,31 +39,30 @@ def hypercolumns(
     metrics: Mapping[str, Tensor | None] | None = None,
     widths: Mapping[str, float] | None = None,
 ) -> Tensor:
-    """The layers' features on one grid, one after the other along the channels.
+    """Return the layers' features on one grid, concatenated along the channels.
 
-    Coarser layers are enlarged bilinearly. Finer ones are averaged over each cell, where the paper reduces them
-    bilinearly too: at a quarter of the size that would skip three of four features.
+    Coarser layers are enlarged bilinearly. Finer layers are averaged over each cell. The paper reduces them bilinearly,
+    too, but at a quarter of the size that would skip three of four features.
 
     Parameters
     ----------
     features : dict of str to Tensor
         Layer -> (N, C, H, W), any floating type.
     layers : sequence of str
-        Which of them, in order.
+        The layers to use, in order.
     size : tuple of int
         Height and width of the grid (`grid_size`).
     metrics : dict of str to (Tensor or None), optional
-        Layer -> A (C, C) from `losses.covariance_metric`: centred hypercolumns have then the lengths and cosines
-        that they have behind the encoder's heads.
+        Layer -> A (C, C) from `losses.covariance_metric`. Centred hypercolumns then have the same lengths and cosines
+        as after the encoder's heads.
     widths : dict of str to int, optional
-        Layer -> what its features are divided by, so that wide layers do not outweigh the others (as the
-        authors' code does).
-        The number of channels if not given; behind a head it is the head's width.
+        Layer -> divisor of its features, so that wide layers do not outweigh the others (as in the authors' code). By
+        default, the number of channels; after a head, use the head's width.
 
     Returns
     -------
     Tensor
-        (N, sum of C, height, width), float32, or float64 if the features are; differentiable.
+        (N, sum of C, height, width), float32, or float64 for float64 features; differentiable.
     """
     parts = []
     for layer in layers:
@@ -73,43 +72,43 @@ def hypercolumns(
         if finer:
             f = F.adaptive_avg_pool2d(f, size)
         width = (widths or {}).get(layer, f.shape[1])
-        # On the smaller of the two grids: a map along the channels and the resizing may change places.
+        # Apply the map on the smaller of the two grids: a map of the channels commutes with resizing.
         f = f / width if metric is None else F.conv2d(f, (metric / width)[:, :, None, None])
         parts.append(f if tuple(f.shape[-2:]) == size else F.interpolate(f, size, mode="bilinear", align_corners=False))
     return torch.cat(parts, 1)
 
 
 def columns(*features: Tensor) -> Tensor:
-    """Features (N, C, H, W) of pictures of whatever sizes as a list of columns (total of N H W, C)."""
+    """Flatten features (N, C, H, W) of pictures of any sizes to one list of columns (total of N H W, C)."""
     return torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in features])
 
 
 def rotations(picture: Tensor) -> Iterable[Tensor]:
-    """A picture (N, C, H, W) turned by 0, 90, 180 and 270 degrees, one after the other.
+    """Yield a picture (N, C, H, W) rotated by 0, 90, 180 and 270 degrees.
 
-    The paper matches against the style picture in the four orientations. It is the picture that has to be turned: a
-    network's features of the turned picture are not its features turned.
+    The paper matches against the style picture in four orientations. The picture has to be rotated, not its features: a
+    network's features of a rotated picture are not its rotated features.
     """
     return (torch.rot90(picture, quarters, (2, 3)) for quarters in range(4))
 
 
 @torch.no_grad()
 def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype | None = None) -> Tensor:
-    """For each content column the style column at the least centred cosine distance.
+    """Return, for each content column, the style column with the smallest centred cosine distance.
 
-    The distance is 1 - <x, y> / (||x|| ||y||) with x and y centred, the content's by the content's mean column, the
-    style's by the style's. Of equals the first wins, so the result depends on nothing but the columns and the chunk.
+    The distance is 1 - <x, y> / (||x|| ||y||) with x and y centred, content and style each by its own mean column.
+    Among equals, the first wins, so the result depends only on the columns and the chunk size.
 
     Parameters
     ----------
     content, style : Tensor
         (P, C) and (Q, C), float32 or float64.
     chunk : int
-        How many columns of each are compared at a time. Beyond its inputs and its result the search holds about
-        chunk (chunk + 4 C) numbers, whatever P and Q: for 2,048 columns 26 MB with C = 272, 48 MB with C = 960.
+        Columns of each to compare at a time. In addition to its inputs and result, the search holds about
+        chunk (chunk + 4 C) numbers, independent of P and Q: for 2,048 columns, 26 MB with C = 272, 48 MB with C = 960.
     dtype : torch.dtype, optional
-        What the products are computed in; that of the columns if not given. bfloat16, where the processor has it, is
-        more than twice as fast; of a photograph's columns one in six had another neighbour then, and the mean distance
+        The dtype of the products; by default, that of the columns. bfloat16, if the processor supports it, is more than
+        twice as fast. In a test on a photograph, it changed the neighbour of one column in six, and the mean distance
         grew by 0.1 %.
 
     Returns
@@ -134,7 +133,7 @@ def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dty
 
 
 def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype | None = None) -> Tensor:
-    """The features of the content, each column replaced by its nearest style column, as they are in the style.
+    """Replace each column of the content's features by its nearest style column.
 
     Parameters
     ----------
@@ -156,11 +155,11 @@ def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype
 
 
 def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean centred cosine distance of the picture's columns to the style columns that they were matched with.
+    """Return the mean centred cosine distance of the picture's columns to the style columns matched with them.
 
-    Kolkin et al. 2022: mean over the places of 1 - cos(f - c, t - c). Here c is one fixed point on both sides, the
-    style's mean column: centred each by its own mean, as in the search, the picture could be off by any constant for
-    free. (The authors' code takes c = 0 for hypercolumns; behind a head that would bring in its bias.)
+    Kolkin et al. 2022: the mean over positions of 1 - cos(f - c, t - c). Here c is the style's mean column for both.
+    If each were centred by its own mean, as in the search, a constant offset of the picture would cost nothing. (The
+    authors' code uses c = 0 for hypercolumns; after a head, that would include its bias.)
 
     Parameters
     ----------
@@ -169,7 +168,7 @@ def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor, weights: T
     centre : Tensor
         (C,), `style.mean(0)` of the style's columns.
     weights : Tensor, optional
-        (1 or N, 1, H, W), each place's weight, 0 or more; where all are 0 the loss is 0.
+        (1 or N, 1, H, W), each position's weight, 0 or more. If all are 0, the loss is 0.
 
     Returns
     -------
@@ -184,20 +183,20 @@ def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor, weights: T
 
 
 NEIGHBOUR_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-"""The layers of a hypercolumn; those deeper are too coarse for its grid."""
+"""The layers of a hypercolumn. Deeper layers are too coarse for its grid."""
 MOST_COLUMNS = 65536
-"""Columns of a style that are searched; of more, so many are drawn by lot."""
+"""Largest number of style columns to search; from more, this many are sampled at random."""
 MOST_COLUMNS_EACH_STEP = 4096
-"""The same where the search is done before every step."""
+"""The same for a search at every step."""
 
 
 class Columns:
-    """What hypercolumns are made of, and a picture's own.
+    """Computes the hypercolumns of pictures.
 
     Parameters
     ----------
     view : View
-        Through what pictures are seen.
+        Computes the features of pictures.
     shares : dict of str to float
         Layer -> its weight.
     """
@@ -207,26 +206,26 @@ class Columns:
         self.view, self.shares, self.layers = view, shares, tuple(shares)
         metrics = {k: covariance_metric(encoder, k) for k in shares}
         self.metrics = {k: m if m is None else m.to(device) for k, m in metrics.items()}
-        # What features are divided by: their channels, behind a head its channels, over the layer's weight.
+        # The divisor of the features: their number of channels (after the head), divided by the layer's weight.
         self.widths = {k: encoder.config.heads.get(k, encoder.width(k)) / w for k, w in shares.items()}
 
     def of(self, features: Mapping[str, Tensor], layers: Sequence[str], size: tuple[int, int]) -> Tensor:
-        """The layers' hypercolumns (1, C, height, width) on a grid of that size."""
+        """Return the layers' hypercolumns (1, C, height, width) on a grid of that size."""
         return hypercolumns(features, layers, size, self.metrics, self.widths)
 
     def grid(self, image: Tensor) -> tuple[int, int]:
-        """Return height and width of the grid for a picture (1, 3, H, W)."""
+        """Return the height and width of the grid for a picture (1, 3, H, W)."""
         return grid_size((image.shape[-2], image.shape[-1]))
 
     def picture(self, image: Tensor) -> dict[str, Tensor]:
-        """Layer -> hypercolumns (1, C, height, width) of a picture (1, 3, H, W)."""
+        """Return layer -> hypercolumns (1, C, height, width) of a picture (1, 3, H, W)."""
         features = self.view.features(image, self.layers)
         return {k: self.of(features, [k], self.grid(image)) for k in self.layers}
 
     def style(self, picture: Tensor, seed: int, most: int) -> dict[str, Tensor]:
-        """Layer -> columns (Q, C) of a style's picture in its four orientations, the same places in every layer.
+        """Return layer -> columns (Q, C) of a style picture in four orientations, at the same positions in every layer.
 
-        Of a cut-out (1, 4, H, W) they are those of the places that are visible.
+        Of a cut-out (1, 4, H, W), only visible positions are used.
         """
         found: dict[str, list[Tensor]] = {k: [] for k in self.layers}
         for turned in rotations(picture):
@@ -242,12 +241,12 @@ class Columns:
 
 
 class Neighbours:
-    """A style's columns for one part of the picture.
+    """The columns of a style for one part of the picture.
 
     Parameters
     ----------
     part : Part
-        Where they are for.
+        The part of the picture.
     share : float
         The style's share among the styles of that part.
     columns : dict of str to Tensor
@@ -259,20 +258,20 @@ class Neighbours:
 
 
 class NeighbourTerm(Term):
-    """`neighbours.neighbour_loss` of hypercolumns that were matched when the term was made.
+    """`neighbour_loss` of hypercolumns, matched once when the term is created.
 
     Parameters
     ----------
     columns : Columns
-        How hypercolumns are made.
+        Computes the hypercolumns.
     styles : sequence of Neighbours
-        What they are matched with.
+        The style columns to match.
     image : Tensor
-        (1, 3, H, W), the picture whose hypercolumns are matched: the painting as the scale begins.
+        (1, 3, H, W), the picture whose hypercolumns are matched: the painting at the start of the scale.
     content : Tensor, optional
-        The photograph (1, 3, H, W), where the strength is below 1.
+        The photograph (1, 3, H, W), needed if the strength is below 1.
     strength : float
-        How far the targets lie on the way from the photograph's columns to the matched ones.
+        Interpolates the targets from the photograph's columns (0) to the matched ones (1).
     """
 
     def __init__(
@@ -297,11 +296,11 @@ class NeighbourTerm(Term):
                 self.targets.append((style.part, style.share, matched, found.mean(0)))
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """The layer's part of the hypercolumns."""
+        """Return the layer's channels of the hypercolumns."""
         return self.made.of({layer: features}, [layer], self.size)
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """The loss, a scalar, each part counting by its area."""
+        """Return the loss, a scalar, with each part weighted by its area."""
         own = torch.cat([measures[k].view(1, -1, *self.size) for k in self.layers], 1)
         found = []
         for part, share, matched, centre in self.targets:
@@ -311,12 +310,12 @@ class NeighbourTerm(Term):
 
 
 class LayerNeighbourTerm(Term):
-    """`neighbours.neighbour_loss` layer by layer, each matched by itself at every look; the weighted mean of them.
+    """The weighted mean of `neighbour_loss` over layers, each matched separately and again at every evaluation.
 
     Parameters
     ----------
     columns, styles, image, content, strength
-        As for `NeighbourTerm`; of the image only the size matters.
+        As for `NeighbourTerm`; only the size of the image matters.
     """
 
     def __init__(
@@ -333,7 +332,7 @@ class LayerNeighbourTerm(Term):
         self.styles = [s for s in styles if s.part.share and s.share]
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """The layer's share of the loss, a scalar."""
+        """Return the layer's share of the loss, a scalar."""
         own = self.made.of({layer: features}, [layer], self.size)
         found = []
         for style in self.styles:

@@ -1,11 +1,11 @@
-"""The loss that a network which paints is trained with: that of `optimize`, for a batch of paintings, and a tone.
+"""The training loss of a network that paints: the loss of `optimize` for a batch of paintings, and a tone loss.
 
-Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, seen through a frozen encoder. Every
-style loss is relative to its style, so it says the same of all of them.
+Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, measured with a frozen encoder. Every
+style loss is relative to its style, so values are comparable between styles.
 
-The tone is the light and colours of the large shapes, compared with the photograph's in the style's palette. `optimize`
-begins with the photograph, and its steps hardly reach so far. A network would rather paint clouds of light anywhere,
-which the other terms do not see.
+The tone loss compares the light and colours of large shapes with the photograph's in the style's palette. `optimize`
+does not need it: it starts from the photograph and hardly changes large shapes. Without it, a network would paint
+clouds of light anywhere, which the other terms do not measure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,22 +24,22 @@ from .losses import MomentsTarget, content_loss, covariance_metric, moments_loss
 TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
-"""The same where the photograph is plain, and the variance of its colours at which a place counts as half plain."""
+"""The same in plain areas, and the variance of the photograph's colours at which a position counts as half plain."""
 PLAIN_WEIGHT = 0.1
-"""Weight of what is painted where the photograph is plain; the style's is 1."""
+"""Weight of the loss in plain areas; the style's is 1."""
 LEAST_SPREAD = 0.1
-"""Some crops are of one colour: the least that their content features' spread counts as, over the batch's mean."""
+"""Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""
 LEAST_VARIANCE = 1e-3
-"""The least that the variance of a style's colours counts as."""
+"""Lower bound of the variance of a style's colours."""
 
 
 class PaintingLoss:
-    """The loss of paintings, for each picture of a batch: style, content and total variation.
+    """The loss of each painting in a batch: style, content, tone and total variation.
 
     Parameters
     ----------
     encoder : VGG
-        The frozen network that looks.
+        The frozen encoder.
     content_weight, tone_weight, tv_weight : float
         Weights of content, tone and total variation; the style's is 1.
     compute : Compute
@@ -54,16 +54,16 @@ class PaintingLoss:
         self.metrics = {k: covariance_metric(encoder, k) for k in (*self.style, *self.content)}
 
     def features(self, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features of pictures (N, 3, H, W) at some layers."""
+        """Return the features of pictures (N, 3, H, W) at the layers."""
         with self.compute.autocast():
             return self.encoder(self.compute.picture(pictures), list(dict.fromkeys(layers)))
 
     def moments(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Return each style layer's raw moments (N, C + 1, C + 1)."""
+        """Return the raw moments (N, C + 1, C + 1) of each style layer."""
         return {k: raw_moments(f) for k, f in self.features(pictures, tuple(self.style)).items()}
 
     def style_loss(self, layer: str, moments: Tensor, target: Tensor) -> Tensor:
-        """Return a layer's style loss, (N,), from the raw moments (N, C + 1, C + 1) of paintings and of styles."""
+        """Return a layer's style loss, (N,), from the raw moments (N, C + 1, C + 1) of paintings and styles."""
         return moments_loss(moments, MomentsTarget.of(target, self.metrics[layer]))
 
     def __call__(
@@ -99,9 +99,10 @@ class PaintingLoss:
 
 
 def tone_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
-    """Return how far the mean colours of 16x16 squares are from the photographs' in the styles' palettes, (N,).
+    """Return the tone loss, (N,): how far the mean colours of 16x16 squares are from the recoloured photographs'.
 
-    It is the mean square over the variance of the style's colours.
+    The photographs are recoloured to the styles' palettes. The loss is the mean square difference, divided by the
+    variance of the style's colours.
 
     Parameters
     ----------
@@ -119,8 +120,8 @@ def tone_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
 def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
     """Return how much is painted where the photographs are plain, (N,).
 
-    It compares the mean colours of 4x4 squares as `tone_loss` does those of 16x16. A square counts the more, the less
-    the photograph varies over the 20 pixels around it.
+    Compares the mean colours of 4x4 squares, as `tone_loss` does those of 16x16. A square weighs more, the less the
+    photograph varies within the 20 pixels around it.
 
     Parameters
     ----------
@@ -140,5 +141,5 @@ def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return weights that sum to 1."""
+    """Return the weights scaled to sum to 1."""
     return {k: w / sum(weights.values()) for k, w in weights.items()}

@@ -1,8 +1,8 @@
-"""StyleTarget: what a style is, apart from any picture to be painted.
+"""StyleTarget: a style's description, independent of the picture to be painted.
 
-A style is the raw moments of an encoder's features, per style size and layer. Moments of several styles blend by
-weight. A target is small, so it can be saved, shipped and used without the painting. The built-in styles are style
-files of paintings that anyone may use, measured with the compact encoder.
+A style is the raw moments of an encoder's features, for each style size and layer. Moments of several styles can be
+blended with weights. A target is small, so it can be saved, shipped and used without the painting. The built-in styles
+are style files of freely usable paintings, measured with the compact encoder.
 """
 
 import logging
@@ -28,10 +28,10 @@ from ..options import LARGEST_SIZE
 log = logging.getLogger(__name__)
 
 STYLE_SIZES = (128, 256, 512, 1024)
-"""Long sides, in pixels, at which a style file holds its painting's moments: one an octave, interpolated between."""
+"""Long sides, in pixels, at which a style file holds its painting's moments: one per octave, interpolated between."""
 
 LEARNT = "learnt"
-"""The name, in a style file, of what a network learnt."""
+"""Name of the tensor that a network learnt for the style, in a style file."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class StyleTarget:
     moments : dict of int to dict of str to Tensor
         Style size (long side of the painting in pixels) -> layer -> raw moments (1, C + 1, C + 1), float32.
     pixels : dict of int to dict of str to int
-        The number of feature pixels that each of them was taken over.
+        Style size -> layer -> number of feature pixels that were averaged.
     about : dict of str to str
-        Title, artist, date, licence, source: what is known of the painting.
+        Title, artist, date, licence and source of the painting, as far as known.
     name : str
-        The name of a built-in style; not kept in files.
+        The name of a built-in style; not stored in files.
     learnt : Tensor, optional
-        (1, P), what a network learnt of it beyond what it predicts from the moments (`models.network`).
+        (1, P), the offset to the prediction from the moments that a network learnt (`models.network`).
     network : str
         The digest of that network.
     """
@@ -68,16 +68,18 @@ class StyleTarget:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that it describes."""
+        """The layers with moments."""
         return tuple(next(iter(self.moments.values())))
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The style sizes that it holds, smallest first."""
+        """The stored style sizes, smallest first."""
         return tuple(sorted(self.moments))
 
     def at(self, size: float) -> dict[str, Tensor]:
-        """The moments at a style size: between two stored sizes interpolated by the logarithm, beyond them the nearest.
+        """Return the moments at a style size, interpolated over the logarithm of the size.
+
+        Beyond the smallest and the largest stored size, returns their moments.
 
         Parameters
         ----------
@@ -98,23 +100,23 @@ class StyleTarget:
         return {k: torch.lerp(m, self.moments[above][k], t) for k, m in self.moments[below].items()}
 
     def learnt_for(self, net: Network) -> Tensor | None:
-        """Return what a network learnt of the style, (1, P); None if it has learnt nothing of it.
+        """Return what the network learnt for this style, (1, P), or None if it has not learnt it.
 
         Raises
         ------
         StyleError
-            If what was learnt has another shape.
+            If the learnt tensor has another shape.
         """
         if self.learnt is not None and self.network == net.digest:
             if self.learnt.shape != (1, net.layout.size):
-                raise StyleError("what was learnt of the style does not fit the network; learn it again")
+                raise StyleError("the learnt part of the style file does not fit the network; learn the style again")
             return self.learnt
         if self.learnt is not None:
-            log.info("the style file holds what another network learnt: left out here; `impasto learn` learns it anew")
+            log.info("ignoring what another network learnt for this style; run `impasto learn` to learn it again")
         return net.learnt_style(self.name)
 
     def check(self, encoder: VGG) -> None:
-        """StyleError if it was made for another encoder than this, or does not describe the style layers of it."""
+        """Raise StyleError if the style was made for another encoder, or lacks style layers of this one."""
         if (self.digest, self.pooling) != (encoder.digest, encoder.pooling):
             raise StyleError(
                 f"the style was made for the encoder {self.encoder} ({self.digest}, {self.pooling} pooling), not for "
@@ -124,15 +126,15 @@ class StyleTarget:
         if any(k not in self.layers for k in widths) or any(
             layers[k].shape != (1, c, c) for layers in self.moments.values() for k, c in widths.items()
         ):
-            raise StyleError(f"the style does not describe {', '.join(widths)} of {encoder.name}; measure it again")
+            raise StyleError(f"the style lacks the layers {', '.join(widths)} of {encoder.name}; make it again")
 
     def save(self, path: str | Path) -> None:
-        """Write a `.style.safetensors` file: the moments' upper triangles, as float16 where they fit.
+        """Write a `.style.safetensors` file: the upper triangles of the moments, as float16 if they fit.
 
         Raises
         ------
         WeightsError
-            If it cannot be written.
+            If the file cannot be written.
         """
         tensors = {f"{s}/{k}": pack(m)[0] for s, layers in self.moments.items() for k, m in layers.items()}
         if self.learnt is not None:
@@ -159,7 +161,7 @@ class StyleTarget:
         WeightsError
             If the file is missing or is not a style file.
         StyleError
-            If its contents do not fit together.
+            If its contents are inconsistent.
         """
         config, tensors, _ = read_model_file(Path(path), "style")
         learnt = tensors.pop(LEARNT, None)
@@ -174,10 +176,10 @@ class StyleTarget:
             if learnt is not None:
                 target = replace(target, learnt=learnt[None], network=str(config["network"]))
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise StyleError(f"{path} is not a whole style file ({error}); make it again from its painting") from error
+            raise StyleError(f"{path} is not a valid style file ({error}); make it again from its painting") from error
         layers, values = [set(m) for m in moments.values()], [*tensors.values(), *([] if learnt is None else [learnt])]
         if not layers or any(k != layers[0] for k in layers) or not all(t.isfinite().all() for t in values):
-            raise StyleError(f"{path} is not a whole style file; make it again from its painting")
+            raise StyleError(f"{path} is not a valid style file; make it again from its painting")
         return target
 
     @classmethod
@@ -197,19 +199,19 @@ class StyleTarget:
         Parameters
         ----------
         picture : Tensor
-            (1, 3 or 4, H, W), float32, sRGB, [0, 1]; of a cut-out only what is visible is measured.
+            (1, 3 or 4, H, W), float32, sRGB, [0, 1]; only the visible part of a cut-out is measured.
         encoder : VGG
-            Whose features; its layers must hold `layers`.
+            The encoder; it must have the layers `layers`.
         compute : Compute
             Device and precision.
         sizes : sequence of int
-            Long sides at which to measure, in pixels; sizes beyond the picture's own measure it as it is, and it is
-            enlarged where the encoder would find it too small.
+            Long sides at which to measure, in pixels. The picture is not enlarged to larger sizes, unless it is too
+            small for the encoder.
 
         Raises
         ------
         StyleError
-            If it is far too elongated.
+            If the picture is far too elongated.
         """
         moments, pixels = {}, {}
         for size in sizes:
@@ -234,7 +236,7 @@ def check_shape(picture: Tensor, encoder: VGG, layers: Sequence[str] = STYLE_LAY
 
 
 def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> Tensor:
-    """A painting (1, 3 or 4, H, W) at a long side, in pixels; enlarged only if the layers would find it too small.
+    """Resize a painting (1, 3 or 4, H, W) to a long side in pixels. Enlarges it only if it is too small for the layers.
 
     Raises
     ------
@@ -249,24 +251,24 @@ def fit_style(picture: Tensor, size: int, encoder: VGG, layers: Sequence[str] = 
 
 
 def blend(moments: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
-    """The weighted mean of several styles' raw moments; the weights need not sum to one.
+    """Return the weighted mean of several styles' raw moments; the weights need not sum to one.
 
     Raises
     ------
     OptionError
-        If the weights do not fit the styles, are negative or are all zero.
+        If the number of weights is wrong, or the weights are negative or all zero.
     """
     shares = shares_of(weights, len(moments))
     return {k: torch.stack([w * m[k] for m, w in zip(moments, shares, strict=True)]).sum(0) for k in moments[0]}
 
 
 def shares_of(weights: Sequence[float], styles: int) -> tuple[float, ...]:
-    """The weights of so many styles, made to sum to one; errors as for `blend`."""
+    """Return the weights of the styles, scaled to sum to one. Raises the same errors as `blend`."""
     if len(weights) != styles:
         raise OptionError(f"{len(weights)} --style-weights for {styles} styles; give one for each")
     total = sum(weights)
     if total <= 0 or min(weights) < 0:
-        raise OptionError("--style-weights must not be negative, and one must be positive")
+        raise OptionError("--style-weights must not be negative, and at least one must be positive")
     return tuple(w / total for w in weights)
 
 
@@ -275,13 +277,13 @@ SUFFIX = ".style.safetensors"
 
 
 def builtin_names() -> list[str]:
-    """The names of the built-in styles, sorted."""
+    """Return the names of the built-in styles, sorted."""
     return sorted(p.name.removesuffix(SUFFIX) for p in FOLDER.glob("*" + SUFFIX))
 
 
 @cache
 def load_builtin(name: str) -> StyleTarget:
-    """The style of that name.
+    """Load the built-in style of that name.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""PerceptualLoss: weighted terms of a picture's loss, all seen through one encoder in one pass.
+"""PerceptualLoss: the weighted terms of a picture's loss, evaluated in one pass of one encoder.
 
-Each term binds a loss of the literature to its target.
+Each term binds a loss from the literature to its target.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,26 +21,26 @@ from .losses import MomentsTarget, covariance_metric, gram_loss, head_metric, mo
 
 
 class Term:
-    """A term of the loss: it measures the features of its layers, and its value follows from the measures.
+    """A term of the loss. It measures the features of its layers, and computes its value from the measures.
 
     Parameters
     ----------
     layers : sequence of str
-        The layers that it looks at; none for a term of the pixels.
+        Its layers; none for a term of the pixels.
     """
 
     sums = False
-    """Whether the measures are sums over pixels, so that those of a picture's parts add up to those of the whole."""
+    """Whether the measures are sums over pixels, so that measures of tiles add up to those of the whole picture."""
 
     def __init__(self, layers: Sequence[str] = ()):
         self.layers = tuple(layers)
 
     def measure(self, layer: str, features: Tensor, view: "View") -> Tensor:
-        """Return something small of one layer's features (1, C, H, W)."""
+        """Return a small measure of one layer's features (1, C, H, W)."""
         raise NotImplementedError
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: "View") -> None:
-        """Add the gradient of the features to `gradient`, in place; `of` is the gradient of what `measure` returned.
+        """Add the gradient of the features to `gradient`, in place; `of` is the gradient of the measure.
 
         Terms without this method are differentiated by autograd.
         """
@@ -48,69 +48,69 @@ class Term:
 
     @property
     def differentiates(self) -> bool:
-        """Whether the term has an `add_gradient` of its own."""
+        """Whether the term has its own `add_gradient`."""
         return type(self).add_gradient is not Term.add_gradient
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """Return the term, a scalar, from what was measured at each layer and from the picture (1, 3, H, W)."""
+        """Return the term, a scalar, from the measures of its layers and the picture (1, 3, H, W)."""
         return torch.stack([m.sum() for m in measures.values()]).sum()
 
 
 class View:
-    """How the encoder sees a picture.
+    """An encoder and how it is applied to pictures.
 
     Parameters
     ----------
     encoder : VGG
-        Whose features.
+        The encoder.
     compute : Compute
         Device, and the encoder's precision.
     wrap : int
-        For a picture that tiles the plane: continue it by so many pixels of the opposite side before the encoder sees
-        it. They are not measured. 0 for a picture with borders.
+        For a picture that tiles the plane: pad it with this many pixels of the opposite side before encoding it. They
+        are not measured. 0 for a picture with borders.
     checkpointing : bool
-        Save memory (`VGG.look`).
+        Whether to save memory (`VGG.look`).
     """
 
     def __init__(self, encoder: VGG, compute: Compute, *, wrap: int = 0, checkpointing: bool = False):
         self.encoder, self.compute, self.wrap, self.checkpointing = encoder, compute, wrap, checkpointing
 
     def continued(self, image: Tensor) -> Tensor:
-        """Return the picture as the encoder sees it."""
+        """Return the picture padded for the encoder."""
         return circular_pad(image, self.wrap) if self.wrap else image
 
     def weights(self, mask: Tensor, features: Tensor) -> Tensor:
-        """Return a mask (1, 1, H, W) of the picture's size, in the size of the features as terms measure them."""
+        """Reduce a mask (1, 1, H, W) of the picture's size to the size of the features that terms measure."""
         return weights_of(mask, features)
 
     def inside(self, features: Tensor, layer: str) -> Tensor:
-        """Return the features without those of the continuation."""
+        """Return the features without those of the padding."""
         m = self.wrap // self.encoder.stride(layer)
         return features[:, :, m : features.shape[2] - m, m : features.shape[3] - m] if m else features
 
     @torch.no_grad()
     def features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features of a picture (1, 3 or 4, H, W) that stays as it is."""
+        """Return the features of a picture (1, 3 or 4, H, W), without a gradient."""
         with self.compute.autocast():
             found = self.encoder(self.continued(self.compute.picture(opaque(image))), layers)
         return {k: self.inside(f, k) for k, f in found.items()}
 
 
 class PerceptualLoss:
-    """The weighted sum of terms of a picture, seen through one encoder.
+    """The weighted sum of terms for a picture and one encoder.
 
-    The terms measure the features while the encoder runs. The losses follow from the measures, and their gradients
-    enter the backward pass at the layers they were taken from.
+    The terms measure the features while the encoder runs. The losses are computed from the measures, and their
+    gradients enter the backward pass at their layers.
 
     Parameters
     ----------
     view : View
-        How the terms see the picture.
+        The encoder and how it is applied.
     terms : dict of str to (float, Term)
-        Name -> weight and term; those of weight 0 are left out.
+        Name -> weight and term; terms with weight 0 are left out.
     over : (Tensor, Tensor), optional
-        A picture (1, 3, H, W) and a mask (1, 1, H, W) in [0, 1]. The loss is then of the picture given where the mask
-        is 1 and of this one where it is 0.
+        A background picture (1, 3, H, W) and a mask (1, 1, H, W) in [0, 1]. The loss is then computed for the picture
+        where the mask is 1 and the background where it is 0.
     """
 
     def __init__(self, view: View, terms: Mapping[str, tuple[float, Term]], over: tuple[Tensor, Tensor] | None = None):
@@ -119,18 +119,18 @@ class PerceptualLoss:
         self.layers = tuple(dict.fromkeys(layer for _, t in self.terms.values() for layer in t.layers))
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the weighted terms by their names, and their sum `total`, each a scalar. The sum has a gradient.
+        """Return name -> weighted term, and their sum as `total`, each a scalar. Only the sum has a gradient.
 
         Parameters
         ----------
         image : Tensor
-            (1, 3, H, W), sRGB; [0, 1] where it matters, but not checked.
+            (1, 3, H, W), sRGB, nominally in [0, 1]; the range is not checked.
         """
         total, *values = _Total.apply(self.composed(image), self)
         return {"total": total, **dict(zip(self.terms, values, strict=True))}
 
     def composed(self, image: Tensor) -> Tensor:
-        """Return the picture that the loss is of, for the one given."""
+        """Composite the picture over the background, if there is one."""
         if self.over is None:
             return image
         below, mask = self.over
@@ -138,11 +138,11 @@ class PerceptualLoss:
 
 
 Measured = dict[tuple[str, str], Tensor]
-"""What was measured: (term, layer) -> Tensor."""
+"""(term, layer) -> its measure."""
 
 
 class _Total(torch.autograd.Function):
-    """The total, differentiable once, and the terms, which are not."""
+    """Returns the total, which is differentiable once, and the terms, which are not differentiable."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, loss: PerceptualLoss) -> tuple[Tensor, ...]:
@@ -189,7 +189,7 @@ class _Total(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if ctx.kept is None:
-            raise RuntimeError("the gradient of this total has been taken already; evaluate the loss again")
+            raise RuntimeError("the gradient of this total was already computed; evaluate the loss again")
         (loss, look, graphs, of, leaf, seen), ctx.kept = ctx.kept, None
         view: View = loss.view
 
@@ -205,7 +205,7 @@ class _Total(torch.autograd.Function):
                 own, measured = graphs.pop((name, layer))
                 gradient += torch.autograd.grad(measured, own, known)[0].to(gradient.dtype)
 
-        found = of[None]  # of the terms of the pixels
+        found = of[None]  # from the terms of the pixels
         if loss.layers:
             with torch.autocast(leaf.device.type, enabled=False):
                 g = look.gradient(add)
@@ -215,30 +215,30 @@ class _Total(torch.autograd.Function):
 
 
 LEAST_REGION = 1e-4
-"""Share of the picture's area below which a region has no say."""
+"""Regions below this share of the picture's area are ignored."""
 
 
 class Part(NamedTuple):
-    """A part of the picture with a style of its own: its share of the area, and its mask (None: all of it)."""
+    """A part of the picture with its own style: its share of the area, and its mask (None for the whole picture)."""
 
     share: float
     mask: Tensor | None
 
 
 def divide(regions: Sequence[Tensor], where: Tensor | None = None) -> list[Part]:
-    """Share of the area and mask of every region, and of the rest as the last.
+    """Return the share and mask of every region, and of the rest of the picture as the last part.
 
     Parameters
     ----------
     regions : sequence of Tensor
-        Masks (1, 1, H, W) in [0, 1]. Where they overlap each gets its share.
+        Masks (1, 1, H, W) in [0, 1]. Where they overlap, the area is divided among them.
     where : Tensor, optional
-        Mask of what is painted at all; shares are then of that.
+        Mask of the painted area. Shares are then relative to it.
 
     Returns
     -------
     list of Part
-        One more than regions; a part with hardly any area has the share 0.
+        One more than the regions; parts with hardly any area have the share 0.
     """
     if not regions and where is None:
         return [Part(1.0, None)]
@@ -252,18 +252,18 @@ def divide(regions: Sequence[Tensor], where: Tensor | None = None) -> list[Part]
 
 
 class ContentTerm(Term):
-    """`losses.content_loss` at some layers, behind their heads: it measures the sum of squares over the pixels.
+    """`losses.content_loss` after the layers' heads. Its measure is the sum of squares over the pixels.
 
     Parameters
     ----------
     encoder : VGG
-        The heads' owner.
+        The encoder, for its heads.
     features : dict of str to Tensor
-        The content's features (1, C, H, W) at least at those layers (`View.features`).
+        The content's features (1, C, H, W), at least at the layers in `shares` (`View.features`).
     shares : dict of str to float
         Layer -> its weight.
     shown : Tensor, optional
-        (1, 1, H, W) of the content's size, in [0, 1]: how visible it is. The spread is that of what is visible.
+        (1, 1, H, W) of the content's size, in [0, 1]: its visibility. The spread is computed over visible pixels.
     """
 
     sums = True
@@ -280,21 +280,21 @@ class ContentTerm(Term):
         self.metrics: dict[str, Tensor | None] = {}
         self.weights: dict[str, float] = {}
         for layer, share in shares.items():
-            root = covariance_metric(encoder, layer)  # A: |A f - A g| is the distance behind the head
+            root = covariance_metric(encoder, layer)  # A: |A f - A g| is the distance after the head
             self.metrics[layer] = None if root is None else (root @ root).to(features[layer])
             centred = at_least_float32(features[layer])
             if shown is None:
                 centred = centred - centred.mean((2, 3), keepdim=True)
-                spread = (centred * self._moved(layer, centred)).sum()
+                spread = (centred * self._metric_applied(layer, centred)).sum()
             else:
                 weights = weights_of(shown, centred)
                 mean = (centred * weights).sum((2, 3), keepdim=True) / weights.sum().clamp(min=1e-6)
                 centred = centred - mean
-                spread = (weights * centred * self._moved(layer, centred)).sum()
+                spread = (weights * centred * self._metric_applied(layer, centred)).sum()
             self.weights[layer] = share / max(float(spread), 1e-12 * centred.numel())
 
-    def _moved(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:
-        """Return A^2 d of every pixel's difference d (1, C, H, W), times a factor."""
+    def _metric_applied(self, layer: str, difference: Tensor, factor: Tensor | float = 1.0) -> Tensor:
+        """Return A^2 d for every pixel's difference d (1, C, H, W), times a factor."""
         metric = self.metrics[layer]
         if metric is None:
             return difference * factor
@@ -302,30 +302,30 @@ class ContentTerm(Term):
         return (rows.flatten(0, 2) @ (metric.to(rows) * factor)).view(rows.shape).permute(0, 3, 1, 2)
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """Return the sum of squares of the differences, a scalar."""
+        """Return the sum of squared differences, a scalar."""
         difference = features - self.targets[layer]
-        return (at_least_float32(difference) * self._moved(layer, difference)).sum()
+        return (at_least_float32(difference) * self._metric_applied(layer, difference)).sum()
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
-        """Add 2 A^2 d to the gradient, times that of the sum."""
-        gradient += self._moved(layer, features - self.targets[layer], (2 * of).to(gradient))
+        """Add 2 A^2 d, times the gradient of the sum, to the gradient."""
+        gradient += self._metric_applied(layer, features - self.targets[layer], (2 * of).to(gradient))
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """Return the loss, a scalar: the sums over the content's own spread."""
+        """Return the loss, a scalar: the sums divided by the content's spread."""
         return torch.stack([self.weights[k] * m for k, m in measures.items()]).sum()
 
 
 class MomentsTerm(Term):
-    """A loss of each layer's raw moments, `losses.gram_loss` or `losses.moments_loss`: it measures their sums.
+    """`losses.gram_loss` or `losses.moments_loss` of each layer's raw moments. Its measures are their sums.
 
     Parameters
     ----------
     kind : "gram" or "moments"
-        Which of them.
+        The loss.
     encoder : VGG
-        Its heads, where a layer has one, define the space that distances are measured in.
+        The encoder, for its heads. Distances are measured after the head of a layer that has one.
     parts : sequence of (Part, dict)
-        Each part of the picture with the raw moments (1, C + 1, C + 1) of each layer that it is to have.
+        Each part of the picture with its target raw moments (1, C + 1, C + 1) for each layer.
     shares : dict of str to float
         Layer -> its weight.
     """
@@ -346,18 +346,18 @@ class MomentsTerm(Term):
         ]
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """Return each part's sums of products, (parts, C + 1, C + 1)."""
+        """Return the sums of products of each part, (parts, C + 1, C + 1)."""
         weights = (None if part.mask is None else view.weights(part.mask, features) for part, _ in self.parts)
         return torch.cat([moment_sums(features, w) for w in weights])
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
-        """Add the gradient of the sums' products to the features'."""
+        """Add the gradient of the features from that of the sums of products."""
         for (part, _), g in zip(self.parts, of, strict=True):
             weights = None if part.mask is None else view.weights(part.mask, features)
             add_moments_gradient(features, g[None], gradient, weights)
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """Return the loss, a scalar, each part counting by its area."""
+        """Return the loss, a scalar, with each part weighted by its area."""
         found = []
         for layer, sums in measures.items():
             moments = sums / sums[:, -1:, -1:].clamp(min=1e-12)
@@ -367,12 +367,14 @@ class MomentsTerm(Term):
 
 
 def distance(kind: Literal["gram", "moments"], target: Tensor, encoder: VGG, layer: str) -> Callable[[Tensor], Tensor]:
-    """The distance of a picture's raw moments to the style's at one layer, behind the layer's head where it has one.
+    """Return the function from a picture's raw moments at one layer to their distance from the style's.
+
+    Distances are measured after the layer's head, if it has one.
 
     Parameters
     ----------
     target : Tensor
-        The style's raw moments (1, C + 1, C + 1), on the device of those to come.
+        The style's raw moments (1, C + 1, C + 1), on the device of the picture's.
     """
     if kind == "moments":
         return partial(moments_loss, target=MomentsTarget.of(target, covariance_metric(encoder, layer)))
@@ -386,7 +388,7 @@ class HistogramTerm(Term):
     Parameters
     ----------
     parts : sequence of (Part, dict)
-        Each part of the picture with the quantiles (1, C, Q) of each layer that it shall have (`extra.quantiles`).
+        Each part of the picture with its target quantiles (1, C, Q) for each layer (`extra.quantiles`).
     shares : dict of str to float
         Layer -> its weight.
     """
@@ -397,7 +399,7 @@ class HistogramTerm(Term):
         self.parts = [(part, quantiles) for part, quantiles in parts if part.share]
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """The layer's weighted loss, each part counting by its area; a scalar."""
+        """Return the layer's weighted loss, a scalar, with each part weighted by its area."""
         found = []
         for part, quantiles in self.parts:
             own = features if part.mask is None else inside(features, view.weights(part.mask, features))
@@ -406,7 +408,7 @@ class HistogramTerm(Term):
 
 
 def inside(features: Tensor, weights: Tensor) -> Tensor:
-    """The features (1, C, 1, P) of the pixels that a mask of their size holds at least half of; of all, if of none."""
+    """Return the features (1, C, 1, P) of the pixels where a mask of their size is at least 0.5; if none, of all."""
     chosen = (weights >= 0.5).flatten().nonzero().flatten()
     flat = features.flatten(2)
     return (flat[:, :, chosen] if len(chosen) else flat)[:, :, None]
@@ -426,21 +428,21 @@ class LaplacianTerm(Term):
         self.content = content
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         return laplacian_loss(image, self.content).sum()
 
 
 class SimilarityTerm(Term):
-    """`extra.self_similarity_loss`, the mean over some layers.
+    """The mean of `extra.self_similarity_loss` over layers.
 
     Parameters
     ----------
     encoder : VGG
-        The heads' owner.
+        The encoder, for its heads.
     features : dict of str to Tensor
         The content's features (1, C, H, W) at the layers.
     positions : dict of str to Tensor
-        Layer -> the places to compare, (P,) (`extra.sample_positions`).
+        Layer -> the positions to compare, (P,) (`extra.sample_positions`).
     """
 
     def __init__(self, encoder: VGG, features: Mapping[str, Tensor], positions: Mapping[str, Tensor]):
@@ -451,7 +453,7 @@ class SimilarityTerm(Term):
         self.metrics = {k: m if m is None else m.to(features[k].device, types[k]) for k, m in metrics.items()}
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
-        """The layer's share of the loss, (1,)."""
+        """Return the layer's share of the loss, (1,)."""
         loss = self_similarity_loss(features, self.targets[layer], self.positions[layer], self.metrics[layer])
         return loss / len(self.layers)
 
@@ -470,5 +472,5 @@ class VariationTerm(Term):
         self.wrap = wrap
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         return total_variation(image, self.wrap).sum()

@@ -1,1 +1,1 @@
-"""Training of the networks that ship with the package, and of one's own."""
+"""Training of the bundled networks, and of the user's own."""

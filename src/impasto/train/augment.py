@@ -1,4 +1,4 @@
-"""Changes to training pictures, each a function of the picture and a source of chance."""
+"""Augmentation of training pictures. Each function takes a picture and a random generator."""
 
 import numpy as np
 import torch
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def recolour(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Other colours for a (3, S, S) picture in [0, 1], as strong as they were: channels change places and gamma."""
+    """Recolour a (3, S, S) picture in [0, 1]: permute its channels and change their gamma, keeping colours strong."""
     order, gamma = rng.permutation(3), np.exp(rng.normal(0, 0.25, (3, 1, 1)))
     return x[order].clamp(0, 1) ** torch.from_numpy(gamma).float()
 
 
 def jitter(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Flips, quarter turns, colour jitter, blur and noise of a (3, S, S) crop; values may leave [0, 1] a little."""
+    """Apply flips, quarter turns, colour jitter, blur and noise to a (3, S, S) crop; may exceed [0, 1] a little."""
     if rng.random() < 0.5:
         x = x.flip(2)
     if rng.random() < 0.25:

@@ -1,4 +1,4 @@
-"""Checkpoints of trainings: folders of small files, which can be carried to another machine."""
+"""Training checkpoints: folders of small files, which can be moved to another machine."""
 
 import os
 import pickle
@@ -11,29 +11,29 @@ from torch import Tensor
 from ..errors import TrainingError
 
 MOST_BYTES = 15_000_000
-"""Bytes of tensors in one file at most."""
+"""Most bytes of tensors in one file."""
 STATE = "state.pt"
-"""The file with all that is not a tensor. It names the others, and is written last."""
+"""The file with everything that is not a tensor. It lists the other files, and is written last."""
 PLACE = "__tensor__"
-"""The key, in the state, of what stands for a tensor: the number of its first piece."""
+"""The key of a placeholder for a tensor in the state. Its value is the number of the tensor's first piece."""
 DAMAGED = (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, IndexError)
-"""What reading a file raises that is missing or damaged."""
+"""Errors raised by reading a missing or damaged file."""
 
 
 def checkpoint_path(out: Path) -> Path:
-    """Return the folder of a training's checkpoint: it is beside its output."""
+    """Return the folder of a training's checkpoint, next to its output."""
     return out.with_suffix(".checkpoint")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint over the one before; stopped at any time it leaves one of the two.
+    """Replace the checkpoint by a new one. If interrupted at any time, the old or the new one is intact.
 
     Parameters
     ----------
     path : Path
         The folder.
     state : dict
-        Dicts, lists and tuples of tensors, numbers, text and None.
+        Dicts, lists and tuples of tensors, numbers, strings and None.
     """
     pieces: list[Tensor] = []
     kept = _without_tensors(state, pieces)
@@ -47,8 +47,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         groups[-1].append(piece)
         filled += size
     path.mkdir(parents=True, exist_ok=True)
-    turn = _turn(path)
-    names = [f"{turn}-{i:03d}.pt" for i in range(len(groups))]
+    prefix = _next_prefix(path)
+    names = [f"{prefix}-{i:03d}.pt" for i in range(len(groups))]
     for name, group in zip(names, groups, strict=True):
         torch.save(group, path / name)
     temporary = path / (STATE + ".part")
@@ -59,20 +59,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             file.unlink()
 
 
-def _turn(path: Path) -> str:
-    """Return what the names of the next files begin with: not what those do that the state names.
+def _next_prefix(path: Path) -> str:
+    """Return the prefix of the next files' names, which differs from that of the files in the current state.
 
-    Other files may be there as well, of a checkpoint that was stopped while it was written.
+    Files of an interrupted write may exist as well.
     """
     try:
         first = torch.load(path / STATE, map_location="cpu", weights_only=True)["files"][0]
     except (*DAMAGED, pickle.UnpicklingError):
-        return "a"  # there is nothing to be kept
+        return "a"  # there is nothing to keep
     return "b" if str(first).startswith("a") else "a"
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's state, on the CPU; nothing in it but tensors and plain values is unpickled.
+    """Load a checkpoint's state on the CPU. Unpickles only tensors and plain values.
 
     Raises
     ------
@@ -88,13 +88,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ]
         return _with_tensors(found["state"], pieces)
     except DAMAGED as error:
-        raise TrainingError(f"cannot resume from {path}, which is missing or damaged: {error}") from error
+        raise TrainingError(f"cannot resume from {path}: it is missing or damaged ({error})") from error
     except pickle.UnpicklingError as error:
         raise TrainingError(f"cannot resume from {path}: it holds more than tensors and numbers") from error
 
 
 def _without_tensors(value: Any, pieces: list[Tensor]) -> Any:
-    """Return a state in which numbers stand for tensors; their contents go to `pieces`, cut where they are long."""
+    """Return the state with placeholders for its tensors. Appends their contents to `pieces`, split if long."""
     if isinstance(value, Tensor):
         flat = value.detach().cpu().flatten()
         most = MOST_BYTES // flat.element_size()

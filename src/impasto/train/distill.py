@@ -1,13 +1,13 @@
-"""Training of the compact encoder: distillation of a VGG-19 teacher, made for optimising pictures through it.
+"""Training of the compact encoder: distillation from a VGG-19 teacher, with pictures optimised on the student.
 
-The student gives, through 1x1 heads, the teacher's five head outputs (VGG-19's channels at relu1_1 ... relu5_1) and its
-relu4_2. Learned 1x1 maps, thrown away afterwards, hint at the layers between. An optimiser exploits every mismatch
-between the two networks, so a part of every batch comes from pictures that were optimised on the student as it is. The
-validation optimises such pictures, too, and the teacher judges them.
+Through 1x1 heads, the student predicts the teacher's five head outputs (VGG-19's channels at relu1_1 ... relu5_1) and
+its relu4_2. Learned 1x1 maps, discarded afterwards, give hints for the layers between. An optimiser exploits every
+mismatch between the two networks, so a part of every batch is pictures that were optimised on the current student. The
+validation also optimises such pictures, and the teacher scores them.
 
-The student first trains with batch norm, which the deep layers need to learn quickly. Then that is folded into the
-convolutions, and the network trains on as it will be used. Muon (Jordan et al. 2024) trains the convolutions' matrices,
-Adam all else. After the last step the heads are fitted once more by least squares.
+The student first trains with batch norm, which the deep layers need to learn quickly. Then batch norm is folded into
+the convolutions, and training continues on the network as it will be used. Muon (Jordan et al. 2024) trains the
+matrices of the convolutions, Adam everything else. After the last step, the heads are refitted by least squares.
 """
 
 import math
@@ -33,24 +33,24 @@ from .teacher import TARGETS, Teacher
 
 HINT_WEIGHT = 0.3
 CALIBRATION = 40
-"""Batches that the units of the teacher's channels are measured on."""
+"""Number of batches used to standardise the teacher's channels."""
 VALIDATION = (8, 256)
-"""Number and side of the pictures that are painted at a validation."""
+"""Number and side of the pictures painted for a validation."""
 PAINTED = ((4, 192), (2, 256))
-"""Number and side of the pictures that are painted at once for the training; each time one of these."""
+"""Number and side of the pictures painted at once for training; one of these is chosen each time."""
 BATCH, VALIDATED, PAINTING, OFFSET, UNITS, FIT = range(1, 7)
-"""What random numbers are drawn for: the second number of a seed."""
+"""Purposes of random numbers: the second number of a seed."""
 
 
 class Place(NamedTuple):
-    """A place in the pool of painted pictures, each number a share in [0, 1).
+    """A crop's place in the pool of painted pictures, each number in [0, 1).
 
     Parameters
     ----------
     picture : float
-        Which picture.
+        The picture, as a fraction of the pool.
     top, left : float
-        Where in it the crop begins, as shares of the room there is.
+        The crop's corner, as a fraction of the range that keeps the crop inside the picture.
     """
 
     picture: float
@@ -60,14 +60,14 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """What the student is compared with the teacher on.
+    """A sample on which the student is compared with the teacher.
 
     Parameters
     ----------
     crop : Tensor or Place
-        (3, S, S), of a photograph or a painting, about in [0, 1]; or the place of a crop of a painted picture.
+        (3, S, S) of a photograph or a painting, about in [0, 1], or a crop's place in the pool of painted pictures.
     offset : (int, int)
-        The first feature pixel that enters the loss; all samples of a step have the same.
+        The first feature pixel that enters the loss; the same for all samples of a step.
     """
 
     crop: Tensor | Place
@@ -75,14 +75,15 @@ class Sample:
 
 
 class Sampler:
-    """Draws samples, each from (seed, step, number in the batch) alone. It can be sent to other processes.
+    """Draws samples. Each depends only on (seed, step, number in the batch). Can be sent to other processes.
 
-    Those processes have no painted pictures: the sampler draws which one a crop is from, and the recipe cuts it out.
+    Other processes do not have the painted pictures: the sampler only draws the place of a crop, and the recipe cuts
+    it out.
 
     Parameters
     ----------
     options : TrainEncoderOptions
-        How.
+        The training options.
     photos, paintings : PictureSet
         The pictures.
     """
@@ -91,40 +92,40 @@ class Sampler:
         self.options, self.photos, self.paintings = options, photos, paintings
 
     def __call__(self, step: int, i: int) -> Sample:
-        """Return the sample number i of a step."""
+        """Return sample number i of a step."""
         o = self.options
         top, left = np.random.default_rng((o.seed, OFFSET, step)).integers(8, size=2)
         rng = np.random.default_rng((o.seed, BATCH, step, i))
         return Sample(self.draw(rng, o.painted if step >= o.paint_from else 0.0), (int(top), int(left)))
 
     def draw(self, rng: np.random.Generator, painted: float = 0.0) -> Tensor | Place:
-        """Return a jittered crop (3, S, S) of a photograph or a painting; with chance `painted` a place in the pool."""
+        """Return a jittered crop (3, S, S) of a photograph or painting; with probability `painted`, a pool place."""
         if rng.random() < painted:
             return Place(*rng.random(3))
         pictures = self.photos if rng.random() < 0.5 else self.paintings
         return jitter(pictures.crop(rng, self.options.crop), rng)
 
     def pictures(self, rng: np.random.Generator, n: int, size: int) -> tuple[Tensor, Tensor]:
-        """Return contents and styles to paint with, (n, 3, size, size) each."""
+        """Return contents and styles for painting, (n, 3, size, size) each."""
         contents = torch.stack([self.photos.crop(rng, size, (0.8, 1.4)) for _ in range(n)])
         styles = torch.stack([self.paintings.crop(rng, size, (0.5, 1.4)) for _ in range(n)])
         return contents, styles
 
 
 class EncoderRecipe:
-    """What the training loop trains: the student, the samples, and its distance from the teacher.
+    """The recipe for the training loop: the student, the samples, and the distance from the teacher.
 
-    The pool of painted pictures is its state. It is float16, in memory as in the checkpoint, so that a resumed training
-    has the same pictures.
+    Its state is the pool of painted pictures. The pool is float16 both in memory and in the checkpoint, so that a
+    resumed training has the same pictures.
 
     Parameters
     ----------
     options : TrainEncoderOptions
-        How the encoder is trained.
+        The training options.
     sampler : Sampler
-        The photographs and paintings.
+        Draws crops of photographs and paintings.
     teacher : Teacher
-        What it is compared with.
+        The teacher.
     compute : Compute
         Device and precision.
     """
@@ -138,11 +139,11 @@ class EncoderRecipe:
         self.optimisers = optimisers_of(self.net, options)
 
     def batch(self, crops: Sequence[Tensor | Place]) -> Tensor:
-        """Return crops as one batch (N, 3, S, S), those of painted pictures cut out of the pool."""
+        """Return the crops as one batch (N, 3, S, S); cuts those of painted pictures out of the pool."""
         return self.compute.picture(torch.stack([self.cut(c) if isinstance(c, Place) else c for c in crops]))
 
     def batch_for(self, purpose: int, i: int, painted: float = 0.0) -> Tensor:
-        """Return batch number i (N, 3, S, S) of those for a purpose other than the steps."""
+        """Return batch number i (N, 3, S, S) for a purpose other than training steps."""
         rngs = [np.random.default_rng((self.options.seed, purpose, i, k)) for k in range(self.options.batch)]
         return self.batch([self.sample.draw(rng, painted) for rng in rngs])
 
@@ -156,7 +157,7 @@ class EncoderRecipe:
         """
         if not self.pool:
             raise TrainingError(
-                "there are no painted pictures to train on: none was finite, or the checkpoint has none; lower --rate, "
+                "there are no painted pictures to train on: none was finite, or the checkpoint had none; lower --rate, "
                 "or resume with the same --painted and --paint-from"
             )
         picture, size = self.pool[int(place.picture * len(self.pool))], self.options.crop
@@ -164,18 +165,18 @@ class EncoderRecipe:
         return picture[:, top : top + size, left : left + size].float()
 
     def loss(self, samples: Sequence[Sample]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the samples' losses, and the sums of the targets' relative errors."""
+        """Return the sum of the samples' losses, and the sums of the relative errors of each target."""
         x, offset = self.batch([s.crop for s in samples]), samples[0].offset
         errors = self.net.errors(x, self.teacher.targets(x, offset), offset, self.compute)
         terms = {k: len(samples) * (v if k in TARGETS else HINT_WEIGHT * v) for k, v in errors.items()}
         return torch.stack(list(terms.values())).sum(), {k: terms[k] for k in TARGETS}
 
     def rate_factor(self, step: int) -> float:
-        """Return the factor of the learning rates in a step."""
+        """Return the factor on the learning rates for a step."""
         return rate_factor(step, self.options)
 
     def after(self, step: int) -> None:
-        """Fold the batch norm and paint pictures for the next steps, when it is time."""
+        """Fold the batch norm and paint new pictures when they are due."""
         o = self.options
         if self.net.vgg.config.batch_norm and step >= o.batch_norm_steps:
             self.fold()
@@ -184,12 +185,12 @@ class EncoderRecipe:
             self.paint(step)
 
     def fold(self) -> None:
-        """Fold the batch norm into the convolutions and go on without; the optimisers start again."""
+        """Fold the batch norm into the convolutions and restart the optimisers."""
         self.net.fold()
         self.optimisers = optimisers_of(self.net, self.options)
 
     def paint(self, step: int) -> None:
-        """Add pictures optimised on the student as it is to the pool; the oldest go."""
+        """Add pictures optimised on the current student to the pool, and drop the oldest."""
         o = self.options
         rng = np.random.default_rng((o.seed, PAINTING, step))
         n, size = PAINTED[rng.integers(len(PAINTED))]
@@ -199,26 +200,26 @@ class EncoderRecipe:
         del self.pool[: -o.pool]
 
     def encoder(self) -> VGG:
-        """Return a frozen copy of the student for use."""
+        """Return a frozen copy of the student, ready for use."""
         return self.net.encoder(self.teacher)
 
     def validation(self) -> float:
-        """Paint on the student; return the teacher's Gram distance to the styles over the photos' own."""
+        """Paint on the student. Return the teacher's Gram distance of the paintings to the styles over the photos'."""
         contents, styles = self.sample.pictures(np.random.default_rng((self.options.seed, VALIDATED)), *VALIDATION)
         return validate(self.encoder(), self.teacher.net, contents, styles, self.compute)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pool, and whether the student still has its batch norm."""
+        """Return the pool, and whether the student still has batch norm."""
         return {"pool": self.pool, "batch_norm": self.net.vgg.config.batch_norm}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the pool over, and fold the student's batch norm if that has been done."""
+        """Restore the pool, and fold the student's batch norm if the state says so."""
         self.pool = list(state["pool"])
         if self.net.vgg.config.batch_norm and not state["batch_norm"]:
             self.fold()
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
-        """Write the encoder as a model file; after the last step with its heads fitted on training crops."""
+        """Write the encoder as a model file. After the last step, first fit its heads on training crops."""
         assert isinstance(net, Student)
         o, encoder = self.options, net.encoder(self.teacher)
         if step == o.steps:
@@ -238,7 +239,7 @@ class EncoderRecipe:
 
 
 def rate_factor(step: int, o: TrainEncoderOptions) -> float:
-    """Return a factor that rises, then falls by a cosine; once with batch norm, and again, lower, without."""
+    """Return the rate factor: warm-up and cosine decay with batch norm, then the same again, lower, without it."""
     if step < o.batch_norm_steps:
         begin, end, top, last = 0, o.batch_norm_steps, 1.0, o.fold_rate
     else:

@@ -1,4 +1,4 @@
-"""Pictures for the next steps, prepared by worker processes while a step is computed."""
+"""Preparing the pictures of the next steps in worker processes while a step is computed."""
 
 import logging
 import signal
@@ -16,16 +16,16 @@ from ..errors import ImpastoError, TrainingError
 
 T = TypeVar("T")
 Numbers = tuple[int, int]
-"""A training step, and the number of a picture in its batch."""
+"""Training step, and number of a picture in its batch."""
 
 PACKAGE = logging.getLogger("impasto")
 WORKER_RECORDS: SimpleQueue[logging.LogRecord] = SimpleQueue()
-"""In a worker: what was logged and is still to be sent."""
+"""In a worker: log records not yet sent."""
 
 
 @dataclass(frozen=True)
 class _Group(Generic[T]):
-    """What a worker sends: a group's samples, or the error that ended them, and what was logged meanwhile."""
+    """A worker's answer: the samples of a group or the error that was raised, and log records."""
 
     samples: list[T]
     error: ImpastoError | None
@@ -33,7 +33,7 @@ class _Group(Generic[T]):
 
 
 class _Samples(Dataset[_Group[T]]):
-    """The sampler as DataLoader calls it, inside a worker, with a group's numbers."""
+    """The sampler as a data set for DataLoader, which calls it in a worker with the numbers of a group."""
 
     def __init__(self, sampler: Callable[[int, int], T]):
         self.sampler = sampler
@@ -43,7 +43,7 @@ class _Samples(Dataset[_Group[T]]):
         error = None
         try:
             samples = [self.sampler(step, i) for step, i in group]
-        except ImpastoError as caught:  # as DataLoader's it would arrive as a page of text
+        except ImpastoError as caught:  # DataLoader would turn it into a page of text
             error = caught
         return _Group(samples, error, _logged())
 
@@ -53,26 +53,26 @@ def prepared(
 ) -> Generator[list[T], None, None]:
     """Yield `[sampler(step, i) for step, i in group]` for each group of numbers, in order.
 
-    With workers, groups are computed ahead, two a worker, so `numbers` is read ahead, too. Samples are the same for any
-    number of workers if they depend on their numbers alone. What workers log comes out of the process that called.
-    Closing the generator ends the workers.
+    Workers compute groups ahead, two per worker, so `numbers` is read ahead, too. If samples depend only on their
+    numbers, they are the same for any number of workers. What workers log is logged in the calling process. Closing the
+    generator ends the workers.
 
     Parameters
     ----------
     sampler : callable
-        (step, number of the picture) -> sample, with tensors on the CPU. It is pickled where processes are not forked:
-        on macOS, on Windows, and from Python 3.14 on.
+        (step, number of the picture) -> sample, with tensors on the CPU. It is pickled on platforms that do not fork:
+        macOS, Windows, and Python 3.14 or newer.
     numbers : iterator of sequences of (int, int)
-        The groups; it may be endless.
+        The groups; may be endless.
     workers : int
-        Worker processes, of one thread each; 0 computes each group in this process when it is asked for.
+        Number of worker processes, with one thread each. 0 computes each group in this process on demand.
     start : "fork", "forkserver", "spawn" or None
-        How worker processes are started; None is the platform's own way.
+        How to start worker processes; None uses the platform's default.
 
     Raises
     ------
     ImpastoError
-        What the sampler raises.
+        Any that the sampler raises.
     TrainingError
         If a worker process dies.
     """
@@ -81,15 +81,15 @@ def prepared(
             yield [sampler(step, i) for step, i in group]
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # more workers than cores are the caller's choice
+        warnings.simplefilter("ignore")  # it warns of more workers than cores; that is the caller's choice
         loader = DataLoader(
             _Samples(sampler),
             batch_sampler=numbers,  # pyright: ignore[reportArgumentType]: any iterable will do
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             worker_init_fn=_begin_worker,
             multiprocessing_context=start,
-            generator=torch.Generator(),  # else it would draw from the global one, with workers only
+            generator=torch.Generator(),  # otherwise it would use the global one, but only with workers
         )
         groups = iter(loader)
     try:
@@ -102,7 +102,7 @@ def prepared(
                 raise group.error
             yield group.samples
     finally:
-        # A traceback may hold the iterator, so its end cannot be left to the garbage collector.
+        # A traceback may keep the iterator alive, so do not leave its shutdown to the garbage collector.
         groups._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -119,20 +119,20 @@ def _next(groups: Iterator[_Group[T]]) -> _Group[T] | None:
         ) from error
 
 
-def _as_it_is(group: Any) -> Any:
+def _identity(group: Any) -> Any:
     return group
 
 
 def _begin_worker(number: int) -> None:
-    # Ctrl-C, and the SIGTERM of a batch system, reach all processes. The training heeds them, then ends its workers.
+    # Ctrl-C, and SIGTERM from a batch system, reach all processes. The main process handles them and ends its workers.
     for end in (signal.SIGINT, signal.SIGTERM):
         signal.signal(end, signal.SIG_IGN)
-    # Two processes that draw on one terminal would spoil its progress bar.
+    # Two processes that write to one terminal would garble the progress bar.
     PACKAGE.handlers[:] = [QueueHandler(WORKER_RECORDS)]
     PACKAGE.setLevel(logging.INFO)
     PACKAGE.propagate = False
 
 
 def _logged() -> list[logging.LogRecord]:
-    """What was logged in this worker since the last call."""
+    """Return the records logged in this worker since the last call."""
     return [WORKER_RECORDS.get() for _ in range(WORKER_RECORDS.qsize())]

@@ -1,11 +1,11 @@
-"""The training loop, on Lightning Fabric: one process, or many on many machines.
+"""The training loop, based on Lightning Fabric: one process, or many on several machines.
 
-A `Recipe` says what is trained, on which samples and by which loss. `Training` is the state and takes one step at a
-time; `train` takes all of them and writes checkpoints.
+A `Recipe` defines the network, the samples and the loss. `Training` holds the state and takes one step at a time.
+`train` takes all steps and writes checkpoints.
 
-Every random choice comes from (seed, step, number in the batch), so a training that was stopped and resumed is the
-uninterrupted one bit for bit, and how many processes share the batch changes it by rounding alone. The networks are
-small: instead of wrapping them, the loop adds up the processes' gradients as one tensor.
+Every random choice depends on (seed, step, number in the batch). So a training that is stopped and resumed is identical
+to an uninterrupted one, bit for bit, and the number of processes changes it only by rounding. The networks are small,
+so the loop does not wrap them: it sums the processes' gradients as one tensor.
 """
 
 import math
@@ -32,44 +32,44 @@ if TYPE_CHECKING:
 
 
 class Recipe(Protocol):
-    """What is trained, on which samples, and by which loss."""
+    """The network to train, the samples, and the loss."""
 
     optimisers: Optimisers
 
     @property
     def net(self) -> nn.Module:
-        """The network: one object throughout, though `after` may replace its parts."""
+        """The network: always the same object, though `after` may replace parts of it."""
         ...
 
     @property
     def sample(self) -> Callable[[int, int], Any]:
         """The function (step, number in the batch) -> sample.
 
-        The sample depends on these two alone. The function is pickled and runs in other processes.
+        The sample depends only on these two. The function is pickled and runs in other processes.
         """
         ...
 
     def loss(self, samples: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the samples' losses, and the sums of the figures for the log."""
+        """Return the sum of the samples' losses, and the sums of the values to log."""
         ...
 
     def rate_factor(self, step: int) -> float:
-        """Return the factor of the learning rates in a step; the first step is 0."""
+        """Return the factor on the learning rates for a step; the first step is 0."""
         ...
 
     def after(self, step: int) -> None:
-        """Do what comes between two steps; `step` of them are done.
+        """Do any work between two steps, after `step` of them.
 
-        Parts of the network, and the optimisers, may be replaced here.
+        May replace parts of the network and the optimisers.
         """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the checkpoint keeps besides the weights and the optimisers' state."""
+        """Return what to checkpoint in addition to the weights and the optimisers' state."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned, and give the network the shape that its weights need."""
+        """Restore the result of `state_dict`, and give the network the shape of its weights."""
         ...
 
     def write(self, net: nn.Module, path: Path, step: int) -> None:
@@ -79,16 +79,16 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class TrainStep:
-    """What a consumer of `train` sees after each step.
+    """Progress after a step, yielded by `train`.
 
     Parameters
     ----------
     step, total : int
-        Steps done, and in all.
+        Steps done, and total number of steps.
     figures : dict of str to float
         Means over the step's pictures.
     seconds : float
-        Since this process began or resumed.
+        Seconds since this process started or resumed.
     """
 
     step: int
@@ -98,7 +98,7 @@ class TrainStep:
 
 
 def start_fabric(o: TrainOptions) -> "Fabric":
-    """Start the processes that the options ask for, or join those that torchrun has started.
+    """Start the processes that the options ask for, or join those started by torchrun.
 
     Raises
     ------
@@ -120,12 +120,12 @@ def start_fabric(o: TrainOptions) -> "Fabric":
 
 
 def count_processes(o: TrainOptions) -> int:
-    """Return how many processes the options ask for, or torchrun has started."""
+    """Return the number of processes that the options ask for, or that torchrun has started."""
     return max(o.devices * o.nodes, int(os.environ.get("WORLD_SIZE", 1)))
 
 
 def compute_on(fabric: "Fabric", o: TrainOptions) -> Compute:
-    """Return the device of this process, and the precision."""
+    """Return the device of this process and the precision."""
     return Compute(fabric.device, choose_compute(o.device, o.precision).low)
 
 
@@ -135,27 +135,29 @@ def copy_weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 class Training:
-    """A training under way: the steps done, the recipe with its network, and the moving average of the weights.
+    """The state of a training: the steps done, the recipe with its network, and the moving average of the weights.
 
     Parameters
     ----------
     recipe : Recipe
-        What is trained.
+        The network, samples and loss.
     options : TrainOptions
-        How.
+        The training options.
     fabric : Fabric
         The processes.
 
     Raises
     ------
     TrainingError
-        If there are more processes than pictures a step.
+        If there are more processes than pictures per step.
     """
 
     def __init__(self, recipe: Recipe, options: TrainOptions, fabric: "Fabric"):
         self.recipe, self.options, self.fabric = recipe, options, fabric
         if options.batch < fabric.world_size:
-            raise TrainingError(f"--batch is {options.batch} for {fabric.world_size} processes; give each a picture")
+            raise TrainingError(
+                f"--batch is {options.batch} for {fabric.world_size} processes; it must be at least that"
+            )
         self.step = 0
         self.average = copy_weights(recipe.net)
         share = range(fabric.global_rank, options.batch, fabric.world_size)
@@ -163,12 +165,12 @@ class Training:
         self.parts = [share[i : i + size] for i in range(0, len(share), size)]
 
     def batches(self) -> Generator[list[Any], None, None]:
-        """Yield the samples of every part of every step to come; other processes read them ahead."""
+        """Yield the samples of every part of all remaining steps; worker processes read ahead."""
         numbers = ([(step, i) for i in part] for step in range(self.step, self.options.steps) for part in self.parts)
         return prepared(self.recipe.sample, numbers, self.options.workers)
 
     def advance(self, batches: Iterator[list[Any]]) -> dict[str, float]:
-        """Take one step; return its figures, means over the batch.
+        """Take one step. Return its figures, means over the batch.
 
         Raises
         ------
@@ -183,7 +185,7 @@ class Training:
             (loss / o.batch).backward()
             for k, v in {"loss": loss, **figures}.items():
                 sums[k] = sums.get(k, torch.zeros(())) + v.detach().float().cpu()
-        sums = self._add_up(sums)
+        sums = self._sum_over_processes(sums)
         if not math.isfinite(float(sums["loss"])):
             raise TrainingError(f"the loss is no longer finite at step {self.step + 1}; lower --rate (now {o.rate:g})")
         if o.clip:
@@ -195,19 +197,19 @@ class Training:
         return {k: float(v) / o.batch for k, v in sums.items()}
 
     def _move_average(self) -> None:
-        """Move the average towards the weights; it starts again if `after` has given the network another shape."""
+        """Update the moving average of the weights. Restarts it if `after` has changed the network's shape."""
         weights = self.recipe.net.state_dict()
         if weights.keys() != self.average.keys():
             self.average = copy_weights(self.recipe.net)
-        decay = min(self.options.average, self.step / (self.step + 10))  # young, it forgets sooner
+        decay = min(self.options.average, self.step / (self.step + 10))  # shorter memory at the start
         for k, v in weights.items():
             if v.is_floating_point():
                 self.average[k].lerp_(v, 1 - decay)
-            else:  # batch norm counts its batches
+            else:  # batch norm's counter of batches
                 self.average[k].copy_(v)
 
     def out_of_time(self, begun: float) -> bool:
-        """Return whether the options' minutes have passed since `begun`; every process gets the same answer."""
+        """Return whether the time limit has passed since `begun`. All processes get the same answer."""
         if self.options.minutes is None:
             return False
         over = torch.tensor(float(time.monotonic() - begun > 60 * self.options.minutes), device=self.fabric.device)
@@ -215,8 +217,8 @@ class Training:
             torch.distributed.broadcast(over, 0)
         return bool(over)
 
-    def _add_up(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add up the gradients, in place, and the sums over all processes, as one tensor; return the sums."""
+    def _sum_over_processes(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sum the gradients, in place, and `sums` over all processes, as one tensor. Return the sums."""
         if self.fabric.world_size == 1:
             return sums
         gradients = [p.grad for p in self.recipe.optimisers.parameters if p.grad is not None]
@@ -229,7 +231,7 @@ class Training:
         return {k: v.cpu() for k, v in zip(sums, parts[len(gradients) :], strict=True)}
 
     def save(self) -> None:
-        """Write the checkpoint, and the network with its averaged weights; the first process does it for all."""
+        """Write the checkpoint, and the network with its averaged weights. Only the first process writes."""
         if not self.fabric.is_global_zero:
             return
         recipe, o = self.recipe, self.options
@@ -246,7 +248,7 @@ class Training:
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
-        """Give the network its averaged weights inside this context."""
+        """Use the averaged weights in the network within this context."""
         net, own = self.recipe.net, copy_weights(self.recipe.net)
         net.load_state_dict(self.average)
         try:
@@ -255,12 +257,12 @@ class Training:
             net.load_state_dict(own)
 
     def restore(self) -> None:
-        """Go on from the checkpoint.
+        """Continue from the checkpoint.
 
         Raises
         ------
         TrainingError
-            If it is missing, damaged, or of another training.
+            If it is missing, damaged, or from another training.
         """
         recipe, path = self.recipe, checkpoint_path(self.options.out)
         state = load_checkpoint(path)
@@ -271,13 +273,13 @@ class Training:
             recipe.optimisers.load_state_dict(state["optimisers"])
             self.step = int(state["step"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise TrainingError(f"cannot resume from {path}: it is no checkpoint of this training ({error})") from error
+            raise TrainingError(f"cannot resume from {path}: it is from another training ({error})") from error
 
 
 def train(training: Training) -> Generator[TrainStep, None, None]:
-    """Train to the end, or for the options' minutes; yield after every step, and write checkpoints on the way.
+    """Train to the end or to the time limit. Yields after every step, and writes checkpoints regularly.
 
-    Closed early, it writes a last checkpoint.
+    If the generator is closed early, it writes a last checkpoint.
     """
     o, begun, saved = training.options, time.monotonic(), training.step
     with closing(training.batches()) as batches:

@@ -1,4 +1,4 @@
-"""Moving pictures a little, for the loss against flicker: by whole pixels, or by a smooth warp."""
+"""Small movements of pictures for the loss against flicker: by whole pixels, or by a smooth warp."""
 
 import numpy as np
 import torch
@@ -6,32 +6,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 REACH = 6
-"""Most pixels by which anything is moved."""
+"""Largest movement in pixels."""
 
 
 def moved(pictures: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
-    """Several stacks of pictures, all moved alike.
+    """Apply the same small movement to several stacks of pictures.
 
-    Half of the time they are cut so that they begin some whole pixels further: no pixel changes its value, which is
-    how a panning camera moves. Else they are turned, enlarged and bent a little.
+    Half of the time, crops them to start a few whole pixels further, which does not change any pixel's value, like a
+    panning camera. Otherwise, rotates, enlarges and bends them a little.
 
     Parameters
     ----------
     pictures : Tensor
         (K, N, 3, H, W).
     rng : numpy Generator
-        Source of every choice.
+        Source of randomness.
 
     Returns
     -------
     moved : Tensor
         (K, N, 3, H', W').
     inside : int
-        Pixels at each border that do not count.
+        Number of pixels at each border to ignore.
     """
     if rng.random() < 0.5:
         dy, dx = (int(v) for v in rng.integers(1, REACH + 1, 2))
-        return pictures[..., dy:, dx:], REACH  # the border is seen otherwise than the inside
+        return pictures[..., dy:, dx:], REACH  # the network sees the border differently from the inside
     k, n, c, h, w = pictures.shape
     angle, zoom = rng.uniform(-0.03, 0.03), rng.uniform(0.97, 1.03)
     matrix = torch.tensor([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]]).float() * zoom

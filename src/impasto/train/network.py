@@ -1,12 +1,12 @@
-"""Training of the network that paints (`models.network`): what is sampled, the loss, and the styles that it learns.
+"""Training of the network that paints (`models.network`): samples, loss, and learnt styles.
 
-Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, seen through a frozen encoder. The
-terms and their weights are those of `optimize`, so a painting of the network is a quick answer to the same question.
-Every style loss is relative to its style, so it says the same of all of them.
+Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, measured with a frozen encoder. The
+terms and their weights are those of `optimize`, so the network quickly approximates its result. Every style loss is
+relative to its style, so values are comparable between styles.
 
-A style is a part of a painting, as large or as small as chance has it, so few paintings are many styles. Some are
-blends of two, some photographs are painted in their own style, and a share of the pictures is painted in styles that
-the network learns one by one: each has a vector that is added to what is predicted for it.
+A style is a random part of a painting, of random size, so few paintings give many styles. Some styles are blends of
+two. Some photographs are painted in their own style. A share of the pictures is painted in styles that the network
+learns individually: each has a vector that is added to its prediction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,35 +36,35 @@ from .optimisers import Optimisers
 from .pictures import PictureSet
 
 PHOTO_ZOOM, PART_ZOOM = (0.8, 2.0), (0.6, 1.25)
-"""How much photographs and paintings are enlarged."""
+"""Ranges of the enlargement of photographs and of paintings."""
 CALIBRATION = 256
-"""Parts of paintings that tell what styles differ by, and how colours are read from their moments."""
+"""Number of parts of paintings for normalising styles and for fitting the colour reader."""
 LEAST_DEVIATION, BLANK_CROPS = 0.01, 20
-"""Deviation of the colours below which a crop counts as blank, and how many of these are drawn anew."""
+"""Standard deviation of the colours below which a crop counts as blank, and most blank crops drawn in a row."""
 SCALE_WEIGHT = 0.001
 """Weight of the loss that keeps paintings in the scale of their style's colours."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
-"""One picture in so many is painted a second time, moved, with noise of up to that deviation."""
+"""One picture in this many is painted again, moved, with noise of up to this standard deviation."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A photograph and the style that it is painted in.
+    """A photograph and the style in which to paint it.
 
     Parameters
     ----------
     photo : Tensor
         (3, S, S), in [0, 1].
     parts : Tensor
-        (K, 3, P, P), the parts of paintings that the style is: one, or two of a blend, or none of a learnt style.
+        (K, 3, P, P), the parts of paintings that define the style: one, two for a blend, none for a learnt style.
     share : float
-        Of the first part.
+        Weight of the first part.
     learnt : int
-        Which of the learnt styles it is, or -1.
+        Number of the learnt style, or -1.
     size : float
         Long side in pixels at which a learnt style is measured.
     seed : tuple of int
-        Of what else is drawn for it.
+        Seed of the sample's other random choices.
     """
 
     photo: Tensor
@@ -76,23 +76,23 @@ class Sample:
 
 
 class Sampler:
-    """Draws samples, each from (seed, step, number in the batch) alone. It can be sent to other processes.
+    """Draws samples. Each depends only on (seed, step, number in the batch). Can be sent to other processes.
 
     Parameters
     ----------
     options : TrainNetworkOptions
-        How.
+        The training options.
     photos, paintings : PictureSet
         The pictures; no paintings if only learnt styles are trained.
     styles : int
-        How many learnt styles there are.
+        Number of learnt styles.
     """
 
     def __init__(self, options: TrainNetworkOptions, photos: PictureSet, paintings: PictureSet | None, styles: int):
         self.options, self.photos, self.paintings, self.styles = options, photos, paintings, styles
 
     def __call__(self, step: int, i: int) -> Sample:
-        """Return the sample number i of a step."""
+        """Return sample number i of a step."""
         o, seed = self.options, (self.options.seed, 1, step, i)
         rng = np.random.default_rng(seed)
         photo = drawn(self.photos, rng, o.crop, PHOTO_ZOOM)
@@ -101,7 +101,7 @@ class Sampler:
         if own:
             return Sample(photo, photo[None], 1.0, -1, 0.0, seed)
         if self.styles and (learnt or self.paintings is None):
-            number = step * o.batch + i  # every style once, in an order of its own, before any comes again
+            number = step * o.batch + i  # every style once, in random order, before any repeats
             order = np.random.default_rng((o.seed, 2, number // self.styles)).permutation(self.styles)
             stroke = np.exp(rng.uniform(*np.log(STROKES))) if rng.random() < OTHER_STROKES else 1.0
             none = photo.new_zeros(0, *photo.shape)
@@ -110,20 +110,20 @@ class Sampler:
         return Sample(photo, parts, float(rng.random()) if mixed else 1.0, -1, 0.0, seed)
 
     def part(self, rng: np.random.Generator) -> Tensor:
-        """Return a part of a painting (3, S, S), now and then mirrored or in other colours."""
+        """Return a part of a painting (3, S, S), sometimes mirrored or recoloured."""
         assert self.paintings is not None
         x = drawn(self.paintings, rng, self.options.crop, PART_ZOOM)
         x = x.flip(2) if rng.random() < 0.5 else x
         return recolour(x, rng) if rng.random() < self.options.recoloured else x
 
     def photographs(self, count: int) -> Tensor:
-        """Return photographs (N, 3, S, S), the same at every step of every run with that seed."""
+        """Return photographs (N, 3, S, S), the same at every step and in every run with the same seed."""
         rng = np.random.default_rng((self.options.seed, 4))
         return torch.stack([self.photos.crop(rng, self.options.crop, (1.0, 1.5)) for _ in range(count)])
 
 
 def drawn(pictures: PictureSet, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
-    """Return a crop (3, size, size) that is not of one colour: such a one has nothing to paint, and no style."""
+    """Return a crop (3, size, size) that is not blank: a crop of one colour has no content and no style."""
     x = pictures.crop(rng, size, zoom)
     for _ in range(BLANK_CROPS):
         if float(x.std((1, 2)).max()) >= LEAST_DEVIATION:
@@ -133,24 +133,24 @@ def drawn(pictures: PictureSet, rng: np.random.Generator, size: int, zoom: tuple
 
 
 class NetworkRecipe:
-    """What the training loop trains: the network, the samples, and the loss of a batch.
+    """The recipe for the training loop: the network, the samples, and the loss.
 
     Parameters
     ----------
     net : Network
         The network.
     options : TrainNetworkOptions
-        How it is trained.
+        The training options.
     sampler : Sampler
-        The photographs and styles.
+        Draws photographs and styles.
     styles : sequence of StyleTarget
-        The learnt styles, as `net.config.styles` names them.
+        The learnt styles, in the order of `net.config.styles`.
     encoder : VGG
-        The frozen network of the loss, which also measures styles.
+        The frozen encoder of the loss, which also measures styles.
     compute : Compute
         Device and precision.
     calibrate : bool
-        Whether to tell the network what styles differ by; one that is trained knows.
+        Whether to calibrate the network; a trained network is calibrated already.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class NetworkRecipe:
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Tell the network what styles differ by, and how colours are read from their moments."""
+        """Set the network's normalisation of styles, and fit its colour reader."""
         rng = np.random.default_rng((self.options.seed, 5))
         first = next(iter(self.net.config.layers))
         found: list[dict[str, Tensor]] = []
@@ -200,7 +200,7 @@ class NetworkRecipe:
 
     @torch.no_grad()
     def targets(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Return each style layer's raw moments (N, C + 1, C + 1) of the samples' styles."""
+        """Return style layer -> raw moments (N, C + 1, C + 1) of the samples' styles."""
         parts = torch.cat([s.parts for s in samples])
         measured = self.distance.moments(parts) if len(parts) else {}
         found: dict[str, list[Tensor]] = {k: [] for k in self.distance.style}
@@ -216,7 +216,7 @@ class NetworkRecipe:
     def paint(
         self, photos: Tensor, targets: Mapping[str, Tensor], learnt: Sequence[int], origins: Origins = ORIGIN
     ) -> tuple[Tensor, Tensor]:
-        """Return paintings (N, 3, H, W) of photographs in styles of these moments, float32, and before the colours."""
+        """Return paintings (N, 3, H, W), float32, of photographs in the styles, and the same before colour matching."""
         affine = self.net.predict(targets)
         if self.net.config.styles:
             index = torch.tensor(learnt, device=affine.device)
@@ -244,10 +244,10 @@ class NetworkRecipe:
     def flicker(
         self, samples: Sequence[Sample], photos: Tensor, paintings: Tensor, targets: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return how differently photographs are painted when they move: mean squares over the paintings' variances."""
+        """Return how differently moved photographs are painted: mean squares divided by the paintings' variances."""
         total = paintings.new_zeros(())
         for k, sample in enumerate(samples):
-            i = sample.seed[-1]  # by the number in the whole batch: the same ones, however it is divided
+            i = sample.seed[-1]  # the number in the whole batch: the same choice, however the batch is divided
             if (i + i // STABILITY_EVERY) % STABILITY_EVERY:
                 continue
             rng = np.random.default_rng((*sample.seed, 3))
@@ -261,23 +261,23 @@ class NetworkRecipe:
         return STABILITY_EVERY * total
 
     def rate_factor(self, step: int) -> float:
-        """Return the factor of the learning rates in a step."""
+        """Return the factor on the learning rates for a step."""
         return rate_factor(step, self.options)
 
     def after(self, step: int) -> None:
-        """Keep the convolutions at their length."""
+        """Rescale the convolutions to their initial length."""
         self.net.normalise()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the weights and the optimisers are all that a training of this network changes."""
+        """Return nothing: only the weights and the optimisers change in a training of this network."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take nothing over."""
+        """Do nothing: there is no state."""
 
     @torch.no_grad()
     def sheet(self, photos: Tensor, styles: int) -> list[Tensor]:
-        """Return rows of pictures (N, 3, S, S): the photographs, then their paintings in some styles."""
+        """Return rows of pictures (N, 3, S, S): the photographs, then their paintings in several styles."""
         samples = [self.sample(10**9, i) for i in range(styles)]
         rows = [photos]
         for s in samples:
@@ -306,7 +306,7 @@ class NetworkRecipe:
         self.write_styles(net, path)
 
     def write_styles(self, net: Network, path: Path) -> None:
-        """Write a style file for each learnt style that is no built-in one, where names are looked for."""
+        """Write a style file for each learnt style that is not built in, to the folder where names are looked up."""
         own = {n: s for n, s in zip(net.config.styles, self.styles, strict=True) if not s.name}
         folder, digest = learnt_folder(path), file_digest(path)[:DIGEST_DIGITS]
         for name, style in own.items():
@@ -315,15 +315,15 @@ class NetworkRecipe:
 
 
 def noise_origin(sample: Sample) -> tuple[int, int]:
-    """Return where a sample's noise begins: another place each time, so that no part of it is learnt by heart."""
+    """Return the origin of a sample's noise: random, so that the network does not memorise parts of the noise."""
     row, column = np.random.default_rng((*sample.seed, 6)).integers(NOISE_SIDE, size=2)
     return int(row) * STRIDE, int(column) * STRIDE
 
 
 def scale_loss(raw: Tensor, colours: Tensor) -> Tensor:
-    """Return how far the variance of paintings whose colours are not set yet is from their styles', (N,).
+    """Return how far the variance of paintings before colour matching is from their styles', (N,).
 
-    Setting the colours hides the scale, which would drift, and strengths below 1 would be of paint alone.
+    Colour matching hides the scale. Without this loss it would drift, and strengths below 1 would show only paint.
     """
     own = raw.var((2, 3)).mean(1)
     wanted = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1)
@@ -331,6 +331,6 @@ def scale_loss(raw: Tensor, colours: Tensor) -> Tensor:
 
 
 def rate_factor(step: int, o: TrainNetworkOptions) -> float:
-    """Return a factor that rises over the first steps, stays 1, then falls straight to 0 over the last part."""
+    """Return the rate factor: it rises over the warm-up, stays at 1, then falls linearly to 0 over the last part."""
     fall = (o.steps - step) / (o.steps * o.decay) if o.decay else 1.0
     return min(1.0, (step + 1) / (o.warm_up + 1), max(0.0, fall))

@@ -1,7 +1,7 @@
-"""Muon for the matrices of convolutions, Adam for all else.
+"""Muon for the matrices of convolutions, Adam for everything else.
 
-Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) makes every step of a matrix
-orthogonal. These networks train in about half the steps with it.
+Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) orthogonalises every update of a
+matrix. With it, these networks train in about half the steps.
 """
 
 import math
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""The coefficients a, b, c of the quintic a x + b x^3 + c x^5 that drives singular values towards 1."""
+"""Coefficients a, b, c of the quintic a x + b x^3 + c x^5, which drives singular values towards 1."""
 ITERATIONS = 5
 LEAST_NORM = 1e-7
 
 
 def orthogonalised(x: Tensor) -> Tensor:
-    """Return the orthogonal matrix nearest to a matrix (m, n), roughly: its singular values lie around 1.
+    """Return approximately the nearest orthogonal matrix to a matrix (m, n): its singular values are around 1.
 
     Every iteration multiplies the matrix by a polynomial of its Gram matrix, X <- (a + b G + c G^2) X with G = X X^T.
-    These polynomials commute, so they are multiplied first, all of them small, and X comes last: a third of the work.
+    These polynomials are small and commute, so they are multiplied first and X last. This takes a third of the work.
     """
     a, b, c = NEWTON_SCHULZ
     x = x.float()
@@ -42,15 +42,15 @@ def orthogonalised(x: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum, its step scaled to the size of one of Adam's.
+    """Muon with Nesterov momentum, its steps scaled to the size of Adam's.
 
-    The scale is that of Liu et al., "Muon is Scalable for LLM Training", 2025, section 2.2. The state has the layout of
+    The scale is from Liu et al., "Muon is Scalable for LLM Training", 2025, section 2.2. The state has the layout of
     `torch.optim.Muon`, which runs in bfloat16 on every device.
 
     Parameters
     ----------
     matrices : iterable of Tensor
-        What to train, each (m, n).
+        The parameters, each (m, n).
     lr : float
         The learning rate.
     """
@@ -77,11 +77,11 @@ class Optimisers:
     Parameters
     ----------
     convolutions : iterable of Tensor
-        The weights (O, I, h, w) that Muon trains, each as a matrix (O, I h w).
+        The weights (O, I, h, w) for Muon, each as a matrix (O, I h w).
     rate : float
         Muon's learning rate.
     others : sequence of (iterable of Tensor, float)
-        What Adam trains, each group with its learning rate.
+        The parameter groups for Adam, each with its learning rate.
     """
 
     def __init__(self, convolutions: Iterable[Tensor], rate: float, *others: tuple[Iterable[Tensor], float]):
@@ -89,7 +89,7 @@ class Optimisers:
         groups = [(list(tensors), r) for tensors, r in others]
         self.others = [t for tensors, _ in groups for t in tensors]
         self.rates = {"muon": [rate], "adam": [r for tensors, r in groups if tensors]}
-        self.matrices = [nn.Parameter(w.data.flatten(1).clone()) for w in self.weights]  # Muon takes matrices only
+        self.matrices = [nn.Parameter(w.data.flatten(1).clone()) for w in self.weights]  # Muon only accepts matrices
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         if self.matrices:
             self.optimisers["muon"] = Muon(self.matrices, rate)
@@ -98,16 +98,16 @@ class Optimisers:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """All that is trained."""
+        """Return all parameters."""
         return [*self.weights, *self.others]
 
     def zero_grad(self) -> None:
-        """Every gradient becomes zero: a parameter that a step does not touch then takes part in it all the same."""
+        """Set every gradient to zero, not None, so that parameters unused in a step are updated as well."""
         for p in self.parameters:
             p.grad = torch.zeros_like(p)
 
     def step(self, factor: float) -> None:
-        """One step along the gradients, the rates times `factor`."""
+        """Take one step along the gradients, with the rates multiplied by `factor`."""
         for name, optimiser in self.optimisers.items():
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
                 group["lr"] = rate * factor
@@ -122,10 +122,10 @@ class Optimisers:
                 w.copy_(m.view(w.shape))
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint; the weights themselves are the network's."""
+        """Return the state for the checkpoint, without the weights, which belong to the network."""
         return {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
+        """Restore the state from the checkpoint."""
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[name])

@@ -1,7 +1,7 @@
-"""Pictures packed into one file: reduced to what a training needs, and read from there at random.
+"""Packing pictures into one file: reduced to the size that a training needs, with random access.
 
-The file is a ZIP archive whose pictures are stored as they are. They are WebP: at the same error it takes a quarter
-less than JPEG (docs/measurements.md).
+The file is a ZIP archive with uncompressed entries. The pictures are WebP, which is a quarter smaller than JPEG at the
+same error (docs/measurements.md).
 """
 
 import logging
@@ -23,23 +23,23 @@ from .loading import prepared
 from .pictures import PACKED_SUFFIX, PictureSet, Progress
 
 GROUP = 16
-"""Pictures that a worker process encodes at a time."""
+"""Number of pictures that a worker process encodes at a time."""
 MODE = 0o100644
-"""Kind and permissions of a picture that someone unpacks."""
+"""File type and permissions of unpacked pictures."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed.
+    """The result of packing.
 
     Parameters
     ----------
     pictures, skipped : int
-        How many pictures the file holds, and how many were left out because they could not be read or encoded.
+        Number of pictures in the file, and number that could not be read or encoded.
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
     """
 
     pictures: int
@@ -49,7 +49,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Encoder:
-    """The pictures of a set as WebP files, by number; None for one that cannot be read or encoded."""
+    """Encodes a set's pictures as WebP, by number; None if a picture cannot be read or encoded."""
 
     pictures: PictureSet
     quality: int
@@ -68,14 +68,14 @@ class _Encoder:
 
 
 def pack_pictures(o: TrainPackOptions, pictures: PictureSet, progress: Progress | None = None) -> Packed:
-    """Write a set's pictures into one file, beside its target, and move it into place.
+    """Write a set's pictures to one file, atomically.
 
-    Each is named as its file, below the folder that all have in common, so that `--exclude` finds it by the same lines.
+    Pictures keep their paths below the common parent folder, so that the lines of `--exclude` match them.
 
     Parameters
     ----------
     o : TrainPackOptions
-        Where to, how, and with how many worker processes; the set has been opened with its short side.
+        The output, the quality and the number of workers. The set must have been opened with its short side.
     pictures : PictureSet
         The pictures.
     progress : callable, optional
@@ -87,7 +87,7 @@ def pack_pictures(o: TrainPackOptions, pictures: PictureSet, progress: Progress 
         If the file cannot be written, or no picture can be read.
     """
     if o.out.is_dir():
-        raise TrainingError(f"cannot write {o.out}: it is a folder; name a file with --out")
+        raise TrainingError(f"cannot write {o.out}: it is a folder; give a file name with --out")
     temporary = o.out.parent / f".impasto-{secrets.token_hex(6)}.part"
     names = _names(o.folders, pictures)
     done = written = 0
@@ -101,7 +101,7 @@ def pack_pictures(o: TrainPackOptions, pictures: PictureSet, progress: Progress 
                 for data in group:
                     name = next(names)
                     if data is not None:
-                        info = zipfile.ZipInfo(name)  # of a constant date: the same pictures make the same file
+                        info = zipfile.ZipInfo(name)  # has a constant date: the same pictures give the same file
                         info.external_attr = MODE << 16
                         archive.writestr(info, data)
                         written += 1
@@ -113,17 +113,17 @@ def pack_pictures(o: TrainPackOptions, pictures: PictureSet, progress: Progress 
         os.replace(temporary, o.out)
         return Packed(written, len(pictures) - written, o.out.stat().st_size)
     except OSError as error:
-        raise TrainingError(f"cannot write {o.out}: {one_line(error)}; name another place with --out") from error
+        raise TrainingError(f"cannot write {o.out}: {one_line(error)}; give another path with --out") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def _names(roots: Sequence[Path], pictures: PictureSet) -> Iterator[str]:
-    """Each picture's name in the packed file, with slashes."""
+    """Yield each picture's name in the packed file, with slashes."""
     try:
         base = os.path.commonpath([os.path.dirname(os.path.abspath(r)) for r in roots])
-    except ValueError:  # on several drives, whose letters then tell them apart
+    except ValueError:  # on several drives; their letters then distinguish the names
         base = ""
     for i in range(len(pictures)):
         name = pictures.name(i)

@@ -1,7 +1,7 @@
-"""Pictures optimised on the encoder in training: training data, and the validation.
+"""Pictures optimised on the encoder during training, for training data and for validation.
 
-An optimiser finds every direction in which student and teacher differ, and makes pictures like no photograph. Training
-on them closes those directions; how well it did is the teacher's opinion of pictures painted on the student.
+An optimiser finds every direction in which student and teacher differ, and makes pictures unlike any photograph.
+Training on them closes those directions. To validate, the teacher scores pictures painted on the student.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from .teacher import TARGETS
 def paint(
     net: VGG, contents: Tensor, styles: Tensor, rng: np.random.Generator, compute: Compute, steps: int = 60
 ) -> list[Tensor]:
-    """Optimise pictures on `net`, each with its own content and style; return a few states on the way and the last.
+    """Optimise pictures on `net`, each with its own content and style. Return several intermediate states and the last.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def paint(
     compute : Compute
         Device and precision.
     steps : int
-        Of the optimisation.
+        Steps of the optimisation.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def paint(
 
 @torch.no_grad()
 def style_distances(net: VGG, x: Tensor, y: Tensor) -> Tensor:
-    """Return (N,): the mean over the style layers of ||G(x) - G(y)|| / ||G(y)|| behind the heads of `net`."""
+    """Return the mean over style layers of ||G(x) - G(y)|| / ||G(y)|| after the heads of `net`, (N,)."""
     fx, fy = net(x, STYLE_LAYERS), net(y, STYLE_LAYERS)
     return torch.stack(
         [gram_loss(raw_moments(fx[k]), raw_moments(fy[k]), head_metric(net, k)).sqrt() for k in STYLE_LAYERS]
@@ -74,7 +74,7 @@ def style_distances(net: VGG, x: Tensor, y: Tensor) -> Tensor:
 
 
 def validate(encoder: VGG, teacher: VGG, contents: Tensor, styles: Tensor, compute: Compute) -> float:
-    """Paint on `encoder`; return the teacher's Gram distance to the styles over the photos' own, geometric mean."""
+    """Paint on `encoder`. Return the teacher's Gram distance to the styles over that of the photos, geometric mean."""
     contents, styles = compute.picture(contents), compute.picture(styles)
     x = torch.cat([paint_plainly(encoder, c[None], s[None], compute) for c, s in zip(contents, styles, strict=True)])
     ratio = style_distances(teacher, x.clamp(0, 1), styles) / style_distances(teacher, contents, styles)
@@ -82,7 +82,7 @@ def validate(encoder: VGG, teacher: VGG, contents: Tensor, styles: Tensor, compu
 
 
 def paint_plainly(net: VGG, content: Tensor, style: Tensor, compute: Compute, steps: int = 100) -> Tensor:
-    """Return a picture of a fixed short optimisation, for the validation: Adam at 0.03 from the content."""
+    """Return the result of a fixed short optimisation for the validation: Adam at 0.03, starting from the content."""
     metrics = {k: head_metric(net, k) for k in STYLE_LAYERS}
     with torch.no_grad(), compute.autocast():
         target = {k: raw_moments(f) for k, f in net(style, STYLE_LAYERS).items()}

@@ -1,7 +1,7 @@
-"""Training pictures: found in folders and in packed files, and read when they are drawn.
+"""Training pictures: found in folders and packed files, and read when they are drawn.
 
-A set may be larger than any memory, and several processes read it. So it holds names alone, in a few arrays that
-travel to other processes quickly, and every picture is decoded where it is needed.
+A set may be larger than memory, and several processes read it. So it only holds names, in a few arrays that can be sent
+to other processes quickly. Every picture is decoded in the process that needs it.
 """
 
 import logging
@@ -29,33 +29,33 @@ PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 )
 PACKED_SUFFIX = ".webp"
-"""What the names of packed pictures end in, behind the suffix of the original."""
+"""The suffix of packed pictures, after the suffix of the original."""
 KEPT_BYTES = 512 * 2**20
-"""Each process keeps a set's decoded pictures if all of them together need no more than this."""
+"""Each process caches a set's decoded pictures if all of them together need no more than this."""
 ATTEMPTS = 100
-"""Pictures drawn in a row that cannot be read, after which a training gives up."""
+"""Number of unreadable pictures drawn in a row after which a training gives up."""
 REPORT_EVERY = 500
 """Pictures between two calls of a progress callback."""
 LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
-"""Of a file in a ZIP archive (APPNOTE 4.3.7): signature, flags, method, lengths of the name and of the extra field."""
+"""Header of a file in a ZIP archive (APPNOTE 4.3.7): signature, flags, method, lengths of name and extra field."""
 DEFLATED, ENCRYPTED = 8, 1
 
 Progress = Callable[[int], None]
-"""Is called with the number of pictures found so far."""
+"""Called with the number of pictures found so far."""
 
 log = logging.getLogger(__name__)
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The picture files in a folder, to any depth: each folder's by name, then those in the folders within.
+    """Return the picture files in a folder, recursively: first each folder's files by name, then its subfolders.
 
-    Hidden files and folders, whose names begin with a dot, are left out; links to folders are not followed.
+    Skips hidden files and folders, whose names start with a dot. Does not follow links to folders.
     """
     return [Path(inner, name) for inner, names in _walk(str(folder)) for name in names]
 
 
 def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
-    """Each folder with pictures, and their sorted names."""
+    """Yield each folder with pictures, and their sorted names."""
     for inner, folders, files in os.walk(folder, onerror=_warn_of_folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         names = sorted(f for f in files if _is_picture(f))
@@ -64,7 +64,7 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _warn_of_folder(error: OSError) -> None:
-    log.warning("left out: folder %s cannot be listed (%s)", printable(str(error.filename)), error.strerror)
+    log.warning("skipped: folder %s cannot be listed (%s)", printable(str(error.filename)), error.strerror)
 
 
 def _is_picture(name: str) -> bool:
@@ -72,7 +72,7 @@ def _is_picture(name: str) -> bool:
 
 
 def read_exclude(path: Path) -> frozenset[str]:
-    """The lines of a file of pictures that training never reads: names, or ends of paths, with slashes.
+    """Read a list of pictures to leave out of training: names or ends of paths, with slashes, one per line.
 
     Raises
     ------
@@ -87,40 +87,40 @@ def read_exclude(path: Path) -> frozenset[str]:
 
 
 def is_excluded(name: str, excluded: frozenset[str]) -> bool:
-    """Whether a path, with slashes, ends in one of `excluded`; `a.jpg.webp`, a packed `a.jpg`, counts as both."""
+    """Return whether a path, with slashes, ends in one of `excluded`. A packed `a.jpg.webp` also matches `a.jpg`."""
     parts = name.split("/")
     tails = ("/".join(parts[i:]) for i in range(len(parts))) if excluded else ()
     return any(t in excluded or t.removesuffix(PACKED_SUFFIX) in excluded for t in tails)
 
 
 class _Index:
-    """Where each picture lies, in 20 bytes and its file name's.
+    """The location of each picture, in 20 bytes plus the length of its file name.
 
     Parameters
     ----------
     groups : list of str
         Absolute paths of folders and packed files.
     packed : list of bool
-        For each of them, whether it is a packed file.
+        Whether each of them is a packed file.
     """
 
     def __init__(self) -> None:
         self.groups: list[str] = []
         self.packed: list[bool] = []
-        self.names = bytearray()  # all file names, UTF-8, without anything between them
-        self.ends = array("I")  # where in `names` each one ends
+        self.names = bytearray()  # all file names, UTF-8, without separators
+        self.ends = array("I")  # end of each name in `names`
         self.group, self.start, self.length = array("I"), array("Q"), array("I")
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def begin(self, group: str, packed: bool) -> None:
-        """Begin a folder or a packed file."""
+        """Start a new folder or packed file."""
         self.groups.append(group)
         self.packed.append(packed)
 
     def add(self, name: str, start: int = 0, length: int = 0) -> None:
-        """Add a picture to what was begun last; in a packed file it takes `length` bytes behind its header."""
+        """Add a picture to the current folder or packed file, where it takes `length` bytes after its header."""
         self.names += name.encode("utf-8", "surrogateescape")
         self.ends.append(len(self.names))
         self.group.append(len(self.groups) - 1)
@@ -128,18 +128,18 @@ class _Index:
         self.length.append(length)
 
     def name(self, i: int) -> str:
-        """A picture's name in its folder or packed file."""
+        """Return a picture's name in its folder or packed file."""
         return self.names[self.ends[i - 1] if i else 0 : self.ends[i]].decode("utf-8", "surrogateescape")
 
     @property
     def nbytes(self) -> int:
-        """Its size in memory."""
+        """Size in memory in bytes."""
         arrays = (self.ends, self.group, self.start, self.length)
         return len(self.names) + sum(len(a) * a.itemsize for a in arrays) + sum(map(len, self.groups))
 
 
 class _NamedBytes(BytesIO):
-    """A file in memory that messages can name."""
+    """A file in memory with a name for messages."""
 
     def __init__(self, data: bytes, name: str):
         super().__init__(data)
@@ -147,23 +147,23 @@ class _NamedBytes(BytesIO):
 
 
 class PictureSet:
-    """Pictures on disk, by number; `open` makes one.
+    """Pictures on disk, by number. Create it with `open`.
 
     A set of 100,000 pictures takes 4 to 5 MB, in memory and pickled. Each process opens packed files for itself. If all
-    pictures, decoded and reduced, need 512 MB or less, each process keeps those that it has read. Of a larger set none
-    is kept. A set is used by one thread at a time.
+    pictures, decoded and reduced, need 512 MB or less, each process caches those that it has read; otherwise none. Only
+    one thread may use a set at a time.
 
     Parameters
     ----------
     index : _Index
-        Where the pictures lie.
+        The locations of the pictures.
     short_side : int
         Larger pictures are reduced to this short side, in pixels.
     """
 
     def __init__(self, index: _Index, short_side: int):
         self.index, self.short_side = index, short_side
-        # In shared memory, so that of several processes one logs a picture that cannot be read, and all leave it out.
+        # In shared memory, so that only one of several processes logs an unreadable picture, and all skip it.
         self.unreadable = torch.zeros(len(index), dtype=torch.bool).share_memory_()
         self._begin()
 
@@ -191,27 +191,27 @@ class PictureSet:
     def open(
         cls, roots: Sequence[Path], exclude: Path | None, short_side: int, *, progress: Progress | None = None
     ) -> "PictureSet":
-        """Find the pictures in folders and packed files; none of them is decoded.
+        """Find the pictures in folders and packed files, without decoding them.
 
         Parameters
         ----------
         roots : sequence of Path
-            Folders, searched to any depth (see `find_pictures`), and packed files: those that `impasto train pack`
-            writes, or any other ZIP archive with pictures.
+            Folders, searched recursively (see `find_pictures`), and packed files: written by `impasto train pack`, or
+            any other ZIP archive with pictures.
         exclude : Path or None
             A text file of pictures to leave out (see `read_exclude`).
         short_side : int
             Larger pictures are reduced to this short side, in pixels.
         progress : callable, optional
-            Called now and then with the number of pictures found so far.
+            Called at intervals with the number of pictures found so far.
 
         Raises
         ------
         TrainingError
-            If a root does not exist or is of another kind, the list cannot be read, or there is no picture.
+            If a root does not exist or is of another kind, the list cannot be read, or there are no pictures.
         """
         excluded, index, left_out = read_exclude(exclude) if exclude else frozenset[str](), _Index(), 0
-        begun: dict[str, Path] = {}  # folder or packed file -> the root that led there first; another adds nothing
+        begun: dict[str, Path] = {}  # folder or packed file -> the first root that contains it; others are ignored
         for root in dict.fromkeys(roots):
             for group, packed, name, start, length in _pictures_of(os.path.abspath(root), root):
                 if begun.setdefault(group, root) != root:
@@ -239,11 +239,11 @@ class PictureSet:
 
     @property
     def skipped(self) -> int:
-        """How many pictures were found to be unreadable so far, by all processes that share the set."""
+        """Number of pictures found to be unreadable so far, by all processes that share the set."""
         return int(self.unreadable.sum())
 
     def name(self, i: int) -> str:
-        """The path of a picture; of a packed one that of its file, with its name there behind it."""
+        """Return the path of a picture; for a packed one, the path of the packed file followed by its name in it."""
         return os.path.join(self.index.groups[self.index.group[i]], self.index.name(i))
 
     def read(self, i: int) -> Tensor | None:
@@ -252,8 +252,8 @@ class PictureSet:
         Returns
         -------
         Tensor or None
-            (3, H, W), uint8; do not change it, it may be kept. None for a picture that cannot be read; the first time
-            the log says why.
+            (3, H, W), uint8. Do not modify it; it may be cached. None if the picture cannot be read; the reason is
+            logged the first time.
         """
         kept = self._kept.get(i)
         if kept is not None or self.unreadable[i]:
@@ -283,8 +283,8 @@ class PictureSet:
             raise PictureError(f"{printable(name)} cannot be read ({one_line(error)}); pack it again") from error
 
     def _packed(self, path: str, start: int, length: int) -> bytes:
-        """The bytes of a file in an archive, by the place of its header there."""
-        if self._process != os.getpid():  # forked: a shared file would share its position, too
+        """Return the bytes of a file in an archive, given the offset of its header."""
+        if self._process != os.getpid():  # after a fork, a shared file would share its position, too
             self._close()
             self._process = os.getpid()
         file = self._files.get(path)
@@ -301,18 +301,18 @@ class PictureSet:
         return zlib.decompress(data, -zlib.MAX_WBITS) if method == DEFLATED else data
 
     def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float] = (0.6, 1.7)) -> Tensor:
-        """Cut a random square from a random picture.
+        """Return a random square crop of a random picture.
 
-        What is cut depends on the generator alone. A picture that cannot be read is drawn anew.
+        The crop depends only on the generator. If a picture cannot be read, another one is drawn.
 
         Parameters
         ----------
         rng : numpy Generator
-            Source of every choice.
+            Source of randomness.
         size : int
             Side of the crop in pixels.
         zoom : (float, float)
-            Range of the log-uniform factor by which the crop is enlarged; limited by what the picture holds.
+            Range of the log-uniform factor by which to enlarge; limited by the picture's size.
 
         Returns
         -------
@@ -340,7 +340,7 @@ class PictureSet:
 
 
 def _pictures_of(here: str, root: Path) -> Iterator[tuple[str, bool, str, int, int]]:
-    """Folder or packed file, which of the two, and each picture's name, place and length there."""
+    """Yield the folder or packed file, whether it is packed, and the name, offset and length of each picture in it."""
     if os.path.isdir(here):
         for folder, names in _walk(here):
             yield from ((folder, False, name, 0, 0) for name in names)
@@ -352,7 +352,7 @@ def _pictures_of(here: str, root: Path) -> Iterator[tuple[str, bool, str, int, i
         raise TrainingError(f"{root} does not exist; give a folder of pictures or a packed file") from None
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise TrainingError(
-            f"{root} is no folder and no packed file ({one_line(error)}); give one of these (see `impasto train pack`)"
+            f"{root} is not a folder or packed file ({one_line(error)}); give one of these (see `impasto train pack`)"
         ) from error
     for info in infos:
         *folders, name = info.filename.split("/")
@@ -363,7 +363,7 @@ def _pictures_of(here: str, root: Path) -> Iterator[tuple[str, bool, str, int, i
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Mute what the readers note about odd files, which would come again whenever a picture is drawn."""
+    """Mute the readers' warnings about odd files, which would repeat every time a picture is drawn."""
     readers = logging.getLogger("impasto.image")
     level = readers.level
     readers.setLevel(logging.ERROR)

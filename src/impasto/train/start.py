@@ -1,4 +1,4 @@
-"""From options to a training, of the network that paints or of the encoder, and sheets of samples."""
+"""Starting a training of the network or the encoder from options, and sheets of samples."""
 
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 MOST_SIDE = 512
 """Larger pictures are reduced to this short side, in pixels."""
 ENCODER_PHOTO, ENCODER_PAINTING = 400, 768
-"""The same, where the encoder is trained."""
+"""The same for photographs and paintings in the training of the encoder."""
 GAP = 2
 """White pixels between the pictures of a sheet."""
 SHOWN = 8
-"""Styles on a sheet of samples."""
+"""Number of styles on a sheet of samples."""
 
 
 def start_network_training(o: TrainNetworkOptions, progress: Progress | None = None) -> Training:
-    """Return a training as the options say, resumed if they say so, in every process of it.
+    """Return a new or resumed training of the network, in every process.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     Raises
     ------
     ImpastoError
-        If options, styles, pictures, encoder and machine do not fit together.
+        If the options, styles, pictures, encoder or machine do not fit together.
     """
     if not o.paintings and not o.styles:
-        raise TrainingError("there is nothing to learn: give --paintings a folder of them, or --styles")
+        raise TrainingError("there is nothing to learn; give a folder of paintings with --paintings, or --styles")
     known = None if o.base is None else find_network(o.base)
     fabric = start_fabric(o)
     compute = compute_on(fabric, o)
@@ -62,13 +62,13 @@ def start_network_training(o: TrainNetworkOptions, progress: Progress | None = N
     photos = PictureSet.open(o.photos, o.exclude, MOST_SIDE, progress=progress)
     paintings = PictureSet.open(o.paintings, o.exclude, MOST_SIDE, progress=progress) if o.paintings else None
     sampler = network.Sampler(o, photos, paintings, len(styles))
-    anew = known is None and not o.resume  # a checkpoint has what is calibrated, too
-    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=anew)
+    calibrate = known is None and not o.resume  # a checkpoint includes the calibration
+    recipe = network.NetworkRecipe(net, o, sampler, list(styles.values()), encoder, compute, calibrate=calibrate)
     return resumed(recipe, o, fabric)
 
 
 def start_encoder_training(o: TrainEncoderOptions, progress: Progress | None = None) -> Training:
-    """Return a training of the compact encoder as the options say, resumed if they say so.
+    """Return a new or resumed training of the compact encoder.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ def start_encoder_training(o: TrainEncoderOptions, progress: Progress | None = N
     Raises
     ------
     ImpastoError
-        If options, teacher, pictures and machine do not fit together, or more than one process is asked for.
+        If the options, teacher, pictures or machine do not fit together, or more than one process is asked for.
     """
     if count_processes(o) > 1:
         raise TrainingError(
-            "an encoder trains in one process, as batch norm needs the whole batch and each process would paint every "
-            "picture of the pool; leave out --devices and --nodes"
+            "the encoder is trained in one process: batch norm needs the whole batch, and each process would paint "
+            "every picture of the pool; leave out --devices and --nodes"
         )
     fabric = start_fabric(o)
     compute = compute_on(fabric, o)
@@ -96,7 +96,7 @@ def start_encoder_training(o: TrainEncoderOptions, progress: Progress | None = N
 
 
 def resumed(recipe: Recipe, o: TrainOptions, fabric: "Fabric") -> Training:
-    """Return the training of a recipe, continued from its checkpoint if the options say so."""
+    """Return the training of a recipe, resumed from its checkpoint if the options ask for it."""
     training = Training(recipe, o, fabric)
     if o.resume:
         training.restore()
@@ -104,6 +104,6 @@ def resumed(recipe: Recipe, o: TrainOptions, fabric: "Fabric") -> Training:
 
 
 def sample_sheet(recipe: network.NetworkRecipe, photos: Tensor) -> Tensor:
-    """Return a sheet (1, 3, H, W): in the first row the photographs (N, 3, S, S), below each style's paintings."""
+    """Return a sheet (1, 3, H, W): the photographs (N, 3, S, S) in the first row, then a row of paintings per style."""
     framed = [F.pad(r, (0, GAP, 0, GAP), value=1.0) for r in recipe.sheet(photos, SHOWN)]
     return torch.cat([torch.cat(list(r), 2) for r in framed], 1)[None]

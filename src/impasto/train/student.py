@@ -14,7 +14,7 @@ from .teacher import HINTS, TARGETS, Teacher, sample
 
 
 class Student(nn.Module):
-    """The encoder being trained, its heads in standardised units, and the maps for the hints."""
+    """The encoder being trained, with heads in standardised units, and the maps for the hints."""
 
     def __init__(self, config: VGGConfig, teacher: VGG, seed: int):
         super().__init__()
@@ -32,7 +32,7 @@ class Student(nn.Module):
     def errors(
         self, x: Tensor, targets: dict[str, Tensor], offset: tuple[int, int], compute: Compute
     ) -> dict[str, Tensor]:
-        """Return each layer's relative error, of its head or hint: mean squared error over the channel's variance."""
+        """Return the relative error of each layer's head or hint: mean squared error over the channel's variance."""
         with compute.autocast():
             features = self.vgg(x, (*TARGETS, *HINTS))
         out = {}
@@ -42,11 +42,11 @@ class Student(nn.Module):
         return out
 
     def fold(self) -> None:
-        """Fold the batch norm into the convolutions; the student goes on without."""
+        """Fold the batch norm into the convolutions."""
         self.vgg = channels_last(self.vgg.fold_batch_norm().requires_grad_(True).to(self.vgg.mean.device))
 
     def encoder(self, teacher: Teacher) -> VGG:
-        """Return a frozen copy for use: batch norm folded, heads in the teacher's own units."""
+        """Return a frozen copy for use: batch norm folded, heads in the teacher's units."""
         if self.vgg.config.batch_norm:
             net = self.vgg.fold_batch_norm()
         else:
@@ -69,9 +69,9 @@ def fit_heads(net: VGG, teacher: Teacher, batches: Iterable[Tensor], compute: Co
     Parameters
     ----------
     net : VGG
-        The encoder; its heads change.
+        The encoder; its heads are modified.
     teacher : Teacher
-        What they approach.
+        The teacher.
     batches : iterable of Tensor
         (N, 3, S, S) each.
     compute : Compute
@@ -100,7 +100,7 @@ def fit_heads(net: VGG, teacher: Teacher, batches: Iterable[Tensor], compute: Co
 
 
 def optimisers_of(student: Student, o: TrainEncoderOptions) -> Optimisers:
-    """Return Muon for the encoder's convolutions, Adam for its heads, norms, biases and the hints."""
+    """Return the optimisers: Muon for the encoder's convolutions, Adam for its heads, norms, biases and the hints."""
     weights = [conv.weight for _, conv in student.vgg.convolutions()]
     mine = {id(w) for w in weights}
     return Optimisers(weights, o.rate, ([p for p in student.parameters() if id(p) not in mine], o.small_rate))

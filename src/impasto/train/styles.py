@@ -1,4 +1,4 @@
-"""The styles that a network learns: names, pictures, style files and folders of these, as what the loss aims at."""
+"""The styles that a network learns: targets from names, pictures, style files and folders of these."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from ..stylizers.sources import resolve_style
 from .pictures import find_pictures
 
 ALL = "all"
-"""What stands for every built-in style."""
+"""Stands for all built-in styles."""
 
 
 def find_styles(sources: Sequence[str]) -> dict[str, str]:
-    """Name -> source, of everything that the sources stand for; the name is that of the file, without its suffix.
+    """Return name -> source for all styles in the sources. The name of a file is its name without the suffix.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     TrainingError
-        If there is none, or two have one name.
+        If there is no style, or two have the same name.
     """
     found: dict[str, str] = {}
     for source in sources:
@@ -35,7 +35,7 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
         if path.is_dir():
             here = [str(p) for p in [*find_pictures(path), *sorted(path.rglob("*" + SUFFIX))]]
             if not here:
-                raise TrainingError(f"{source} has no pictures and no style files")
+                raise TrainingError(f"{source} has no pictures or style files; give another folder")
         else:
             here = builtin_names() if source == ALL and not path.exists() else [source]
         for one in here:
@@ -49,7 +49,7 @@ def find_styles(sources: Sequence[str]) -> dict[str, str]:
 
 
 def measure_styles(sources: Sequence[str], encoder: VGG, compute: Compute) -> dict[str, StyleTarget]:
-    """Return the styles that sources stand for, by name.
+    """Return name -> target for all styles in the sources.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The teacher of the compact encoder: a pruned VGG-19, and its features as standardised targets.
 
-The network is that of "Collaborative Distillation for Ultra-Resolution Universal Style Transfer" (Wang, Li, Wang, Hu,
-Yang, CVPR 2020): a VGG-19 of a quarter of the width with 1x1 heads to the original's channels.
+The network is from "Collaborative Distillation for Ultra-Resolution Universal Style Transfer" (Wang, Li, Wang, Hu,
+Yang, CVPR 2020): a VGG-19 with a quarter of the width, and 1x1 heads to the original's channels.
 """
 
 from collections.abc import Iterable
@@ -18,17 +18,17 @@ from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
 from ..models.weights import MODELS
 
 TARGETS = (*STYLE_LAYERS, CONTENT_LAYER)
-"""What the student's heads give: the teacher's head outputs at the style layers, its own features at relu4_2."""
+"""Targets of the student's heads: the teacher's head outputs at the style layers, its features at relu4_2."""
 
 HINTS = ("relu1_2", "relu2_2", "relu3_2", "relu3_3", "relu3_4", "relu4_3", "relu4_4")
-"""Layers between, compared through learned 1x1 maps that are thrown away afterwards."""
+"""Layers in between, compared through learned 1x1 maps that are discarded afterwards."""
 
 SAMPLING = {1: 8, 2: 4, 3: 2, 4: 1, 5: 1}
-"""Block -> one feature pixel in so many, along each side, enters the loss."""
+"""Block -> stride at which feature pixels are sampled for the loss."""
 
 
 def load_teacher(path: Path) -> VGG:
-    """Return the pruned VGG-19 as a VGG of ours: its 1x1 input map is folded into the first convolution, exactly.
+    """Load the pruned VGG-19 as a `VGG`. Its 1x1 input map is folded into the first convolution, exactly.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Teacher:
 
     @torch.no_grad()
     def targets(self, x: Tensor, offset: tuple[int, int]) -> dict[str, Tensor]:
-        """Return each layer's (N, C, h, w): head outputs at the style layers, the network's own features elsewhere."""
+        """Return layer -> targets (N, C, h, w): head outputs at the style layers, the network's features elsewhere."""
         with self.compute.autocast():
             features = self.net(x, (*TARGETS, *HINTS))
         out = {}
@@ -91,7 +91,7 @@ class Teacher:
         return {k: (v - self.mean[k]) / self.std[k] * self.live[k] for k, v in out.items()}
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Measure each channel's mean and deviation; channels that never fire are marked as not alive."""
+        """Measure each channel's mean and deviation, and mark channels that never fire as not alive."""
         sums: dict[str, list[Tensor]] = {}
         for x in batches:
             for k, v in self.targets(x, (0, 0)).items():
@@ -106,6 +106,6 @@ class Teacher:
 
 
 def sample(features: Tensor, layer: str, offset: tuple[int, int]) -> Tensor:
-    """Return every s-th pixel of a feature map along each side, from a shifting start."""
+    """Return every s-th pixel of a feature map along each side, starting at an offset."""
     s = SAMPLING[int(layer[4])]
     return features[:, :, offset[0] % s :: s, offset[1] % s :: s]

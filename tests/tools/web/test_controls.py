@@ -62,9 +62,9 @@ def test_values_make_options(given: dict[str, Any], options: dict[str, Any]) -> 
         ({"size": "7"}, "--size is 7; it must be 32 to 65536"),
         ({"strength": "inf"}, "--strength is inf"),
         ({"style_weights": "a,b"}, "--style-weights: could not convert"),
-        ({"time": "soon"}, "--time: 'soon' is no time"),
+        ({"time": "soon"}, "--time: 'soon' is not a time"),
         ({"quality": "perfect"}, "--quality is 'perfect'"),
-        ({"style_loss": "swirl"}, "there is no 'swirl'"),
+        ({"style_loss": "swirl"}, "unknown name 'swirl'"),
     ],
 )
 def test_what_is_no_value(given: dict[str, Any], message: str) -> None:
