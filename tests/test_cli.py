@@ -162,7 +162,7 @@ def test_instant_has_no_option_of_the_optimisation(here: Path, run: Run, argumen
 
 def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
     for arguments, message in (
-        (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but the scales are 2 (48, 64 pixels)"),
+        (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but there are 2 scales (48, 64 pixels)"),
         (["--style-weights", "2", "1"], "2"),
         (["--style-scale", "1,2"], "2 --style-scale for 1 styles; give one, or one for each"),
         (["--time", "soon"], "30s, 2m or 1h"),

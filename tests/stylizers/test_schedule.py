@@ -100,7 +100,7 @@ def test_the_coarsest_scale_is_not_larger_than_asked_for() -> None:
 def test_iterations_for_each_scale() -> None:
     scales = schedule((300, 400), OptimizeOptions(coarsest=100, iterations=(7, 5, 3)))
     assert [(max(s.size), s.iterations) for s in scales] == [(100, 7), (200, 5), (400, 3)]
-    message = r"--iterations has 2 numbers, but the scales are 3 \(100, 200, 400 pixels\); give one number in all"
+    message = r"--iterations has 2 numbers, but there are 3 scales \(100, 200, 400 pixels\); give one number in total"
     with pytest.raises(OptionError, match=message):
         schedule((300, 400), OptimizeOptions(coarsest=100, iterations=(7, 5)))
 

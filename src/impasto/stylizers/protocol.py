@@ -12,7 +12,7 @@ from ..errors import OptionError
 from ..style.target import StyleTarget
 
 PROPORTIONS = 0.02
-"""Relative difference allowed between a mask's proportions and the photograph's, or a pixel per side if that is more."""
+"""Tolerated relative difference of a mask's proportions from the photograph's, or a pixel per side if that is more."""
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,9 @@ def rate_factor(u: float) -> float:
 
 
 def timed(scales: Sequence[Scale], index: int, left: float, evaluate: Callable[[], float]) -> Scale:
-    """Return a scale with as many iterations as the time allows, leaving time for later scales in the plan's proportions.
+    """Return a scale with as many iterations as the time allows.
+
+    Later scales keep their share of the time, in proportion to the plan.
 
     Parameters
     ----------

@@ -207,7 +207,7 @@ def test_masks_as_programs_write_them(client: TestClient, engine: Engine, pictur
     before = set(engine.folder.glob("job-*"))
     for mask, reason in (
         (half.T.copy(), "the photograph's proportions"),
-        (half // 80, "make white what is to be painted"),
+        (half // 80, "make the part to paint white"),
     ):
         for field, more in (("mask", {}), ("region_mask", {"region_style": "udnie"})):
             sent = files(picture, **{field: png(mask)})
