@@ -575,7 +575,7 @@ def test_ctrl_c_writes_the_painting_so_far(here: Path) -> None:
     _, stopped, last = err.splitlines()
     assert stopped.startswith("impasto: stopped at iteration ")
     assert stopped.endswith(
-        " of 100000; the painting so far is in painting.png; `impasto stylize --resume run` goes on"
+        " of 100000; the painting so far is in painting.png; continue with `impasto stylize --resume run`"
     )
     assert last == "impasto: stopped"
     record = read_record("painting.png")
@@ -644,7 +644,7 @@ def test_debug_gives_the_traceback(here: Path, run: Run) -> None:
     done = subprocess.run([*PROGRAM, "info", "photo.png", "--debug"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "PictureError: photo.png carries no record" in done.stderr
+    assert "PictureError: photo.png has no record" in done.stderr
 
 
 @pytest.mark.parametrize(
