@@ -138,7 +138,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
     assert client.get("/healthz").json() == {"status": "ok", "waiting": 1}
     full = client.post("/v1/jobs", files=files(picture), data=QUICK)
     assert full.status_code == 429
-    assert full.json() == {"error": "1 paintings wait already; try again in a few minutes"}
+    assert full.json() == {"error": "1 paintings are already waiting; try again in a few minutes"}
     assert full.headers["retry-after"] == "60"
     assert client.delete(f"/v1/jobs/{first}").status_code == 204
     wait(lambda: client.get(f"/v1/jobs/{second}").json()["status"] == "done")
@@ -147,11 +147,11 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ({}, "no style given; name a built-in style, or send a picture of one"),
-        ({"style": "stary-night"}, "style 'stary-night' is no built-in style; GET /v1/styles lists them"),
-        ({"style": "/etc/passwd"}, "style '/etc/passwd' is no built-in style"),
-        ({"style": "http://a.example/a.png"}, "is no built-in style"),
-        ({"style": "file:1"}, "style 'file:1': 0 style files came along"),
+        ({}, "no style given; name a built-in style, or send a picture or style file"),
+        ({"style": "stary-night"}, "style 'stary-night' is not a built-in style; GET /v1/styles lists them"),
+        ({"style": "/etc/passwd"}, "style '/etc/passwd' is not a built-in style"),
+        ({"style": "http://a.example/a.png"}, "is not a built-in style"),
+        ({"style": "file:1"}, "style 'file:1' does not exist: 0 style files were sent"),
         (
             {"style": "udnie", "start": "/etc/passwd"},
             "start: Input should be 'auto', 'content', 'network', 'blurred'",
@@ -161,7 +161,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
         ({"style": "udnie", "size": "31"}, "size: Input should be greater than or equal to 32"),
         (
             {"style": "udnie", "size": "257"},
-            "the painting would be 257x228; here at most 256 pixels a side are painted",
+            "the painting would be 257x228; this server paints at most 256 pixels a side",
         ),
         ({"style": "udnie", "strength": "nan"}, "strength: Input should be"),
         ({"style": "udnie", "time": "soon"}, "--time: 'soon' is no time"),
