@@ -118,7 +118,7 @@ def test_the_refinement_takes_its_share_of_the_last_scale() -> None:
     ]
     each = schedule((100, 200), replace(options, iterations=(4, 3, 2)), refine=True)
     assert [(s.iterations, s.refine) for s in each] == [(4, False), (3, False), (2, True)]
-    with pytest.raises(OptionError, match=r"the scales are 3 \(100, 200, 200 pixels\)"):
+    with pytest.raises(OptionError, match=r"there are 3 scales \(100, 200, 200 pixels\)"):
         schedule((100, 200), replace(options, iterations=(4, 3)), refine=True)
     # Where it would have no iteration of its own there is none.
     assert [s.refine for s in schedule((32, 32), replace(options, iterations=1), refine=True)] == [False]

@@ -105,7 +105,13 @@ def test_time_is_limited(make: Callable[..., Engine], picture: bytes, wait: Unti
     [
         ({}, {}, b"no picture", PictureError, "photo.png is not a picture of a known format"),
         ({"max_megapixels": 0.001}, {}, None, PictureError, "photo.png has 0.0 megapixels (72x64), more than 0.001"),
-        ({"max_size": 100}, {"size": 101}, None, OptionError, "the painting would be 101x90; this server paints at most 100 pixels"),
+        (
+            {"max_size": 100},
+            {"size": 101},
+            None,
+            OptionError,
+            "the painting would be 101x90; this server paints at most 100 pixels",
+        ),
         ({}, {"style_weights": (1.0, 2.0)}, None, OptionError, "2 --style-weights for 1 styles"),
     ],
 )

@@ -170,7 +170,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
         ({"style": "udnie", "style_weights": "1,2"}, "2 --style-weights for 1 styles"),
         ({"style": "udnie", "region_style": "udnie"}, "0 region_mask and 1 region_style"),
         ({"style": "udnie", "format": "bmp"}, "format: Input should be"),
-        ({"style": "udnie", "format": "jpeg", "bits": "16"}, "jpeg has 8 bits a channel"),
+        ({"style": "udnie", "format": "jpeg", "bits": "16"}, "jpeg has 8 bits per channel"),
     ],
 )
 def test_refusals(client: TestClient, engine: Engine, picture: bytes, data: dict[str, str], reason: str) -> None:
@@ -244,7 +244,7 @@ def test_what_hides_under_transparency_is_not_shown(client: TestClient, wait: Un
 def test_too_large(client: TestClient) -> None:
     answer = client.post("/v1/stylize", files={"content": ("a.png", b"x" * 2_100_000)}, data=QUICK)
     assert answer.status_code == 413
-    assert answer.json() == {"error": "the request is larger than the 2 MB that are allowed here"}
+    assert answer.json() == {"error": "the request is larger than this server's limit of 2 MB"}
 
 
 def test_what_fails_while_it_is_painted(client: TestClient, picture: bytes) -> None:
@@ -257,16 +257,16 @@ def test_unknown_jobs(client: TestClient) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/result"), ("POST", "/cancel")):
         answer = client.request(method, f"/v1/jobs/nothing{path}")
         assert answer.status_code == 404
-        assert answer.json() == {"error": "there is no such job; it may have been removed"}
+        assert answer.json() == {"error": "this job does not exist; it may have been removed"}
 
 
 def test_methods_and_places_that_are_none(client: TestClient) -> None:
     answer = client.put("/v1/jobs")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.json() == {"error": "PUT is not for this; use POST"}
+    assert answer.json() == {"error": "PUT is not allowed; use POST"}
     assert client.post("/healthz").status_code == 405
     assert client.patch("/v1/jobs/nothing").headers["allow"] == "GET, DELETE"
-    assert client.get("/v1/nothing").json() == {"error": "there is no such thing; /docs lists what there is"}
+    assert client.get("/v1/nothing").json() == {"error": "this path does not exist; /docs lists the paths"}
 
 
 def test_styles(client: TestClient) -> None:
