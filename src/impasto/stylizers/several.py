@@ -57,7 +57,7 @@ def stylize_many(
     Raises
     ------
     ImpastoError
-        At once, if options, styles and devices do not fit together.
+        Immediately, if options, styles and devices do not fit together.
 
     Examples
     --------

@@ -47,7 +47,7 @@ class Destination:
 
     @contextmanager
     def claimed(self) -> Iterator[str]:
-        """Yield the file to write. A file with a generated name is created at once, so that no other painting takes it.
+        """Yield the file to write. A file with a generated name is created now, so that no other painting takes it.
 
         Raises
         ------
