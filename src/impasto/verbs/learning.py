@@ -24,13 +24,13 @@ class Learn:
         Path | None,
         tyro.conf.arg(aliases=["-o"]),
         Doc(
-            "The style file to write, or a folder. An existing file is replaced. In a folder (default: the current "
-            "one) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. The file "
+            "The style file to write, or a folder. An existing file is replaced. In a folder (the current one "
+            "if not given) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. The file "
             "can be given wherever a style is expected."
         ),
     ] = None
     photos: Annotated[
-        tuple[Path, ...], Doc("Folders or packed files of photographs to learn on (default: a dozen bundled ones).")
+        tuple[Path, ...], Doc("Folders or packed files of photographs to learn on, instead of the dozen bundled ones.")
     ] = ()
     model: Annotated[
         str | None,

@@ -42,7 +42,7 @@ class ModelsWhere:
     """Print the path of a network's weights, whether or not they are downloaded."""
 
     name: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]"), Doc("A network (default: all).")
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]"), Doc("A network; all if not given.")
     ] = None
 
     def __call__(self) -> None:

@@ -36,7 +36,7 @@ class Stylize:
         tuple[str, ...],
         tyro.conf.UseAppendAction,
         tyro.conf.arg(metavar="MASK=STYLE"),
-        Doc("Paint the white (or opaque) part of the mask in its own style. Can be repeated."),
+        Doc("Paint the part where the mask is white (or opaque) in a style of its own."),
     ] = ()
     mask: Annotated[
         str | None,
@@ -48,7 +48,7 @@ class Stylize:
         SHORT_OUT,
         Doc(
             "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
-            "file is replaced. In a folder (default: the current one) the file is CONTENT-STYLE.png, or "
+            "file is replaced. In a folder (the current one if not given) the file is CONTENT-STYLE.png, or "
             "CONTENT-STYLE-2.png and so on if that exists, so that no painting is replaced."
         ),
     ] = None
@@ -160,8 +160,8 @@ class Rerun:
         Path | None,
         SHORT_OUT,
         Doc(
-            "The file to write, a folder, or - for standard output. In a folder (default: the current one) the file "
-            "is NAME-rerun.png, or NAME-rerun-2.png and so on if that exists."
+            "The file to write, a folder, or - for standard output. In a folder (the current one if not given) the file "
+            "file is NAME-rerun.png, or NAME-rerun-2.png and so on if that exists."
         ),
     ] = None
     content: Annotated[str | None, Doc("The photograph, if it is not found under its recorded name.")] = None

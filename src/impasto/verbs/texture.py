@@ -48,7 +48,7 @@ class Texture:
         tyro.conf.arg(aliases=["-o"]),
         Doc(
             "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
-            "file is replaced. In a folder (default: the current one) the file is STYLE-texture.png, or "
+            "file is replaced. In a folder (the current one if not given) the file is STYLE-texture.png, or "
             "STYLE-texture-2.png and so on if that exists."
         ),
     ] = None
