@@ -25,8 +25,8 @@ class Learn:
         tyro.conf.arg(aliases=["-o"]),
         Doc(
             "The style file to write, or a folder. An existing file is replaced. In a folder (the current one "
-            "if not given) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. The file "
-            "can be given wherever a style is expected."
+            "if not given) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. "
+            "The file can be given wherever a style is expected."
         ),
     ] = None
     photos: Annotated[

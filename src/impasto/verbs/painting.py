@@ -36,7 +36,7 @@ class Stylize:
         tuple[str, ...],
         tyro.conf.UseAppendAction,
         tyro.conf.arg(metavar="MASK=STYLE"),
-        Doc("Paint the part where the mask is white (or opaque) in a style of its own."),
+        Doc("Paint the part where the mask is white (or opaque) in its own style."),
     ] = ()
     mask: Annotated[
         str | None,
@@ -160,7 +160,7 @@ class Rerun:
         Path | None,
         SHORT_OUT,
         Doc(
-            "The file to write, a folder, or - for standard output. In a folder (the current one if not given) the file "
+            "The file to write, a folder, or - for standard output. In a folder (the current one if not given) the "
             "file is NAME-rerun.png, or NAME-rerun-2.png and so on if that exists."
         ),
     ] = None
