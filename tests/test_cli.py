@@ -162,7 +162,7 @@ def test_instant_has_no_option_of_the_optimisation(here: Path, run: Run, argumen
 
 def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
     for arguments, message in (
-        (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but the scales are 2 (48, 64 pixels)"),
+        (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but there are 2 scales (48, 64 pixels)"),
         (["--style-weights", "2", "1"], "2"),
         (["--style-scale", "1,2"], "2 --style-scale for 1 styles; give one, or one for each"),
         (["--time", "soon"], "30s, 2m or 1h"),
@@ -575,7 +575,7 @@ def test_ctrl_c_writes_the_painting_so_far(here: Path) -> None:
     _, stopped, last = err.splitlines()
     assert stopped.startswith("impasto: stopped at iteration ")
     assert stopped.endswith(
-        " of 100000; the painting so far is in painting.png; `impasto stylize --resume run` goes on"
+        " of 100000; the painting so far is in painting.png; continue with `impasto stylize --resume run`"
     )
     assert last == "impasto: stopped"
     record = read_record("painting.png")
@@ -644,7 +644,7 @@ def test_debug_gives_the_traceback(here: Path, run: Run) -> None:
     done = subprocess.run([*PROGRAM, "info", "photo.png", "--debug"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "PictureError: photo.png carries no record" in done.stderr
+    assert "PictureError: photo.png has no record" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_the_record_makes_it_again(here: Path, run: Run) -> None:
     code, _, err = run("rerun", "made.png")
     assert (code, err) == (
         1,
-        "impasto: style.jpg is not found here; give the file with --styles, or run where it lies\n",
+        "impasto: style.jpg is not found here; give the file with --styles, or run the command in its folder\n",
     )
     assert run("rerun", "made.png", "--styles", "cat.jpg", "other.png", "-o", "again.png")[0] == 0
     assert (pixels("again.png") == pixels("made.png")).all()

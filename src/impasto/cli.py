@@ -1,6 +1,6 @@
-"""The command line's entry: version, errors and exit codes. The verbs are in `verbs/`.
+"""Entry point of the command line: version, errors and exit codes. The verbs are in `verbs/`.
 
-Nothing heavy is loaded for `--version` and `--help`.
+`--version` and `--help` load no heavy libraries.
 """
 
 import codecs
@@ -17,7 +17,7 @@ from .errors import ImpastoError, OptionError
 from .tools.stopping import Terminated, terminable
 
 INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+"""Exit codes after Ctrl-C and after SIGTERM, as in shells."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,16 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments, without the program's name; those of the process if not given.
+        The arguments without the program's name; those of the process if not given.
 
     Returns
     -------
     int
-        The exit code: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 143 terminated.
+        The exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="impasto")  # standard error escapes what it lacks by itself
+        sys.stdout.reconfigure(errors="impasto")  # standard error escapes such characters by default
     if args and args[0] in ("--version", "-V"):
         sys.stdout.write(f"impasto {__version__}\n")
         return 0
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _fail("stopped", TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has gone; let Python's own flush at exit go nowhere.
+        # The reader of our output is gone. Send Python's flush at exit to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
@@ -63,40 +63,40 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail("out of memory; try a smaller --size", 1)
     except RuntimeError as error:
-        # PyTorch has no class of its own for a failed allocation on the CPU.
+        # PyTorch has no exception class for a failed allocation on the CPU.
         if debug or "alloc" not in str(error).lower():
             raise
         return _fail("out of memory; try a smaller --size", 1)
 
 
-def _lacking(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace a character that an encoding lacks by `?`; a byte of a file's name that is no text stays that byte."""
+def _replace_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace a character that the encoding lacks by `?`. Undecodable bytes of a file name are written unchanged."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     code, end = ord(error.object[error.start]), error.start + 1
     return (bytes([code - 0xDC00]) if 0xDC80 <= code <= 0xDCFF else "?"), end
 
 
-codecs.register_error("impasto", _lacking)
+codecs.register_error("impasto", _replace_unencodable)
 
 
 def _parse(args: Sequence[str]) -> Any:
-    """The verb that is asked for; OptionError, on one line like all others, where tyro would draw a box."""
+    """Return the verb for the arguments. Raises OptionError with one line where tyro would print a box."""
     from .verbs import parse
 
-    said = StringIO()
+    printed = StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(printed):
             return parse(args)
     except SystemExit as end:
         if end.code in (None, 0):
             raise
-        raise OptionError(_without_box(said.getvalue())) from None
+        raise OptionError(_without_box(printed.getvalue())) from None
 
 
 def _without_box(box: str) -> str:
     rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if row[:1] not in ("╭", "╰")]
-    # Where standard output has no lines to draw with, the title stands over a rule of hyphens.
+    # If the terminal cannot draw lines, there is a title above a rule of hyphens.
     text = re.sub(r"\A.*\n-{9,}\n", "", "\n".join(rows).strip())
     what, *more = re.split(r"\n(?:─+|-{9,})\n", text)
     parts = [what.partition("\n\n")[0].rstrip(".")]

@@ -261,7 +261,7 @@ def test_what_it_starts_from(make: Make, content: Tensor, photo: Photo, measure:
     height, width = rocket.shape[-2:]
     assert torch.equal(make(start="rocket.jpg", start_picture=rocket).start_of(content, (height, width)), rocket)
     assert torch.equal(make(start="r.jpg", start_picture=rocket).start_of(content, size), resize(rocket, size))
-    message = r"--start rocket\.jpg is none of content, blurred, noise, grey, and no picture"
+    message = r"--start rocket\.jpg is not a picture; give content, blurred, noise, grey or a picture"
     with pytest.raises(Exception, match=message):
         make(start="rocket.jpg").start_of(content, size)
 

@@ -126,7 +126,7 @@ def test_grey_is_painted_so_much(make: Make, content: Tensor) -> None:
 
 
 def test_nothing_to_paint_is_an_error(make: Make, content: Tensor) -> None:
-    with pytest.raises(OptionError, match="--mask is black everywhere: nothing would be painted"):
+    with pytest.raises(OptionError, match="--mask is black everywhere, so nothing would be painted"):
         make(**BRIEF).steps(content, mask=torch.zeros(1, 1, 8, 12))
 
 
@@ -216,8 +216,8 @@ def test_a_mask_is_read_as_it_was_meant(way: str, caplog: pytest.LogCaptureFixtu
         found = resolve_mask(as_written()[way])
     assert torch.equal(found, left(40, 60))
     said = {
-        "alpha": "its transparency is the mask",
-        "GIMP": "its transparency is the mask",
+        "alpha": "using its transparency as the mask",
+        "GIMP": "using its transparency as the mask",
         "0 and 1": "taking 1 as white",
     }
     expected = [v for k, v in said.items() if k in way and "opaque" not in way]
@@ -229,7 +229,7 @@ def test_a_mask_is_read_as_it_was_meant(way: str, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("top", [2, 20])
 def test_a_picture_of_labels_is_no_mask(top: int) -> None:
     labels = np.full((40, 60), top, np.uint8)
-    with pytest.raises(OptionError, match=r"the mask is nowhere brighter than .* % of white.*make white what is to be"):
+    with pytest.raises(OptionError, match=r"the mask is nowhere brighter than .* %.*make the part to paint white"):
         resolve_mask(labels)
 
 
@@ -261,8 +261,8 @@ def test_masks_on_the_command_line(
     for name in ("white", "gimp", "ones"):
         assert main([*brief, "--mask", f"{name}.png", "-o", f"{name}-out.png"]) == 0
     said = capsys.readouterr().err
-    assert "gimp.png: its transparency is the mask" in said
-    assert "ones.png holds 0 and 1 of 255; taking 1 as white" in said
+    assert "gimp.png: using its transparency as the mask" in said
+    assert "ones.png has only the values 0 and 1 of 255; taking 1 as white" in said
     wanted = read_image("white-out.png").tensor
     for name in ("gimp", "ones"):
         assert torch.equal(read_image(f"{name}-out.png").tensor, wanted)

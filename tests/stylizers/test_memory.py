@@ -138,5 +138,5 @@ def test_with_less_memory_than_before_a_state_does_not_fit(
     assert first.state is not None
     state = first.state()
     has(monkeypatch, round((memory.FIXED_BYTES + 12_000_000) / memory.SHARE))
-    with pytest.raises(OptionError, match="that of another painting"):
+    with pytest.raises(OptionError, match="belongs to another painting"):
         OptimizeStylizer([content], options, net, CPU).steps(content, state=state)

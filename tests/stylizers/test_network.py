@@ -319,7 +319,7 @@ def test_the_size_of_the_strokes(paint: Paint, cup: Tensor, caplog: pytest.LogCa
     paint(cup)
     assert not caplog.text
     largest = paint(cup, style_scale=2.0)
-    assert "strokes are 0.67 times as large as asked for at this size: the style has 128 pixels at most" in caplog.text
+    assert "strokes are 0.67 times as large as requested: the style's long side is only 128 pixels" in caplog.text
     assert torch.equal(largest, paint(cup, style_scale=4.0))
 
 

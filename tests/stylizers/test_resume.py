@@ -111,10 +111,10 @@ def test_a_state_of_another_painting_is_refused(
     assert step.state is not None
     state = step.state()
     for other in ({"size": 80}, {"coarsest": 64}):
-        with pytest.raises(OptionError, match="the state to go on from is that of another painting"):
+        with pytest.raises(OptionError, match="the state belongs to another painting"):
             make(**{**SHORT, **other}).steps(content, state=state)
     gatys = GatysStylizer([style], OptimizeOptions(preset="gatys", size=80), encoder, PLAIN)
-    with pytest.raises(OptionError, match="the state to go on from is that of another painting"):
+    with pytest.raises(OptionError, match="the state belongs to another painting"):
         gatys.steps(content, state=state)
 
 

@@ -100,7 +100,7 @@ def test_the_coarsest_scale_is_not_larger_than_asked_for() -> None:
 def test_iterations_for_each_scale() -> None:
     scales = schedule((300, 400), OptimizeOptions(coarsest=100, iterations=(7, 5, 3)))
     assert [(max(s.size), s.iterations) for s in scales] == [(100, 7), (200, 5), (400, 3)]
-    message = r"--iterations has 2 numbers, but the scales are 3 \(100, 200, 400 pixels\); give one number in all"
+    message = r"--iterations has 2 numbers, but there are 3 scales \(100, 200, 400 pixels\); give one number in total"
     with pytest.raises(OptionError, match=message):
         schedule((300, 400), OptimizeOptions(coarsest=100, iterations=(7, 5)))
 
@@ -118,7 +118,7 @@ def test_the_refinement_takes_its_share_of_the_last_scale() -> None:
     ]
     each = schedule((100, 200), replace(options, iterations=(4, 3, 2)), refine=True)
     assert [(s.iterations, s.refine) for s in each] == [(4, False), (3, False), (2, True)]
-    with pytest.raises(OptionError, match=r"the scales are 3 \(100, 200, 200 pixels\)"):
+    with pytest.raises(OptionError, match=r"there are 3 scales \(100, 200, 200 pixels\)"):
         schedule((100, 200), replace(options, iterations=(4, 3)), refine=True)
     # Where it would have no iteration of its own there is none.
     assert [s.refine for s in schedule((32, 32), replace(options, iterations=1), refine=True)] == [False]

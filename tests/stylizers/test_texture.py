@@ -319,8 +319,8 @@ def test_options_survive_a_record() -> None:
     [
         ((31, 64), "--size is 64x31; each side must be 32 to 65536 px"),
         ((64, 70000), "--size is 70000x64"),
-        (512, "as \\(height, width\\) in pixels, not as 512"),
-        ((64.0, 64), "not as \\(64.0, 64\\)"),
+        (512, "size is 512; give a texture's \\(height, width\\) in pixels"),
+        ((64.0, 64), "size is \\(64.0, 64\\)"),
     ],
 )
 def test_sizes_that_cannot_be(synthesizer: Make, size: Any, message: str) -> None:

@@ -159,8 +159,8 @@ def test_after_kill_9(here: Path, run: Run, options: list[str], lines: int) -> N
     assert not Path("killed.png").exists()
     code, _, err = run("stylize", "--resume", "killed")
     assert code == 0, err
-    assert "killed: going on after iteration " in err
-    assert "a little different" not in err
+    assert "killed: continuing after iteration " in err
+    assert "slightly different" not in err
     assert run(*command, "-o", "whole.png", "--run", "whole")[0] == 0
     assert Path("killed.png").read_bytes() == Path("whole.png").read_bytes()
     same_run("killed", "whole")
@@ -180,12 +180,12 @@ def test_after_being_asked_to_stop(here: Path, run: Run, number: signal.Signals,
     assert (record["interrupted"], record["total"]) == (True, 30)
     assert 7 <= record["iterations"] < 30
     assert f"stopped at iteration {record['iterations']} of 30; the painting so far is in stopped.png" in err
-    assert err.splitlines()[-2].endswith("`impasto stylize --resume stopped` goes on")
+    assert err.splitlines()[-2].endswith("continue with `impasto stylize --resume stopped`")
     assert err.splitlines()[-1] == "impasto: stopped"
     assert len(rows("stopped")) == record["iterations"]
     code, _, err = run("stylize", "--resume", "stopped")
     assert code == 0, err
-    assert f"stopped: going on after iteration {record['iterations']}\n" in err
+    assert f"stopped: continuing after iteration {record['iterations']}\n" in err
     assert run(*command, "-o", "whole.png", "--run", "whole")[0] == 0
     assert Path("stopped.png").read_bytes() == Path("whole.png").read_bytes()
     same_run("stopped", "whole")
@@ -329,11 +329,11 @@ def test_sources_that_have_changed_or_gone(here: Path, run: Run, kill: Callable[
     code, _, err = run("stylize", "--resume", "run")
     assert (code, err) == (
         1,
-        f"impasto: {here / source} has changed since the painting was made; put it back, or begin anew\n",
+        f"impasto: {here / source} has changed since the painting was made; put it back, or start over\n",
     )
     Path(source).unlink()
     code, _, err = run("stylize", "--resume", "run")
-    assert (code, err) == (1, f"impasto: {source} is not found here; put it back, or begin anew\n")
+    assert (code, err) == (1, f"impasto: {source} is not found here; put it back, or start over\n")
     shutil.copy("kept", source)
     Path("kept").unlink()
     before[source] = Path(source).read_bytes()
@@ -378,8 +378,8 @@ def test_a_damaged_checkpoint(here: Path, run: Run, kill: Callable[[int], Any]) 
         before = contents("run")
         code, _, err = run("stylize", "--resume", "run")
         assert code == 1
-        assert err.startswith("impasto: run/checkpoint.pt is damaged or no checkpoint of a painting (")
-        assert err.endswith("); delete it to begin anew\n")
+        assert err.startswith("impasto: run/checkpoint.pt is damaged or not a checkpoint of a painting (")
+        assert err.endswith("); delete it to start over\n")
         assert err.count("\n") == 1
         assert contents("run") == before
     assert not Path("exploded").exists()
@@ -395,12 +395,12 @@ def test_the_checkpoint_of_another_run(here: Path, run: Run, kill: Callable[[int
     code, _, err = run("stylize", "--resume", "two")
     assert (code, err) == (
         1,
-        "impasto: two/checkpoint.pt is the checkpoint of another run; delete it to begin anew\n",
+        "impasto: two/checkpoint.pt is the checkpoint of another run; delete it to start over\n",
     )
     Path("two/checkpoint.pt").unlink()
     code, _, err = run("stylize", "--resume", "two")
     assert code == 0
-    assert "two has no checkpoint yet: beginning at its first iteration" in err
+    assert "two has no checkpoint yet: starting at the first iteration" in err
     assert len(rows("two")) == 16
 
 
@@ -427,7 +427,7 @@ def test_another_machine_is_told(here: Path, run: Run, kill: Callable[[int], Any
     code, _, err = run("stylize", "--resume", "run")
     assert code == 0
     now = torch.__version__
-    assert f"begun with torch 1.0 (now {now}), threads 7 (now 1): the painting may come out a little different" in err
+    assert f"started with torch 1.0 (now {now}), threads 7 (now 1): the painting may come out slightly different" in err
 
 
 @pytest.mark.parametrize("begun", ["float32", "bfloat16"])
@@ -444,8 +444,8 @@ def test_it_goes_on_in_the_precision_that_it_was_begun_in(
     monkeypatch.setattr("impasto.device.has_bfloat16", lambda: begun != "bfloat16")
     code, _, err = run("stylize", "--resume", "run")
     assert (code, "bfloat16 is slow here" in err) == (0, begun == "bfloat16")
-    assert "run: going on after iteration 9" in err
-    assert "may come out a little different" not in err
+    assert "run: continuing after iteration 9" in err
+    assert "may come out slightly different" not in err
     assert Path("a.png").read_bytes() == Path("whole.png").read_bytes()
 
 
@@ -478,11 +478,11 @@ def test_what_is_no_run_folder(finished: Path, run: Run) -> None:
     del record["run"]
     Path("old/record.json").write_text(json.dumps(record))
     for folder, message in {
-        "nothing": "nothing is no run folder; --resume takes the folder that --run named",
-        "done.png": "done.png is no run folder; --resume takes the folder that --run named",
-        "empty": "empty is no run folder: record.json is missing or damaged",
+        "nothing": "nothing is not a run folder; give --resume the folder that was given to --run",
+        "done.png": "done.png is not a run folder; give --resume the folder that was given to --run",
+        "empty": "empty is not a run folder: record.json is missing or damaged",
         "old": "the record of old is damaged: 'run'",
-        "piped": "the painting was made of what came through standard input, which is not kept; put it back",
+        "piped": "the painting was made from standard input, which is not kept; put it back",
     }.items():
         code, _, err = run("stylize", "--resume", folder)
         assert code == 1
@@ -544,7 +544,7 @@ def test_a_full_disk_does_not_end_the_painting(here: Path, run: Run, monkeypatch
     brief = ["--size", "48", "--coarsest", "48", "--precision", "float32", "--iterations", "3"]
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *brief)
     assert code == 0
-    assert "cannot write a checkpoint to run (No space left on device); painting on" in err
+    assert "cannot write a checkpoint to run (No space left on device); continuing without" in err
     assert len(rows("run")) == 3
 
 

@@ -427,7 +427,7 @@ def test_stopped_by_a_signal_it_writes_what_it_has(
     options = replace(options, painted=0.5, paint_from=3, checkpoint_every=100)
     with pytest.raises(KeyboardInterrupt):
         follow_encoder(replace(options, steps=100))
-    assert "impasto: stopped at step 3 of 100; --resume goes on" in capfd.readouterr().err
+    assert "impasto: stopped at step 3 of 100; continue with --resume" in capfd.readouterr().err
     assert load_encoder(options.out).config == COMPACT
     assert [s.step for s in steps_of(replace(options, resume=True))] == [4]
 

@@ -1,1 +1,1 @@
-"""How a picture is painted: the stylizers, what chooses among them, and the calls of the library."""
+"""Stylizers, the functions that choose one, and the library's one-shot calls."""

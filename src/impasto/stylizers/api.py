@@ -1,4 +1,4 @@
-"""The library's one-shot calls: `impasto.stylize`, any kind of picture in, the same kind out; `texture` and `learn`."""
+"""The library's one-shot calls: `stylize`, `texture` and `learn`. `stylize` returns the kind of picture it is given."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,25 +47,25 @@ def stylize(
         The photograph. Arrays are (H, W, 3) or (H, W), uint8, uint16 or float in [0, 1]; tensors (3, H, W) or
         (1, 3, H, W), float in [0, 1] or uint8.
     style : the same, a built-in style's name, a style file, a StyleTarget, or a list of them
-        Several styles blend by `style_weights`.
+        Several styles are blended by `style_weights`.
     options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
     regions : sequence of (mask, style)
-        Parts of the photograph with styles of their own; a mask is any kind of picture, white where the region is, of
-        any size in the photograph's proportions; or transparent where it is not; or boolean. `style` is for the rest.
+        Parts of the photograph with their own styles. A mask is any kind of picture: white inside the region, or
+        transparent outside it, or boolean; any size with the photograph's proportions. `style` applies to the rest.
     mask : the same, optional
-        White where to paint; the rest stays the photograph.
+        White where to paint. The rest stays the photograph.
     **changes
-        Fields of StylizeOptions that differ: `size=512`, `quality="best"` ...
+        Fields of StylizeOptions to change: `size=512`, `quality="best"` ...
 
     Returns
     -------
-    The caller's own kind of picture; a PIL image where a path was given.
+    The same kind of picture as `content`; a PIL image for a path.
 
     Raises
     ------
     ImpastoError
-        With one line that says what is wrong and what to do.
+        With a one-line message that says what is wrong and what to do.
 
     Examples
     --------
@@ -91,32 +91,32 @@ def texture(
     options: TextureOptions | None = None,
     **changes: Any,
 ) -> Image.Image:
-    """Make a texture of a painting: a picture with its colours and strokes, and nothing of what it shows.
+    """Make a texture of a painting: a picture with its colours and strokes, but without its subject.
 
     Gatys, Ecker, Bethge, "Texture Synthesis Using Convolutional Neural Networks", NIPS 2015.
 
     Parameters
     ----------
     style : any kind of picture, a built-in style's name, a style file, a StyleTarget, or a list of them
-        Several styles blend by `style_weights`.
+        Several styles are blended by `style_weights`.
     size : (int, int)
         Height and width in pixels.
     seamless : bool
-        Whether the texture shall tile the plane: opposite borders then continue each other.
+        Make the texture tile the plane: opposite borders continue each other.
     options : TextureOptions, optional
         The defaults if not given.
     **changes
-        Fields of TextureOptions that differ: `iterations=500`, `style_scale=0.5` ...
+        Fields of TextureOptions to change: `iterations=500`, `style_scale=0.5` ...
 
     Returns
     -------
     PIL.Image.Image
-        RGB, sRGB. `load_texture` gives the steps on the way and the tensor.
+        RGB, sRGB. Use `load_texture` for the intermediate steps and the tensor.
 
     Raises
     ------
     ImpastoError
-        With one line that says what is wrong and what to do.
+        With a one-line message that says what is wrong and what to do.
 
     Examples
     --------
@@ -144,21 +144,21 @@ def learn(
     options : LearnOptions, optional
         The defaults if not given.
     model : str, optional
-        The network that learns it: a model file; the bundled network if not given.
+        The model file of the network that learns the style; the bundled network if not given.
     photographs : Photographs, optional
-        What it is learnt on; a dozen photographs are bundled.
+        The photographs to learn on. By default a dozen bundled photographs.
     **changes
-        Fields of LearnOptions that differ: `seconds=10` ...
+        Fields of LearnOptions to change: `seconds=10` ...
 
     Returns
     -------
     StyleTarget
-        A style wherever one is asked for; `save` writes it to a style file.
+        Can be passed wherever a style is expected. `save` writes it to a style file.
 
     Raises
     ------
     ImpastoError
-        With one line that says what is wrong and what to do.
+        With a one-line message that says what is wrong and what to do.
 
     Examples
     --------

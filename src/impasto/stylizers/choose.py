@@ -1,4 +1,4 @@
-"""From options and styles to what paints: the method, the encoder, the network, the stylizer."""
+"""Choose what paints, from options and styles: the method, the encoder, the network, the stylizer."""
 
 import logging
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ T = TypeVar("T", bound=Options)
 
 
 def choose_encoder_name(options: OptimizeOptions | TextureOptions) -> str:
-    """`auto` resolved: compact, but for the preset gatys vgg19 where its file is there."""
+    """Return the encoder's name, with `auto` resolved: compact, or vgg19 for the preset gatys if its file is there."""
     if options.encoder != "auto":
         return options.encoder
     if not _is_recipe(options):
@@ -48,19 +48,20 @@ def _is_recipe(options: OptimizeOptions | TextureOptions) -> bool:
 
 
 def resolve_compute(options: OptimizeOptions | TextureOptions, net: Network | None = None) -> Compute:
-    """Return the device and precision that a painting is made with. Nothing else decides them.
+    """Return the device and precision that a painting is made with.
 
-    Everything that takes part in a painting shares the answer. The stylizer keeps it as `compute`, for the record.
+    This is the only place that resolves them. Everything in a painting shares the result, and the stylizer keeps it as
+    `compute` for the record.
 
     Parameters
     ----------
     net : Network, optional
-        The network that paints. `--precision auto` is then what it is fastest in on this machine.
+        The network that paints. `--precision auto` then selects the precision in which it is fastest on this machine.
 
     Raises
     ------
     OptionError
-        If there is no such device.
+        If the device does not exist.
     """
     if options.precision != "auto":
         return choose_compute(options.device, options.precision)
@@ -76,7 +77,7 @@ def choose_method(options: OptimizeOptions) -> Literal["optimize", "network"]:
     Raises
     ------
     OptionError
-        If an option is for another method than the one that the quality asks for.
+        If an option belongs to another method than the quality selects.
     """
     if not isinstance(options, StylizeOptions) or options.method == "optimize":
         return "optimize"
@@ -126,7 +127,12 @@ def choose_stylizer(
 
 
 def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int, int]:
-    """Return the height and width that a photograph of that height and width is painted at, before it is decoded.
+    """Return the height and width at which a photograph is painted, before it is decoded.
+
+    Parameters
+    ----------
+    photo : (int, int)
+        Height and width of the photograph in pixels.
 
     Raises
     ------
@@ -137,17 +143,17 @@ def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int,
     if choose_method(options) == "network":
         net = find_network(options.model if isinstance(options, StylizeOptions) else None)
         compute = resolve_compute(options, net)
-        fit_need(size, lambda s: pass_memory(s, net, compute), compute, options.strict_size, _unsaid)
+        fit_need(size, lambda s: pass_memory(s, net, compute), compute, options.strict_size, _ignore)
     else:
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
         classic = options.preset == "gatys"
         strict = classic or options.strict_size
-        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _unsaid)
+        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore)
     return size
 
 
-def _unsaid(message: str) -> None:
-    """Leave a message out: the stylizer says it when it begins."""
+def _ignore(message: str) -> None:
+    """Drop a message: the stylizer logs it when it starts."""
 
 
 def network_stylizer(
@@ -156,14 +162,14 @@ def network_stylizer(
     compute: Compute | None = None,
     encoder: VGG | None = None,
 ) -> NetworkStylizer:
-    """Return what paints in one pass, by the network that the options name, else the bundled one.
+    """Return a one-pass stylizer with the network that the options name, or with the bundled one.
 
     Parameters
     ----------
     compute : Compute, optional
-        That of a painting which the network is a part of; what the options come to if not given.
+        Device and precision, if the network is part of another painting. Resolved from the options by default.
     encoder : VGG, optional
-        The bundled encoder, if it is loaded already.
+        The bundled encoder, if it is already loaded.
     """
     net = find_network(options.model)
     compute = compute or resolve_compute(options, net)
@@ -172,7 +178,7 @@ def network_stylizer(
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:
-    """Those of what an optimisation starts from: a picture of the size that it is given, at full strength."""
+    """Return the options of the network that paints an optimisation's start: the given size, at full strength."""
     shared = ("style_weights", "style_scale", "seed", "offline")
     return StylizeOptions(method="network", scale=1.0, **{k: getattr(options, k) for k in shared})
 
@@ -184,7 +190,7 @@ def choose_texture(
     options: TextureOptions,
     start: Tensor | None = None,
 ) -> TextureSynthesizer:
-    """What makes a texture of that height and width, with the styles bound.
+    """Return a synthesizer of textures of height and width `size` in pixels, with the styles bound.
 
     Raises
     ------
@@ -199,21 +205,21 @@ def choose_texture(
 def load_stylizer(
     source: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
 ) -> Stylizer:
-    """Return a stylizer with its style bound, to paint many pictures with.
+    """Return a stylizer with its style bound, for painting many pictures.
 
     Parameters
     ----------
     source : str, Path, StyleTarget, picture, or a list of them
-        A built-in name, a picture or a style file; several blend by `style_weights`.
+        A built-in name, a picture or a style file. Several are blended by `style_weights`.
     options : OptimizeOptions or StylizeOptions, optional
         The defaults if not given.
     **changes
-        Fields of StylizeOptions that differ.
+        Fields of StylizeOptions to change.
 
     Returns
     -------
     Stylizer
-        Takes and gives (1, 3, H, W), float32, sRGB, [0, 1].
+        Takes and returns (1, 3, H, W), float32, sRGB, [0, 1].
 
     Examples
     --------
@@ -233,20 +239,20 @@ def load_texture(
     options: TextureOptions | None = None,
     **changes: Any,
 ) -> TextureSynthesizer:
-    """What makes a texture, to be followed step by step.
+    """Return a texture synthesizer, for following a texture step by step.
 
     Parameters
     ----------
     style : str, Path, StyleTarget, picture, or a list of them
-        A built-in name, a picture or a style file; several blend by `style_weights`.
+        A built-in name, a picture or a style file. Several are blended by `style_weights`.
     size : (int, int)
         Height and width in pixels.
     seamless : bool
-        Whether the texture shall tile the plane.
+        Make the texture tile the plane.
     options : TextureOptions, optional
         The defaults if not given.
     **changes
-        Fields of TextureOptions that differ.
+        Fields of TextureOptions to change.
 
     Raises
     ------
@@ -264,20 +270,20 @@ def load_texture(
 
 
 def stylize_options(options: OptimizeOptions | None, changes: dict[str, Any]) -> StylizeOptions:
-    """The options with some fields changed, those of an optimisation as what they mean to `stylize`."""
+    """Return the options with some fields changed, as StylizeOptions."""
     if not isinstance(options, StylizeOptions):
         options = StylizeOptions(**({} if options is None else options.to_dict()))
     return with_changes(options, changes)
 
 
 def with_changes(options: T, changes: dict[str, Any]) -> T:
-    """The options with some fields changed; OptionError with the nearest names for an unknown one."""
+    """Return the options with some fields changed. Raises OptionError with the nearest names for an unknown field."""
     check_names(options, changes)
     return type(options).from_dict({**options.to_dict(), **changes})
 
 
 def check_names(options: Options | LearnOptions, changes: dict[str, Any]) -> None:
-    """Raise OptionError, with the nearest names, if `changes` names a field that the options do not have."""
+    """Raise OptionError with the nearest names if `changes` has an unknown field."""
     names = names_of(type(options))
     for key in changes:
         if key not in names:

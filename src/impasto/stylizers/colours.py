@@ -1,4 +1,4 @@
-"""Colours kept: any stylizer, with its painting's light and shade in the photo's own colours."""
+"""Keep the photo's colours: a wrapper that gives any stylizer's painting the photo's chroma."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,16 +15,16 @@ from .protocol import Region, Step, Stylizer, last_image
 
 
 class ColourKeeper:
-    """A stylizer around another.
+    """Wrap a stylizer and keep the photo's colours.
 
     Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016, luminance-only.
 
     Parameters
     ----------
     inner : Stylizer
-        What paints.
+        The stylizer that paints.
     space : "oklab" or "ycbcr"
-        Where lightness and chroma are told apart.
+        The colour space that separates lightness from chroma.
     strength : float
         0 the painting's colours, 1 the photo's.
     """
@@ -35,12 +35,12 @@ class ColourKeeper:
 
     @property
     def method(self) -> str:
-        """That of what paints."""
+        """The inner stylizer's method."""
         return self.inner.method
 
     @property
     def compute(self) -> Compute:
-        """That of what paints."""
+        """The inner stylizer's device and precision."""
         return self.inner.compute
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
@@ -54,7 +54,7 @@ class ColourKeeper:
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Step]:
-        """The inner stylizer's steps; each one's colours are changed when its image is looked at."""
+        """Yield the inner stylizer's steps. A step's colours are changed when its image is read."""
 
         def finish(painted: Tensor) -> Tensor:
             photo = opaque(resize(content, (painted.shape[-2], painted.shape[-1])))

@@ -1,4 +1,4 @@
-"""The descent at one scale: what is optimised, by which optimiser, and what of it is the painting."""
+"""Optimise a picture at one scale: the parameters, the optimisers and the choice of the painting."""
 
 import copy
 import math
@@ -17,15 +17,15 @@ from .schedule import WARM_UP, Scale, rate_factor
 
 BETAS = (0.9, 0.99)
 PLATEAU_SPAN = 10
-"""Iterations over which a plateau is looked for."""
+"""Number of iterations over which a plateau is detected."""
 PLATEAU_FINISH = 12
-"""Iterations that a scale of Adam's still takes, its rate falling, once it has reached a plateau."""
+"""Iterations that Adam still takes at a scale after a plateau, with a falling rate."""
 LEVELS, LEAST_BAND = 5, 16
-"""Most bands of a Laplacian pyramid, and the shorter side that the coarsest one has at least, in pixels."""
+"""Maximum number of bands of a Laplacian pyramid, and minimum short side of the coarsest band in pixels."""
 
 
 class Parameters:
-    """The picture as what is optimised: its pixels.
+    """The parameters of a picture that is optimised by its pixels.
 
     Parameters
     ----------
@@ -37,19 +37,19 @@ class Parameters:
         self.tensors = [x.clone(memory_format=torch.preserve_format).requires_grad_(True)]
 
     def picture(self) -> Tensor:
-        """(1, 3, H, W), with its gradient."""
+        """Return the picture (1, 3, H, W), differentiable in the parameters."""
         return self.tensors[0]
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Bring the picture back into [0, 1]."""
+        """Clamp the picture to [0, 1]."""
         self.tensors[0].clamp_(0, 1)
 
 
 class Pyramid(Parameters):
-    """The picture as a Laplacian pyramid (Burt, Adelson 1983), so that large shapes move as easily as details.
+    """A picture as a Laplacian pyramid (Burt, Adelson 1983), in which large shapes move as easily as details.
 
-    Kolkin et al. optimise one, in "Neural Neighbor Style Transfer", 2022, and in STROTSS, 2019.
+    Kolkin et al. optimise a pyramid in "Neural Neighbor Style Transfer", 2022, and in STROTSS, 2019.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ class Pyramid(Parameters):
         self.tensors = [b.clone(memory_format=torch.contiguous_format).requires_grad_(True) for b in (*bands, x)]
 
     def enlarged(self, x: Tensor, like: Tensor) -> Tensor:
-        """A band in the size of the next finer one."""
+        """Return a band resized to the next finer one, `like`."""
         return self.interpolate(x, (like.shape[-2], like.shape[-1]), mode="bilinear")
 
     def picture(self) -> Tensor:
-        """The bands added up, (1, 3, H, W)."""
+        """Return the sum of the bands, (1, 3, H, W)."""
         x = self.tensors[-1]
         for band in reversed(self.tensors[:-1]):
             x = self.enlarged(x, band) + band
@@ -80,26 +80,26 @@ class Pyramid(Parameters):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Bring the picture back into [0, 1], by its finest band."""
+        """Clamp the picture to [0, 1] by changing its finest band."""
         x = self.picture()
         self.tensors[0] += x.clamp(0, 1) - x
 
 
 class Descent:
-    """The optimisation of a picture at one scale, an iteration at a time.
+    """Optimise a picture at one scale, one iteration at a time.
 
     Parameters
     ----------
     loss : callable
-        Picture -> the terms and their sum `total`, which falls.
+        Takes a picture and returns the terms and their sum `total`, which is minimised.
     x : Tensor
-        (1, 3, H, W), the picture to begin with.
+        (1, 3, H, W), the picture to start from.
     scale : Scale
-        Its iterations and its rate.
+        The iterations and the rate.
     options : OptimizeOptions
-        The optimiser and how it goes.
+        The optimiser and its settings.
     carried : dict, optional
-        What the scale before handed on (`carry`).
+        Optimiser state of the previous scale (`carry`).
     wrap : bool
         Whether the picture tiles the plane.
     """
@@ -125,14 +125,14 @@ class Descent:
             self._take(carried, self.optimiser)
         self.best, self.best_losses, self.iteration = x, {"total": math.inf}, 0
         self.average = torch.zeros_like(x) if options.average else None
-        self.averaged = 0.0  # how much of the average is there yet
+        self.averaged = 0.0  # the sum of the average's weights so far, below 1
         self.done, self.pace = 0.0, 1 / scale.iterations
         self.recent: deque[float] = deque(maxlen=PLATEAU_SPAN + 1)
         self._terms: dict[str, Tensor] | None = None
 
     @property
     def left(self) -> int:
-        """Iterations still to come."""
+        """The number of iterations left."""
         return max(0, math.ceil((1 - self.done) / self.pace - 1e-6))
 
     @property
@@ -143,14 +143,14 @@ class Descent:
         return (self.average / max(self.averaged, 1e-12)).clamp(0, 1)
 
     def measured(self) -> dict[str, float]:
-        """The losses of `painted`: known of the best picture, evaluated for the average."""
+        """Return the losses of `painted`. Those of the best picture are known; for the average they are evaluated."""
         if self.average is None:
             return self.best_losses
         with torch.no_grad():
             return {k: float(v) for k, v in self.loss(self.painted).items()}
 
     def step(self) -> dict[str, float]:
-        """One iteration; the losses of the picture that it made.
+        """Take one iteration and return the losses of the picture that it made.
 
         Raises
         ------
@@ -178,25 +178,28 @@ class Descent:
         return self.recent[0] - self.recent[-1] < self.options.plateau * abs(self.recent[0])
 
     def _adam(self) -> tuple[Tensor, dict[str, float]]:
-        """The rate rises, then falls by a cosine; the picture is kept within [0, 1]."""
+        """Take a step of Adam and return the new picture, clamped to [0, 1], and its losses.
+
+        The rate rises linearly, then falls by a cosine.
+        """
         if self._terms is None:
             x = self.parameters.picture()
             self._terms = self.loss(x)
             if not self.iteration:
-                self.best_losses = self._finite(x, self._terms)  # of what it begins with, but for a pyramid's rounding
+                self.best_losses = self._finite(x, self._terms)  # of the first picture, up to a pyramid's rounding
         assert isinstance(self.optimiser, torch.optim.Adam)
         self.optimiser.param_groups[0]["lr"] = self.scale.rate * rate_factor(self.done + 0.5 * self.pace)
         self.optimiser.zero_grad()
         self._terms["total"].backward()
         self.optimiser.step()
         self.parameters.clamp()
-        self._terms = None  # or two graphs would be held at a time
+        self._terms = None  # free the graph before the next is built
         x = self.parameters.picture()
-        self._terms = self.loss(x)  # of the picture as it is now, and for the next iteration's gradient
-        return x.detach().clamp(0, 1), self._finite(x, self._terms)  # a pyramid's sum is there but for rounding
+        self._terms = self.loss(x)  # the next iteration takes its gradient
+        return x.detach().clamp(0, 1), self._finite(x, self._terms)  # a pyramid's sum exceeds [0, 1] by rounding
 
     def _lbfgs(self) -> tuple[Tensor, dict[str, float]]:
-        """The picture that the iteration before arrived at, and one step on from it."""
+        """Return the current picture and its losses, and take a step of L-BFGS from it."""
         assert isinstance(self.optimiser, LBFGS)
         x = self.optimiser.x.clone(memory_format=torch.channels_last).requires_grad_(True)
         terms = self.loss(x)
@@ -208,7 +211,7 @@ class Descent:
 
     def _finite(self, x: Tensor, terms: dict[str, Tensor]) -> dict[str, float]:
         losses = {k: float(v.detach()) for k, v in terms.items()}
-        # The picture, too: a fused ReLU takes what is no number for 0.
+        # Check the picture too: a fused ReLU turns NaN into 0.
         if not math.isfinite(losses["total"] + float(x.detach().sum())):
             h, w = self.scale.size
             raise DivergedError(
@@ -218,14 +221,17 @@ class Descent:
         return losses
 
     def carry(self) -> dict[str, Tensor]:
-        """What the next scale may begin with: Adam's moments."""
+        """Return Adam's moments for the next scale, or nothing with L-BFGS or a pyramid."""
         if not isinstance(self.optimiser, torch.optim.Adam) or len(self.parameters.tensors) > 1:
             return {}
         state = self.optimiser.state[self.parameters.tensors[0]]
         return {k: state[k] for k in ("step", "exp_avg", "exp_avg_sq")}
 
     def _take(self, carried: dict[str, Tensor], optimiser: torch.optim.Adam) -> None:
-        """Adam's moments of another size; the gradients of a loss that is a mean over pixels fall with their number."""
+        """Take over Adam's moments from a scale of another size.
+
+        The loss is a mean over pixels, so its gradients are inversely proportional to their number.
+        """
         (x,) = self.parameters.tensors
         ratio = carried["exp_avg"][0, 0].numel() / x[0, 0].numel()
         optimiser.state[x] = {
@@ -235,10 +241,10 @@ class Descent:
         }
 
     def state(self) -> dict[str, Any]:
-        """All of it, as tensors and plain values: with the same loss, `load` goes on from here as if nothing were."""
+        """Return the whole state as tensors and plain values. With the same loss, `load` continues exactly from it."""
         return {
             "tensors": [t.detach().clone() for t in self.parameters.tensors],
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),  # which goes on changing
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),  # later steps change it in place
             "best": self.best,
             "best_losses": self.best_losses,
             "average": self.average,
@@ -247,7 +253,7 @@ class Descent:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         with torch.no_grad():
             for mine, theirs in zip(self.parameters.tensors, state["tensors"], strict=True):
                 mine.copy_(theirs)
@@ -259,27 +265,27 @@ class Descent:
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
-    """A tensor (1, C, h, w) in another's size and layout."""
+    """Return a tensor (1, C, h, w) in the size and memory layout of `like`."""
     layout = torch.channels_last if like.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     return F.interpolate(x, like.shape[-2:], mode="bilinear").to(memory_format=layout, copy=True)
 
 
 HISTORY = 5
-"""Steps that are remembered; 20 of them reach the same loss within 0.5 % and cost more memory and time."""
+"""Number of steps in memory; 20 reach the same loss within 0.5 % and cost more memory and time."""
 FIRST_STEP = 1.25
-"""The first step over that which would make a loss with that slope zero, f / |g|^2: the least loss is near zero."""
+"""Factor on the first step's length, f / |g|^2, at which a linear loss would be zero: the minimum is near zero."""
 CURVATURE = 1e-6
-"""Least cosine between a step and the change of its gradient for the pair to be kept."""
+"""Minimum cosine between a step and the change of its gradient for the pair to be kept."""
 QUARTERINGS = 6
-"""A step is quartered at most so often; then the memory is emptied and the gradient followed."""
+"""Maximum number of times a step is quartered; then the memory is cleared and the step follows the gradient."""
 
 
 class LBFGS:
     """Minimise a function of one tensor in [0, 1] by L-BFGS without a line search.
 
     Liu, Nocedal, "On the Limited Memory BFGS Method for Large Scale Optimization", Mathematical Programming 45, 1989.
-    A line search costs several evaluations of the networks. Instead every step is taken in full, and one that made the
-    loss larger is taken back and quartered. Pixels are clamped after every step; keeping those at 0 and 1 out of the
+    A line search costs several evaluations of the networks. Instead every step is taken in full, and a step that
+    increases the loss is undone and quartered. Pixels are clamped after every step; excluding those at 0 and 1 from the
     direction, as projected methods do, made no difference to paintings.
 
     The direction is a linear combination of the stored steps, the stored changes of the gradient and the gradient, so
@@ -289,37 +295,37 @@ class LBFGS:
     Parameters
     ----------
     x : Tensor
-        Where to begin; any shape, float32.
+        The starting point; any shape, float32.
     rate : float
-        Factor on every step; 1 is Newton's.
+        Factor on every step; 1 is the full quasi-Newton step.
     history : int
-        How many steps are remembered.
+        Number of steps in memory.
     """
 
     def __init__(self, x: Tensor, rate: float = 1.0, history: int = HISTORY):
         self.x, self.rate, self.history = x.detach().clone(memory_format=torch.preserve_format), rate, history
-        self.rows = history + 1  # a pair is measured before it takes the oldest one's place
+        self.rows = history + 1  # a pair is measured before it replaces the oldest one
         self.memory = x.new_zeros(2, self.rows, x.numel())  # steps, and changes of the gradient
         self.mixed = torch.zeros(self.rows, self.rows, dtype=torch.float64)  # products of steps (rows) and changes
         self.changes = torch.zeros(self.rows, self.rows, dtype=torch.float64)  # products of changes and changes
-        self.order: list[int] = []  # the rows that are remembered, oldest first
-        self.used = 0  # rows that have ever been
-        self.last: tuple[Tensor, float, Tensor] | None = None  # the best place so far: picture, value, gradient
+        self.order: list[int] = []  # the rows in use, oldest first
+        self.used = 0  # number of rows ever used
+        self.last: tuple[Tensor, float, Tensor] | None = None  # the best point so far: picture, value, gradient
         self.tries = 0
 
     def step(self, value: float, gradient: Tensor) -> bool:
-        """Take the value and the gradient at `x`, and move `x` to where they are wanted next.
+        """Take the value and the gradient at `x`, and move `x` to the next point to evaluate.
 
         Returns
         -------
         bool
-            Whether the step before was kept.
+            Whether the previous step was kept.
         """
         x, g = self._flat(self.x), self._flat(gradient.detach())
         if self.last is not None and value > self.last[1] and self.tries < QUARTERINGS:
-            place, _, _ = self.last
+            best, _, _ = self.last
             self.tries += 1
-            self._move(torch.lerp(place, x, 0.25))
+            self._move(torch.lerp(best, x, 0.25))
             return False
         if self.tries >= QUARTERINGS:
             self.order = []
@@ -330,7 +336,7 @@ class LBFGS:
         return True
 
     def _flat(self, t: Tensor) -> Tensor:
-        """Return a tensor of the shape of `x` as a row of numbers, in the order of the memory of `x`."""
+        """Return a tensor of the shape of `x` flattened in the memory order of `x`."""
         if self.x.ndim == 4 and self.x.is_contiguous(memory_format=torch.channels_last):
             return t.permute(0, 2, 3, 1).reshape(-1)
         return t.reshape(-1)
@@ -359,13 +365,13 @@ class LBFGS:
         self.order = [*self.order, i][-self.history :]
 
     def _direction(self, value: float, g: Tensor) -> Tensor:
-        """Return minus the inverse Hessian, as far as it is known, times the gradient."""
+        """Return minus the estimate of the inverse Hessian times the gradient."""
         if not self.order:
             return g * (-FIRST_STEP * value / max(float(g @ g), 1e-30))
         n = self.used
-        along = (self.memory[:, :n] @ g).double().cpu().tolist()  # of the steps, and of the changes
+        along = (self.memory[:, :n] @ g).double().cpu().tolist()  # products of steps and of changes with the gradient
         sy, yy = self.mixed.tolist(), self.changes.tolist()
-        # Coefficients in the direction: of each step, of each change, and of g.
+        # Coefficients of the direction: of each step, each change, and g.
         of_steps, of_changes, gain, alphas = [0.0] * n, [0.0] * n, 1.0, {}
         for i in reversed(self.order):
             alphas[i] = (along[0][i] + sum(sy[i][j] * of_changes[j] for j in self.order)) / sy[i][i]
@@ -384,7 +390,7 @@ class LBFGS:
         return step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all of it, as tensors and plain values."""
+        """Return the whole state as tensors and plain values."""
         return {
             "x": self.x,
             "memory": self.memory,
@@ -397,7 +403,7 @@ class LBFGS:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Continue from a `state_dict`."""
         device, last = self.x.device, state["last"]
         self.x, self.memory = state["x"].to(device), state["memory"].to(device)
         self.mixed, self.changes, self.used = state["mixed"], state["changes"], state["used"]

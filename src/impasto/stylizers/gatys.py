@@ -1,8 +1,8 @@
-"""The preset `gatys`: the recipe that most tutorials teach, to the letter.
+"""The preset `gatys`: the recipe of most tutorials, unchanged.
 
-Gatys, Ecker, Bethge 2016 in the form that went around as a notebook: VGG features after the ReLU, one content layer,
-raw Gram matrices, the normalised content picture itself as the variable, one scale, plain Adam. It is here as the
-reference that others are measured against; for good pictures in little time there is the default.
+Gatys, Ecker, Bethge 2016, as in the widely copied notebook: VGG features after the ReLU, one content layer, raw Gram
+matrices, the normalised content picture as the variable, one scale, plain Adam. It is the reference for comparisons;
+the default makes good pictures in less time.
 """
 
 import copy
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 LAYER_WEIGHTS = {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
 COMPACT_FEATURE_SCALE = 0.211
-"""Factor on the compact encoder's features; with it the first total loss of the benchmark pair is the classic 1.4e8."""
+"""Factor on the compact encoder's features that gives the benchmark pair the classic first total loss, 1.4e8."""
 
 
 class GatysLoss:
@@ -39,9 +39,9 @@ class GatysLoss:
     Parameters
     ----------
     encoder : VGG
-        Its features, behind its heads where it has them, times `feature_scale`.
+        Provides the features, after its heads if it has any, times `feature_scale`.
     content, style : Tensor
-        (1, 3 or 4, H, W) in [0, 1], both of the same size. Of cut-outs only what is visible has a style.
+        (1, 3 or 4, H, W) in [0, 1], both of the same size. Only visible pixels count towards the style.
     content_weight, style_weight : float
         The recipe's alpha and beta.
     feature_scale : float
@@ -73,19 +73,19 @@ class GatysLoss:
         with self.compute.autocast():
             features = self.encoder(image, (*LAYER_WEIGHTS, CONTENT_LAYER))
         content = self.encoder.wide(CONTENT_LAYER, features[CONTENT_LAYER])
-        # The others are only summed up, in float32 whatever they are of.
+        # The other layers are only reduced to sums, which are float32 in any precision.
         features[CONTENT_LAYER] = content.float() * self.feature_scale
         return features
 
     def _gram(self, features: Tensor, layer: str, shown: Tensor | None) -> Tensor:
-        """The raw Gram matrix F F^T, or a matrix at the same distances from others."""
+        """Return the raw Gram matrix F F^T, or a matrix with the same distances to others."""
         weights = None if shown is None else weights_of(shown, features)
         moments = raw_moments(features, weights) * (self.feature_scale**2 * features.shape[2] * features.shape[3])
         metric = self.metrics[layer]
         return moments[:, :-1, :-1] if metric is None else metric @ moments @ metric
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """The weighted terms `content` and `style` and their sum `total`, each a scalar, of (1, 3, H, W)."""
+        """Return the weighted terms `content` and `style` and their sum `total`, scalars, for (1, 3, H, W)."""
         features = self._features(image)
         content = (features[CONTENT_LAYER] - self.content).square().mean()
         style = torch.zeros((), device=image.device)
@@ -100,14 +100,14 @@ class GatysLoss:
 
 
 class GatysStylizer:
-    """The recipe as a stylizer, its one style bound.
+    """Paint by the recipe, with its one style bound.
 
     Parameters
     ----------
     styles : sequence of Tensor or StyleTarget
-        One painting (1, 3, H, W) in [0, 1]; it is resized to the content's shape, so a measured style will not do.
+        One painting (1, 3, H, W) in [0, 1]. It is resized to the content's shape, so a measured style is refused.
     options : OptimizeOptions
-        Of which it takes the weights, the rate, the iterations and the size where they are given.
+        Only the weights, the rate, the iterations and the size are used, if given.
     """
 
     method = "optimize"
@@ -133,15 +133,15 @@ class GatysStylizer:
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Step]:
-        """Every iteration of the recipe; the variable is never clamped, only what is shown.
+        """Yield every iteration of the recipe. The variable is never clamped, only the picture shown.
 
         Raises
         ------
         OptionError
-            At once, if the painting would be too small for the encoder, regions or a mask are given, or the state is of
-            another painting.
+            Before the first step, if the painting would be too small for the encoder, regions or a mask are given, or
+            the state belongs to another painting.
         MemoryNeedError
-            At once, if it does not fit into memory.
+            Before the first step, if the painting does not fit into memory.
         DivergedError
             If the loss is no longer finite.
         """
@@ -152,7 +152,7 @@ class GatysStylizer:
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
         fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
         if state is not None and state["size"] != list(size):
-            raise OptionError("the state to go on from is that of another painting")
+            raise OptionError("the state belongs to another painting; continue with the same photograph and options")
         return self._paint(content, size, state)
 
     @with_gradients
@@ -172,7 +172,7 @@ class GatysStylizer:
         x = ((opaque(content) - mean) / std).clone().requires_grad_(True)
         optimiser = torch.optim.Adam([x], lr=settings.rate)
         first, total = 1, settings.iterations
-        assert isinstance(total, int), "the options have checked it"
+        assert isinstance(total, int), "the options check it"
         if state is not None:
             first = state["done"] + 1
             with torch.no_grad():
@@ -181,7 +181,7 @@ class GatysStylizer:
         for i in range(first, total + 1):
             terms = loss(x * std + mean)
             losses = {k: float(v.detach()) for k, v in terms.items()}
-            if not torch.isfinite(terms["total"] + x.detach().sum()):  # a fused ReLU takes what is no number for 0
+            if not torch.isfinite(terms["total"] + x.detach().sum()):  # a fused ReLU turns NaN into 0
                 raise DivergedError(
                     f"the loss is no longer finite at iteration {i}; lower --rate (now {settings.rate:g})"
                 )
@@ -191,7 +191,7 @@ class GatysStylizer:
 
             @with_gradients
             def snapshot(i: int = i) -> dict[str, Any]:
-                state = copy.deepcopy(optimiser.state_dict())  # which goes on changing, as x does
+                state = copy.deepcopy(optimiser.state_dict())  # later steps change it and x in place
                 return {"size": list(size), "done": i, "x": x.detach().clone(), "optimiser": state}
 
             shown = (x.detach() * std + mean).clamp(0, 1)

@@ -1,9 +1,9 @@
-"""Learning one style in seconds: a network's own numbers for it, on top of what the network predicts.
+"""Learn one style in seconds: a correction to the affine that a network predicts for it.
 
-Nothing of the network changes. What is learnt is a vector that is added to the style's affine (`models.network`), so
-it becomes part of the style file, and blends and strengths work as for any style.
+The network does not change. The learnt vector is added to the style's affine (`models.network`). It is stored in the
+style file, and blends and strengths work as for any style.
 
-What is learnt on the fly is kept in a folder of the user's, and found there the next time.
+Styles that are learnt on the fly are kept in a folder of the user's and loaded from there the next time.
 """
 
 import hashlib
@@ -37,21 +37,21 @@ log = logging.getLogger(__name__)
 BUNDLED = Path(__file__).parents[1] / "weights" / "photographs"
 """The folder of the photographs that styles are learnt on."""
 PICTURE = 512
-"""Long side, in pixels, of the pictures whose parts the crops stand for."""
+"""Long side in pixels of the pictures that the crops are taken to be parts of."""
 STROKES, OTHER_STROKES = (0.5, 2.0), 0.4
-"""Sizes of strokes that are learnt, over the style's own, and the share of the steps that have another size than 1."""
+"""Range of stroke sizes relative to the style's own, and the share of steps with a size other than 1."""
 ZOOM = (0.7, 1.4)
-"""How much they are enlarged."""
+"""Range of the zoom of the crops."""
 WARM_UP = 5
-"""Steps over which the rate rises; then it falls, with the time or the steps that are left."""
+"""Steps over which the rate rises. Then it falls with the time or the steps left."""
 PATIENCE, LEAST_GAIN = 40, 0.01
-"""Learning ends when so many steps have lowered the mean loss by less than that share."""
+"""Learning ends when this many steps have reduced the mean loss by less than this share."""
 MEMORY = 0.95
-"""Decay of the moving average of the vector, which is what is kept."""
+"""Decay of the vector's moving average, which is the result."""
 
 
 class Photographs(Protocol):
-    """What photographs are drawn from."""
+    """A source of random crops of photographs."""
 
     def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
         """Return a random square (3, size, size) in [0, 1], as `resize.random_crop` does."""
@@ -59,10 +59,10 @@ class Photographs(Protocol):
 
 
 class BundledPhotographs:
-    """The photographs that come with the package: a dozen, short side 288 pixels, CC0 or in the public domain."""
+    """The bundled photographs: a dozen, short side 288 pixels, CC0 or in the public domain."""
 
     def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
-        """Return a random square (3, size, size) of one of them, in [0, 1]."""
+        """Return a random square (3, size, size) of a random photograph, in [0, 1]."""
         pictures = _bundled()
         return random_crop(pictures[rng.integers(len(pictures))], rng, size, zoom)
 
@@ -80,11 +80,11 @@ class LearnStep:
     Parameters
     ----------
     step : int
-        Steps taken.
+        Number of steps taken.
     loss : float
         The mean loss of the step's paintings.
     progress : float
-        How much is done, 0 to 1, by steps or by seconds, whichever ends it sooner.
+        Progress from 0 to 1, by steps or by seconds, whichever is further.
     style : StyleTarget
         The style so far.
     """
@@ -104,7 +104,7 @@ def learn(
     options: LearnOptions | None = None,
     photographs: Photographs | None = None,
 ) -> Iterator[LearnStep]:
-    """Learn a style, a step at a time; the last step has it.
+    """Learn a style step by step. The last step has the result.
 
     Parameters
     ----------
@@ -117,14 +117,14 @@ def learn(
     compute : Compute
         Device and precision.
     options : LearnOptions, optional
-        How.
+        The defaults if not given.
     photographs : Photographs, optional
-        What it is learnt on; the bundled photographs if not given.
+        The photographs to learn on; the bundled ones if not given.
 
     Raises
     ------
     StyleError, WeightsError
-        At once, if the style or the network is for another encoder.
+        Before the first step, if the style or the network is for another encoder.
     """
     o, style = options or LearnOptions(), ordinary(style)
     check_encoder(net, encoder)
@@ -183,7 +183,7 @@ def _loss(
 
 
 def _settled(losses: list[float]) -> bool:
-    """Return whether the last steps have gained next to nothing over those before them."""
+    """Return whether the mean loss has stopped falling."""
     if len(losses) < 2 * PATIENCE:
         return False
     before, after = np.mean(losses[-2 * PATIENCE : -PATIENCE]), np.mean(losses[-PATIENCE:])
@@ -191,17 +191,17 @@ def _settled(losses: list[float]) -> bool:
 
 
 def styles_folder() -> Path:
-    """Return where styles that were learnt on the fly are kept: `impasto/styles` in XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the folder of styles that were learnt on the fly: `impasto/styles` in XDG_CACHE_HOME or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "impasto" / "styles"
 
 
 def kept_styles() -> list[Path]:
-    """Return the files of the styles that were learnt on the fly, the newest last."""
+    """Return the style files that were learnt on the fly, newest last."""
     return sorted(styles_folder().glob("*" + SUFFIX), key=lambda p: p.stat().st_mtime)
 
 
 def learnt(net: Network, style: Tensor | StyleTarget, encoder: VGG, compute: Compute) -> StyleTarget:
-    """Return a style with what the network has learnt of it: from the folder of kept styles, or learnt now and kept.
+    """Return a style as the network has learnt it: from the folder of kept styles, or learnt now and kept.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def learnt(net: Network, style: Tensor | StyleTarget, encoder: VGG, compute: Com
     StyleError
         If the style is for another encoder or far too elongated.
     WeightsError
-        If it cannot be kept.
+        If the style file cannot be written.
     """
     options = LearnOptions()
     if isinstance(style, Tensor):
@@ -232,7 +232,7 @@ def learnt(net: Network, style: Tensor | StyleTarget, encoder: VGG, compute: Com
 
 
 def _key(net: Network, style: StyleTarget, options: LearnOptions) -> str:
-    """Return the name of the file of a style that was learnt: a hash of all that it depends on."""
+    """Return the file name of a learnt style: a hash of everything it depends on."""
     found = hashlib.sha256(json.dumps([net.digest, asdict(options)], default=str).encode())
     for size in style.sizes:
         for k, m in style.moments[size].items():

@@ -1,4 +1,4 @@
-"""The loss of `optimize`: from options, photograph and styles to what a picture is optimised for at one scale."""
+"""Build the loss of `optimize` at one scale from the options, the photograph and the styles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,35 +41,35 @@ from .protocol import Region
 from .schedule import Scale
 
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
-"""Where the self-similarity loss is taken: the middle of the network, as in STROTSS."""
+"""Layers of the self-similarity loss: the middle of the network, as in STROTSS."""
 WRAP_MARGIN = 32
-"""Pixels of the opposite side by which a picture that tiles the plane is continued."""
+"""Pixels of the opposite side with which a picture that tiles the plane is padded."""
 MORE_STYLE = 1 / 256
-"""The content weight is multiplied by this to the power of the strength beyond 1: by 1/16 at 1.5."""
+"""Base of the factor on the content weight at strengths beyond 1; its exponent is the excess. 1/16 at 1.5."""
 
 Style = Tensor | StyleTarget
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a painting is optimised for, at any scale.
+    """Everything that the loss of a painting depends on, at all scales.
 
     Parameters
     ----------
     encoder, compute
-        Whose features, and where.
+        The encoder whose features are matched, and the device and precision.
     options : OptimizeOptions
-        The weights and all else.
+        The weights and the other options.
     content : Tensor
         (1, 3 or 4, H, W), the photograph.
     size : (int, int)
-        Height and width of the painting, which the options' pixels refer to.
+        Height and width of the painting. The options' pixels refer to this size.
     styles : sequence of Tensor or StyleTarget
-        The styles of what is in no region, in the palette that they are to have.
+        The styles outside the regions, with their palettes already matched.
     regions : sequence of Region
-        Parts with styles of their own.
+        Parts with their own styles.
     mask : Tensor, optional
-        (1, 1, H, W), [0, 1], where it is painted at all.
+        (1, 1, H, W), [0, 1], where to paint.
     wrap : bool
         Whether the painting tiles the plane.
     checkpointing : bool
@@ -96,9 +96,9 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     problem : Problem
         What to paint.
     scale : Scale
-        Its size and whether it is the refinement.
+        The scale, for its size and whether it is the refinement.
     x : Tensor
-        (1, 3, H, W), what the scale begins with: the `nn` loss matches it.
+        (1, 3, H, W), the picture that the scale starts from. The `nn` loss matches it.
     """
     p, o, settings = problem, problem.options, problem.options.settings
     encoder, compute = p.encoder, p.compute
@@ -111,14 +111,14 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     if p.mask is not None:
         mask = blur(resize(p.mask, scale.size), o.mask_feather * max(scale.size) / max(p.size)).to(content.device)
     where = mask
-    if shown is not None:  # what is not visible has no style
+    if shown is not None:  # transparent pixels have no style
         shown = shown.to(content.device)
         where = shown if mask is None else mask * shown
     shares, style_scales = shares_and_scales(o, len(p.styles))
     parts = divide([resize(r.mask, scale.size).to(content.device) for r in p.regions], where)
     own = list(zip(shares, style_scales, p.styles, strict=True))
     several = [*([(1.0, style_scales[0], r.style)] for r in p.regions), own]
-    # Every part of the picture with its styles: share, size as a multiple of the painting's, and style.
+    # Each part of the picture with its styles: share, size as a multiple of the painting's, and style.
     painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
     layers = layer_shares(o, encoder)
     toward = min(o.strength, 1.0)
@@ -128,7 +128,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         return max(scale.size) * style_scale
 
     def picture_of(style: Style, style_scale: float) -> Tensor:
-        assert isinstance(style, Tensor), "check_styles admits no measurements here"
+        assert isinstance(style, Tensor), "check_styles refuses measurements here"
         return fit_style(style, round(size_of(style_scale)), encoder, STYLE_LAYERS)
 
     def moments_of(style: Style, style_scale: float) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
 
     def moments_term(kind: str) -> Term:
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
-        if toward < 1:  # on the way from the photograph's own moments
+        if toward < 1:  # interpolate from the photograph's own moments
             features = view.features(content, tuple(layers))
             for (part, _), moments in zip(painted, wanted, strict=True):
                 for k, f in features.items():
@@ -180,7 +180,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     terms: dict[str, tuple[float, Term]] = {}
     if settings.content_weight:
         chosen = content_shares(o, encoder)
-        # The loss is over the whole photo's spread; where only a part is painted, only that can differ.
+        # The loss is relative to the whole photo's spread, but only the painted part can differ.
         weight = settings.content_weight * MORE_STYLE ** max(0.0, o.strength - 1)
         if mask is not None and where is not None:
             weight /= max(float(where.mean() / (1.0 if shown is None else shown.mean())), 1e-6)
@@ -204,7 +204,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
 
 
 def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG) -> None:
-    """Raise StyleError or OptionError if a style does not fit the encoder, or a measured one the options."""
+    """Raise StyleError if a style does not fit the encoder, or OptionError if measurements do not fit the options."""
     needs = [f"--style-loss {k}" for k in named_weights(options.style_loss, "--style-loss") if k == "nn"]
     needs += ["--histogram-weight"] if options.histogram_weight else []
     needs += ["--match-palette"] if options.match_palette != "none" else []
@@ -221,12 +221,12 @@ def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG
 
 
 def layer_shares(options: OptimizeOptions, encoder: VGG) -> dict[str, float]:
-    """Return each style layer's share of the style loss; OptionError for an unknown layer."""
+    """Return each style layer's share of the style loss. Raises OptionError for an unknown layer."""
     return _normalised(named_weights(options.layers or STYLE_LAYER_WEIGHTS, "--layers"), encoder)
 
 
 def content_shares(options: OptimizeOptions, encoder: VGG) -> dict[str, float]:
-    """Return each content layer's share of the content loss; OptionError for an unknown layer."""
+    """Return each content layer's share of the content loss. Raises OptionError for an unknown layer."""
     return _normalised(named_weights(options.content_layers, "--content-layers"), encoder)
 
 
@@ -236,7 +236,7 @@ def _normalised(weights: Mapping[str, float], encoder: VGG) -> dict[str, float]:
 
 
 def shares_and_scales(options: BlendOptions, styles: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each style's share and the size of its strokes; OptionError if there are not as many as styles."""
+    """Return each style's share and stroke size. Raises OptionError if their number differs from the styles'."""
     shares = shares_of(options.style_weights or (1.0,) * styles, styles)
     scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)
     if len(scales) not in (1, styles):

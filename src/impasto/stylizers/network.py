@@ -1,7 +1,7 @@
-"""`network`: one pass of a network paints a photograph in any style.
+"""The method `network`: paint a photograph in any style in one pass of a network.
 
-The styles become affines (`models.network`), and everything that can be chosen after the training is arithmetic on
-these: blends of styles, and the strength. Parts of a picture have affines of their own.
+The styles become affines (`models.network`). Blends of styles and the strength are arithmetic on these affines. Each
+region of a picture has its own affine.
 """
 
 import logging
@@ -33,25 +33,25 @@ from .schedule import painting_size
 log = logging.getLogger(__name__)
 
 PIXEL_BYTES = {2: 150, 4: 275}
-"""Bytes of a number inside the network -> what a pixel takes at the peak, for width 32; measured at 12 megapixels."""
+"""Bytes per number inside the network -> bytes per pixel at the peak, for width 32; measured at 12 megapixels."""
 FIXED_BYTES = 60_000_000
-"""What does not depend on the size."""
+"""Bytes that do not depend on the size."""
 PHOTO_SIZE = 512
-"""Long side, in pixels, at which the photograph is measured for strengths other than 1."""
+"""Long side in pixels at which the photograph is measured for strengths other than 1."""
 
 
 @dataclass(frozen=True)
 class PassStatistics:
-    """What a painting takes from the whole picture, for tiles of it and for frames of a film.
+    """Global statistics of a painting, for painting tiles of a picture or frames of a film consistently.
 
     Parameters
     ----------
     affine, colours : Tensor
-        (R, P) and (R, 3, 4), the styles at the strength that is asked for: of the parts, and last of the rest.
+        (R, P) and (R, 3, 4), the styles at the options' strength: of the regions, and last of the rest.
     norms : Tensor
         (R, 2, C), means and variances of the norms.
     moments : Tensor
-        (R, 4, 4), raw moments of the colours before they are set.
+        (R, 4, 4), raw moments of the painted colours before they are matched to the style's.
     """
 
     affine: Tensor
@@ -61,7 +61,7 @@ class PassStatistics:
 
 
 class NetworkStylizer:
-    """Paints in one pass, with the styles bound.
+    """Paint in one pass, with the styles bound.
 
     Parameters
     ----------
@@ -70,9 +70,9 @@ class NetworkStylizer:
     styles : sequence of Tensor or StyleTarget
         Paintings (1, 3, H, W) in [0, 1], or their measurements.
     options : StylizeOptions
-        All else.
+        The options.
     encoder : VGG
-        The encoder that the network was trained with; it measures styles.
+        The encoder that the network was trained with. It measures styles.
     compute : Compute
         Device and precision.
 
@@ -83,7 +83,7 @@ class NetworkStylizer:
     WeightsError
         If the network does not fit its encoder.
     OptionError
-        If weights or strokes are not as many as styles.
+        If the number of weights or strokes differs from the number of styles.
     """
 
     method = "network"
@@ -106,7 +106,7 @@ class NetworkStylizer:
         self.run: Callable[..., Tensor] = torch.compile(net) if options.compile else net
 
     def bind(self, style: StyleTarget | Tensor) -> "MeasuredStyle":
-        """Return the style, learnt first if the options say so; StyleError if it does not fit the encoder."""
+        """Return the style, learnt first with the option `learn`. Raises StyleError if it does not fit the encoder."""
         if isinstance(style, StyleTarget):
             style.check(self.encoder)
         else:
@@ -123,15 +123,15 @@ class NetworkStylizer:
         statistics: PassStatistics | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The bound styles apply outside the regions."""
         return last_image(self.steps(content, regions, mask, statistics=statistics, origin=origin))
 
     @with_gradients
     @torch.no_grad()
     def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
-        """Return what a painting of a photograph (1, 3, H, W) takes from the whole of it.
+        """Return the global statistics of the painting of a photograph (1, 3, H, W).
 
-        With it, tiles of the photograph and frames like it are painted as parts of one painting.
+        Pass them to `steps` to paint tiles of the photograph, or similar frames, as parts of one painting.
         """
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         whole = resize(content, size)
@@ -159,37 +159,38 @@ class NetworkStylizer:
         Parameters
         ----------
         content : Tensor
-            (1, 3, H, W), the photograph; (1, 4, H, W) with the alpha last, of which only what is visible counts.
+            (1, 3, H, W), the photograph; or (1, 4, H, W) with alpha last: only visible pixels count.
         regions : sequence of Region
-            Parts with styles of their own.
+            Parts with their own styles.
         mask : Tensor, optional
-            (1, 1, H, W), [0, 1], of any size in the photograph's proportions: 1 where to paint; the rest stays the
+            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
             photograph.
         state : dict, optional
-            Not used: there is nothing between the photograph and the painting.
+            Not used: there are no intermediate steps.
         statistics : PassStatistics, optional
-            Those of the picture that this one is part of, taken with the same regions; its own if not given.
+            Statistics of the whole picture that `content` is a tile of, taken with the same regions. By default those
+            of `content`.
         origin : (int, int)
-            Row and column of its first pixel in that picture, multiples of 8, at the size of the painting.
+            Row and column of the first pixel of `content` in that picture, multiples of 8, at the size of the painting.
 
         Raises
         ------
         OptionError, StyleError
-            At once, if the mask leaves nothing to paint, or a region's style is for another encoder.
+            Immediately, if the mask leaves nothing to paint, or a region's style is for another encoder.
         MemoryNeedError
-            At once, if it would not fit into memory and must not be painted smaller.
+            Immediately, if the painting would not fit into memory and must not be painted smaller.
         """
         check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
-            raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
+            raise OptionError("--mask is black everywhere, so nothing would be painted; make the part to paint white")
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         size = fit_need(size, self.memory_need, self.compute, self.options.strict_size)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
-        # Painted when the step is asked for.
+        # A generator, so that the painting starts only when the step is taken.
         return (self._paint(resize(x, size), places, mask, statistics, origin) for x in [content])
 
     def memory_need(self, size: tuple[int, int]) -> int:
-        """Return the bytes that a painting of that height and width takes beyond what the process has now."""
+        """Return the bytes that a painting of height and width `size` takes beyond the process's current memory."""
         return pass_memory(size, self.net, self.compute)
 
     @torch.no_grad()
@@ -201,7 +202,7 @@ class NetworkStylizer:
         Parameters
         ----------
         shares, scales : sequence of float
-            Each style's share, summing to 1, and the size of its strokes.
+            Each style's share, with a sum of 1, and the size of its strokes.
         long : int
             The painting's long side in pixels.
         """
@@ -240,9 +241,9 @@ class NetworkStylizer:
 
     @staticmethod
     def _masks(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], shown: Tensor | None) -> Tensor | None:
-        """Return the masks (R, 1, H, W) of the parts and of the rest, which sum to 1; None for a picture of one part.
+        """Return the masks (R, 1, H, W) of the regions and the rest, which sum to 1; None if there is only one part.
 
-        What is hidden is a part of its own, the last, so that the others' statistics know nothing of it.
+        Transparent pixels are a separate part, the last, so that they do not enter the other parts' statistics.
         """
         if not places and shown is None:
             return None
@@ -257,7 +258,7 @@ class NetworkStylizer:
         masks: Tensor | None,
         shown: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return affines (R, P) and colours (R, 3, 4) of the masks' parts, at the strength asked for."""
+        """Return affines (R, P) and colours (R, 3, 4) of the masks' parts, at the options' strength."""
         long, strength = max(x.shape[-2:]), self.options.strength
         several = [self.affine([s], (1.0,), self.scales[:1], long) for _, s in places]
         several += [self.affine(self.styles, self.shares, self.scales, long)] * (1 if shown is None else 2)
@@ -269,7 +270,7 @@ class NetworkStylizer:
         return affine, colours
 
     def _photograph(self, x: Tensor, shown: Tensor | None) -> Tensor:
-        """Return the affine (1, P) of strength 0: the photograph in its own style, and no paint."""
+        """Return the affine (1, P) of strength 0: the photograph in its own style, unpainted."""
         small = resize(x, fit_size((x.shape[-2], x.shape[-1]), long_side=PHOTO_SIZE))
         layers = tuple(self.net.config.layers)
         with self.compute.autocast():
@@ -279,26 +280,26 @@ class NetworkStylizer:
 
 
 def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
-    """Return the bytes that a network's pass over that height and width takes beyond what the process has now."""
+    """Return the bytes that a network's pass at height and width `size` takes beyond the process's current memory."""
     item = 4 if compute.low is None else compute.low.itemsize
     return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * net.config.width / 32)
 
 
 class MeasuredStyle:
-    """A style that is measured at each size once."""
+    """A style whose measurements are cached for each size."""
 
     def __init__(self, style: Tensor | StyleTarget, encoder: VGG, compute: Compute, layers: tuple[str, ...]):
         self.style, self.encoder, self.compute, self.layers = style, encoder, compute, layers
         self.known: dict[int, dict[str, Tensor]] = {}
 
     def at(self, size: int) -> dict[str, Tensor]:
-        """Return the raw moments (1, C + 1, C + 1) of each layer, at that long side of the painting in pixels."""
+        """Return the raw moments (1, C + 1, C + 1) of each layer, at a long side of `size` pixels."""
         if size not in self.known:
             style = self.style
             largest = max(style.shape[-2:]) if isinstance(style, Tensor) else style.sizes[-1]
             if size > 1.01 * largest:
                 log.info(
-                    "strokes are %.2g times as large as asked for at this size: the style has %d pixels at most",
+                    "strokes are %.2g times as large as requested: the style's long side is only %d pixels",
                     largest / size,
                     largest,
                 )
@@ -309,7 +310,7 @@ class MeasuredStyle:
         return self.known[size]
 
     def learnt(self, net: Network) -> Tensor | None:
-        """Return what was learnt of the style beyond the prediction, (1, P); None if nothing was, for this network."""
+        """Return the learnt correction of the affine, (1, P), or None if there is none for this network."""
         if isinstance(self.style, Tensor):
             return None
         return self.style.learnt_for(net)

@@ -1,8 +1,8 @@
-"""`optimize`: the picture itself is optimised until its features are the content's and its statistics the style's.
+"""The method `optimize`: optimise the picture until its features match the content and its statistics the style.
 
-Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, painted from coarse to fine
-(Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017, section 6): a coarse scale sets the
-large shapes in few cheap iterations, each finer one adds the strokes of its size.
+Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, from coarse to fine (Gatys
+et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017, section 6): a coarse scale sets the large
+shapes in a few cheap iterations, and each finer scale adds strokes of its size.
 """
 
 import logging
@@ -32,30 +32,30 @@ from .schedule import Scale, check_size, painting_size, schedule, timed
 log = logging.getLogger(__name__)
 
 Painter = Callable[[Tensor, Sequence[Region]], Tensor]
-"""Paints (1, 3 or 4, H, W), with some regions in styles of their own."""
+"""Paints (1, 3 or 4, H, W), with regions in their own styles."""
 
 BLURRED_START = 1 / 32
-"""Deviation of the blur of the start `blurred`, over the painting's long side."""
+"""Standard deviation of the blur of the start `blurred`, as a fraction of the painting's long side."""
 
 
 class OptimizeStylizer:
-    """Paints by optimisation, with the styles bound.
+    """Paint by optimisation, with the styles bound.
 
     Parameters
     ----------
     styles : sequence of Tensor or StyleTarget
-        Paintings (1, 3, H, W) in [0, 1], or what was measured of them before.
+        Paintings (1, 3, H, W) in [0, 1], or their measurements.
     options : OptimizeOptions
-        All else.
+        The options.
     encoder : VGG
-        Whose features are matched.
+        The encoder whose features are matched.
     compute : Compute
         Device and precision.
     start : Tensor or Painter, optional
-        A picture (1, 3, H, W) to start from, where `options.start` names one; or what paints it, given the photograph
-        in the painting's size, and the regions.
+        A picture (1, 3, H, W) to start from, if `options.start` names one; or a function that paints it from the
+        photograph at the painting's size and the regions.
     wrap : bool
-        Whether the painting tiles the plane without a seam.
+        Make the painting tile the plane without a seam.
     """
 
     method = "optimize"
@@ -81,7 +81,7 @@ class OptimizeStylizer:
         shares_and_scales(options, len(self.styles))
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the bound styles are for what is in no region."""
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The bound styles apply outside the regions."""
         return last_image(self.steps(content, regions, mask))
 
     @with_gradients
@@ -92,27 +92,27 @@ class OptimizeStylizer:
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Step]:
-        """Paint step by step; a step's image is the best so far of its scale, by the total loss.
+        """Paint step by step. A step's image is the best so far of its scale, by the total loss.
 
         Parameters
         ----------
         content : Tensor
-            (1, 3, H, W), the photograph; (1, 4, H, W) with the alpha last, of which only what is visible counts.
+            (1, 3, H, W), the photograph; or (1, 4, H, W) with alpha last: only visible pixels count.
         regions : sequence of Region
-            Parts with styles of their own.
+            Parts with their own styles.
         mask : Tensor, optional
-            (1, 1, H, W), [0, 1], of any size in the photograph's proportions: 1 where to paint; the rest stays the
+            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
             photograph.
         state : dict, optional
-            Of a step (`Step.state`) of the same painting: what comes are the steps after that one.
+            The state (`Step.state`) of a step of the same painting. Continues after that step.
 
         Raises
         ------
         OptionError
-            At once, if the painting would be too small for the encoder, the mask leaves nothing to paint, or the state
-            is of another painting.
+            Before the first step, if the painting would be too small for the encoder, the mask leaves nothing to paint,
+            or the state belongs to another painting.
         MemoryNeedError
-            At once, if it would not fit into memory and must not be painted smaller.
+            Before the first step, if the painting would not fit into memory and must not be painted smaller.
         DivergedError
             If a loss is no longer finite.
         """
@@ -121,7 +121,7 @@ class OptimizeStylizer:
         check_styles([r.style for r in regions], o, self.encoder)
         check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
-            raise OptionError("--mask is black everywhere: nothing would be painted; make white what is to be painted")
+            raise OptionError("--mask is black everywhere, so nothing would be painted; make the part to paint white")
         height, width = content.shape[-2:]
         size = painting_size((height, width), o)
         layers = (*layer_shares(o, self.encoder), *content_shares(o, self.encoder))
@@ -131,14 +131,14 @@ class OptimizeStylizer:
         size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size)
         scales = schedule(size, o, refine)
         if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
-            raise OptionError("the state to go on from is that of another painting")
+            raise OptionError("the state belongs to another painting; continue with the same photograph and options")
         styles = [self._matched(s, content) for s in self.styles]
         regions = [replace(r, style=self._matched(r.style, content)) for r in regions]
         problem = Problem(self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing)
         return self._paint(problem, scales, state)
 
     def _matched(self, style: Tensor | StyleTarget, content: Tensor) -> Tensor | StyleTarget:
-        """Return the style, in the photograph's palette if the options ask for that."""
+        """Return the style, in the photograph's palette if the options match palettes."""
         method, strength = self.options.match_palette, self.options.palette_strength
         if method == "none" or isinstance(style, StyleTarget):
             return style
@@ -152,7 +152,7 @@ class OptimizeStylizer:
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
-            begun -= state["seconds"]  # of the time given, what is spent already
+            begun -= state["seconds"]  # time already spent
         with freed_memory_kept():
             while place.index < len(scales):
                 place = yield from self._scale(problem, scales, start, place, state, begun)
@@ -167,7 +167,7 @@ class OptimizeStylizer:
         state: dict[str, Any] | None,
         begun: float,
     ) -> Generator[Step, None, "Place"]:
-        """Yield the steps of one scale. Returns where the next one begins."""
+        """Yield the steps of one scale. Returns the starting point of the next scale."""
         scale, done = scales[place.index], place.done
         x = self.begin(place.x, start, scale) if state is None else self.compute.picture(place.x)
         loss = build_loss(problem, scale, x)
@@ -206,7 +206,7 @@ class OptimizeStylizer:
         return Place(place.index + 1, done, descent.painted, descent.carry())
 
     def begin(self, x: Tensor, start: Tensor, scale: Scale) -> Tensor:
-        """Return what a scale begins with: the painting so far in its size, with detail of the start's own."""
+        """Return the picture that a scale starts from: the painting so far, resized, plus detail of the start."""
         coarse = (x.shape[-2], x.shape[-1])
         x = resize(x, scale.size, wrap=self.wrap)
         if self.options.detail and coarse != scale.size:
@@ -216,7 +216,10 @@ class OptimizeStylizer:
         return self.compute.picture(x)
 
     def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
-        """Return the picture that the options start from, in a size; with less strength, nearer to the photograph."""
+        """Return the picture to start from, (1, 3, H, W), at height and width `size`.
+
+        At a strength below 1 it is a blend with the photograph.
+        """
         start, whole = self.options.begins_with, resize(content, size)
         photo = opaque(whole)
         if start == "content":
@@ -229,7 +232,7 @@ class OptimizeStylizer:
             noise = torch.randn((1, 3, *size), generator=torch.Generator().manual_seed(self.options.seed))
             found = (0.5 + 0.15 * noise).clamp(0, 1)
         elif self.start is None:
-            raise OptionError(f"--start {start} is none of content, blurred, noise, grey, and no picture")
+            raise OptionError(f"--start {start} is not a picture; give content, blurred, noise, grey or a picture")
         else:
             found = resize(self.start, size) if isinstance(self.start, Tensor) else self.start(whole, regions)
         return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
@@ -237,7 +240,7 @@ class OptimizeStylizer:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the schedule a scale begins: its index, the iterations before it, the picture, what is carried over."""
+    """The starting point of a scale: its index, the iterations before it, the picture, the optimiser's state."""
 
     index: int
     done: int
@@ -246,10 +249,10 @@ class Place:
 
 
 def seconds(loss: PerceptualLoss, x: Tensor) -> float:
-    """Return how long an evaluation of the loss with its gradient takes."""
+    """Return how many seconds one evaluation of the loss and its gradient takes."""
     begun = time.perf_counter()
     x = x.clone().requires_grad_(True)
     loss(x)["total"].backward()
     assert x.grad is not None
-    x.grad.sum().item()  # a GPU is waited for
+    x.grad.sum().item()  # wait for the GPU
     return time.perf_counter() - begun

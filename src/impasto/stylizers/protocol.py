@@ -1,4 +1,4 @@
-"""What every method is, seen from outside: a stylizer with its style bound, and the steps that it takes."""
+"""The interface of every method: a stylizer with its style bound, and its steps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,37 +12,37 @@ from ..errors import OptionError
 from ..style.target import StyleTarget
 
 PROPORTIONS = 0.02
-"""By how much a mask's proportions may differ from the photograph's, or by a pixel a side where that is more."""
+"""Tolerated relative difference of a mask's proportions from the photograph's, or a pixel per side if that is more."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a stylizer; progress bars, previews, loss curves, snapshots and cancelling are its consumers.
+    """One step of a stylizer. Progress bars, previews, loss curves, snapshots and cancelling use it.
 
     Parameters
     ----------
     scale : (int, int)
-        Height and width, in pixels, that is being painted at.
+        Height and width of the current scale in pixels.
     scale_index, scales : int
-        Which scale that is, counted from 1, and how many there are.
+        Index of the current scale, from 1, and the number of scales.
     iteration, total : int
-        The iteration, counted from 1 over all scales, and how many there will be.
+        The iteration, counted from 1 over all scales, and the total number of iterations.
     losses : dict of str to float
-        `total` and its weighted terms, of the picture that the iteration made; for the preset `gatys`, as in its
-        recipe, of the one that it began with; none of a network's one step.
+        `total` and its weighted terms for the picture that the iteration made. With the preset `gatys`, as in its
+        recipe, for the picture that the iteration began with. Empty for a network's one step.
     painted : Tensor
-        The painting so far as the method made it, the best of its scale where it looks for that: (1, 3, H, W), float32,
-        sRGB, [0, 1], on the CPU or the stylizer's device, never changed afterwards.
+        The painting so far, the best of its scale if the method keeps track of that: (1, 3, H, W), float32, sRGB,
+        [0, 1], on the CPU or the stylizer's device. Never modified later.
     finish : callable, optional
-        What remains to be done to it, colours for one; only done when somebody looks at `image`.
+        Post-processing, such as keeping colours. Applied only when `image` is read.
     state : callable, optional
-        Everything that the steps after this one depend on, as tensors and plain values (`torch.save` writes them and
-        `torch.load` with `weights_only` reads them). To be called before the next step is asked for.
+        Return everything that later steps depend on, as tensors and plain values (`torch.save` writes them and
+        `torch.load` with `weights_only` reads them). Call it before taking the next step.
     measured : callable, optional
-        The losses of `painted` itself, which need not be the picture that the iteration made. To be called before the
-        next step is asked for.
+        Return the losses of `painted` itself, which may differ from the picture that the iteration made. Call it before
+        taking the next step.
     schedule : tuple of int
-        The iterations of each scale, coarse to fine, as they are planned by now.
+        The iterations planned for each scale, coarse to fine.
     """
 
     scale: tuple[int, int]
@@ -59,18 +59,18 @@ class Step:
 
     @cached_property
     def image(self) -> Tensor:
-        """The painting so far, finished: (1, 3, H, W), float32, sRGB, [0, 1]."""
+        """The painting so far, post-processed: (1, 3, H, W), float32, sRGB, [0, 1]."""
         return self.painted if self.finish is None else self.finish(self.painted)
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A part of the photograph that is painted in a style of its own.
+    """A part of the photograph that is painted in its own style.
 
     Parameters
     ----------
     mask : Tensor
-        (1, 1, H, W), [0, 1], 1 where the region is; of any size in the photograph's proportions.
+        (1, 1, H, W), [0, 1], 1 inside the region; any size with the photograph's proportions.
     style : Tensor or StyleTarget
         A painting (1, 3, H, W) in [0, 1], or its measurements.
     """
@@ -80,7 +80,7 @@ class Region:
 
 
 def check_masks(photo: tuple[int, int], regions: Sequence[Region], mask: Tensor | None) -> None:
-    """OptionError if a mask has other proportions than a photograph of that height and width: it would be stretched."""
+    """Raise OptionError if a mask's proportions differ from those of `photo` (H, W): it would be stretched."""
     named = [(f"the mask of region {i}", r.mask) for i, r in enumerate(regions, 1)]
     for name, found in [*named, *([] if mask is None else [("the mask", mask)])]:
         height, width = found.shape[-2:]
@@ -93,11 +93,11 @@ def check_masks(photo: tuple[int, int], regions: Sequence[Region], mask: Tensor 
 
 
 class Stylizer(Protocol):
-    """A style, bound to a way of painting: a picture goes in and a picture comes out."""
+    """A method with its style bound: takes a photograph and returns a painting."""
 
     @property
     def method(self) -> str:
-        """The name of that way: `optimize` or `network`."""
+        """The name of the method: `optimize` or `network`."""
         ...
 
     @property
@@ -106,16 +106,16 @@ class Stylizer(Protocol):
         ...
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]; the answer is of the size that the options ask for.
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The painting has the size set by the options.
 
-        A photograph with an alpha, (1, 4, H, W), is painted as (1, 3, H, W); only what is visible has a say.
+        A photograph with alpha, (1, 4, H, W), is painted as (1, 3, H, W). Only visible pixels count.
 
         Parameters
         ----------
         regions : sequence of Region
-            Parts with styles of their own.
+            Parts with their own styles.
         mask : Tensor, optional
-            (1, 1, H, W), [0, 1], of any size in the photograph's proportions: 1 where to paint, the rest stays the
+            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
             photograph.
         """
         ...
@@ -127,18 +127,18 @@ class Stylizer(Protocol):
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Step]:
-        """The same, step by step; the last step's image is the painting.
+        """Paint step by step. The last step's image is the painting.
 
         Parameters
         ----------
         state : dict, optional
-            Of a step of the same painting (`Step.state`); what comes are the steps after that one.
+            The state of a step of the same painting (`Step.state`). Continues after that step.
         """
         ...
 
 
 def last_image(steps: Iterator[Step]) -> Tensor:
-    """The image of the last step, (1, 3, H, W)."""
+    """Return the image of the last step, (1, 3, H, W)."""
     last = None
     for step in steps:
         last = step

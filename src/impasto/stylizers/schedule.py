@@ -1,4 +1,4 @@
-"""The schedule of `optimize`: which sizes are painted at, for how long, and how the rate goes."""
+"""The schedule of `optimize`: the scales' sizes, their iterations and the learning rate."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from ..options import ITERATIONS, LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeO
 
 SCALE_FACTOR = 2.0
 REFINEMENT = 0.25
-"""Share of the last scale's iterations in which the `nn` loss matches every layer by itself before each step."""
+"""Share of the last scale's iterations in which the `nn` loss matches each layer separately before every step."""
 ADAM_LENGTH = 4
-"""Iterations of Adam over those of L-BFGS: with fewer it is far behind."""
+"""Ratio of Adam's iterations to those of L-BFGS. With fewer, Adam is far behind."""
 WARM_UP, LAST_RATE = 0.3, 0.02
-"""Share of a scale's iterations in which the rate rises, and its last value over its highest. Adam's first steps change
-every pixel by the full rate, whatever its gradient: without a warm-up that leaves colour noise."""
+"""Share of a scale's iterations in which the rate rises, and the ratio of its last value to its highest. Adam's first
+steps change every pixel by the full rate, whatever its gradient; without a warm-up that leaves colour noise."""
 GATYS_SHORT_SIDE = 400
-"""Short side of a painting by the preset `gatys`, in pixels, or the long side's length where that is less."""
+"""Short side of a painting by the preset `gatys` in pixels, or the photograph's long side if that is less."""
 LEAST_TIMED, MOST_TIMED = 4, 1000
-"""Iterations of a scale where a time is given."""
+"""Minimum and maximum iterations of a scale when a time is given."""
 TIME_SHARE = 0.86
-"""Of the time given, the share that is planned for evaluations; the rest is the optimiser's own and the targets'."""
+"""Share of the given time that is planned for evaluations. The rest goes to the optimiser and the targets."""
 LOOKS = 3
-"""Evaluations that a timed scale takes besides its iterations: two to be timed, one of what it begins with."""
+"""Evaluations of a timed scale in addition to its iterations: two are timed, one is of the first picture."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Scale:
     size : (int, int)
         Height and width in pixels.
     iterations : int
-        How many there will be.
+        Number of iterations.
     rate : float
         The highest learning rate.
     refine : bool
-        Whether it is the last pass of the `nn` loss, at the size of the scale before.
+        Whether this is the last pass of the `nn` loss, at the size of the previous scale.
     """
 
     size: tuple[int, int]
@@ -51,7 +51,7 @@ class Scale:
 
 
 def painting_size(content: tuple[int, int], options: OptimizeOptions) -> tuple[int, int]:
-    """Height and width of the painting of a photo of that height and width, in pixels."""
+    """Return the height and width of the painting of a photo of height and width `content`, in pixels."""
     if options.scale is not None:
         return fit_size(content, scale=options.scale, enlarge=True)
     if options.size is not None:
@@ -67,7 +67,7 @@ def check_size(
     encoder: VGG,
     layers: Sequence[str] = (*STYLE_LAYERS, CONTENT_LAYER),
 ) -> None:
-    """OptionError, with what to do, if a painting of `size` is too small for the encoder; (H, W) each, in pixels."""
+    """Raise OptionError if a painting of `size` is too small for the encoder. Sizes are (H, W) in pixels."""
     least = max(encoder.least_side(k) for k in layers)
     if min(size) >= least:
         return
@@ -80,19 +80,19 @@ def check_size(
 
 
 def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = False) -> list[Scale]:
-    """The scales from coarse to fine, the last of them at the painting's own size.
+    """Return the scales from coarse to fine. The last is at the painting's own size.
 
     Parameters
     ----------
     size : (int, int)
         Height and width of the painting in pixels.
     refine : bool
-        Whether a pass of refinement comes at the end.
+        Add a refinement pass at the end.
 
     Raises
     ------
     OptionError
-        If iterations are given for another number of scales.
+        If iterations are given for a different number of scales.
     """
     sizes = scale_sizes(size, options.coarsest)
     settings = options.settings
@@ -102,12 +102,12 @@ def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = Fal
         if len(settings.iterations) != len(found):
             names = ", ".join(str(max(s.size)) for s in found)
             raise OptionError(
-                f"--iterations has {len(settings.iterations)} numbers, but the scales are {len(found)} ({names} "
-                "pixels); give one number in all, or one for each"
+                f"--iterations has {len(settings.iterations)} numbers, but there are {len(found)} scales ({names} "
+                "pixels); give one number in total, or one for each scale"
             )
         return [replace(s, iterations=n) for s, n in zip(found, settings.iterations, strict=True)]
     plan = planned(options, len(sizes))
-    if settings.iterations is not None:  # shared as the quality shares its own, one at least for each
+    if settings.iterations is not None:  # in the quality's proportions, at least one per scale
         sizes = sizes[-settings.iterations :]
         plan, rest = plan[-len(sizes) :], settings.iterations - len(sizes)
         ends = [round(rest * n / sum(plan)) for n in accumulate(plan)]
@@ -121,7 +121,7 @@ def schedule(size: tuple[int, int], options: OptimizeOptions, refine: bool = Fal
 
 
 def scale_sizes(size: tuple[int, int], coarsest: int) -> list[tuple[int, int]]:
-    """Return the scales' sizes (H, W), coarse to fine: each half of the next, down to a long side of `coarsest`."""
+    """Return the scales' sizes (H, W), coarse to fine: each is half the next, down to a long side of `coarsest`."""
     long, short = max(size), min(size)
     count = max(0, math.ceil(math.log(long / coarsest, SCALE_FACTOR) - 1e-9)) if long > coarsest else 0
     sizes = [
@@ -132,35 +132,37 @@ def scale_sizes(size: tuple[int, int], coarsest: int) -> list[tuple[int, int]]:
 
 
 def planned(options: OptimizeOptions | TextureOptions, scales: int) -> list[int]:
-    """Return the quality's iterations of so many scales, coarse to fine."""
+    """Return the quality's iterations for a number of scales, coarse to fine."""
     length = ADAM_LENGTH if options.optimizer == "adam" else 1
     plan = [length * n for n in ITERATIONS[options.quality]]
     return [plan[max(0, len(plan) - i)] for i in range(scales, 0, -1)]
 
 
 def rate_factor(u: float) -> float:
-    """The rate's factor at the share `u` of a scale's iterations: up by a line, down by a cosine."""
+    """Return the rate's factor at the share `u` of a scale's iterations: a linear warm-up times a cosine decay."""
     fall = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * u))
     return min(1.0, u / WARM_UP) * fall
 
 
 def timed(scales: Sequence[Scale], index: int, left: float, evaluate: Callable[[], float]) -> Scale:
-    """Return a scale with as many iterations as the time allows, shared with those to come as they were planned.
+    """Return a scale with as many iterations as the time allows.
+
+    Later scales keep their share of the time, in proportion to the plan.
 
     Parameters
     ----------
     scales : sequence of Scale
-        All of them.
+        All scales.
     index : int
-        Which of them.
+        Index of the scale.
     left : float
-        Seconds that are left.
+        Seconds left.
     evaluate : callable
-        One evaluation of the loss and its gradient; gives its seconds.
+        Evaluates the loss and its gradient once and returns the seconds it took.
     """
-    evaluate()  # the first one pays for what later ones find ready
+    evaluate()  # warm up: the first evaluation is slower
     seconds, scale = evaluate(), scales[index]
     own = scale.size[0] * scale.size[1]
-    whole = seconds * sum(s.size[0] * s.size[1] / own * s.iterations for s in scales[index:])  # of the plan
+    whole = seconds * sum(s.size[0] * s.size[1] / own * s.iterations for s in scales[index:])  # seconds of the plan
     count = round(scale.iterations * TIME_SHARE * left / whole) - LOOKS
     return replace(scale, iterations=min(MOST_TIMED, max(LEAST_TIMED, count)))

@@ -1,4 +1,4 @@
-"""Many pictures in one style, on several devices at a time: the pictures are divided, never one picture."""
+"""Paint many pictures in one style on several devices. Each picture is painted on one device."""
 
 import os
 from collections import deque
@@ -22,7 +22,7 @@ from .protocol import Step, Stylizer
 from .sources import StyleSource, resolve_start, resolve_styles
 
 AHEAD = 2
-"""Pictures a device that are being painted or are painted before the caller takes them; it bounds the memory."""
+"""Pictures per device that are in progress or waiting for the caller. Bounds the memory."""
 
 
 @with_gradients
@@ -34,30 +34,30 @@ def stylize_many(
     devices: Sequence[str] | None = None,
     **changes: Any,
 ) -> Iterator[Any]:
-    """Paint many photographs in one style, as many at a time as there are devices.
+    """Paint many photographs in one style, one per device at a time.
 
-    Each device has a stylizer of its own, which takes the next photograph when it has finished one. Several devices are
-    meant to be GPUs: workers on the CPU would only share its cores.
+    Each device has its own stylizer, which takes the next photograph when it finishes one. Give several devices only if
+    they are GPUs: workers on the CPU would share its cores.
 
     Parameters
     ----------
     contents : iterable
-        The photographs, each of any kind that `stylize` takes; asked for one after the other, a few ahead.
+        The photographs, each of any kind that `stylize` takes. Read in order, a few ahead.
     style, options, **changes
         As for `stylize`.
     devices : sequence of str, optional
-        `cuda:0`, `cuda:1` ...; all GPUs if not given and the option `device` is `auto` or `cuda`, else that device.
+        `cuda:0`, `cuda:1` ... By default all GPUs if the option `device` is `auto` or `cuda`, else that device.
 
     Yields
     ------
-    For each photograph, in their order, its painting as the caller's own kind of picture (a PIL image where a path was
-    given), or the ImpastoError that it failed with: one bad photograph does not end the work. Closing the iterator
-    early stops the threads, each after the step that it is at.
+    For each photograph, in order, its painting as the same kind of picture (a PIL image for a path), or the
+    ImpastoError that it failed with: one bad photograph does not end the work. Closing the iterator early stops each
+    thread after its current step.
 
     Raises
     ------
     ImpastoError
-        At once, if options, styles and devices do not fit together.
+        Immediately, if options, styles and devices do not fit together.
 
     Examples
     --------
@@ -72,19 +72,19 @@ def stylize_many(
     if isinstance(names, str) or not names:
         raise OptionError(f"devices is {names!r}; give a list of names, as in ['cuda:0', 'cuda:1']")
     styles, start = resolve_styles(style, chosen.model), resolve_start(chosen)
-    # What is scaled by a factor has to be read as large as it is.
+    # A photograph that is scaled by a factor must be read at full size.
     sized = None if chosen.scale is not None else (lambda size: planned_size(size, replace(chosen, device=names[0])))
     return _paint([choose_stylizer(styles, replace(chosen, device=d), start) for d in names], contents, sized)
 
 
 def available_devices(device: str) -> list[str]:
-    """The devices that `--device` stands for: for `auto` and `cuda` every GPU, if there is one, else itself."""
+    """Return the devices that `--device` stands for: every GPU for `auto` and `cuda` if there is one, else itself."""
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") and torch.cuda.is_available() else 0
     return [f"cuda:{i}" for i in range(gpus)] or [device]
 
 
 def _paint(stylizers: Sequence[Stylizer], contents: Iterable[Any], sized: Sized | None) -> Iterator[Any]:
-    """The paintings in the order of the contents, or the errors in their places."""
+    """Yield the paintings in the order of the contents, or the errors in their places."""
     idle: SimpleQueue[Stylizer] = SimpleQueue()
     for stylizer in stylizers:
         idle.put(stylizer)
@@ -117,7 +117,7 @@ def _paint(stylizers: Sequence[Stylizer], contents: Iterable[Any], sized: Sized 
 
 
 def _last_image(steps: Iterator[Step], closed: Event) -> Tensor | None:
-    """The image of the last step, (1, 3, H, W); None once `closed` is set, for nobody waits for it."""
+    """Return the image of the last step, (1, 3, H, W), or None once `closed` is set."""
     last: Step | None = None
     for step in steps:
         if closed.is_set():

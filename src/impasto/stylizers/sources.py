@@ -1,4 +1,4 @@
-"""What the user gives, as what paints takes: styles, regions, masks and pictures to start from."""
+"""Resolve the user's sources: styles, regions, masks and pictures to start from."""
 
 import logging
 import math
@@ -28,39 +28,39 @@ log = logging.getLogger(__name__)
 Options = TypeVar("Options", bound=OptimizeOptions)
 
 StyleSource = Any
-"""A built-in style's name, a picture's or style file's path, a StyleTarget, or a picture (PIL image, array, tensor)."""
+"""The name of a built-in style, a picture's or style file's path, a StyleTarget, or a PIL image, array or tensor."""
 
 STYLE_FILE_SUFFIX = ".safetensors"
 LEAST_STYLE_SIDE = 256
-"""Short side, in pixels, below which a style's file is never reduced while it is read: long ones would be enlarged."""
+"""Short side in pixels below which a style's file is never reduced while reading: long ones would be enlarged later."""
 LEAST_WHITE = 0.1
-"""How bright a mask must be somewhere; what is darker is a picture of labels, or a mistake."""
+"""Minimum brightness of a mask's brightest pixel. A darker picture is a label map or a mistake."""
 
 
 def learnt_folder(model: Path) -> Path:
-    """Return the folder of the style files of what a network of one's own has learnt: it is beside the network."""
+    """Return the folder of the style files that a user's own network has learnt, next to the network's file."""
     return model.with_suffix(".styles")
 
 
 def photo_options(photo: Picture, options: Options) -> Options:
-    """Return the options for a photograph as it was read: one that was reduced has the painting's size already."""
+    """Return the options for a photograph after reading. One that was reduced already has the painting's size."""
     return options if photo.metadata.full_size is None or options.scale is None else replace(options, scale=1.0)
 
 
 def resolve_style(
     source: StyleSource, max_megapixels: float = 200.0, model: str | None = None, long_side: float | None = None
 ) -> Tensor | StyleTarget:
-    """What a style's source stands for: a painting (1, 3 or 4, H, W) or its measurements.
+    """Return a painting (1, 3 or 4, H, W) or its measurements from a style's source.
 
-    Text is a path if there is such a file, else the name of a style that the network `model` has learnt, or of a
-    built-in style. A painting's file that is much larger than `long_side`, in pixels, is reduced while it is read.
+    Text is a path if the file exists, else the name of a style that the network `model` has learnt, or of a built-in
+    style. A painting's file that is much larger than `long_side`, in pixels, is reduced while it is read.
 
     Raises
     ------
     StyleError
-        If there is neither such a file nor such a style.
+        If neither the file nor the style exists.
     PictureError, WeightsError
-        If the file cannot be read, or `model` is no network's.
+        If the file cannot be read, or `model` is not a network.
     """
     if isinstance(source, StyleTarget):
         return source
@@ -72,7 +72,7 @@ def resolve_style(
                 return StyleTarget.load(own)
             if str(source) in builtin_names():
                 return load_builtin(str(source))
-        if not os.path.exists(path):  # unlike Path.exists, which fails for a name that is too long
+        if not os.path.exists(path):  # Path.exists fails for a name that is too long
             near = get_close_matches(str(source), builtin_names(), 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "`impasto styles` lists the built-in ones"
             raise StyleError(f"style {str(source)!r} is neither a file nor a built-in style; {hint}")
@@ -82,7 +82,13 @@ def resolve_style(
 
 
 def style_sized(long_side: float | None) -> Sized | None:
-    """Return what size is needed of a style that is measured at that long side, in pixels; None for all of it."""
+    """Return a function that gives the size to read a style at.
+
+    Parameters
+    ----------
+    long_side : float or None
+        Long side, in pixels, at which the style is measured. None reads the whole picture.
+    """
     if long_side is None:
         return None
     long = math.ceil(max(long_side, STYLE_SIZES[-1]))
@@ -94,19 +100,19 @@ def style_sized(long_side: float | None) -> Sized | None:
 
 
 def style_side(size: tuple[int, int], options: BlendOptions) -> float:
-    """Return the largest long side that styles are measured at, for a painting of that height and width, in pixels."""
+    """Return the largest long side at which styles are measured for a painting of `size` (H, W), in pixels."""
     scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)
     return max(size) * max(scales)
 
 
 def split_region(text: str) -> tuple[str, str]:
-    """Mask and style of a region written as MASK=STYLE; OptionError if it is not.
+    """Split MASK=STYLE into mask and style. Raises OptionError if the text has another form.
 
-    The first = divides them, but where names hold more of them, the first that leaves the name of a file before it.
+    If there are several =, split at the first one that has the name of a file before it, else at the first one.
     """
     places = [i for i, c in enumerate(text) if c == "=" and 0 < i < len(text) - 1]
     if not places:
-        raise OptionError(f"--region {text} is not of the form MASK=STYLE, as in --region sky.png=starry-night")
+        raise OptionError(f"--region {text} is not of the form MASK=STYLE, such as --region sky.png=starry-night")
     i = next((i for i in places if os.path.isfile(text[:i])), places[0])
     return text[:i], text[i + 1 :]
 
@@ -119,7 +125,7 @@ def resolve_region(
     size: tuple[int, int] | None = None,
     long_side: float | None = None,
 ) -> Region:
-    """A region of sources.
+    """Return a region from the sources of its mask and its style.
 
     Parameters
     ----------
@@ -141,40 +147,40 @@ def resolve_mask(mask: Any, max_megapixels: float = 200.0, size: tuple[int, int]
     Parameters
     ----------
     mask : path, PIL image, array, tensor or Picture
-        White (1) where it holds, black (0) where not, grey between. Where any of it is transparent, the alpha is the
-        mask, as GIMP and rembg write it, and the colours do not count. Arrays and tensors may be boolean, or hold 0 and
-        1 in whole numbers; tensors may be (H, W), (1, H, W) and (1, 1, H, W), too.
+        White (1) inside, black (0) outside, grey between. If any pixel is transparent, the alpha is the mask, as GIMP
+        and rembg write it, and the colours are ignored. Arrays and tensors may be boolean, or integers 0 and 1. Tensors
+        may also be (H, W), (1, H, W) or (1, 1, H, W).
     size : (int, int), optional
-        Height and width of the painting, in pixels: a file that is much larger is reduced while it is read.
+        Height and width of the painting in pixels. A much larger file is reduced while it is read.
 
     Raises
     ------
     PictureError
-        If it cannot be read.
+        If the mask cannot be read.
     OptionError
-        If it is no mask, or so dark that nothing would be painted.
+        If the picture is not a mask, or so dark that nothing would be painted.
     """
     if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
         mask = mask.astype(np.uint8) * np.uint8(255)
     if isinstance(mask, Tensor):
         mask = mask.to(torch.uint8) * 255 if mask.dtype == torch.bool else mask
         if mask.ndim == 2 or (mask.ndim in (3, 4) and mask.shape[-3] == 1):
-            mask = mask.expand(*mask.shape[:-3], 3, *mask.shape[-2:])  # where it is checked as any picture is
+            mask = mask.expand(*mask.shape[:-3], 3, *mask.shape[-2:])  # a picture, so that it is checked as one
     sized = None if size is None else (lambda s: fit_size(s, long_side=max(size)))
     picture = to_picture(mask, max_megapixels=max_megapixels, sized=sized)
     name = "the mask" if picture.metadata.name == Metadata().name else picture.metadata.name
     if picture.alpha is not None and picture.alpha.min() < 1:
-        log.info("%s: its transparency is the mask; its colours do not count", name)
+        log.info("%s: using its transparency as the mask and ignoring its colours", name)
         return picture.alpha
     found = picture.tensor.mean(1, keepdim=True)
     white, most = 2**picture.metadata.bits - 1, float(found.max())
     if 0 < most <= 1.01 / white:
-        log.warning("%s holds 0 and 1 of %d; taking 1 as white", name, white)
+        log.warning("%s has only the values 0 and 1 of %d; taking 1 as white", name, white)
         return (found * white).clamp(0, 1)
     if 0 < most < LEAST_WHITE:
         raise OptionError(
-            f"{name} is nowhere brighter than {100 * most:.2g} % of white, so next to nothing would be painted; make "
-            "white what is to be painted"
+            f"{name} is nowhere brighter than {100 * most:.2g} % of white, so almost nothing would be painted; make "
+            "the part to paint white"
         )
     return found
 
@@ -182,7 +188,7 @@ def resolve_mask(mask: Any, max_megapixels: float = 200.0, size: tuple[int, int]
 def resolve_styles(
     style: StyleSource | Sequence[StyleSource], model: str | None = None, long_side: float | None = None
 ) -> list[Tensor | StyleTarget]:
-    """Return what a style's source, or each of a list of them, stands for; errors as for `resolve_style`."""
+    """Resolve a style's source, or each of a list. Raises the errors of `resolve_style`."""
     several = style if isinstance(style, list | tuple) else [style]
     return [resolve_style(s, model=model, long_side=long_side) for s in several]
 
@@ -190,9 +196,17 @@ def resolve_styles(
 def resolve_start(
     options: OptimizeOptions | TextureOptions, max_megapixels: float = 200.0, size: tuple[int, int] | None = None
 ) -> Tensor | None:
-    """Return the picture (1, 3, H, W) that `options.start` names, if it does; PictureError if it cannot be read.
+    """Return the picture (1, 3, H, W) that `options.start` names, or None if it names no picture.
 
-    With the painting's height and width, in pixels, a file that is much larger is reduced while it is read.
+    Parameters
+    ----------
+    size : (int, int), optional
+        Height and width of the painting in pixels. A much larger file is reduced while it is read.
+
+    Raises
+    ------
+    PictureError
+        If the picture cannot be read.
     """
     if options.start in STARTS:
         return None

@@ -1,7 +1,7 @@
-"""Texture synthesis: a picture with the statistics of a style, and of nothing else.
+"""Texture synthesis: a picture with the statistics of a style and no content.
 
 Gatys, Ecker, Bethge, "Texture Synthesis Using Convolutional Neural Networks", NIPS 2015: noise is optimised until the
-statistics of its features are the texture's. Here it is `optimize` without its content loss, from coarse to fine.
+statistics of its features match the texture's. Here it is `optimize` without a content loss, from coarse to fine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,32 +21,32 @@ from .protocol import Step, last_image
 from .schedule import planned, scale_sizes
 
 LENGTH = 1.5
-"""Iterations of a texture over those of a painting: from noise it is further than from a photograph."""
+"""Ratio of a texture's iterations to a painting's. Starting from noise takes longer than from a photograph."""
 LEAST_SCALE = 0.1
-"""The least that `style_scale` may be."""
+"""The minimum of `style_scale`."""
 SURELY_LESS = 0.95
-"""A size that is known from pixels of rounded sides is less than another if it is by that factor."""
+"""A size computed from rounded sides counts as smaller than another only if it is smaller by this factor."""
 
 
 class TextureSynthesizer:
-    """Makes a texture, with the styles bound.
+    """Make a texture, with the styles bound.
 
     Parameters
     ----------
     styles : sequence of Tensor or StyleTarget
-        Paintings (1, 3, H, W) in [0, 1], or what was measured of them before; several blend by `style_weights`.
+        Paintings (1, 3, H, W) in [0, 1], or their measurements. Several are blended by `style_weights`.
     size : (int, int)
         Height and width in pixels.
     options : TextureOptions
-        All else.
+        The options.
     encoder : VGG
-        Whose features are matched.
+        The encoder whose features are matched.
     compute : Compute
         Device and precision.
     start : Tensor, optional
-        A picture (1, 3, H, W) to start from, where `options.start` names one.
+        A picture (1, 3, H, W) to start from, if `options.start` names one.
     seamless : bool
-        Whether the texture shall tile the plane: opposite borders then continue each other.
+        Make the texture tile the plane: opposite borders continue each other.
 
     Raises
     ------
@@ -72,37 +72,37 @@ class TextureSynthesizer:
 
     @property
     def compute(self) -> Compute:
-        """The device and precision that it works with."""
+        """The device and precision."""
         return self.inner.compute
 
     def __call__(self) -> Tensor:
-        """The texture, (1, 3, H, W), float32, sRGB, [0, 1]."""
+        """Return the texture, (1, 3, H, W), float32, sRGB, [0, 1]."""
         return last_image(self.steps())
 
     @with_gradients
     def steps(self, state: dict[str, Any] | None = None) -> Iterator[Step]:
-        """The same, step by step; a step's image is the best so far of its scale, by the total loss.
+        """Make the texture step by step. A step's image is the best so far of its scale, by the total loss.
 
         Parameters
         ----------
         state : dict, optional
-            Of a step (`Step.state`) of the same texture: what comes are the steps after that one.
+            The state (`Step.state`) of a step of the same texture. Continues after that step.
 
         Raises
         ------
         MemoryNeedError
-            At once, if it would not fit into memory.
+            Before the first step, if the texture would not fit into memory.
         DivergedError
             If a loss is no longer finite.
         """
-        # Nothing is read from the grey, only its size: no loss has a content. It takes no memory.
+        # Only the size of this grey picture is used, since there is no content loss. It takes no memory.
         return self.inner.steps(torch.tensor(0.5).expand(1, 3, *self.size), state=state)
 
 
 def check_texture_size(size: tuple[int, int]) -> None:
-    """OptionError if a texture cannot have that height and width, in pixels."""
+    """Raise OptionError if a texture cannot have the height and width `size`, in pixels."""
     if not (isinstance(size, tuple) and len(size) == 2 and all(isinstance(s, int) for s in size)):
-        raise OptionError(f"a texture's size is given as (height, width) in pixels, not as {size!r}")
+        raise OptionError(f"size is {size!r}; give a texture's (height, width) in pixels")
     height, width = size
     if min(size) < LEAST_SIZE or max(size) > LARGEST_SIZE:
         raise OptionError(f"--size is {width}x{height}; each side must be {LEAST_SIZE} to {LARGEST_SIZE} px")
@@ -111,11 +111,11 @@ def check_texture_size(size: tuple[int, int]) -> None:
 def painting_options(
     styles: Sequence[Tensor | StyleTarget], size: tuple[int, int], options: TextureOptions
 ) -> OptimizeOptions:
-    """What `optimize` is told for a texture of that height and width, in pixels.
+    """Return the options of `optimize` for a texture of height and width `size`, in pixels.
 
-    A style is never enlarged. A texture larger than its style would otherwise take its large shapes from a scale at
-    which the style fills it, and its strokes from the style as it is, which is smaller; so the style counts as no
-    larger than it is at every scale.
+    A style is never enlarged. In a texture larger than its style, coarse scales would show the style filling the whole
+    texture, while the finest would take strokes from the style at its own, smaller size. So the style's size relative
+    to the texture is limited to its own at every scale.
     """
     _, scales = shares_and_scales(options, len(styles))
     largest = [max(own_size(s) / max(size), LEAST_SCALE) for s in styles]
@@ -128,10 +128,10 @@ def painting_options(
 
 
 def own_size(style: Tensor | StyleTarget) -> float:
-    """The long side of a style as it was given or measured, in pixels; of a style file at most its largest size."""
+    """Return the long side of a style's own picture in pixels; for a style file, at most the largest measured size."""
     if isinstance(style, Tensor):
         return max(style.shape[-2:])
-    # A size beyond the painting's own was measured at that; the number of pixels then stays what it was.
+    # Sizes beyond the painting's own were measured at its own size, so their number of pixels no longer grows.
     least, most = style.sizes[0], style.sizes[-1]
     (layer, few), many = next(iter(style.pixels[least].items())), style.pixels[most]
     found = least * (many[layer] / few) ** 0.5

@@ -1,1 +1,1 @@
-"""Tools around the stylizers; each is a leaf that only the command line imports."""
+"""Tools around the stylizers, which only the command line imports."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a painting, and files that are there whole or not at all."""
+"""Checkpoints of a painting, and files that are written completely or not at all."""
 
 import os
 import zipfile
@@ -16,16 +16,16 @@ from ..image.source import one_line
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a painting goes on from.
+    """The state from which a painting continues.
 
     Parameters
     ----------
     run : str
-        The mark of the run that it belongs to, as in its record.
+        The id of its run, as in the record.
     rows : list of dict
-        The rows of losses.csv up to here.
+        The rows of losses.csv so far.
     state : dict
-        Of the step that the last of them is of (`Step.state`).
+        The state of the last row's step (`Step.state`).
     """
 
     run: str
@@ -34,23 +34,23 @@ class Checkpoint:
 
     @property
     def iteration(self) -> int:
-        """Iterations that are done."""
+        """The number of iterations done."""
         return int(self.rows[-1]["iteration"])
 
     @property
     def seconds(self) -> float:
-        """The painting time so far."""
+        """The painting time so far, in seconds."""
         return self.rows[-1]["seconds"]
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; at the end, when it is safe on the disk, it takes the place of what was there.
+    """Yield a file to write. At the end, once it is synced to the disk, it replaces the file at `path`.
 
     Raises
     ------
     OSError
-        If it cannot be written. What was there stays.
+        If it cannot be written. The old file stays.
     """
     temporary = path.with_name(path.name + ".part")
     try:
@@ -65,39 +65,39 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; OSError if that fails."""
+    """Write a checkpoint. Raises OSError if that fails."""
     with replacing(path) as file:
         torch.save(vars(checkpoint), file)
 
 
 def load_checkpoint(path: Path, run: str) -> Checkpoint | None:
-    """The checkpoint of a run, or None if there is no file. Only tensors and plain values are unpickled.
+    """Return the checkpoint of a run, or None if there is no file. Only tensors and plain values are unpickled.
 
     Parameters
     ----------
     run : str
-        The run's mark.
+        The run's id.
 
     Raises
     ------
     PictureError
-        If it is damaged, or of another run.
+        If the checkpoint is damaged or belongs to another run.
     """
     if not path.exists():
         return None
     try:
-        # PyTorch's reader does not look at the file's checksums: a spoilt tensor would be taken as it is.
+        # PyTorch's reader does not verify the file's checksums, so it would accept a corrupt tensor.
         with zipfile.ZipFile(path) as archive:
-            if (spoilt := archive.testzip()) is not None:
-                raise ValueError(f"{spoilt} is spoilt")
+            if (corrupt := archive.testzip()) is not None:
+                raise ValueError(f"{corrupt} is corrupt")
         found = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint = Checkpoint(**found)
         if not (checkpoint.iteration > 0 <= checkpoint.seconds and isinstance(checkpoint.state, dict)):
             raise ValueError("its contents are not those of a painting")
-    except Exception as error:  # whatever a spoilt file makes the unpickler stumble over
+    except Exception as error:  # a corrupt file can make the unpickler raise anything
         raise PictureError(
-            f"{path} is damaged or no checkpoint of a painting ({one_line(error)}); delete it to begin anew"
+            f"{path} is damaged or not a checkpoint of a painting ({one_line(error)}); delete it to start over"
         ) from error
     if checkpoint.run != run:
-        raise PictureError(f"{path} is the checkpoint of another run; delete it to begin anew")
+        raise PictureError(f"{path} is the checkpoint of another run; delete it to start over")
     return checkpoint

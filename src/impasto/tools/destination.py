@@ -1,6 +1,6 @@
-"""Where a painting goes: the file that was named, or a new one in a folder.
+"""The destination of a painting: the file that the user names, or a new file in a folder.
 
-A file that was named is replaced. A name of ours never replaces a file: it gets a number where there is one already.
+A file that the user names is replaced. A generated name never replaces a file: it gets a number instead.
 """
 
 import os
@@ -17,14 +17,14 @@ from ..image.write import NEW_FILE_MODE
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a painting goes.
+    """The destination of a painting.
 
     Parameters
     ----------
     out : Path or None
         A file, a folder, or - for standard output; None is the current folder.
     name, suffix : str
-        What the file is called in a folder: name.png, or name-2.png, name-3.png where there is such a file.
+        File name in a folder: name.png, or name-2.png, name-3.png and so on if that exists.
     """
 
     out: Path | None
@@ -33,26 +33,26 @@ class Destination:
 
     @property
     def folder(self) -> Path | None:
-        """The folder in which the file gets a name of ours; None if the file was named."""
+        """The folder in which the file gets a generated name; None if the user named the file."""
         if self.out is None:
             return Path()
         return self.out if str(self.out) != "-" and self.out.is_dir() else None
 
     @property
     def file(self) -> str:
-        """The file as things are now; - for standard output."""
+        """The file that would be written now; - for standard output."""
         if self.folder is None:
             return str(self.out)
         return str(next(p for p in self._names(self.folder) if not os.path.lexists(p)))
 
     @contextmanager
     def claimed(self) -> Iterator[str]:
-        """The file to write; one with a name of ours is there from now on, so that no other painting takes the name.
+        """Yield the file to write. A file with a generated name is created now, so that no other painting takes it.
 
         Raises
         ------
         PictureError
-            If it cannot be created.
+            If the file cannot be created.
         """
         if self.folder is None:
             yield str(self.out)
@@ -74,7 +74,7 @@ class Destination:
                 name = printable(str(path))
                 raise PictureError(f"{name} cannot be written ({error.strerror}); choose another place") from error
             return path
-        raise AssertionError("there is always another number")
+        raise AssertionError("the numbers never end")
 
     def _names(self, folder: Path) -> Iterator[Path]:
         yield folder / (self.name + self.suffix)

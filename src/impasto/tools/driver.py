@@ -1,4 +1,4 @@
-"""The one loop that runs a stylizer's steps, for the command line and the server, and what a job does around it."""
+"""Run a stylizer's steps, for the command line and the server, with progress, record and stopping."""
 
 import logging
 import time
@@ -14,11 +14,11 @@ from .stopping import Stop
 log = logging.getLogger(__name__)
 
 Observer = Callable[[Step], None]
-"""Called after each step: a progress bar, the record of a run, a preview. What it raises ends the painting early."""
+"""Called after each step: a progress bar, the record of a run, a preview. An exception ends the painting early."""
 
 
 class EarlyEnd(Exception):  # noqa: N818
-    """Raised by an observer to end a painting after the step that it was called with."""
+    """Raised by an observer to end a painting after the current step."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Outcome:
     Parameters
     ----------
     last : Step
-        The last step; its image is the painting, or the painting so far.
+        The last step. Its image is the painting, or the painting so far.
     ended : BaseException or None
-        What ended the steps early, if anything did.
+        The exception that ended the steps early, if any.
     whole : bool
-        Whether the state of the last step can still be saved: no later step has begun.
+        Whether the state of the last step can still be saved, because no later step has begun.
     """
 
     last: Step
@@ -48,14 +48,14 @@ def drive(steps: Iterator[Step], observers: Sequence[Observer], stop: Stop | Non
     steps : iterator of Step
         From a stylizer.
     observers : sequence of callable
-        Called in their order.
+        Called in order.
     stop : Stop, optional
-        Signals that end the painting after the step that they come in.
+        Signals that end the painting after the step in which they arrive.
 
     Raises
     ------
     BaseException
-        What comes before the first step; later on it is in the outcome.
+        An error before the first step. Later errors are returned in the outcome.
     """
     last, whole = None, False
     try:
@@ -83,25 +83,26 @@ def drive_to_file(
     run: RunFolder | None = None,
     noun: str = "painting",
 ) -> None:
-    """Run the steps with a progress bar, write the result, and log what was made.
+    """Run the steps with a progress bar, write the result and log it.
 
-    If the steps end early, the result so far is written first. A signal that comes while it is written waits.
+    If the steps end early, the result so far is written first. Signals that arrive during writing are held until it is
+    done.
 
     Parameters
     ----------
     write : callable
         Writes the result of an outcome and returns its file.
     title : str
-        What the bar is called.
+        Title of the progress bar.
     run : RunFolder, optional
-        Where the run is recorded.
+        The run folder for the record.
     noun : str
-        What the result is called.
+        Name of the result in messages.
 
     Raises
     ------
     BaseException
-        What ended the steps early, or the signal that came last.
+        The error that ended the steps early, or the last signal.
     """
     with Stop() as stop, run or nullcontext():
         begun = time.monotonic()
@@ -120,7 +121,7 @@ def drive_to_file(
     else:
         where = f"the {noun} so far is in {target}"
         if run is not None and isinstance(ended, KeyboardInterrupt):
-            where += f"; `impasto stylize --resume {run.folder}` goes on"
+            where += f"; continue with `impasto stylize --resume {run.folder}`"
         log.warning("stopped at iteration %d of %d; %s", last.iteration, last.total, where)
     if asked is not None:
         raise asked

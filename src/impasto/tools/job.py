@@ -1,4 +1,4 @@
-"""What to paint, how that stands in a record, and how it comes back out of one."""
+"""A paint job, its record, and how to rebuild the job from a record."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,33 +14,33 @@ from ..options import STARTS, OutputOptions, StylizeOptions
 from .destination import Destination
 
 NAMES: dict[str, Sequence[str]] = {"start": STARTS, "encoder": ("auto", *MODELS), "model": ("None", *MODELS)}
-"""The options that may be a file's path -> what they may be besides."""
+"""Options that may be a file's path -> the other values that they may have."""
 
 
 @dataclass(frozen=True)
 class PaintJob:
-    """What to paint: sources, destinations and options.
+    """A painting to make: sources, destinations and options.
 
     Parameters
     ----------
     content : str
-        Path, or - for standard input.
+        Path of the photograph, or - for standard input.
     styles : tuple of str
         Paths or built-in names.
     options, output
-        How to paint, and how to read and write.
+        Options of painting, and of reading and writing.
     regions : tuple of (str, str)
-        A mask's path and the style for it, each.
+        A mask's path and its style, for each region.
     mask : str or None
-        Path of the picture that says where to paint.
+        Path of the mask of where to paint.
     out : Path or None
         A file, a folder, or - for standard output; None is the current folder.
     name : str
-        What the file is called in a folder, without its suffix; if empty, a name made of the sources'.
+        File name in a folder, without the suffix. If empty, it is made from the sources' names.
     run : Path or None
-        Folder of the whole record.
+        The run folder.
     snapshot_every : int
-        Iterations between its snapshots.
+        Iterations between snapshots in the run folder.
     """
 
     content: str
@@ -56,7 +56,7 @@ class PaintJob:
 
     @property
     def destination(self) -> Destination:
-        """Where the painting goes; OptionError if a name is needed and there is none to make one of."""
+        """The painting's destination. Raises OptionError if a name is needed but the photograph has none."""
         name = self.name or f"{Path(self.content).stem}-{Path(self.styles[0]).name.split('.')[0]}"
         found = Destination(self.out, name)
         if self.content == "-" and not self.name and found.folder is not None:
@@ -65,13 +65,13 @@ class PaintJob:
 
     @property
     def named(self) -> dict[str, str]:
-        """Those of the options that name files here, with their paths."""
+        """The options whose values are files here, with their paths."""
         values = {k: str(getattr(self.options, k)) for k in NAMES}
         return {k: v for k, v in values.items() if v not in NAMES[k]}
 
 
 def source_entry(source: str) -> dict[str, str]:
-    """How a picture or style is named in a record: a built-in's name, or a file's name and hash."""
+    """Return a picture's or style's entry in a record: a built-in's name, or a file's name and hash."""
     path = Path(source)
     if not path.is_file():
         return {"name": source}
@@ -83,7 +83,7 @@ def source_entry(source: str) -> dict[str, str]:
 
 
 def describe(job: PaintJob, compute: Compute) -> dict[str, Any]:
-    """A job as a record has it: names, hashes and all options, the precision as it is painted in; no paths."""
+    """Return the record of a job: names, hashes, and all options with the actual precision; no paths."""
     options = {**job.options.to_dict(), "precision": compute.precision}
     found: dict[str, Any] = {
         "content": source_entry(job.content),
@@ -100,7 +100,7 @@ def describe(job: PaintJob, compute: Compute) -> dict[str, Any]:
 
 
 def places(job: PaintJob) -> dict[str, Any]:
-    """Where the files of a job are, and the file or folder of its painting; for a run folder, which stays here."""
+    """Return the paths of a job's files, and the painting's file or folder. Only for a run folder, which stays here."""
     destination = job.destination
     return {
         "content": absolute(job.content),
@@ -113,11 +113,11 @@ def places(job: PaintJob) -> dict[str, Any]:
 
 
 def absolute(source: str) -> str:
-    """A file's absolute path; a built-in style's name as it is."""
+    """Return a file's absolute path, or a built-in style's name unchanged."""
     return str(Path(source).absolute()) if Path(source).exists() else source
 
 
-GIVE = "give the file with --content or --styles, or run where it lies"
+GIVE = "give the file with --content or --styles, or run the command in its folder"
 
 
 def job_of(
@@ -129,27 +129,27 @@ def job_of(
     output: Mapping[str, Any] | None = None,
     advice: str = GIVE,
 ) -> PaintJob:
-    """The job that a record describes, without its destinations.
+    """Return the job that a record describes, without its destinations.
 
     Parameters
     ----------
     record : dict
         From `run.load_record`.
     source : Path
-        The picture or run folder that it comes from; the files are looked for in its folder, too.
+        The picture or run folder that the record comes from. The files are also looked for in its folder.
     content, styles
-        Those of another name or place, instead of what the record names.
+        Replace the files that the record names.
     output : dict, optional
-        Fields of OutputOptions that differ.
+        Fields of OutputOptions to change.
     advice : str
-        What to do about a file that is not found.
+        What to do if a file is not found.
 
     Raises
     ------
     PictureError
-        If a file is not found, has changed since, or the record is damaged.
+        If a file is not found or has changed, or the record is damaged.
     OptionError
-        If the record is of a version with other options.
+        If the record comes from a version with other options.
     """
     near = source if source.is_dir() else source.parent
     with undamaged(source):
@@ -174,7 +174,7 @@ def job_of(
 
 @contextmanager
 def undamaged(source: Path) -> Iterator[None]:
-    """PictureError where a record turns out not to be made as ours are."""
+    """Raise PictureError if the record's structure is not the expected one."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -182,27 +182,27 @@ def undamaged(source: Path) -> Iterator[None]:
 
 
 def find_source(entry: Mapping[str, str], path: str | None, near: Path, advice: str = GIVE) -> str:
-    """The file (or built-in name) that an entry of a record speaks of.
+    """Return the file or built-in name of an entry of a record.
 
     Parameters
     ----------
     entry : dict
         `name` and, for a file, `sha256`.
     path : str or None
-        Where a run folder says that it was.
+        The file's path according to the run folder.
     near : Path
-        A folder to look in besides the current one.
+        A folder to look in, in addition to the current one.
     advice : str
-        What to do if it is not there.
+        What to do if the file is not found.
 
     Raises
     ------
     PictureError
-        If it is not found, or is another file by now.
+        If the file is not found or its contents have changed.
     """
     name = str(entry["name"])
     if name == "-":
-        raise PictureError(f"the painting was made of what came through standard input, which is not kept; {advice}")
+        raise PictureError(f"the painting was made from standard input, which is not kept; {advice}")
     if "sha256" not in entry:
         return name
     found = [p for p in (Path(path) if path else None, Path(name), near / name) if p is not None and p.is_file()]

@@ -1,4 +1,4 @@
-"""Styles learnt from the command line."""
+"""Learn styles from the command line."""
 
 import logging
 import os
@@ -25,26 +25,26 @@ log = logging.getLogger(__name__)
 def follow_learning(
     source: str, out: Path | None, photos: tuple[Path, ...], model: str | None, o: LearnOptions
 ) -> Path:
-    """Learn a style and write its style file, with a bar; return the file.
+    """Learn a style with a progress bar, write its style file and return the file's path.
 
     Parameters
     ----------
     source : str
         A picture, a style file or a built-in style.
     out : Path, optional
-        The style file, or a folder; NAME.style.safetensors in the working folder if not given, with a number where
-        there is such a file.
+        The style file, or a folder. By default NAME.style.safetensors in the working folder, with a number if that
+        file exists.
     photos : tuple of Path
-        Folders or packed files of photographs to learn on; the bundled ones if there are none.
+        Folders or packed files of photographs to learn on; the bundled ones if empty.
     model : str, optional
-        A network of one's own to learn it for.
+        A network of your own to learn the style for.
 
     Raises
     ------
     ImpastoError
-        If the style cannot be read or learnt, or the file not be written.
+        If the style cannot be read or learnt, or the file cannot be written.
     KeyboardInterrupt
-        After what was learnt so far is written.
+        After the result so far is written.
     """
     start_logging()
     name = Path(source).name

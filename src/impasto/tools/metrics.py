@@ -1,15 +1,16 @@
-"""How near a painting is to its style and to its content, in the features of one encoder.
+"""Measure how close a painting is to its style and its content, in the features of one encoder.
 
-Four figures, lower is better in each, over Gatys' five style layers (behind the encoder's heads, where it has them):
+There are four figures, lower is better, over Gatys' five style layers (after the encoder's heads, if it has any):
 
-- `gram`: the relative distance of the Gram matrices, ||G(x) - G(s)|| / ||G(s)||, the layers' mean;
-- `cov`: the same with the channel means taken off first, which is blind to a plain change of colour;
-- `sliced`: the sliced 1-Wasserstein distance of the feature columns over the spread of the style's, the layers' mean
-  (Heitz, Vanhoey, Chambon, Belcour, "A Sliced Wasserstein Loss for Neural Texture Synthesis", CVPR 2021, for the idea);
+- `gram`: relative distance of the Gram matrices, ||G(x) - G(s)|| / ||G(s)||, averaged over the layers.
+- `cov`: the same after subtracting the channel means, so it does not see a plain change of colour.
+- `sliced`: sliced 1-Wasserstein distance of the feature columns relative to the spread of the style's, averaged over
+  the layers (after Heitz, Vanhoey, Chambon, Belcour, "A Sliced Wasserstein Loss for Neural Texture Synthesis", CVPR
+  2021).
 - `content`: ||F(x) - F(c)||^2 / ||F(c) - mean F(c)||^2 at relu4_2.
 
-A figure alone says little. So each comes with that of the photo itself, unpainted, and that of the photo recoloured to
-the style's colours, a trivial method that a real one has to beat; `over_photo` puts them in proportion.
+Each figure is also computed for the unpainted photo and for the photo recoloured to the style's colours, a trivial
+baseline. `over_photo` divides the figures by the photo's.
 """
 
 import math
@@ -37,13 +38,13 @@ from ..style.losses import content_loss
 from ..train.teacher import load_teacher
 
 LONG_SIDE, LEAST_SIDE = 512, 32
-"""What a picture's sides become, in pixels, before it is judged."""
+"""Long side and minimum side of pictures in pixels when they are judged."""
 PROJECTIONS, QUANTILES = 64, 512
-"""Of the sliced distance: directions, and quantiles that stand for a distribution along each."""
+"""Number of directions of the sliced distance, and of quantiles along each."""
 MOST_COLUMNS = 32768
-"""Feature columns that enter the sliced distance, about: of larger layers one in so many."""
+"""Approximate maximum number of feature columns in the sliced distance. Larger layers are subsampled."""
 TINY = 1e-12
-"""Keeps a flat style or photo from dividing by zero."""
+"""Prevents division by zero for a flat style or photo."""
 
 PictureSource = str | PathLike[str] | Tensor
 """A picture's path, or the picture: (1, 3, H, W), float32, sRGB, [0, 1]."""
@@ -51,7 +52,7 @@ PictureSource = str | PathLike[str] | Tensor
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of one picture against its style and its content, or means of such figures."""
+    """Figures of one picture against its style and its content, or means of such figures."""
 
     gram: float
     cov: float
@@ -61,7 +62,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The figures of a result, of the photo itself in its place, and of the photo merely recoloured."""
+    """Figures of a result, of the unpainted photo and of the recoloured photo."""
 
     result: Figures
     photo: Figures
@@ -70,12 +71,12 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the judge keeps of a picture.
+    """Measurements of a picture by the judge.
 
     Parameters
     ----------
     gram, cov : dict of str to Tensor
-        Style layer -> Gram matrix per pixel and covariance behind the head, (1, C, C).
+        Style layer -> Gram matrix per pixel and covariance after the head, (1, C, C).
     quantiles : dict of str to Tensor
         Style layer -> quantiles of the projected feature columns, (PROJECTIONS, QUANTILES).
     content : Tensor
@@ -89,16 +90,16 @@ class Measured:
 
 
 class Judge:
-    """Judges results by one encoder, in float32.
+    """Judge results by the features of one encoder, in float32.
 
     Parameters
     ----------
     encoder : VGG
-        Whose features count; a different one than the painting was made with is the fairer judge.
+        The encoder. It is a fairer judge if the painting was made with another one.
     compute : Compute, optional
-        Where to compute, if not on the CPU.
+        Device and precision; the CPU if not given.
     long_side : int
-        Long side of the pictures, in pixels, as they are judged. Figures of different sizes do not compare.
+        Long side of the judged pictures in pixels. Figures of different sizes are not comparable.
     """
 
     def __init__(self, encoder: VGG, compute: Compute | None = None, long_side: int = LONG_SIDE):
@@ -110,19 +111,19 @@ class Judge:
         self.heads = {k: tuple(t.to(compute.device) for t in head_map(encoder, k)) for k in STYLE_LAYERS}
 
     def figures(self, content: PictureSource, style: PictureSource, result: PictureSource) -> Figures:
-        """The figures of a result alone."""
+        """Return the figures of the result only."""
         return self.judge(content, style, result).result
 
     @torch.no_grad()
     def judge(self, content: PictureSource, style: PictureSource, result: PictureSource) -> Judgement:
-        """The figures of a result, of the photo and of the recoloured photo.
+        """Return the figures of a result, of the photo and of the recoloured photo.
 
-        Each picture is brought to 8 bits and the judge's size; then the photo to the result's height and width.
+        Each picture is converted to 8 bits and the judge's size. Then the photo is resized to the result's size.
 
         Parameters
         ----------
         content, style, result : path or Tensor
-            Pictures, in files or (1, 3, H, W), float32, sRGB, [0, 1].
+            Paths, or pictures (1, 3, H, W), float32, sRGB, [0, 1].
 
         Raises
         ------
@@ -136,7 +137,7 @@ class Judge:
         return Judgement(*(distances(m, measured_style, photo) for m in (painted, photo, recoloured)))
 
     def picture(self, source: PictureSource) -> Tensor:
-        """A picture as it is judged: (1, 3, H, W) at the judge's size, from 8 bits by Pillow's Lanczos filter."""
+        """Return a picture (1, 3, H, W) at the judge's size, resized in 8 bits by Pillow's Lanczos filter."""
         x = source if isinstance(source, Tensor) else over_white(read_image(source).pixels)
         levels = (x[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         image = Image.fromarray(levels)
@@ -147,12 +148,12 @@ class Judge:
 
     @torch.no_grad()
     def measure(self, picture: Tensor) -> Measured:
-        """The features of (1, 3, H, W), float32, sRGB, [0, 1], as it is, and their statistics."""
+        """Measure a picture (1, 3, H, W), float32, sRGB, [0, 1], without resizing it."""
         features = self.encoder(self.compute.picture(picture), (*STYLE_LAYERS, CONTENT_LAYER))
         content = self.encoder.wide(CONTENT_LAYER, features[CONTENT_LAYER])
         gram, cov, quantiles = {}, {}, {}
         for layer, (weight, bias) in self.heads.items():
-            # The head is linear: what is behind it follows from the narrow features' moments and from narrow columns.
+            # The head is linear, so its outputs' statistics follow from the moments and columns of its inputs.
             moments = raw_moments(features[layer])
             v = torch.cat([weight, bias[:, None]], 1)
             gram[layer] = v @ moments @ v.t()
@@ -163,7 +164,7 @@ class Judge:
 
 
 def load_judge(source: str = "compact") -> Judge:
-    """A judge by the name of a registered encoder, or by the path of the teacher's file.
+    """Return a judge by the name of a registered encoder, or by the path of the teacher's file.
 
     Raises
     ------
@@ -176,7 +177,7 @@ def load_judge(source: str = "compact") -> Judge:
 
 
 def distances(x: Measured, style: Measured, content: Measured) -> Figures:
-    """The figures of a picture by what was measured of it, of the style, and of the photo at the picture's size."""
+    """Return a picture's figures from measurements of it, of the style, and of the photo at the picture's size."""
     gram = [relative(x.gram[k], style.gram[k]) for k in style.gram]
     cov = [relative(x.cov[k], style.cov[k]) for k in style.cov]
     sliced = [sliced_distance(x.quantiles[k], style.quantiles[k]) for k in style.quantiles]
@@ -184,12 +185,12 @@ def distances(x: Measured, style: Measured, content: Measured) -> Figures:
 
 
 def relative(matrix: Tensor, target: Tensor) -> float:
-    """||M - T|| / ||T|| by the Frobenius norm."""
+    """Return ||M - T|| / ||T|| in the Frobenius norm."""
     return float((matrix - target).norm() / target.norm().clamp(min=TINY))
 
 
 def sliced_distance(quantiles: Tensor, target: Tensor) -> float:
-    """Mean 1-Wasserstein distance along the directions, over the target's own mean absolute deviation.
+    """Return the mean 1-Wasserstein distance along the directions, over the target's mean absolute deviation.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def sliced_distance(quantiles: Tensor, target: Tensor) -> float:
 
 
 def head_map(encoder: VGG, layer: str) -> tuple[Tensor, Tensor]:
-    """Weight (C', C) and bias (C',) of a layer's head; identity and zeros where it has none."""
+    """Return weight (C', C) and bias (C',) of a layer's head; identity and zeros if it has none."""
     if layer not in encoder.heads:
         return torch.eye(encoder.width(layer)), torch.zeros(encoder.width(layer))
     head = encoder.heads[layer]
@@ -210,20 +211,20 @@ def head_map(encoder: VGG, layer: str) -> tuple[Tensor, Tensor]:
 
 
 def projections(width: int) -> Tensor:
-    """Fixed random directions (PROJECTIONS, width), each of length 1, seeded by the width."""
+    """Return fixed random directions (PROJECTIONS, width), each of length 1, seeded by the width."""
     directions = torch.randn(PROJECTIONS, width, generator=torch.Generator().manual_seed(width))
     return directions / directions.norm(dim=1, keepdim=True)
 
 
 def projected_quantiles(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Evenly spaced quantiles, from least to greatest, of feature columns along directions.
+    """Return evenly spaced quantiles, in ascending order, of feature columns along directions.
 
     Parameters
     ----------
     features : Tensor
         (1, C, H, W).
     weight, bias : Tensor
-        (D, C) and (D,): the directions, and what is added.
+        (D, C) and (D,): the directions and the offsets.
 
     Returns
     -------
@@ -237,9 +238,13 @@ def projected_quantiles(features: Tensor, weight: Tensor, bias: Tensor) -> Tenso
 
 
 def over_photo(rows: Sequence[Judgement], of: Literal["result", "recoloured"] = "result") -> Figures:
-    """gram, cov and sliced over the photo's own, geometric means over the rows; of content the plain mean."""
+    """Return the figures relative to the photo's.
+
+    For `gram`, `cov` and `sliced` these are geometric means over the rows of the ratio to the photo's; for `content`
+    the arithmetic mean.
+    """
     if not rows:
-        raise OptionError("there is nothing to take the mean of; judge one result at least")
+        raise OptionError("there are no results to average; judge at least one")
 
     def ratio(name: str) -> float:
         logs = [math.log(max(getattr(getattr(r, of), name), TINY) / max(getattr(r.photo, name), TINY)) for r in rows]
@@ -249,7 +254,7 @@ def over_photo(rows: Sequence[Judgement], of: Literal["result", "recoloured"] = 
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation; values that are equal share the mean of their ranks. NaN if all of a side are."""
+    """Return Spearman's rank correlation. Ties get their mean rank. NaN if all values of `x` or of `y` are equal."""
     if min(len(set(x)), len(set(y))) < 2:
         return math.nan
     return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
@@ -265,7 +270,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown; floats with three decimals, columns that hold numbers to the right."""
+    """Return a table in Markdown, with three decimals for floats and columns of numbers aligned to the right."""
     cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     rules = ["--:" if any(isinstance(row[i], int | float) for row in rows) else "---" for i in range(len(header))]
     lines = [header, rules, *cells]

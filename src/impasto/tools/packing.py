@@ -1,4 +1,4 @@
-"""Packing of training pictures, followed on the terminal."""
+"""Pack training pictures from the terminal, with progress bars."""
 
 import logging
 
@@ -16,7 +16,7 @@ def follow_packing(o: TrainPackOptions) -> None:
     Raises
     ------
     ImpastoError
-        As `PictureSet.open` and `pack_pictures`.
+        The errors of `PictureSet.open` and `pack_pictures`.
     """
     start_logging()
     with counting_bar("looking for pictures") as found:

@@ -1,4 +1,4 @@
-"""One painting from files to file, with progress, record and a way out that loses nothing."""
+"""Make one painting from files to a file, with progress, a record and clean stopping."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sources:
-    """What a job names, read: the photograph, the styles, the regions, the mask and the picture to start from.
+    """A job's sources after reading: the photograph, the styles, the regions, the mask and the picture to start from.
 
-    The options are the job's, for the photograph as it was read.
+    The options are the job's, adapted to a photograph that was reduced while it was read.
     """
 
     photo: Picture
@@ -53,7 +53,7 @@ class Sources:
 
 
 def read_sources(job: PaintJob, check: Callable[[tuple[int, int]], object] = lambda size: None) -> Sources:
-    """Read what a job names; ImpastoError if that cannot be done.
+    """Read a job's sources. Raises ImpastoError if that fails.
 
     Pictures that are much larger than the painting are reduced while they are read. `check` is called with the
     painting's height and width before any pixel is decoded.
@@ -78,19 +78,19 @@ def read_sources(job: PaintJob, check: Callable[[tuple[int, int]], object] = lam
 
 
 def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mapping[str, Any] | None = None) -> None:
-    """Paint and write; whatever ends the steps early, the painting so far is written first.
+    """Paint and write the painting. If the steps end early, the painting so far is written first.
 
     Parameters
     ----------
     checkpoint : Checkpoint, optional
-        What to go on from.
+        The checkpoint to continue from.
     begun_with : dict, optional
-        The program and machine that it was begun with. A warning says in what those of now differ.
+        Program and machine at the start of the painting. Logs a warning if the current ones differ.
 
     Raises
     ------
     ImpastoError
-        If anything of the job cannot be done; before the work begins where that can be known.
+        If the job cannot be done; before the first step if possible.
     KeyboardInterrupt
         After the painting so far is written.
     """
@@ -99,10 +99,10 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
     check_target(target, format=file_format, bits=bits)
     given = read_sources(job, lambda size: check_target(target, format=file_format, bits=bits, size=size))
     stylizer = choose_stylizer(given.styles, given.options, given.start)
-    # The files as they are now: they may be others when it is done.
+    # Now, since the files may change during the painting.
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     if begun_with is not None and (other := differences(begun_with, stylizer.compute)):
-        log.warning("begun with %s: the painting may come out a little different", ", ".join(other))
+        log.warning("started with %s: the painting may come out slightly different", ", ".join(other))
     state = None if checkpoint is None else checkpoint.state
     steps = stylizer.steps(given.photo.pixels, given.regions, given.mask, state)
     run = RunFolder(job, described, stylizer.compute, checkpoint) if job.run else None
@@ -116,18 +116,18 @@ def paint(job: PaintJob, checkpoint: Checkpoint | None = None, begun_with: Mappi
 
 
 def format_of(job: PaintJob) -> str | None:
-    """The format of the painting's file where its name does not tell it."""
+    """Return the format of the painting if it goes to standard output, else None: the suffix determines it."""
     return "png" if job.destination.file == "-" else None
 
 
 def headline(job: PaintJob) -> str:
-    """Which picture is the photograph, and which are the styles; OptionError if their weights do not fit them."""
-    said = f"Photograph {source_name(job.content)}; {named_styles(job.styles, job.options)}"
-    return said + "".join(f"; {source_name(s)} where {source_name(m)} is white" for m, s in job.regions)
+    """Return a line that names the photograph and the styles. Raises OptionError if the weights do not fit them."""
+    text = f"Photograph {source_name(job.content)}; {named_styles(job.styles, job.options)}"
+    return text + "".join(f"; {source_name(s)} where {source_name(m)} is white" for m, s in job.regions)
 
 
 def named_styles(styles: Sequence[str], options: BlendOptions) -> str:
-    """The styles by their names; of several, each with its share."""
+    """Return the styles' names, with their shares if there are several."""
     if len(styles) == 1:
         return f"style: {source_name(styles[0])}"
     shares = (100 * share for share in shares_and_scales(options, len(styles))[0])
@@ -136,7 +136,7 @@ def named_styles(styles: Sequence[str], options: BlendOptions) -> str:
 
 
 def write(job: PaintJob, given: Sources, described: Mapping[str, Any], outcome: Outcome, run: RunFolder | None) -> str:
-    """Write the painting with its record, and what the run folder holds of it; return the file."""
+    """Write the painting with its record, and finish the run folder. Returns the painting's file."""
     record = make_record(described, outcome.last, outcome.ended is None)
     painting = given.photo.with_tensor(outcome.last.image.cpu())
     with job.destination.claimed() as target:
@@ -162,7 +162,7 @@ def write(job: PaintJob, given: Sources, described: Mapping[str, Any], outcome: 
 
 
 def rerun(job: PaintJob, record: Mapping[str, Any]) -> None:
-    """Paint the job of a record again; of one that was interrupted the whole schedule. Raises as `paint`."""
+    """Paint the job of a record again, with the whole schedule even if it was interrupted. Raises as `paint`."""
     start_logging()
     if "interrupted" in record:
         done = f" at iteration {record['iterations']} of {record['total']}" if "total" in record else ""
@@ -171,20 +171,20 @@ def rerun(job: PaintJob, record: Mapping[str, Any]) -> None:
 
 
 def resume(folder: Path) -> None:
-    """Go on with the painting of a run folder; one that is finished is written again only if its file is gone.
+    """Continue the painting of a run folder. A finished painting is made again only if its file is gone.
 
     Raises
     ------
     ImpastoError
-        If it is no run folder, its checkpoint is damaged, or a source has changed; else as `paint`.
+        If the folder is not a run folder, its checkpoint is damaged, or a source has changed; else as `paint`.
     KeyboardInterrupt
         As `paint`.
     """
     start_logging()
     if not folder.is_dir():
-        raise PictureError(f"{folder} is no run folder; --resume takes the folder that --run named")
+        raise PictureError(f"{folder} is not a run folder; give --resume the folder that was given to --run")
     record = load_record(folder)
-    job = job_of(record, folder, advice="put it back, or begin anew")
+    job = job_of(record, folder, advice="put it back, or start over")
     with undamaged(folder):
         every, out, mark = int(record["snapshot_every"]), str(record["paths"]["out"]), str(record["run"])
         begun_with = {**record, **record["machine"]}
@@ -198,7 +198,7 @@ def resume(folder: Path) -> None:
         return
     checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, mark)
     if checkpoint is None:
-        log.info("%s has no checkpoint yet: beginning at its first iteration", folder)
+        log.info("%s has no checkpoint yet: starting at the first iteration", folder)
     else:
-        log.info("%s: going on after iteration %d", folder, checkpoint.iteration)
+        log.info("%s: continuing after iteration %d", folder, checkpoint.iteration)
     paint(job, checkpoint, begun_with)

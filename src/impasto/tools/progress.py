@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar on standard error with scale, iteration, losses and time left; silent when piped."""
+"""Progress bars on standard error with scale, iteration, losses and time left; silent when piped."""
 
 import logging
 import sys
@@ -15,17 +15,17 @@ console = Console(stderr=True)
 
 
 def start_logging(opening: str = "") -> Callable[[], None]:
-    """Send the library's messages to standard error, a line each.
+    """Send the library's messages to standard error, one line each.
 
     Parameters
     ----------
     opening : str
-        The first line. It waits for the first message, so that what is refused at once says nothing but why.
+        The first line. It is logged just before the first message, so that an immediate refusal prints only its error.
 
     Returns
     -------
     callable
-        Logs the opening now, unless it has been logged.
+        Logs the opening now, unless it was already logged.
     """
     handler: logging.Handler
     if console.is_terminal:
@@ -40,11 +40,11 @@ def start_logging(opening: str = "") -> Callable[[], None]:
         if waiting:
             logger.info("%s", waiting.pop())
 
-    def opened_first(_: logging.LogRecord) -> bool:
+    def open_first(_: logging.LogRecord) -> bool:
         open_now()
         return True
 
-    handler.addFilter(opened_first)
+    handler.addFilter(open_first)
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -52,7 +52,7 @@ def start_logging(opening: str = "") -> Callable[[], None]:
 
 
 def bar(*columns: str) -> Progress:
-    """A progress bar whose tasks have fields of these names."""
+    """Return a progress bar with columns for these fields of its tasks."""
     texts = [TextColumn("{task.fields[" + c + "]}") for c in columns]
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -87,7 +87,7 @@ def step_bar(title: str) -> Iterator[Callable[[Step], None]]:
 
 @contextmanager
 def download_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A callback (bytes done, total or None) that a bar shows."""
+    """Yield a callback (bytes done, total or None) that updates a bar."""
     with bar() as progress:
         task = progress.add_task(title, total=None)
 
@@ -99,7 +99,7 @@ def download_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
 
 @contextmanager
 def counting_bar(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A callback (how many are done) that a bar shows."""
+    """Yield a callback (number done) that updates a bar."""
     with bar() as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.update(task, completed=done)
@@ -107,7 +107,7 @@ def counting_bar(title: str, total: int | None = None) -> Iterator[Callable[[int
 
 @contextmanager
 def share_bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A callback (how much is done, 0 to 1, and a text) that a bar shows with the time left."""
+    """Yield a callback (progress from 0 to 1, text) that updates a bar with the time left."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,7 +1,7 @@
-"""The record of a run: what a painting was made of, so that it can be made again, or gone on with.
+"""The record of a run: everything needed to make a painting again or to continue it.
 
-A short form is embedded in every output file; `--run DIR` keeps the long one: record.json, losses.csv, snapshots, a
-checkpoint while it is not finished, the loss curves and a side-by-side figure.
+A short form is embedded in every output file. `--run DIR` keeps the long form: record.json, losses.csv, snapshots, a
+checkpoint until the painting is finished, the loss curves and a side-by-side figure.
 """
 
 import csv
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 RECORD_FILE, CHECKPOINT_FILE, LOSSES_FILE = "record.json", "checkpoint.pt", "losses.csv"
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 20.0, 0.01
-"""Least seconds between two checkpoints, and the most of the time that writing them may take: after one that took a
-second, L-BFGS's history on a slow disk, the next waits for 100."""
+"""Minimum seconds between two checkpoints, and maximum share of the time spent on writing them. If a checkpoint took a
+second (L-BFGS's history on a slow disk), the next follows after 100."""
 
 
 def make_record(described: Mapping[str, Any], last: Step, finished: bool) -> dict[str, Any]:
-    """What an output file carries: no paths, and nothing that a rerun changes.
+    """Return the record embedded in an output file. It has no paths, and a rerun does not change it.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ def make_record(described: Mapping[str, Any], last: Step, finished: bool) -> dic
     last : Step
         The last step, whose image is the painting.
     finished : bool
-        Whether it was the last of the schedule, too.
+        Whether that step is the last of the schedule.
     """
     options = described["options"]
     if finished and options["time"] is not None:
-        # The time allowed this many here and now; they make the same painting again.
+        # Record the iterations that the time allowed: a rerun makes the same painting with them.
         options = {**options, "time": None, "iterations": last.schedule}
     losses = last.losses if last.measured is None else last.measured()
     return {
@@ -66,12 +66,12 @@ def make_record(described: Mapping[str, Any], last: Step, finished: bool) -> dic
 
 
 def versions() -> dict[str, str]:
-    """What painted."""
+    """Return the versions of Impasto and PyTorch."""
     return {"impasto": __version__, "torch": torch.__version__}
 
 
 def machine(compute: Compute) -> dict[str, Any]:
-    """What the last bits of a painting depend on, besides the versions, and what else may be of use."""
+    """Return a description of the machine. Together with the versions it determines a painting's last bits."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -82,25 +82,25 @@ def machine(compute: Compute) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], compute: Compute) -> list[str]:
-    """In what this machine and program differ from those of before, so that the last bits may."""
+    """Return how this machine and program differ from those in `before`, as text. The last bits may then differ."""
     now = {**versions(), **machine(compute)}
     keys = ("impasto", "torch", "cpu", "threads", "compute")
     return [f"{k} {before.get(k)} (now {now[k]})" for k in keys if before.get(k) != now[k]]
 
 
 class RunFolder:
-    """`--run DIR`: an observer of steps that writes the record of a run as it goes.
+    """`--run DIR`: an observer of steps that writes the record of a run during the run.
 
     Parameters
     ----------
     job : PaintJob
-        With the folder, which is made if it is not there, and the number of iterations between snapshots.
+        Names the folder, which is made if it does not exist, and the number of iterations between snapshots.
     described : dict
-        The same as a record has it (`job.describe`).
+        The job's record (`job.describe`).
     compute : Compute
-        Where it is painted.
+        Device and precision.
     checkpoint : Checkpoint, optional
-        The folder's own, to go on from; without, what an earlier run left is removed.
+        The folder's checkpoint, to continue from. Without it, the files of an earlier run are removed.
 
     Raises
     ------
@@ -129,13 +129,13 @@ class RunFolder:
             if checkpoint is None:
                 (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
             for part in (*self.folder.glob("*.part"), *self.folder.glob("snapshots/.impasto-*.part")):
-                part.unlink()  # half a file, of a run that was killed
+                part.unlink()  # partial file of a killed run
             self._write_record({**versions(), **described, "interrupted": True})
             done = 0 if checkpoint is None else checkpoint.iteration
             for old in (self.folder / "snapshots").glob("*.png"):
-                if old.stem.isdigit() and int(old.stem) > done:  # one of ours, of what is to come
+                if old.stem.isdigit() and int(old.stem) > done:  # a snapshot of an iteration that is still to come
                     old.unlink()
-            # A line at a time: what is there can be read while it paints, and after whatever ends it.
+            # Line-buffered, so that the file can be read during the painting and after a crash.
             self._file: TextIO = (self.folder / LOSSES_FILE).open("w", newline="", buffering=1)
             self._writer: Any = None
             for row in self.rows:
@@ -148,7 +148,7 @@ class RunFolder:
         self._file.close()
 
     def __call__(self, step: Step) -> None:
-        """Write a step's losses, and a snapshot and a checkpoint when they are due."""
+        """Write a step's losses, and a snapshot and a checkpoint if they are due."""
         seconds = self.before + time.monotonic() - self._begun
         row = {"iteration": step.iteration, "scale": max(step.scale), **step.losses, "seconds": round(seconds, 3)}
         self.rows.append(row)
@@ -160,9 +160,9 @@ class RunFolder:
             self.save(step)
 
     def save(self, step: Step) -> None:
-        """Write a checkpoint after a step, unless it is the last of the schedule; log a failure.
+        """Write a checkpoint after a step, unless it is the last of the schedule. Failures are logged.
 
-        The step's state must still be that of the stylizer: the next step has not begun.
+        Call it before the next step begins, while the step's state is still the stylizer's.
         """
         if step.state is None or step.iteration >= step.total:
             return
@@ -170,7 +170,7 @@ class RunFolder:
         try:
             save_checkpoint(self.folder / CHECKPOINT_FILE, Checkpoint(self.mark, self.rows, step.state()))
         except OSError as error:
-            log.warning("cannot write a checkpoint to %s (%s); painting on", self.folder, error.strerror)
+            log.warning("cannot write a checkpoint to %s (%s); continuing without", self.folder, error.strerror)
         self._saved = time.monotonic()
         self._cost = self._saved - begun
 
@@ -182,16 +182,16 @@ class RunFolder:
         Parameters
         ----------
         record : dict
-            What the painting's file carries, too.
+            The record embedded in the painting's file.
         target : str
-            That file, or - for standard output.
+            The painting's file, or - for standard output.
         pictures : sequence of (str, Tensor)
-            What is shown side by side, with the names: (1, 3, H, W), [0, 1].
+            Names and pictures (1, 3, H, W), [0, 1], of the side-by-side figure.
 
         Returns
         -------
         ImpastoError or None
-            Why there are no figures, if there are none.
+            The error if the figures could not be drawn.
         """
         self._file.close()
         self._beyond["paths"]["out"] = target if target == "-" else str(Path(target).absolute())
@@ -231,20 +231,22 @@ class RunFolder:
 
 
 def load_record(source: Path) -> dict[str, Any]:
-    """The record of a run folder, or the one embedded in a picture.
+    """Return the record of a run folder, or the record embedded in a picture.
 
     Raises
     ------
     PictureError
-        If there is none.
+        If there is no record.
     """
     if source.is_dir():
         try:
             record = json.loads((source / RECORD_FILE).read_text())
         except (OSError, ValueError) as error:
-            raise PictureError(f"{source} is no run folder: {RECORD_FILE} is missing or damaged ({error})") from error
+            raise PictureError(
+                f"{source} is not a run folder: {RECORD_FILE} is missing or damaged ({error})"
+            ) from error
     else:
         record = read_record(source)
     if not isinstance(record, dict) or "options" not in record:
-        raise PictureError(f"{source} carries no record of how it was made; was it painted by impasto?")
+        raise PictureError(f"{source} has no record of how it was made; was it painted by impasto?")
     return record

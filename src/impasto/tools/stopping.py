@@ -1,4 +1,4 @@
-"""Being told to stop: by Ctrl-C, or by SIGTERM, which `kill`, service managers and batch systems send."""
+"""Stop cleanly on Ctrl-C and on SIGTERM, which `kill`, service managers and batch systems send."""
 
 import signal
 import threading
@@ -11,11 +11,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. What heeds Ctrl-C heeds it too."""
+    """Raised on SIGTERM. A subclass of KeyboardInterrupt, so code that handles Ctrl-C handles it too."""
 
 
 def interruption(number: int) -> KeyboardInterrupt:
-    """The exception that a signal stands for."""
+    """Return the exception for a signal."""
     return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
 
 
@@ -25,7 +25,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM raises `Terminated`; without, it ends the process on the spot."""
+    """Make SIGTERM raise `Terminated` inside the context. Without it, SIGTERM ends the process immediately."""
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGTERM, _raise)
@@ -37,11 +37,11 @@ def terminable() -> Iterator[None]:
 
 
 class Stop:
-    """A context in which work that comes in pieces is stopped between them.
+    """A context in which work is stopped between its steps.
 
-    Once `hold` was called, the first Ctrl-C or SIGTERM waits: `asked` is its exception, for whoever does the work to
-    raise when a piece is whole. A second one is raised where it comes. A signal that is ignored, or that nothing in
-    Python handles, is left as it is; so are all outside the main thread.
+    After `hold` was called, the first Ctrl-C or SIGTERM is stored in `asked` as an exception, for the caller to raise
+    when a step is complete. A second signal is raised immediately. Signals that are ignored, or have no handler in
+    Python, are left alone, and so are all signals outside the main thread.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class Stop:
         self._before: dict[int, Any] = {}
 
     def hold(self) -> None:
-        """From now on, let the next signal wait."""
+        """Hold the next signal from now on."""
         self._holding = True
 
     def taken(self) -> KeyboardInterrupt | None:
-        """What has been asked for; it no longer counts, so that one more signal can wait."""
+        """Return the held signal's exception, if any, and clear it, so that another signal can be held."""
         asked, self.asked = self.asked, None
         return asked
 

@@ -1,4 +1,4 @@
-"""Style files of paintings: how the built-in styles are made, and anyone's own."""
+"""Make style files from paintings, as for the built-in styles."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ ABOUT = ("title", "artist", "date", "licence", "source")
 
 
 def read_attribution(path: Path) -> dict[str, dict[str, str]]:
-    """File name -> title, artist, date, licence and source, from a CSV file.
+    """Return file name -> title, artist, date, licence and source, from a CSV file.
 
     Raises
     ------
@@ -28,24 +28,24 @@ def read_attribution(path: Path) -> dict[str, dict[str, str]]:
                 raise KeyError("file")
             return {Path(r["file"]).name: {k: r.get(k) or "" for k in ABOUT} for r in rows}
     except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
-        raise PictureError(f"{path} is no attribution table (columns file, {', '.join(ABOUT)}): {error}") from error
+        raise PictureError(f"{path} is not an attribution table (columns file, {', '.join(ABOUT)}): {error}") from error
 
 
 def make_style_files(
     paintings: Sequence[Path], folder: Path, attribution: Path | None, encoder: str = "compact"
 ) -> Iterator[Path]:
-    """Measure each painting in float32 and save it as FOLDER/NAME.style.safetensors; yields the paths.
+    """Measure each painting in float32 and save it as FOLDER/NAME.style.safetensors. Yields the paths.
 
     Raises
     ------
     ImpastoError
-        If a painting cannot be read or a file cannot be written; before the first is measured, if two have one name or
-        one is a built-in style.
+        If a painting cannot be read or a file cannot be written. Before the first is measured, if two paintings have
+        the same name or a name is a built-in style.
     """
     names: dict[str, Path] = {}
     for path in paintings:
         if str(path) in builtin_names() and not path.exists():
-            raise StyleError(f"{path} is a built-in style, which is measured already; give the picture of a painting")
+            raise StyleError(f"{path} is a built-in style, which is already measured; give the picture of a painting")
         if path.stem in names:
             raise StyleError(f"two paintings are called {path.stem}: {names[path.stem]} and {path}; rename one")
         names[path.stem] = path

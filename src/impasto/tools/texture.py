@@ -1,4 +1,4 @@
-"""One texture from files to file, with progress, record and a way out that loses nothing."""
+"""Make one texture from files to a file, with progress, a record and clean stopping."""
 
 import logging
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ from .run import make_record
 log = logging.getLogger(__name__)
 
 METHOD = "texture"
-"""What a record calls the method."""
-ADVICE = "give the file with --styles, or run where it lies"
+"""The method's name in a record."""
+ADVICE = "give the file with --styles, or run the command in its folder"
 
 
 @dataclass(frozen=True)
 class TextureJob:
-    """What to make: sources, size, destination and options.
+    """A texture to make: sources, size, destination and options.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ class TextureJob:
     size : (int, int)
         Height and width in pixels.
     seamless : bool
-        Whether the texture shall tile the plane.
+        Make the texture tile the plane.
     options, output
-        How to make it, and how to read and write.
+        Options of the texture, and of reading and writing.
     out : Path or None
         A file, a folder, or - for standard output; None is the current folder.
     name : str
-        What the file is called in a folder, without its suffix; if empty, a name made of the style's.
+        File name in a folder, without the suffix. If empty, it is made from the style's name.
     """
 
     styles: tuple[str, ...]
@@ -57,7 +57,7 @@ class TextureJob:
 
     @property
     def destination(self) -> Destination:
-        """Where the texture goes; OptionError if a name is needed and there is none to make one of."""
+        """The texture's destination. Raises OptionError if a name is needed but the style has none."""
         found = Destination(self.out, self.name or f"{Path(self.styles[0]).name.split('.')[0]}-texture")
         if self.styles[0] == "-" and not self.name and found.folder is not None:
             raise OptionError("the style comes from standard input; name the texture's file with --out")
@@ -65,12 +65,12 @@ class TextureJob:
 
 
 def make_texture(job: TextureJob) -> None:
-    """Make a texture and write it; whatever ends the steps early, the texture so far is written first.
+    """Make a texture and write it. If the steps end early, the texture so far is written first.
 
     Raises
     ------
     ImpastoError
-        If anything of the job cannot be done; before the work begins where that can be known.
+        If the job cannot be done; before the first step if possible.
     KeyboardInterrupt
         After the texture so far is written.
     """
@@ -81,7 +81,7 @@ def make_texture(job: TextureJob) -> None:
     styles = [resolve_style(s, limit, long_side=style_side(job.size, job.options)) for s in job.styles]
     picture = resolve_start(job.options, limit, job.size)
     synthesizer = choose_texture(styles, job.size, job.seamless, job.options, picture)
-    described = describe(job, synthesizer.compute)  # the files as they are now: they may be others when it is done
+    described = describe(job, synthesizer.compute)  # now, since the files may change in the meantime
     steps = synthesizer.steps()
     opening()  # nothing was refused
 
@@ -102,7 +102,7 @@ def make_texture(job: TextureJob) -> None:
 
 
 def describe(job: TextureJob, compute: Compute) -> dict[str, Any]:
-    """A job as a record has it: names, hashes and all options, the precision as it is made in; no paths."""
+    """Return the record of a job: names, hashes, and all options with the actual precision; no paths."""
     options, files = {**job.options.to_dict(), "precision": compute.precision}, {}
     for option, names in NAMES.items():
         if options.get(option, names[0]) not in names:
@@ -122,25 +122,25 @@ def describe(job: TextureJob, compute: Compute) -> dict[str, Any]:
 def texture_of(
     record: Mapping[str, Any], source: Path, styles: tuple[str, ...] = (), output: Mapping[str, Any] | None = None
 ) -> TextureJob:
-    """The job that a record describes, without its destination.
+    """Return the job that a record describes, without its destination.
 
     Parameters
     ----------
     record : dict
         From `run.load_record`, of the method `texture`.
     source : Path
-        The picture that it comes from; the files are looked for in its folder, too.
+        The picture that the record comes from. The files are also looked for in its folder.
     styles : tuple of str
-        Those of another name or place, instead of what the record names.
+        Replace the styles that the record names.
     output : dict, optional
-        Fields of FileOptions that differ.
+        Fields of FileOptions to change.
 
     Raises
     ------
     PictureError
-        If a file is not found, has changed since, or the record is damaged.
+        If a file is not found or has changed, or the record is damaged.
     OptionError
-        If the record is of a version with other options.
+        If the record comes from a version with other options.
     """
     with undamaged(source):
         near, (width, height) = source.parent, record["texture"]["size"]

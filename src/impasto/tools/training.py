@@ -1,4 +1,4 @@
-"""Training followed on the terminal: a bar with the time left, and the log beside the output."""
+"""Run a training from the terminal, with a bar that shows the time left and a log next to the output."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 50
 """Steps between two rows of the log."""
 SAMPLES = 4
-"""Photographs on a sheet of samples."""
+"""Number of photographs on a sheet of samples."""
 
 Look = Callable[[TrainingLog, int], dict[str, float]]
-"""Is called with the log and the steps done; returns what it measured."""
+"""Called with the log and the number of steps done. Returns its measurements."""
 
 
 def follow_network(o: TrainNetworkOptions) -> None:
-    """Train a network that paints; a row of OUT.csv every 50 steps, and sheets of samples.
+    """Train a network that paints. Writes a row of OUT.csv every 50 steps, and sheets of samples.
 
     Raises
     ------
     ImpastoError
-        If something that the options ask for is missing or does not fit.
+        If something that the options name is missing or does not fit.
     KeyboardInterrupt
         After the checkpoint is written.
     """
@@ -55,12 +55,12 @@ def follow_network(o: TrainNetworkOptions) -> None:
 
 
 def follow_encoder(o: TrainEncoderOptions) -> None:
-    """Train the compact encoder; a row of OUT.csv every 50 steps, and at every validation a line, too.
+    """Train the compact encoder. Writes a row of OUT.csv every 50 steps and at every validation, which is also logged.
 
     Raises
     ------
     ImpastoError
-        If something that the options ask for is missing or does not fit.
+        If something that the options name is missing or does not fit.
     KeyboardInterrupt
         After the checkpoint is written.
     """
@@ -78,12 +78,12 @@ def follow_encoder(o: TrainEncoderOptions) -> None:
 
 
 def begin(out: Path) -> None:
-    """Start the log on the terminal, and make the folder that the network is written to.
+    """Start the log on the terminal, and make the output folder.
 
     Raises
     ------
     TrainingError
-        If that cannot be done.
+        If the folder cannot be made.
     """
     start_logging()
     try:
@@ -93,27 +93,27 @@ def begin(out: Path) -> None:
 
 
 def follow(training: Training, title: str, every: int, look: Look, measured: Sequence[str] = ()) -> None:
-    """Take all steps of a training, and log them in the first process.
+    """Run all steps of a training, and log them in the first process.
 
     Parameters
     ----------
     training : Training
-        The training, as it was started or resumed.
+        The training, newly started or resumed.
     title : str
-        What it is of, for the first line.
+        The first line of the log.
     every : int
-        Steps between two looks at the network; 0 for none. There is one after the last step, too.
+        Steps between two evaluations; 0 for none. There is also one after the last step.
     look : callable
-        Takes a look, while the network has its averaged weights.
+        Evaluates the network, which has its averaged weights during the call.
     measured : sequence of str
-        Names of the figures that looks return.
+        Names of the figures that `look` returns.
 
     Raises
     ------
     TrainingError
         If the loss is no longer finite, or no picture can be read.
     KeyboardInterrupt
-        If a signal asked for the end, after the checkpoint is written.
+        On a signal, after the checkpoint is written.
     """
     o, first = training.options, training.fabric.is_global_zero
     if first:
@@ -136,7 +136,7 @@ def follow(training: Training, title: str, every: int, look: Look, measured: Seq
                     break
         asked = stop.taken()
     if first and training.step < o.steps:
-        log.warning("stopped at step %d of %d; --resume goes on", training.step, o.steps)
+        log.warning("stopped at step %d of %d; continue with --resume", training.step, o.steps)
     elif first:
         log.info("%s: trained", o.out)
     if asked is not None:

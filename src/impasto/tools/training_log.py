@@ -1,4 +1,4 @@
-"""The log of a training: a CSV file, TensorBoard's, and sheets of sample paintings, beside the network."""
+"""The log of a training, next to the network: a CSV file, a TensorBoard log and sheets of sample paintings."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,23 @@ from ..image.write import write_image
 from ..train.loop import TrainStep
 
 SMOOTHING = 0.98
-"""Decay of the figures' moving means."""
+"""Decay of the figures' moving averages."""
 
 
 class TrainingLog:
-    """A context in which steps are logged.
+    """A context that logs the steps of a training.
 
     Parameters
     ----------
     out : Path
-        The network's file: `OUT.csv`, the folder `OUT-log` for TensorBoard and the samples `OUT-STEP.jpg` go beside it.
+        The network's file. `OUT.csv`, the folder `OUT-log` for TensorBoard and the samples `OUT-STEP.jpg` are written
+        next to it.
     every : int
         Steps between rows.
     done : int
-        Steps of a training that is resumed: later rows, of steps that were not kept, go.
+        Number of steps of a resumed training. Rows of later steps, which were lost, are removed.
     measured : sequence of str
-        Names of figures that are measured now and then. They are the last columns, empty in most rows.
+        Names of figures that are measured occasionally. They are the last columns, empty in most rows.
     """
 
     def __init__(self, out: Path, every: int, done: int = 0, measured: Sequence[str] = ()):
@@ -55,9 +56,9 @@ class TrainingLog:
         self.board.finalize("")
 
     def step(self, step: TrainStep, measured: Mapping[str, float] | None = None) -> str:
-        """Take a step's figures, and those measured after it; return the moving means as the progress bar shows them.
+        """Add a step's figures and the measurements after it. Returns the moving averages as text for the progress bar.
 
-        There is a row every so many steps, after the last step, and whenever something was measured.
+        A row is written every `every` steps, after the last step, and whenever there are measurements.
         """
         measured = measured or {}
         for k, v in step.figures.items():
@@ -74,7 +75,7 @@ class TrainingLog:
         return " ".join(f"{k.removeprefix('relu')} {v:.3f}" for k, v in self.smooth.items())
 
     def sheet(self, picture: Tensor, step: int) -> Path:
-        """Write a sheet of samples (1, 3, H, W)."""
+        """Write a sheet of samples (1, 3, H, W) and return its path."""
         path = self.out.with_name(f"{self.out.stem}-{step:06d}.jpg")
         write_image(Picture(picture), path)
         return path

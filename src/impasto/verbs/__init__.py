@@ -1,6 +1,6 @@
-"""The verbs of the command line: one dataclass each; called, it does the work.
+"""The verbs of the command line. Each is a dataclass; calling an instance runs the verb.
 
-The dataclasses are what tyro makes the parser and the help from; the options themselves live in `options`.
+Tyro makes the parser and the help from these dataclasses. The options are defined in `options`.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ Verb = (
     | Annotated[Train, tyro.conf.subcommand("train")]
 )
 
-DESCRIPTION = "Paint a photograph in the style of another picture. `impasto VERB --help` tells about each verb."
+DESCRIPTION = "Paint a photograph in the style of another picture. See `impasto VERB --help` for each verb."
 
 
 def parse(args: Sequence[str]) -> Any:
-    """The verb that the arguments ask for, ready to be called; SystemExit, after a box on stderr, for wrong usage."""
+    """Return the verb for the arguments, ready to be called. Wrong usage raises SystemExit after a box on stderr."""
     return tyro.cli(
         Verb,
         prog="impasto",
@@ -43,11 +43,14 @@ def parse(args: Sequence[str]) -> Any:
 
 
 NUMBER_LISTS = ("--style-weights", "--style-scale", "--stroke", "--iterations")
-"""Options that take numbers with commas between them, or, as people write too, with spaces."""
+"""Options that take numbers separated by commas or spaces."""
 
 
 def join_numbers(args: Sequence[str]) -> list[str]:
-    """The arguments with `--style-weights 2 1` as `--style-weights 2,1`, so that no picture's name is taken for one."""
+    """Return the arguments with lists like `--style-weights 2 1` joined: `--style-weights 2,1`.
+
+    Tyro would take any following name of a picture as part of the list.
+    """
     found: list[str] = []
     joining = False
     for arg in args:

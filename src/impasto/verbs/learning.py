@@ -1,4 +1,4 @@
-"""`learn`: a style of one's own, for the network, in seconds."""
+"""The verb `learn`: teach the network a style in seconds."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..options import LearnOptions
 
 @dataclass(frozen=True)
 class Learn:
-    """Learn a style in seconds: write a style file in which the network paints better."""
+    """Learn a style in seconds and write a style file, with which the network paints the style better."""
 
     style: Annotated[
         str,
@@ -24,18 +24,18 @@ class Learn:
         Path | None,
         tyro.conf.arg(aliases=["-o"]),
         Doc(
-            "The style file, a style wherever one is asked for; a file that is there is replaced. Or a folder. In a "
-            "folder, and in the current one if not given, it is NAME.style.safetensors; where there is such a "
-            "file, NAME-2.style.safetensors and so on."
+            "The style file to write, or a folder. An existing file is replaced. In a folder (the current one "
+            "if not given) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. "
+            "The file can be given wherever a style is expected."
         ),
     ] = None
     photos: Annotated[
-        tuple[Path, ...], Doc("Folders or packed files with photographs to learn on; a dozen are bundled.")
+        tuple[Path, ...], Doc("Folders or packed files of photographs to learn on, instead of the dozen bundled ones.")
     ] = ()
     model: Annotated[
         str | None,
         tyro.conf.arg(metavar="FILE"),
-        Doc("Learn for a network of your own: a model file that `impasto train network` wrote."),
+        Doc("Learn for your own network: a model file from `impasto train network`."),
     ] = None
     options: Annotated[LearnOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LearnOptions)
 

@@ -1,4 +1,4 @@
-"""`models`: the networks."""
+"""The verb `models`: list, download and inspect networks."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -11,7 +11,7 @@ from .show import say, table
 
 @dataclass(frozen=True)
 class ModelsList:
-    """List the networks, bundled and downloadable."""
+    """List the bundled and the downloadable networks."""
 
     def __call__(self) -> None:
         from ..models.weights import list_models
@@ -26,7 +26,7 @@ class ModelsFetch:
     """Download a network's original weights and verify them."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME"), Doc("`vgg16` or `vgg19`.")]
-    offline: Annotated[bool, Doc("Only check what is there.")] = False
+    offline: Annotated[bool, Doc("Only verify an existing file.")] = False
 
     def __call__(self) -> None:
         from ..models.weights import fetch
@@ -39,7 +39,7 @@ class ModelsFetch:
 
 @dataclass(frozen=True)
 class ModelsWhere:
-    """Print where the weights of a network are, or would be put."""
+    """Print the path of a network's weights, whether or not they are downloaded."""
 
     name: Annotated[
         str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]"), Doc("A network; all if not given.")
@@ -54,13 +54,13 @@ class ModelsWhere:
 
 @dataclass(frozen=True)
 class ModelsShow:
-    """Print a network's layers, with the shapes of their outputs and their parameters."""
+    """Print a network's layers with their output shapes and parameter counts."""
 
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME"), Doc("A network, or a model file.")] = (
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME"), Doc("A network or a model file.")] = (
         "compact"
     )
     size: Annotated[
-        tuple[int, int], Doc("Width and height of the picture, for the shapes."), tyro.conf.arg(metavar="W H")
+        tuple[int, int], Doc("Width and height of the input picture in pixels."), tyro.conf.arg(metavar="W H")
     ] = (512, 512)
 
     def __call__(self) -> None:
@@ -74,7 +74,7 @@ class ModelsShow:
 
 @dataclass(frozen=True)
 class Models:
-    """The networks: list, fetch, where, show."""
+    """List, fetch, find and show networks."""
 
     verb: (
         Annotated[ModelsList, tyro.conf.subcommand("list")]

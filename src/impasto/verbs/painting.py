@@ -1,4 +1,4 @@
-"""`stylize`, and what comes before and after it: `styles`, `info`, `rerun`."""
+"""The verbs `stylize`, `styles`, `info` and `rerun`."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,44 +24,44 @@ class Stylize:
         str,
         tyro.conf.Positional,
         tyro.conf.arg(metavar="CONTENT", help_behavior_hint=""),
-        Doc("The photograph; - is standard input."),
+        Doc("The photograph, or - for standard input."),
     ] = ""
     styles: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint=""),
-        Doc("Pictures, style files or built-in styles (`impasto styles` lists them); several are blended."),
+        Doc("Pictures, style files or built-in styles (see `impasto styles`). Several styles are blended."),
     ] = ()
     region: Annotated[
         tuple[str, ...],
         tyro.conf.UseAppendAction,
         tyro.conf.arg(metavar="MASK=STYLE"),
-        Doc("A part of the photograph, white (or not transparent) in the mask, and its style; any number of times."),
+        Doc("Paint the part where the mask is white (or opaque) in its own style."),
     ] = ()
     mask: Annotated[
         str | None,
         tyro.conf.arg(metavar="FILE"),
-        Doc("Where to paint: white in this picture, or not transparent; the rest stays the photograph."),
+        Doc("Paint only where this picture is white (or opaque). The rest stays the photograph."),
     ] = None
     out: Annotated[
         Path | None,
         SHORT_OUT,
         Doc(
-            "The painting's file, its format by the suffix; a file that is there is replaced. Or a folder, or - for "
-            "standard output. In a folder, and in the current one if not given, it is CONTENT-STYLE.png; where there "
-            "is such a file, CONTENT-STYLE-2.png and so on, so that no painting is replaced."
+            "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
+            "file is replaced. In a folder (the current one if not given) the file is CONTENT-STYLE.png, or "
+            "CONTENT-STYLE-2.png and so on if that exists, so that no painting is replaced."
         ),
     ] = None
     run: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR"),
-        Doc("A folder for the whole record: options, losses.csv, snapshots, loss curves, side-by-side figure."),
+        Doc("Keep a full record in this folder: options, losses.csv, snapshots, loss curves, side-by-side figure."),
     ] = None
     snapshot_every: Annotated[int, Doc("Iterations between the snapshots in the run folder.")] = 100
     resume: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR"),
-        Doc("Go on with the painting of this run folder, after whatever stopped it; nothing else is given then."),
+        Doc("Continue the interrupted painting of this run folder. No other arguments are allowed."),
     ] = None
     options: Annotated[StylizeOptions, Flat] = field(default_factory=StylizeOptions)
     output: Annotated[OutputOptions, Flat] = field(default_factory=OutputOptions)
@@ -101,8 +101,8 @@ class Stylize:
 class Styles:
     """List the built-in styles: name, title, artist, date, licence."""
 
-    learnt: Annotated[bool, Doc("List the style files that `stylize --learn` has kept.")] = False
-    clear: Annotated[bool, Doc("Delete the style files that `stylize --learn` has kept.")] = False
+    learnt: Annotated[bool, Doc("List the style files kept by `stylize --learn`.")] = False
+    clear: Annotated[bool, Doc("Delete the style files kept by `stylize --learn`.")] = False
 
     def __call__(self) -> None:
         from ..style.target import builtin_names, load_builtin
@@ -139,9 +139,9 @@ class Info:
 
 @dataclass(frozen=True)
 class OutputChanges:
-    """How the pictures are read and written, where that shall differ from the record."""
+    """Options of reading and writing pictures that override the record."""
 
-    bits: Annotated[Literal[8, 16] | None, BITS, Doc("Bits a channel of the output.")] = None
+    bits: Annotated[Literal[8, 16] | None, BITS, Doc("Bits per channel of the output.")] = None
     jpeg_quality: Annotated[int | None, INT, Doc("Quality of JPEG, WebP, AVIF and HEIC output.")] = None
     keep_gps: Annotated[
         bool | None, tyro.conf.arg(metavar="{True,False}"), Doc("Keep the photo's GPS position in the output.")
@@ -151,7 +151,7 @@ class OutputChanges:
 
 @dataclass(frozen=True)
 class Rerun:
-    """Make a painting again from its record: same files, same options, same picture."""
+    """Make a painting again from its record, with the same files and options."""
 
     source: Annotated[
         Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE_OR_DIR"), Doc("A painting or a run folder.")
@@ -160,12 +160,12 @@ class Rerun:
         Path | None,
         SHORT_OUT,
         Doc(
-            "The new painting's file or folder, or - for standard output. In a folder, and in the current one if not "
-            "given, it is NAME-rerun.png; where there is such a file, NAME-rerun-2.png and so on."
+            "The file to write, a folder, or - for standard output. In a folder (the current one if not given) the "
+            "file is NAME-rerun.png, or NAME-rerun-2.png and so on if that exists."
         ),
     ] = None
-    content: Annotated[str | None, Doc("The photograph, if it is not found by its recorded name.")] = None
-    styles: Annotated[tuple[str, ...], Doc("The styles, if they are not found by their recorded names.")] = ()
+    content: Annotated[str | None, Doc("The photograph, if it is not found under its recorded name.")] = None
+    styles: Annotated[tuple[str, ...], Doc("The styles, if they are not found under their recorded names.")] = ()
     output: Annotated[OutputChanges, Flat] = field(default_factory=OutputChanges)
 
     def __call__(self) -> None:

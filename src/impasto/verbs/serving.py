@@ -1,4 +1,4 @@
-"""`serve`: the studio, a page in the browser and an HTTP interface."""
+"""The verb `serve`: run the studio, a page in the browser and an HTTP interface."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -13,7 +13,7 @@ Flat = tyro.conf.OmitArgPrefixes
 
 @dataclass(frozen=True)
 class Serve:
-    """Open the studio: a page for the browser, and an HTTP interface for programs."""
+    """Run the studio: a page for the browser and an HTTP interface for programs."""
 
     options: Annotated[ServeOptions, Flat] = field(default_factory=ServeOptions)
 

@@ -1,4 +1,4 @@
-"""What verbs print."""
+"""Print the verbs' results."""
 
 import json
 import sys
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def say(line: str) -> None:
-    """A line on standard output."""
+    """Print a line on standard output."""
     sys.stdout.write(line + "\n")
 
 
 def say_json(value: Any) -> None:
-    """JSON on standard output; characters that its encoding lacks are escaped, so that it can always be parsed."""
+    """Print JSON on standard output. Characters that its encoding lacks are escaped, so it can always be parsed."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "ascii")
@@ -22,7 +22,7 @@ def say_json(value: Any) -> None:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns on standard output: aligned on a terminal, separated by tabs when piped."""
+    """Print columns on standard output: aligned on a terminal, separated by tabs when piped."""
     if not sys.stdout.isatty():
         for row in rows:
             say("\t".join(row))

@@ -1,4 +1,4 @@
-"""`texture`: a picture with a painting's surface, made of the painting alone."""
+"""The verb `texture`: make a texture of a painting."""
 
 import re
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ Flat = tyro.conf.OmitArgPrefixes
 
 
 def parse_size(texts: list[str]) -> tuple[int, int]:
-    """`640x480` as (480, 640), height and width, and `512` as (512, 512); ValueError if it is no size."""
+    """Return height and width: (480, 640) for `640x480`, (512, 512) for `512`. Raises ValueError for other text."""
     found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", texts[0].strip().lower())
     if found is None:
-        raise ValueError(f"{texts[0]!r} is no size; write it as 640x480")
+        raise ValueError(f"{texts[0]!r} is not a size; write it as 640x480")
     return int(found[2] or found[1]), int(found[1])
 
 
@@ -33,23 +33,23 @@ SIZE = tyro.constructors.PrimitiveConstructorSpec(
 
 @dataclass(frozen=True)
 class Texture:
-    """Make a texture of a painting: its colours and strokes, and nothing of what it shows."""
+    """Make a texture of a painting: a picture with its colours and strokes, but without its subject."""
 
     styles: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint=""),
-        Doc("Pictures, style files or built-in styles (`impasto styles` lists them); several are blended."),
+        Doc("Pictures, style files or built-in styles (see `impasto styles`). Several styles are blended."),
     ] = ()
-    size: Annotated[tuple[int, int], SIZE, Doc("Width and height in pixels; one number is both.")] = (1024, 1024)
-    seamless: Annotated[bool, Doc("Make a tile: copies of it side by side show no edge.")] = False
+    size: Annotated[tuple[int, int], SIZE, Doc("Width and height in pixels, or one number for both.")] = (1024, 1024)
+    seamless: Annotated[bool, Doc("Make a tile that repeats without visible seams.")] = False
     out: Annotated[
         Path | None,
         tyro.conf.arg(aliases=["-o"]),
         Doc(
-            "The texture's file, its format by the suffix; a file that is there is replaced. Or a folder, or - for "
-            "standard output. In a folder, and in the current one if not given, it is STYLE-texture.png; where there "
-            "is such a file, STYLE-texture-2.png and so on."
+            "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
+            "file is replaced. In a folder (the current one if not given) the file is STYLE-texture.png, or "
+            "STYLE-texture-2.png and so on if that exists."
         ),
     ] = None
     texture: Annotated[TextureOptions, Flat] = field(default_factory=TextureOptions)

@@ -1,4 +1,4 @@
-"""`train`: networks and style files of one's own."""
+"""The verb `train`: train networks and make style files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class TrainEncoder:
 
 @dataclass(frozen=True)
 class TrainNetwork:
-    """Train a network that paints in one pass: in any style, in styles of your choice, or both."""
+    """Train a network that paints in one pass: in any style, in chosen styles, or both."""
 
     options: Annotated[TrainNetworkOptions, Flat]
 
@@ -39,7 +39,7 @@ class TrainNetwork:
 
 @dataclass(frozen=True)
 class TrainPack:
-    """Pack the pictures of folders, reduced, into one file that every training reads in place of folders."""
+    """Pack the pictures of folders, reduced, into one file that trainings read instead of the folders."""
 
     options: Annotated[TrainPackOptions, Flat]
 
@@ -51,17 +51,17 @@ class TrainPack:
 
 @dataclass(frozen=True)
 class StyleFiles:
-    """Measure paintings and save each as a style file, which then stands for it."""
+    """Measure paintings and save each as a style file, which can be used in its place."""
 
     paintings: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PAINTING [PAINTING ...]"), Doc("The pictures.")
     ]
-    folder: Annotated[Path, Doc("Where the files go, each named as its painting; those there are replaced.")] = Path()
+    folder: Annotated[Path, Doc("Output folder. Files are named after the paintings, existing ones replaced.")] = Path()
     attribution: Annotated[
         Path | None,
-        Doc("A CSV file with the columns file, title, artist, date, licence, source; matched by file name."),
+        Doc("A CSV file with the columns file, title, artist, date, licence, source, matched by file name."),
     ] = None
-    encoder: Annotated[str, Doc("Perceptual encoder that the files are for.")] = "compact"
+    encoder: Annotated[str, Doc("Perceptual encoder that measures the paintings.")] = "compact"
 
     def __call__(self) -> None:
         from ..tools.style_files import make_style_files

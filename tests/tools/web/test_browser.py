@@ -233,7 +233,7 @@ def test_styles_of_ones_own_and_a_photograph_that_browsers_cannot_show(visit: Vi
     page.wait_for_function("document.querySelector('#photo img').src.startsWith('data:image/jpeg')")
     page.wait_for_function("document.querySelector('#photo img').naturalWidth === 160")
     page.locator("#quality label", has_text="160 px").first.wait_for()
-    visit.open("A style of your own")
+    visit.open("Your own style")
     page.locator("#own input[type=file]").set_input_files(tmp_path / "mine.jpg")
     sliders = page.locator(".weight:visible")
     sliders.nth(1).wait_for()
@@ -309,7 +309,7 @@ def test_all_text_can_be_read(browser: Any, address: str, scheme: str) -> None:
     page = found.page
     page.locator("#sample-coffee").click()
     page.locator("#photo img[src]").wait_for()
-    for title in ("A style of your own", "Regions", "More of the look", "Optimiser"):
+    for title in ("Your own style", "Regions", "More of the look", "Optimiser"):
         found.open(title)
     page.locator("#option-seed").wait_for()
     page.locator("#paint").click()

@@ -78,7 +78,7 @@ def test_one_is_painted_and_the_others_wait_their_turn(
     wait(lambda: first.step is not None)
     second, third = engine.submit(asked(picture), QUICK), engine.submit(asked(picture), QUICK)
     assert (engine.place(first), engine.place(second), engine.place(third)) == (0, 1, 2)
-    with pytest.raises(BusyError, match="2 paintings wait already"):
+    with pytest.raises(BusyError, match="2 paintings are already waiting"):
         engine.submit(asked(picture), QUICK)
     assert len(list(engine.folder.iterdir())) == 3
     engine.cancel(second)
@@ -97,7 +97,7 @@ def test_time_is_limited(make: Callable[..., Engine], picture: bytes, wait: Unti
     job = make(max_seconds=1).submit(asked(picture), LONG)
     wait(lambda: job.has_ended)
     assert (job.status, job.has_picture) == ("stopped", True)
-    assert job.note == "stopped after the 1 seconds that this server gives a painting"
+    assert job.note == "stopped after 1 seconds, the limit of this server"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,13 @@ def test_time_is_limited(make: Callable[..., Engine], picture: bytes, wait: Unti
     [
         ({}, {}, b"no picture", PictureError, "photo.png is not a picture of a known format"),
         ({"max_megapixels": 0.001}, {}, None, PictureError, "photo.png has 0.0 megapixels (72x64), more than 0.001"),
-        ({"max_size": 100}, {"size": 101}, None, OptionError, "the painting would be 101x90; here at most 100 pixels"),
+        (
+            {"max_size": 100},
+            {"size": 101},
+            None,
+            OptionError,
+            "the painting would be 101x90; this server paints at most 100 pixels",
+        ),
         ({}, {"style_weights": (1.0, 2.0)}, None, OptionError, "2 --style-weights for 1 styles"),
     ],
 )

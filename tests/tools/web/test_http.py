@@ -138,7 +138,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
     assert client.get("/healthz").json() == {"status": "ok", "waiting": 1}
     full = client.post("/v1/jobs", files=files(picture), data=QUICK)
     assert full.status_code == 429
-    assert full.json() == {"error": "1 paintings wait already; try again in a few minutes"}
+    assert full.json() == {"error": "1 paintings are already waiting; try again in a few minutes"}
     assert full.headers["retry-after"] == "60"
     assert client.delete(f"/v1/jobs/{first}").status_code == 204
     wait(lambda: client.get(f"/v1/jobs/{second}").json()["status"] == "done")
@@ -147,11 +147,11 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ({}, "no style given; name a built-in style, or send a picture of one"),
-        ({"style": "stary-night"}, "style 'stary-night' is no built-in style; GET /v1/styles lists them"),
-        ({"style": "/etc/passwd"}, "style '/etc/passwd' is no built-in style"),
-        ({"style": "http://a.example/a.png"}, "is no built-in style"),
-        ({"style": "file:1"}, "style 'file:1': 0 style files came along"),
+        ({}, "no style given; name a built-in style, or send a picture or style file"),
+        ({"style": "stary-night"}, "style 'stary-night' is not a built-in style; GET /v1/styles lists them"),
+        ({"style": "/etc/passwd"}, "style '/etc/passwd' is not a built-in style"),
+        ({"style": "http://a.example/a.png"}, "is not a built-in style"),
+        ({"style": "file:1"}, "style 'file:1' does not exist: 0 style files were sent"),
         (
             {"style": "udnie", "start": "/etc/passwd"},
             "start: Input should be 'auto', 'content', 'network', 'blurred'",
@@ -161,7 +161,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
         ({"style": "udnie", "size": "31"}, "size: Input should be greater than or equal to 32"),
         (
             {"style": "udnie", "size": "257"},
-            "the painting would be 257x228; here at most 256 pixels a side are painted",
+            "the painting would be 257x228; this server paints at most 256 pixels a side",
         ),
         ({"style": "udnie", "strength": "nan"}, "strength: Input should be"),
         ({"style": "udnie", "time": "soon"}, "--time: 'soon' is not a time"),
@@ -170,7 +170,7 @@ def test_the_queue_is_seen_and_limited(serving: Callable[..., TestClient], pictu
         ({"style": "udnie", "style_weights": "1,2"}, "2 --style-weights for 1 styles"),
         ({"style": "udnie", "region_style": "udnie"}, "0 region_mask and 1 region_style"),
         ({"style": "udnie", "format": "bmp"}, "format: Input should be"),
-        ({"style": "udnie", "format": "jpeg", "bits": "16"}, "jpeg has 8 bits a channel"),
+        ({"style": "udnie", "format": "jpeg", "bits": "16"}, "jpeg has 8 bits per channel"),
     ],
 )
 def test_refusals(client: TestClient, engine: Engine, picture: bytes, data: dict[str, str], reason: str) -> None:
@@ -207,7 +207,7 @@ def test_masks_as_programs_write_them(client: TestClient, engine: Engine, pictur
     before = set(engine.folder.glob("job-*"))
     for mask, reason in (
         (half.T.copy(), "the photograph's proportions"),
-        (half // 80, "make white what is to be painted"),
+        (half // 80, "make the part to paint white"),
     ):
         for field, more in (("mask", {}), ("region_mask", {"region_style": "udnie"})):
             sent = files(picture, **{field: png(mask)})
@@ -244,7 +244,7 @@ def test_what_hides_under_transparency_is_not_shown(client: TestClient, wait: Un
 def test_too_large(client: TestClient) -> None:
     answer = client.post("/v1/stylize", files={"content": ("a.png", b"x" * 2_100_000)}, data=QUICK)
     assert answer.status_code == 413
-    assert answer.json() == {"error": "the request is larger than the 2 MB that are allowed here"}
+    assert answer.json() == {"error": "the request is larger than this server's limit of 2 MB"}
 
 
 def test_what_fails_while_it_is_painted(client: TestClient, picture: bytes) -> None:
@@ -257,16 +257,16 @@ def test_unknown_jobs(client: TestClient) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/result"), ("POST", "/cancel")):
         answer = client.request(method, f"/v1/jobs/nothing{path}")
         assert answer.status_code == 404
-        assert answer.json() == {"error": "there is no such job; it may have been removed"}
+        assert answer.json() == {"error": "this job does not exist; it may have been removed"}
 
 
 def test_methods_and_places_that_are_none(client: TestClient) -> None:
     answer = client.put("/v1/jobs")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.json() == {"error": "PUT is not for this; use POST"}
+    assert answer.json() == {"error": "PUT is not allowed; use POST"}
     assert client.post("/healthz").status_code == 405
     assert client.patch("/v1/jobs/nothing").headers["allow"] == "GET, DELETE"
-    assert client.get("/v1/nothing").json() == {"error": "there is no such thing; /docs lists what there is"}
+    assert client.get("/v1/nothing").json() == {"error": "this path does not exist; /docs lists the paths"}
 
 
 def test_styles(client: TestClient) -> None:

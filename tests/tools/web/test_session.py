@@ -40,7 +40,7 @@ def test_from_options_to_widgets_and_back(painting: dict[str, Any], output: dict
 
 @pytest.mark.parametrize("text", ["[]", "7", "{", '{"1": "x"}', '{"1": 7}', '{"1": "data:image/png;base64,AAAA"}'])
 def test_masks_that_are_none(text: str) -> None:
-    with pytest.raises(OptionError, match="the painted regions cannot be read"):
+    with pytest.raises(OptionError, match="the marked regions cannot be read"):
         read_masks(text)
 
 

@@ -1,4 +1,4 @@
-"""What visitors send gets names that harm nobody, and styles are names of ours or files that came along."""
+"""Uploads get safe names, and styles are built-in names or uploaded files."""
 
 from pathlib import Path
 
@@ -66,12 +66,12 @@ def test_files_are_put_apart(tmp_path: Path, picture: bytes) -> None:
 @pytest.mark.parametrize(
     ("style", "error", "message"),
     [
-        ("stary-night", StyleError, "is no built-in style"),
-        ("/etc/passwd", StyleError, "is no built-in style"),
-        ("http://example.com/a.png", StyleError, "is no built-in style"),
-        ("-", StyleError, "is no built-in style"),
-        ("file:2", StyleError, "1 style files came along"),
-        ("file:0", StyleError, "1 style files came along"),
+        ("stary-night", StyleError, "is not a built-in style"),
+        ("/etc/passwd", StyleError, "is not a built-in style"),
+        ("http://example.com/a.png", StyleError, "is not a built-in style"),
+        ("-", StyleError, "is not a built-in style"),
+        ("file:2", StyleError, "1 style files were sent"),
+        ("file:0", StyleError, "1 style files were sent"),
     ],
 )
 def test_styles_that_are_none(

@@ -1,1 +1,1 @@
-"""The studio: a page on this machine, and an HTTP interface to the same engine. Needs the extra `web`."""
+"""The studio: a web page and an HTTP interface on the same engine. Needs the extra `web`."""

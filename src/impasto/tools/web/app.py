@@ -1,4 +1,4 @@
-"""The application: HTTP interface and page on one engine, behind what guards them."""
+"""The application: the HTTP interface and the page on one engine, behind the security checks."""
 
 import os
 from pathlib import Path
@@ -22,17 +22,17 @@ from .security import Guard, read_key
 
 STATIC = Path(__file__).parent / "static"
 DESCRIPTION = (
-    "Paint photographs in the style of other pictures. A painting is answered at once (`POST /v1/stylize`), or put "
-    "into the queue and followed (`POST /v1/jobs`). Errors are 4xx, with the reason on one line as `error`. Where the "
-    "server was started with a key, requests carry it as `Authorization: Bearer KEY`."
+    "Paint photographs in the style of other pictures. `POST /v1/stylize` returns the painting; `POST /v1/jobs` queues "
+    "it, so that its progress can be followed. Errors have a 4xx status and a one-line reason as `error`. If the "
+    "server was started with a key, send it with each request as `Authorization: Bearer KEY`."
 )
 
 
 class Application(FastAPI):
-    """FastAPI, whose description says that our forms have no other fields than those that it names."""
+    """FastAPI whose OpenAPI description says that forms have no additional fields."""
 
     def openapi(self) -> dict[str, Any]:
-        """The description."""
+        """Return the OpenAPI description."""
         found = super().openapi()
         for name, schema in found["components"]["schemas"].items():
             if name.startswith("Body_"):
@@ -41,14 +41,14 @@ class Application(FastAPI):
 
 
 def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
-    """The application.
+    """Make the application.
 
     Parameters
     ----------
     options : ServeOptions
-        Names and key that it is served with, and limits.
+        Host names, key and limits.
     engine : Engine
-        What paints.
+        The engine that paints.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, Any]:
-        """Whether it works, and how many paintings wait."""
+        """Return the server's status and the number of waiting paintings."""
         return {"status": "ok", "waiting": engine.waiting}
 
     stand_behind(app.router.routes)

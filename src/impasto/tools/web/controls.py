@@ -1,7 +1,7 @@
-"""What a visitor may choose, read from the options' annotations: page, HTTP interface and command line all follow it.
+"""Controls: the options that visitors can set, read from the options' annotations.
 
-A control is a field of an options dataclass with its help text, range, unit, group and choices. Nothing is written
-here that the options say already; only which of them are not a visitor's to give.
+The page, the HTTP interface and the page's command line all use them. A control is a field of an options dataclass
+with its help text, range, unit, group and choices. This module only adds which options visitors cannot set.
 """
 
 import shlex
@@ -20,37 +20,37 @@ from ...options.kinds import Group
 from ...ranges import Range
 
 NOT_A_VISITORS = frozenset(("model", "encoder", "device", "offline", "learn", "compile", "max_megapixels"))
-"""Options that name files, devices or the network, or that are the server's own."""
+"""Options that visitors cannot set: they name files, devices or the network, or belong to the server."""
 CHOICES: Mapping[str, tuple[str, ...]] = {"start": STARTS}
-"""Options that take a file's path besides these words, which is not a visitor's to give."""
+"""Choices of options that also take a file's path, which visitors cannot give."""
 LONGEST_TEXT = 500
-"""Characters that an option may have."""
+"""Maximum number of characters of an option."""
 
 Kind = Literal["choice", "flag", "integer", "number", "text"]
 
 
 @dataclass(frozen=True)
 class Control:
-    """One option as a visitor meets it.
+    """One option that visitors can set.
 
     Parameters
     ----------
     name : str
         The field's name.
     kind : "choice", "flag", "integer", "number" or "text"
-        What is given; lists of numbers and times are text, written as on the command line.
+        Kind of value. Lists of numbers and times are text, written as on the command line.
     help, group, unit : str
-        Of the field's annotation.
+        From the field's annotation.
     default : object
-        The field's own.
+        The field's default.
     choices : tuple
-        What there is to choose from.
+        The possible values of a choice.
     low, high : float or None
-        The least and the most that a number may be.
+        Minimum and maximum of a number.
     optional : bool
-        Whether it may be left open (None).
+        Whether the value can be None.
     spec : tyro's PrimitiveConstructorSpec or None
-        How its text is read and written, where that is special.
+        Reads and writes the value's text if it has a special form.
     """
 
     name: str
@@ -67,16 +67,16 @@ class Control:
 
     @property
     def label(self) -> str:
-        """The name as people read it."""
+        """The name as a label, with the unit."""
         return self.name.replace("_", " ").capitalize() + (f" ({self.unit})" if self.unit else "")
 
     @property
     def flag(self) -> str:
-        """The name as the command line has it."""
+        """The name as a command line flag."""
         return "--" + self.name.replace("_", "-")
 
     def value(self, given: Any) -> Any:
-        """What the field takes of what a visitor gave, text or the kind's own type; OptionError if it is neither."""
+        """Return the field's value for a visitor's input, text or the kind's own type. OptionError if it is neither."""
         if given is None or (isinstance(given, str) and not given.strip()):
             return self.default
         try:
@@ -89,8 +89,8 @@ class Control:
             if self.kind == "number":
                 return float(given)
         except (ValueError, TypeError, OverflowError) as error:
-            said = str(error) if self.spec is not None else f"{given!r} is not {_NOUNS[self.kind]}"
-            raise OptionError(f"{self.flag}: {said}") from error
+            reason = str(error) if self.spec is not None else f"{given!r} is not {_NOUNS[self.kind]}"
+            raise OptionError(f"{self.flag}: {reason}") from error
         if self.kind == "choice":
             found = next((c for c in self.choices if str(c) == str(given)), None)
             if found is None:
@@ -99,7 +99,7 @@ class Control:
         return given
 
     def text(self, value: Any) -> str:
-        """A value as the command line takes it."""
+        """Return a value as text for the command line."""
         if value is None:
             return ""
         return self.spec.str_from_instance(value)[0] if self.spec is not None and value != () else _plain(value)
@@ -116,7 +116,7 @@ def _plain(value: Any) -> str:
 
 @cache
 def controls(options: type = StylizeOptions) -> dict[str, Control]:
-    """The controls of an options dataclass, by name, in its order, without those that are not a visitor's."""
+    """Return the controls of an options dataclass by name, in the fields' order."""
     hints = get_type_hints(options, include_extras=True)
     return {f.name: _control(f.name, hints[f.name], f.default) for f in fields(options) if f.name not in NOT_A_VISITORS}
 
@@ -146,12 +146,12 @@ def _control(name: str, hint: Any, default: Any) -> Control:
 
 
 def options_of(values: Mapping[str, Any], options: type = StylizeOptions) -> Any:
-    """The options that a visitor's values make, what is not given as by default.
+    """Return the options from a visitor's values, with defaults for the rest.
 
     Raises
     ------
     OptionError
-        For a value that is none, and for an option that is not a visitor's to give.
+        For an invalid value, and for an option that visitors cannot set.
     """
     known = controls(options)
     for name in values:
@@ -161,7 +161,7 @@ def options_of(values: Mapping[str, Any], options: type = StylizeOptions) -> Any
 
 
 def given_options(options: Any) -> dict[str, str]:
-    """The options that differ from the defaults, as the command line writes them; of a flag that is set, no text."""
+    """Return the options that differ from the defaults: flag -> text for the command line, empty for a set flag."""
     found = {}
     for name, control in controls(type(options)).items():
         value = getattr(options, name)
@@ -180,7 +180,7 @@ def command_line(
     mask: str | None = None,
     out: str = "",
 ) -> str:
-    """The line for a shell that paints the same picture; files by their names, without folders."""
+    """Return the shell command that makes the same painting. Files have their names without folders."""
     words = ["impasto", "stylize", content, *styles]
     for region_mask, style in regions:
         words += ["--region", f"{region_mask}={style}"]

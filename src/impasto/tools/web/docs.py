@@ -1,4 +1,4 @@
-"""The HTTP interface's own description as a page, made from its OpenAPI: no script, nothing from elsewhere."""
+"""Make the HTTP interface's documentation page from its OpenAPI description, without scripts or external files."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -16,21 +16,21 @@ details { margin: .5rem 0 } a { color: #a8401a }
 
 
 def docs_page(openapi: Mapping[str, Any]) -> str:
-    """The page, as HTML, of an OpenAPI description."""
+    """Return the HTML page of an OpenAPI description."""
     info = openapi["info"]
     parts = [f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{marked(info['description'])}</p>"]
-    parts.append('<p>The same for programs: <a href="openapi.json">openapi.json</a>. <a href="./">The studio</a>.</p>')
+    parts.append('<p>Machine-readable: <a href="openapi.json">openapi.json</a>. <a href="./">The studio</a>.</p>')
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
             parts.append(f"<p>{marked(operation.get('description', ''))}</p>")
             rows = "".join(fields(openapi, operation))
-            parts.append(f"<details><summary>What it takes</summary><table>{rows}</table></details>" if rows else "")
+            parts.append(f"<details><summary>Parameters</summary><table>{rows}</table></details>" if rows else "")
             answers = "".join(
                 f"<tr><td><code>{code}</code></td><td>{marked(a.get('description', ''))}</td></tr>"
                 for code, a in operation["responses"].items()
             )
-            parts.append(f"<details><summary>What it answers</summary><table>{answers}</table></details>")
+            parts.append(f"<details><summary>Responses</summary><table>{answers}</table></details>")
     title = escape(info["title"])
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -39,7 +39,7 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
 
 
 def fields(openapi: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[str]:
-    """A table's row for each parameter and each field of the form."""
+    """Yield a table row for each parameter and each form field."""
     for parameter in operation.get("parameters", ()):
         yield row(parameter["name"], parameter["schema"], parameter.get("description", ""), parameter.get("required"))
     for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -51,7 +51,7 @@ def fields(openapi: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator
 
 
 def row(name: str, schema: Mapping[str, Any], text: str, required: bool | None) -> str:
-    """One of them."""
+    """Return the table row of a parameter or form field."""
     kind = " or ".join(kinds(schema))
     default = "required" if required else str(schema.get("default", ""))
     return (
@@ -61,7 +61,7 @@ def row(name: str, schema: Mapping[str, Any], text: str, required: bool | None) 
 
 
 def kinds(schema: Mapping[str, Any]) -> list[str]:
-    """What a value may be, in words."""
+    """Return the possible types or values of a schema as text."""
     if "anyOf" in schema:
         return [k for s in schema["anyOf"] for k in kinds(s) if k != "null"]
     if "enum" in schema:
@@ -77,6 +77,6 @@ def kinds(schema: Mapping[str, Any]) -> list[str]:
 
 
 def marked(text: str) -> str:
-    """Text with `code` as HTML."""
+    """Return text as HTML, with `code` in backticks marked up."""
     parts = escape(text).split("`")
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))

@@ -1,4 +1,4 @@
-"""Answers to requests that no route of the HTTP interface takes: 405 where another method would do, else 404."""
+"""Answer requests that match no route of the HTTP interface: 405 if another method is allowed, else 404."""
 
 from collections.abc import Sequence
 
@@ -9,30 +9,30 @@ from .replies import refusal
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PLACES = ("/v1/{rest:path}", "/healthz")
-"""Where it stands behind the routes, before what is mounted at the root would be asked."""
+"""Paths that are answered here instead of by the page mounted at the root."""
 
 
 class Elsewhere:
-    """The answer, for the routes that come before it."""
+    """ASGI application that answers requests that none of the given routes takes."""
 
     def __init__(self, routes: Sequence[BaseRoute]):
         self.routes = list(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Answer with 405 or 404."""
         allowed = [m for m in METHODS if self.takes({**scope, "method": m})]
         if allowed:
-            reason, headers = f"{scope['method'][:20]} is not for this; use {' or '.join(allowed)}", ", ".join(allowed)
+            reason, headers = f"{scope['method'][:20]} is not allowed; use {' or '.join(allowed)}", ", ".join(allowed)
             await refusal(405, reason, {"Allow": headers})(scope, receive, send)
         else:
-            await refusal(404, "there is no such thing; /docs lists what there is")(scope, receive, send)
+            await refusal(404, "this path does not exist; /docs lists the paths")(scope, receive, send)
 
     def takes(self, scope: Scope) -> bool:
-        """Whether a route would take the request."""
+        """Return whether a route would take the request."""
         return any(route.matches(scope)[0] == Match.FULL for route in self.routes)
 
 
 def stand_behind(routes: list[BaseRoute]) -> None:
-    """Put the answer behind the routes."""
+    """Append the answer for unmatched requests to the routes."""
     answer = Elsewhere(routes)
     routes.extend(Route(path, answer, include_in_schema=False) for path in PLACES)

@@ -1,4 +1,4 @@
-"""The engine behind page and HTTP interface: a queue of jobs, and one worker a device that paints them."""
+"""The engine behind the page and the HTTP interface: a queue of jobs, and one worker per device."""
 
 import ctypes
 import logging
@@ -28,14 +28,14 @@ from .uploads import Request, check_uploads, place, without_folder
 log = logging.getLogger(__name__)
 
 WARM_UP = StylizeOptions(size=128, iterations=4)
-"""What a worker paints first, so that the first visitor does not wait for what is loaded and measured once."""
+"""Options of a worker's warm-up painting, so that the first visitor does not wait for loading and measuring."""
 TIDY_SECONDS = 5.0
 READERS = 2
-"""Uploads that are read at the same time; each takes memory."""
+"""Maximum number of uploads read at the same time, to bound the memory."""
 
 
 def give_back_memory() -> None:
-    """Return what is free to the system: glibc keeps it for each thread that has ever used it, and jobs use many."""
+    """Return freed memory to the system: glibc keeps it for each thread, and jobs use many threads."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
@@ -45,7 +45,7 @@ class BusyError(ImpastoError):
 
 
 class Engine:
-    """Jobs and what paints them.
+    """The jobs and the workers that paint them.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Engine:
     Raises
     ------
     OptionError
-        If a device is not to be had.
+        If a device is not available.
     """
 
     def __init__(self, options: ServeOptions):
@@ -74,7 +74,7 @@ class Engine:
         self._workers: list[threading.Thread] = []
 
     def start(self, *, warm: bool = True) -> None:
-        """Begin to paint what is put into the queue; workers that warm up paint a picture of their own first."""
+        """Start a worker per device. With `warm`, each first makes a small warm-up painting."""
         for device in self._devices:
             worker = threading.Thread(target=self._work, args=(device, warm), name=f"painter-{device}", daemon=True)
             self._workers.append(worker)
@@ -88,14 +88,14 @@ class Engine:
         owner: str = "",
         file_format: str | None = None,
     ) -> Job:
-        """Check a request and put it into the queue; its painting must fit into the file's format, if that is known.
+        """Check a request and queue it. If `file_format` is given, its limits on the size are checked too.
 
         Raises
         ------
         BusyError
             If the queue is full.
         ImpastoError
-            If anything of it cannot be painted, as far as that can be known before.
+            If the request cannot be painted, as far as that is known before painting.
         """
         self._check_room()
         output = output or OutputOptions(max_megapixels=self.options.max_megapixels)
@@ -122,18 +122,18 @@ class Engine:
         return job
 
     def check_size(self, photo: tuple[int, int], options: StylizeOptions, file_format: str | None = None) -> None:
-        """Refuse a photograph of that height and width whose painting would be too large for here, or for its format.
+        """Check the size of the painting of a photograph of that height and width.
 
         Raises
         ------
         OptionError, PictureError
-            If it is.
+            If the painting would be too large for this server, or for its file format.
         """
         size = painting_size(photo, options)
         if max(size) > self.options.max_size:
             raise OptionError(
-                f"the painting would be {size[1]}x{size[0]}; here at most {self.options.max_size} pixels a side are "
-                "painted: give a smaller --size"
+                f"the painting would be {size[1]}x{size[0]}; this server paints at most {self.options.max_size} pixels "
+                "a side: give a smaller --size"
             )
         if file_format is not None:
             check_sides(size, SUFFIXES["." + file_format], "the painting")
@@ -142,33 +142,33 @@ class Engine:
         if self._closed:
             raise BusyError("the studio is closing")
         if len(self._waiting) >= self.options.max_waiting:
-            raise BusyError(f"{len(self._waiting)} paintings wait already; try again in a few minutes")
+            raise BusyError(f"{len(self._waiting)} paintings are already waiting; try again in a few minutes")
 
     def find(self, job_id: str) -> Job | None:
-        """The job of that id, unless it was forgotten."""
+        """Return the job with that id, or None if it does not exist any more."""
         return self._jobs.get(job_id)
 
     def place(self, job: Job) -> int:
-        """A job's place among those that wait, counted from 1; 0 if it does not wait."""
+        """Return a job's position in the queue, counted from 1; 0 if it is not waiting."""
         with self._state:
             return self._waiting.index(job) + 1 if job in self._waiting else 0
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of waiting jobs."""
         return len(self._waiting)
 
     def cancel(self, job: Job) -> None:
-        """End a job: what is painted so far is kept; one that still waits ends without a picture."""
+        """Stop a job and keep the painting so far. A waiting job ends without a picture."""
         job.stop.set()
         with self._state:
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.note = "stopped before its turn came"
+                job.note = "stopped before painting started"
                 self._end(job, "stopped")
 
     def remove(self, job: Job) -> None:
-        """End a job and forget it, with its files."""
+        """Stop a job and remove it with its files."""
         self.cancel(job)
         with self._state:
             self._jobs.pop(job.id, None)
@@ -176,12 +176,12 @@ class Engine:
                 job.forget()
 
     def remove_of(self, owner: str) -> None:
-        """Forget the jobs of a page's session that is gone."""
+        """Remove the jobs of a page's session that has ended."""
         for job in [j for j in list(self._jobs.values()) if owner and j.owner == owner]:
             self.remove(job)
 
     def close(self, timeout: float = 10.0) -> None:
-        """End all work and remove all files."""
+        """Stop all work and remove all files."""
         with self._state:
             self._closed = True
             jobs = list(self._jobs.values())
@@ -230,7 +230,7 @@ class Engine:
                 job.error = "out of memory; try a smaller --size"
             else:
                 log.exception("a painting failed")
-                job.error = "the painting failed; the server's log says why"
+                job.error = "the painting failed; see the server's log"
         with self._state:
             self._end(job, status)
         give_back_memory()
@@ -249,7 +249,7 @@ class Engine:
             self.pace.learn(seconds, last.scale)
 
     def _tidy(self) -> None:
-        """Forget ended jobs that are too old, or too many."""
+        """Remove ended jobs that are too old or too many."""
         ended = sorted((j for j in self._jobs.values() if j.ended is not None), key=lambda j: j.ended or 0.0)
         oldest = time.monotonic() - 60 * self.options.keep_minutes
         many = len(ended) - self.options.keep

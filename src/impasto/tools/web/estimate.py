@@ -1,4 +1,4 @@
-"""How long a painting takes here: from what others took, and, once it has begun, from itself."""
+"""Estimate how long a painting takes: from earlier paintings before it starts, from its own steps afterwards."""
 
 import threading
 
@@ -8,17 +8,17 @@ from ...stylizers.protocol import Step
 from ...stylizers.schedule import painting_size, schedule
 
 FIRST_GUESS = 0.5
-"""Seconds that an iteration of a megapixel takes on a machine that nothing is known of."""
+"""Seconds per iteration and megapixel before anything is measured."""
 PASS_SHARE = 0.5
-"""What one pass of a network takes, over an iteration of the optimisation at that size."""
+"""Time of one pass of a network relative to an iteration of the optimisation at the same size."""
 LEAST = 0.01
-"""Seconds that an iteration takes however small the picture is."""
+"""Fixed seconds per iteration, independent of the size."""
 WEIGHT = 0.3
-"""Of a new measurement, over what was measured before."""
+"""Weight of a new measurement in the moving average."""
 
 
 class Pace:
-    """Seconds an iteration and megapixel, learnt from the jobs that were painted."""
+    """Seconds per iteration and megapixel, measured on the jobs so far."""
 
     def __init__(self) -> None:
         self.rate = FIRST_GUESS
@@ -26,14 +26,14 @@ class Pace:
         self._lock = threading.Lock()
 
     def learn(self, seconds: float, scale: tuple[int, int]) -> None:
-        """An iteration took so many seconds, at a scale of that height and width in pixels."""
+        """Add a measurement: the seconds of an iteration at a scale of that height and width in pixels."""
         rate = max(seconds - LEAST, 0.001) / (scale[0] * scale[1] / 1e6)
         with self._lock:
             self.rate = self.rate + WEIGHT * (rate - self.rate) if self._known else rate
             self._known = True
 
     def seconds(self, photo: tuple[int, int], options: StylizeOptions) -> float:
-        """What a painting of a photograph of that height and width, in pixels, will take.
+        """Return the expected seconds of a painting of a photograph of that height and width in pixels.
 
         Raises
         ------
@@ -54,18 +54,18 @@ class Pace:
 
 
 def one_pass(options: StylizeOptions) -> bool:
-    """Whether a network paints it at once."""
+    """Return whether a network paints in one pass."""
     return choose_method(options) == "network"
 
 
 class Countdown:
-    """Seconds that are left of a painting, from the steps that it has taken."""
+    """Estimate a painting's remaining seconds from its steps so far."""
 
     def __init__(self) -> None:
         self._scale, self._at, self._first = 0, 0.0, 0
 
     def left(self, step: Step, now: float) -> float | None:
-        """Seconds from `now`, a clock's, to the end; None as long as that cannot be told."""
+        """Return the seconds left at clock time `now`, or None if they cannot be estimated yet."""
         if step.scale_index != self._scale:
             self._scale, self._at, self._first = step.scale_index, now, step.iteration
             return None
@@ -74,10 +74,10 @@ class Countdown:
         plan = step.schedule or (step.total,)
         before = sum(plan[: step.scale_index])
         left = pace * max(0, before - step.iteration)
-        # Each scale has four times the pixels of the one before.
+        # Each scale has four times the pixels of the previous one.
         return left + sum(n * pace * 4.0**i for i, n in enumerate(plan[step.scale_index :], 1))
 
     def pace(self, step: Step, now: float) -> float | None:
-        """Seconds an iteration at the present scale, or None before its second step."""
+        """Return the seconds per iteration at the current scale, or None before its second step."""
         done = step.iteration - self._first
         return (now - self._at) / done if step.scale_index == self._scale and done >= 2 else None

@@ -1,4 +1,4 @@
-"""The extra `web`: whether it is installed, and its libraries told to keep to this machine before they are loaded."""
+"""Check that the extra `web` is installed, and configure its libraries not to contact other machines."""
 
 import os
 import warnings
@@ -10,7 +10,7 @@ NEEDED = ("gradio", "fastapi", "uvicorn", "multipart")
 
 
 def prepare() -> None:
-    """To be called before anything else of the studio is imported.
+    """Check the extra and configure its libraries. Call this before importing anything else of the studio.
 
     Raises
     ------
@@ -27,4 +27,4 @@ def prepare() -> None:
         HF_HUB_OFFLINE="1",
         HF_HUB_DISABLE_TELEMETRY="1",
     )
-    warnings.filterwarnings("ignore", module=r"gradio\.")  # its own dealings with the libraries that it builds on
+    warnings.filterwarnings("ignore", module=r"gradio\.")  # deprecations in Gradio's own use of its libraries

@@ -1,4 +1,4 @@
-"""The HTTP interface's forms, made from the options: a field for each, with its help, its range and its choices."""
+"""Make the HTTP interface's forms from the options, with a field for each and its help, range and choices."""
 
 import inspect
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from ...options import OutputOptions, StylizeOptions
 from .controls import LONGEST_TEXT, Control, controls, options_of
 
 FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "region_style", "mask", "format"))
-"""Fields that are no options."""
+"""Fields that are not options."""
 
 
 def form_type(control: Control) -> Any:
-    """The annotation of a form's field for a control."""
+    """Return the annotation of a control's form field."""
     numeric = control.kind in ("integer", "number")
     limits: dict[str, Any] = {"ge": control.low, "le": control.high} if numeric else {}
     if control.kind == "number":
@@ -28,14 +28,14 @@ def form_type(control: Control) -> Any:
 
 
 def form_default(control: Control) -> Any:
-    """What a field of the form is if it is not given."""
+    """Return the default of a control's form field."""
     if control.default is None or control.kind not in ("text", "choice"):
         return "" if control.kind == "text" else control.default
     return control.text(control.default)
 
 
 def dependency(options: type) -> Callable[..., Any]:
-    """What FastAPI fills from a form: a call whose parameters are the controls, and which makes the options."""
+    """Return a FastAPI dependency that makes the options from a form. Its parameters are the controls."""
     known = controls(options)
 
     def make(**values: Any) -> Any:
@@ -50,7 +50,7 @@ def dependency(options: type) -> Callable[..., Any]:
 
 
 async def only_known_fields(request: Request) -> None:
-    """OptionError for a form's field that nothing here reads: a slip of the pen would else change nothing."""
+    """Raise OptionError for an unknown form field, so that misspelt options are not ignored."""
     known = {*FORM_FIELDS, *controls(StylizeOptions), *controls(OutputOptions)}
     for name in await request.form():
         if name not in known:

@@ -1,7 +1,7 @@
-"""What the page's library, Gradio, may be asked: the few routes that our page uses, with files of its own folder only.
+"""Restrict Gradio, the page's library, to the few routes that our page uses and to files in its upload folder.
 
-Gradio has routes that open any allowed path, fetch addresses and run functions by name, for uses that are not ours.
-Here everything is refused that is not on a list, and in what a page sends, every file must be one that was uploaded.
+Gradio has routes that open any allowed path, fetch addresses and run functions by name. We do not need them. Only the
+routes on a list are allowed, and every file in a page's request must be an uploaded one.
 """
 
 import json
@@ -30,55 +30,55 @@ OURS = re.compile(r"/(v1/.*|healthz|openapi\.json|docs|key|studio/.*)")
 FILE = "/gradio_api/file="
 SESSION = re.compile(r"[a-z0-9]{1,64}")
 DEEPEST = 12
-"""Levels of lists and objects in what a page sends."""
+"""Maximum nesting of lists and objects in a page's request."""
 
 
 def is_route(path: str) -> bool:
-    """Whether there is something at a path, for whatever method."""
+    """Return whether a path has a route, for any method."""
     return bool(OURS.fullmatch(path)) or any(pattern.fullmatch(path) for _, pattern in ROUTES)
 
 
 def path_below(scope: Scope) -> str:
-    """The path of a request, without the prefix that a proxy puts before ours."""
+    """Return the path of a request without the proxy's prefix."""
     return scope.get("path", "").removeprefix(scope.get("root_path", ""))
 
 
 class Gate:
-    """The middleware.
+    """Middleware that lets only allowed requests through to Gradio.
 
     Parameters
     ----------
     app : ASGI application
-        What stands behind it.
+        The application behind it.
     folder : Path
-        The only one whose files may be named: where uploads lie.
+        The upload folder. Requests may only name files in it.
     events : callable
-        Gives the number of the page's events.
+        Returns the page's events: index -> number of inputs.
     """
 
     def __init__(self, app: ASGIApp, folder: Path, events: Any):
         self.app, self.folder, self.events = app, folder.resolve(), events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it."""
+        """Pass a request on, or refuse it."""
         path = path_below(scope)
         if scope["type"] != "http" or OURS.fullmatch(path):
             await self.app(scope, receive, send)
             return
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if not any(method == m and p.fullmatch(path) for m, p in ROUTES) or ".." in path.split("/"):
-            await refusal(404, "there is no such page here")(scope, receive, send)
+            await refusal(404, "this page does not exist")(scope, receive, send)
         elif path.startswith(FILE) and not self.is_ours(path.removeprefix(FILE)):
             await refusal(403, "only files of this page are served")(scope, receive, send)
         elif path.endswith(("/queue/data", "/upload_progress")) and not has_session(scope):
-            await refusal(422, "the page's session is not named")(scope, receive, send)
+            await refusal(422, "the page's session is missing")(scope, receive, send)
         elif method == "POST" and not path.endswith("/upload"):
             await self.checked(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     def is_ours(self, name: Any) -> bool:
-        """Whether that names a file in the folder."""
+        """Return whether `name` is the path of a file in the folder."""
         if not isinstance(name, str) or "\0" in name or "://" in name or len(name) > 1000:
             return False
         try:
@@ -88,7 +88,7 @@ class Gate:
             return False
 
     async def checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read what a page sends as JSON, and pass it on if all of it is as our page sends it."""
+        """Read a page's JSON request, and pass it on if it is one that our page could send."""
         body, more = b"", True
         while more:
             message = await receive()
@@ -100,7 +100,7 @@ class Gate:
             sent = json.loads(body)
             problem = self.problem(path_below(scope), sent)
         except (ValueError, RecursionError):
-            sent, problem = None, "that is no JSON"
+            sent, problem = None, "the request is not JSON"
         if problem:
             await refusal(422, problem)(scope, receive, send)
             return
@@ -120,32 +120,32 @@ class Gate:
         await self.app({**scope, "headers": headers}, again, send)
 
     def problem(self, path: str, sent: Any) -> str:
-        """What is wrong with what a page sent; empty if nothing is. Addresses in it are taken out."""
+        """Return what is wrong with a page's request, empty if nothing. Removes URLs from `sent`."""
         if not isinstance(sent, dict):
-            return "that is no object"
+            return "the request is not a JSON object"
         texts = {k: sent.get(k) for k in ("session_hash", "event_id")}
         if any(v is not None and not (isinstance(v, str) and SESSION.fullmatch(v)) for v in texts.values()):
-            return "the page's session is not named"
+            return "the page's session is missing"
         if path.endswith("/reset"):
-            return "" if texts["event_id"] else "no event is named"
+            return "" if texts["event_id"] else "the event is missing"
         number = sent.get("fn_index")
         if not isinstance(number, int) or isinstance(number, bool) or number not in self.events():
-            return "the page has no such event"
+            return "the page does not have this event"
         if not texts["session_hash"]:
-            return "the page's session is not named"
+            return "the page's session is missing"
         if path.endswith("/cancel"):
-            return "" if texts["event_id"] else "no event is named"
+            return "" if texts["event_id"] else "the event is missing"
         data, wanted = sent.get("data"), self.events()[number]
         if not isinstance(data, list) or len(data) != wanted:
             return f"the event takes a list of {wanted} values"
         trigger = sent.get("trigger_id")
         if trigger is not None and (not isinstance(trigger, int) or isinstance(trigger, bool)):
-            return "what triggered the event is not a number"
+            return "trigger_id is not an integer"
         sent["batched"], sent["simple_format"] = False, False
         return self.data_problem([data, sent.get("event_data")])
 
     def data_problem(self, value: Any, depth: int = 0) -> str:
-        """The same of the values of an event."""
+        """Return what is wrong with an event's values, empty if nothing. Removes URLs from `value`."""
         if depth > DEEPEST:
             return "the values are nested too deeply"
         if isinstance(value, list):
@@ -163,6 +163,6 @@ class Gate:
 
 
 def has_session(scope: Scope) -> bool:
-    """Whether the query names a page's session, or an upload."""
+    """Return whether the query names a page's session or an upload."""
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     return any(SESSION.fullmatch(query.get(k, [""])[0]) for k in ("session_hash", "upload_id"))

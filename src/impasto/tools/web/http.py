@@ -1,4 +1,4 @@
-"""The HTTP interface: paintings for programs. Its OpenAPI description is at /openapi.json, its pages at /docs."""
+"""The HTTP interface. Its OpenAPI description is at /openapi.json, its documentation at /docs."""
 
 import asyncio
 import io
@@ -30,37 +30,37 @@ FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff
 """Format of a painting's file -> its media type."""
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
 LOOK_SECONDS = 0.1
-"""How often a watched job is looked at."""
+"""Seconds between two checks of a watched job."""
 SILENT_SECONDS = 15.0
-"""How long events are silent at most: a proxy ends an answer that is silent for long, nginx after a minute."""
+"""Maximum seconds between events. Proxies close a silent connection, nginx after a minute."""
 PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The painting's file.", "content": {m: {} for m in FORMATS.values()}}
 }
 NO_FILE = cast(UploadFile, None)
-"""The default of a file that may be left out; that it is none is not for the description to offer."""
+"""The default of an optional file, typed so that the OpenAPI description does not offer null."""
 JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
 
 
 async def read(
     content: Annotated[UploadFile, File(description="The photograph.")],
     style: Annotated[
-        list[str], Form(description="Built-in styles by name; `file:1` is the first `style_file`.", max_length=8)
+        list[str], Form(description="Names of built-in styles; `file:1` is the first `style_file`.", max_length=8)
     ] = [],  # noqa: B006 - FastAPI copies it
     style_file: Annotated[
         list[UploadFile],
-        File(description="Pictures or style files; all are used if no `style` is given.", max_length=8),
+        File(description="Pictures or style files. All are used if no `style` is given.", max_length=8),
     ] = [],  # noqa: B006
     region_mask: Annotated[
-        list[UploadFile], File(description="Masks, white or not transparent where a region is.", max_length=8)
+        list[UploadFile], File(description="Masks, white or opaque inside a region.", max_length=8)
     ] = [],  # noqa: B006
     region_style: Annotated[
-        list[str], Form(description="The style of each region, as in `style`, in the masks' order.", max_length=8)
+        list[str], Form(description="The regions' styles, as for `style`, in the order of the masks.", max_length=8)
     ] = [],  # noqa: B006
     mask: Annotated[
-        UploadFile, File(description="Where to paint: white in this picture, or not transparent.")
+        UploadFile, File(description="Where to paint: white or opaque in this picture. The rest stays the photograph.")
     ] = NO_FILE,
 ) -> PaintRequest:
-    """What a form asks to paint; OptionError if a region has no style, or a style no region."""
+    """Read a painting's request from a form. Raises OptionError if the numbers of masks and regions' styles differ."""
     if len(region_mask) != len(region_style):
         raise OptionError(f"{len(region_mask)} region_mask and {len(region_style)} region_style; give one for each")
 
@@ -82,10 +82,10 @@ Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
 
 
 def find(job_id: JobId, request: Request) -> Job:
-    """The job that a path names; 404 if there is none."""
+    """Return the job that a path names. Responds with 404 if it does not exist."""
     job = request.app.state.engine.find(job_id)
     if job is None:
-        raise HTTPException(404, "there is no such job; it may have been removed")
+        raise HTTPException(404, "this job does not exist; it may have been removed")
     return job
 
 
@@ -93,7 +93,7 @@ Found = Annotated[Job, Depends(find)]
 
 
 def router(engine: Engine) -> APIRouter:
-    """The routes, on that engine; the application keeps it as `state.engine`."""
+    """Return the routes for an engine, which must also be the application's `state.engine`."""
     routes = APIRouter(prefix="/v1", responses=ERRORS)
 
     checked = [Depends(only_known_fields)]
@@ -124,7 +124,7 @@ def router(engine: Engine) -> APIRouter:
         output: Output,
         format: Annotated[Format, Form(description="Format of the painting's file.")] = "png",  # noqa: A002
     ) -> Response:
-        """Paint a photograph and answer the painting. A client that hangs up ends the work."""
+        """Paint a photograph and return the painting. Closing the connection stops the work."""
         check_bits(format, output)
         job = await submit(wanted, options, output, format)
         try:
@@ -149,7 +149,7 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("/jobs/{job_id}", response_model=JobView, response_model_exclude_none=True)
     async def get_job(job: Found) -> dict[str, Any]:
-        """How far a painting is."""
+        """Return a painting's progress."""
         return job.view(engine.place(job))
 
     @routes.delete("/jobs/{job_id}", status_code=204)
@@ -159,7 +159,7 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.post("/jobs/{job_id}/cancel", response_model=JobView, response_model_exclude_none=True)
     async def cancel_job(job: Found) -> dict[str, Any]:
-        """Stop a painting; the picture so far is kept."""
+        """Stop a painting and keep the picture so far."""
         engine.cancel(job)
         return job.view(engine.place(job))
 
@@ -169,7 +169,7 @@ def router(engine: Engine) -> APIRouter:
         responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
     )
     async def job_events(job: Found) -> StreamingResponse:
-        """The job, again whenever it changes, as server-sent events named as its status; the last one is of its end."""
+        """Stream the job after each change, as server-sent events named after its status, until it ends."""
         return StreamingResponse(events(job, engine), media_type="text/event-stream", headers=NO_CACHE)
 
     @routes.get(
@@ -178,7 +178,7 @@ def router(engine: Engine) -> APIRouter:
         responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}},
     )
     async def job_frame(job: Found) -> Response:
-        """The painting so far, at most 1024 pixels a side."""
+        """Return the painting so far, at most 1024 pixels a side."""
         if not (frame := job.shown("preview")):
             raise HTTPException(404, "nothing is painted yet")
         return Response(frame, media_type="image/jpeg", headers=NO_CACHE)
@@ -189,14 +189,14 @@ def router(engine: Engine) -> APIRouter:
         responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}},
     )
     async def job_photo(job: Found) -> Response:
-        """The photograph upright and in sRGB, at most 1024 pixels a side; it is there once painting has begun."""
+        """Return the photograph upright and in sRGB, at most 1024 pixels a side, once painting has started."""
         if not (photo := job.shown("photo")):
-            raise HTTPException(404, "painting has not begun")
+            raise HTTPException(404, "painting has not started yet")
         return Response(photo, media_type="image/jpeg", headers=NO_CACHE)
 
     @routes.get("/jobs/{job_id}/losses")
     async def job_losses(job: Found) -> list[dict[str, float]]:
-        """The losses so far, an iteration each; of a very long painting every second one, or fewer."""
+        """Return the losses of each iteration so far. Very long paintings have only every second row, or fewer."""
         return list(job.rows)
 
     @routes.get("/jobs/{job_id}/result", responses=PICTURES, response_class=Response)
@@ -205,9 +205,9 @@ def router(engine: Engine) -> APIRouter:
         format: Format = "png",  # noqa: A002
         bits: Literal["8", "16"] | None = None,
     ) -> Response:
-        """The painting, in any format that it can have, also of a job that was cancelled."""
+        """Return the painting in any supported format. Also works after cancel."""
         if not job.has_ended:
-            raise HTTPException(409, "it is not finished; its events tell when it is, and cancel ends it early")
+            raise HTTPException(409, "the painting is not finished; wait for its events, or cancel it to end it early")
         output = replace(job.paint.output, bits=cast(Any, int(bits)) if bits else job.paint.output.bits)
         check_bits(format, output)
         return await picture(job, format, output)
@@ -218,16 +218,16 @@ def router(engine: Engine) -> APIRouter:
         responses={200: {"description": "An archive.", "content": {"application/zip": {}}}},
     )
     async def job_record(job: Found) -> Response:
-        """How it was painted: record.json, losses.csv, command.txt and the masks, as a ZIP archive."""
+        """Return the painting's record as a ZIP archive: record.json, losses.csv, command.txt and the masks."""
         if not job.has_picture:
-            raise HTTPException(409, "there is no painting yet, so there is no record of one")
+            raise HTTPException(409, "there is no painting yet, so there is no record")
         data = await run_in_threadpool(archive, job)
         name = f'attachment; filename="{ascii_name(job.name)}-record.zip"'
         return Response(data, media_type="application/zip", headers={"Content-Disposition": name})
 
     @routes.get("/styles", response_model=list[StyleView])
     def styles(request: Request) -> list[dict[str, str]]:
-        """The built-in styles."""
+        """Return the built-in styles."""
         at = f"{request.scope['root_path']}/studio/thumbnails"
         return [{"name": n, "thumbnail": f"{at}/{n}.jpg", **load_builtin(n).about} for n in builtin_names()]
 
@@ -238,27 +238,27 @@ NO_CACHE = {"Cache-Control": "no-store"}
 
 
 def check_bits(file_format: Format, output: OutputOptions) -> None:
-    """OptionError if the format has not so many bits."""
+    """Raise OptionError if the format does not support the output's bits."""
     if output.bits == 16 and file_format not in ("png", "tiff"):
-        raise OptionError(f"{file_format} has 8 bits a channel; for 16 ask for png or tiff")
+        raise OptionError(f"{file_format} has 8 bits per channel; for 16 bits choose png or tiff")
 
 
 def ascii_name(text: str) -> str:
-    """A text as a header can carry it."""
+    """Return a text in ASCII without double quotes, for a header."""
     return text.encode("ascii", "replace").decode().replace('"', "'")
 
 
 async def events(job: Job, engine: Engine) -> AsyncIterator[str]:
-    """The job's states as server-sent events, at most ten a second; `id` counts them."""
-    seen, place, said = -1, -1, time.monotonic()
+    """Yield the job's states as server-sent events, at most ten per second. The `id` is the job's version."""
+    seen, place, sent = -1, -1, time.monotonic()
     while True:
         ended = job.has_ended
         if (job.version, engine.place(job)) != (seen, place):
             seen, place = job.version, engine.place(job)
-            said = time.monotonic()
+            sent = time.monotonic()
             yield f"event: {job.status}\nid: {seen}\ndata: {json.dumps(job.view(place))}\n\n"
-        elif time.monotonic() - said > SILENT_SECONDS:
-            said = time.monotonic()
+        elif time.monotonic() - sent > SILENT_SECONDS:
+            sent = time.monotonic()
             yield ": nothing new\n\n"
         if ended:
             return
@@ -266,7 +266,7 @@ async def events(job: Job, engine: Engine) -> AsyncIterator[str]:
 
 
 def archive(job: Job) -> bytes:
-    """record.json, losses.csv, command.txt and the masks of a job that has a painting, as a ZIP archive."""
+    """Return the record of a job that has a painting as a ZIP archive."""
     rows = job.rows
     columns = list(rows[0]) if rows else []
     losses = [",".join(columns), *(",".join(f"{r[c]:.8g}" if c in r else "" for c in columns) for r in rows)]
@@ -281,7 +281,7 @@ def archive(job: Job) -> bytes:
 
 
 def install_errors(app: Any) -> None:
-    """Answer every error of ours, and every request that is not understood, with its reason on one line."""
+    """Make the application answer all errors and invalid requests with a one-line reason."""
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException as StarletteHTTPException
 

@@ -1,4 +1,4 @@
-"""A job: one painting, from the moment it is asked for until it is forgotten, and what can be seen of it meanwhile."""
+"""A job: one painting of the studio, from the request until its removal, with its progress."""
 
 import secrets
 import shutil
@@ -17,12 +17,12 @@ Status = Literal["queued", "painting", "done", "stopped", "failed"]
 ENDED = frozenset(("done", "stopped", "failed"))
 PAINTING_FILE, SOURCES = "painting.npz", "sources"
 ROWS = 4_000
-"""Most rows of losses that are kept; of a longer painting every second one, every fourth, and so on."""
+"""Maximum number of rows of losses. Longer paintings keep every second row, every fourth, and so on."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A step without its picture, which is large: the scale's height and width in pixels, the iteration, the losses."""
+    """A step without its picture: the scale's height and width in pixels, the iteration, the losses."""
 
     scale: tuple[int, int]
     iteration: int
@@ -37,13 +37,13 @@ class Job:
     Parameters
     ----------
     folder : Path
-        Its own; the sources lie in `sources`.
+        The job's own folder. The sources are in its subfolder `sources`.
     paint : PaintJob
-        What to paint; its output options hold unless a download asks for others.
+        What to paint. Downloads use its output options unless they specify others.
     owner : str
-        The page's session that it belongs to; empty for one of the HTTP interface.
+        The page's session that it belongs to; empty for the HTTP interface.
     id : str
-        Not to be guessed: whoever knows it may see the painting, stop it and remove it.
+        Secret and unguessable: anyone who knows it can see, stop and remove the painting.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job is done, stopped or failed."""
         return self.status in ENDED
 
     @property
@@ -81,18 +81,18 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """How long it has been painted."""
+        """The painting time so far, in seconds."""
         return 0.0 if self.begun is None else (self.ended or time.monotonic()) - self.begun
 
     @property
     def name(self) -> str:
-        """What a download is called, without a suffix."""
+        """The file name of a download, without the suffix."""
         style = Path(self.paint.styles[0]).name.split(".")[0]
         return f"{Path(self.paint.content).stem}-{style}"
 
     @property
     def command(self) -> str:
-        """The command line that paints the same; masks by the names that they have in the record's archive."""
+        """The command line that makes the same painting. Masks have their names in the record's archive."""
 
         def base(source: str) -> str:
             return Path(source).name
@@ -108,7 +108,7 @@ class Job:
         )
 
     def add_row(self, row: dict[str, float]) -> None:
-        """Keep a row of losses; the list never grows beyond `ROWS`."""
+        """Add a row of losses. The list never grows beyond `ROWS`."""
         if int(row["iteration"]) % self._every == 0 or int(row["iteration"]) == 1:
             self.rows.append(row)
         if len(self.rows) >= ROWS:
@@ -116,18 +116,18 @@ class Job:
             self._every *= 2
 
     def changed(self) -> None:
-        """Whoever watches shall look again."""
+        """Bump the version so that watchers refresh."""
         self.version += 1
 
     def shown(self, name: Literal["photo", "preview"]) -> bytes:
-        """The photograph or the last frame, as a JPEG file; empty as long as there is none."""
+        """Return the photograph or the last frame as the bytes of a JPEG file, empty if there is none yet."""
         try:
             return getattr(self, name) or (self.folder / f"{name}.jpg").read_bytes()
         except OSError:
             return b""
 
     def put_away(self) -> None:
-        """Move the pictures that are shown into the folder, so that kept jobs take no memory."""
+        """Move the photograph and the last frame into the folder, so that ended jobs take no memory."""
         for name in ("photo", "preview"):
             data: bytes = getattr(self, name)
             if data:
@@ -135,11 +135,11 @@ class Job:
                 setattr(self, name, b"")
 
     def forget(self) -> None:
-        """Remove its files."""
+        """Remove the job's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def view(self, place: int = 0) -> dict[str, Any]:
-        """What the HTTP interface tells of it; `place` is its place among those that wait, counted from 1."""
+        """Return the job's state for the HTTP interface. `place` is its position in the queue, counted from 1."""
         step = self.step
         found: dict[str, Any] = {"id": self.id, "status": self.status, "seconds": round(self.seconds, 2)}
         if self.status == "queued":

@@ -1,4 +1,4 @@
-"""The page: a photograph and styles on one side, the painting as it comes into being on the other."""
+"""The page: the photograph and its painting on one side, styles and options on the other."""
 
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,18 @@ from .widgets import WORDS, widget
 
 STATIC = Path(__file__).parent / "static"
 IN_VIEW = ("strength", "style_scale", "keep_colours", "size")
-"""The options that are not folded away, besides the quality."""
+"""Options that are always visible, in addition to the quality."""
 LABELS = {"style_scale": "Stroke size", "size": "Size (px, long side)"}
-"""What the page calls options in view whose names say it less well."""
+"""Clearer labels for some of the visible options."""
 TIMED = ("size", "scale", "iterations", "time", "preset", "method")
-"""The options that change what a quality's painting takes so much that it is told anew."""
+"""Options whose changes update the time estimates."""
 GROUPS = {"look": "More of the look", "size": "More of the size", "optimiser": "Optimiser", "network": "Network"}
 STYLE_FILES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".bmp", ".heic", ".heif",
                ".safetensors"]  # fmt: skip
 
 
 def gallery_css(prefix: str) -> str:
-    """The thumbnails, each on the label of its choice, in the choices' order; the prefix stands before our paths."""
+    """Return the CSS that puts a thumbnail on each style's and sample's label. `prefix` precedes our paths."""
     rows = [
         f'#styles label:nth-of-type({i}) {{ --thumbnail: url("{prefix}/studio/thumbnails/{name}.jpg") }}'
         for i, name in enumerate(builtin_names(), 1)
@@ -37,12 +37,12 @@ def gallery_css(prefix: str) -> str:
 
 
 def samples() -> list[Path]:
-    """The photographs that a visitor can try it with."""
+    """Return the paths of the sample photographs."""
     return sorted((STATIC / "samples").glob("*.jpg"))
 
 
 def head(prefix: str = "") -> str:
-    """What the page's head loads, all of it from this server; the prefix stands before our paths."""
+    """Return the HTML of the page's head, which loads only from this server. `prefix` precedes our paths."""
     at = f"{prefix}/studio"
     return f"""<link rel="stylesheet" href="{at}/studio.css">
 <style>{gallery_css(prefix)}</style><script src="{at}/studio.js"></script>"""
@@ -54,7 +54,7 @@ TITLE = "<header><h1>Impasto</h1><p>Your photograph, painted before your eyes.</
 
 
 def theme() -> Base:
-    """Colours of paper and ink; fonts that every machine has, so that none is fetched."""
+    """Return the theme: colours of paper and ink, and system fonts, so that no font is downloaded."""
     return Soft(
         primary_hue=colors.orange,
         neutral_hue=colors.stone,
@@ -93,12 +93,12 @@ def theme() -> Base:
 
 
 def uploaded(picture: Any) -> str | None:
-    """The file that was uploaded, as it is: it is for our own reader to say what it holds, not for Gradio's."""
+    """Return the path of an uploaded file, so that our own reader decodes it instead of Gradio's."""
     return None if picture is None else picture.path
 
 
 def make_page(engine: Engine) -> gr.Blocks:
-    """The page, on an engine."""
+    """Make the page for an engine."""
     session = Session(engine)
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     with gr.Blocks(title="Impasto", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as page:
@@ -132,19 +132,19 @@ def make_page(engine: Engine) -> gr.Blocks:
                     label="As a command", buttons=["copy"], interactive=False, elem_id="command", lines=2, max_lines=6
                 )
                 history = gr.Radio(
-                    [], label="Painted in this session", info="Choose one to go back to it.", elem_id="history",
+                    [], label="Painted in this session", info="Choose a painting to return to it.", elem_id="history",
                     visible=False,
                 )  # fmt: skip
             with gr.Column(scale=2, elem_id="palette", min_width=300):
                 styles = gr.CheckboxGroup(
                     [(title_of(n), n) for n in builtin_names()],
                     label="Style",
-                    info="Choose one, or several that blend.",
+                    info="Choose one, or several to blend.",
                     elem_id="styles",
                 )
-                with gr.Accordion("A style of your own", open=False, elem_id="own"):
+                with gr.Accordion("Your own style", open=False, elem_id="own"):
                     own = gr.File(
-                        file_count="multiple", file_types=STYLE_FILES, label="Pictures, or style files", height=120
+                        file_count="multiple", file_types=STYLE_FILES, label="Pictures or style files", height=120
                     )
                 weights = [
                     gr.Slider(0, 1, value=1, step=0.05, visible="hidden", elem_classes=["weight"])
@@ -159,7 +159,7 @@ def make_page(engine: Engine) -> gr.Blocks:
                     for name in IN_VIEW:
                         changes = {"label": LABELS[name]} if name in LABELS else {}
                         made[name] = widget(controls(StylizeOptions)[name], **changes)
-                with gr.Accordion("Regions: a part in a style of its own", open=False, elem_id="regions") as folded:
+                with gr.Accordion("Regions: paint parts in other styles", open=False, elem_id="regions") as folded:
                     gr.HTML(BRUSH)
                     regions = [
                         gr.Dropdown(

@@ -1,4 +1,4 @@
-"""What a worker does with a job: paint it step by step, show frames of it, keep what is painted."""
+"""Paint a job in a worker: run its steps, publish frames, save the painting."""
 
 import io
 import time
@@ -26,34 +26,34 @@ from .estimate import Countdown, Pace
 from .jobs import PAINTING_FILE, Job, Seen
 
 FRAME_SECONDS = 0.5
-"""Between two frames of a painting that is watched."""
+"""Seconds between two frames of a painting."""
 FRAME_SIDE = 1024
-"""Most that a frame's long side has, in pixels."""
+"""Maximum long side of a frame in pixels."""
 FRAME_QUALITY = 85
 
 
 def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pace, publish: Callable[[], None]) -> None:
-    """Paint a job to its end, or until it is stopped; its `record` and painting's file are there afterwards.
+    """Paint a job until it is done or stopped. Sets its `record` and writes its painting's file.
 
     Parameters
     ----------
     job : PaintJob
-        With the paths of its sources.
+        What to paint, with the paths of the sources.
     of : Job
-        What is told of it.
+        The job to update.
     device : str
-        As `--device` takes it.
+        A device as for `--device`.
     max_seconds : float
-        After which it is stopped.
+        The painting is stopped after this time.
     pace : Pace
-        What learns from it.
+        Updated with the measured speed.
     publish : callable
-        Called after each change.
+        Called after each change of `of`.
 
     Raises
     ------
     ImpastoError
-        If it cannot be painted.
+        If the job cannot be painted.
     """
     given = read_sources(job)
     of.photo = jpeg(over_white(as_frame(given.photo.pixels)))
@@ -76,7 +76,7 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
         if step.iteration < step.total and of.stop.is_set():
             raise EarlyEnd("stopped: this is the painting so far")
         if step.iteration < step.total and now - begun > max_seconds:
-            raise EarlyEnd(f"stopped after the {max_seconds:g} seconds that this server gives a painting")
+            raise EarlyEnd(f"stopped after {max_seconds:g} seconds, the limit of this server")
 
     outcome = drive(steps, [observe])
     if isinstance(outcome.ended, EarlyEnd):
@@ -91,30 +91,30 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
 
 
 def show(of: Job, painting: Picture) -> None:
-    """Make the picture the frame that watchers see; a cut-out lies on white."""
+    """Make the picture the job's current frame, with transparent parts on white."""
     of.preview = jpeg(over_white(as_frame(painting.pixels)))
     of.frames += 1
 
 
 def frame_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a frame of a picture of that height and width."""
+    """Return the height and width of the frame of a picture of height and width `size`."""
     return fit_size(size, long_side=FRAME_SIDE)
 
 
 def as_frame(image: Tensor) -> Tensor:
-    """A picture (1, 3 or 4, H, W) no larger than a frame."""
+    """Return a picture (1, 3 or 4, H, W) reduced to the size of a frame."""
     return resize(image.float().cpu(), frame_size((image.shape[-2], image.shape[-1])))
 
 
 def jpeg(image: Tensor, quality: int = FRAME_QUALITY) -> bytes:
-    """A picture (1, 3, H, W), [0, 1], as a JPEG file."""
+    """Return a picture (1, 3, H, W), [0, 1], as the bytes of a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(quantised(image[0].permute(1, 2, 0), np.dtype(np.uint8))).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
 def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None:
-    """Put the painting into the job's folder at 16 bits a sample, and its record into the job."""
+    """Save the painting in the job's folder with 16 bits per sample, and its record in the job."""
     painting = given.photo.with_tensor(last.image.float().cpu())
     levels = quantised(painting.tensor, np.dtype(np.uint16))
     with (of.folder / PAINTING_FILE).open("wb") as file:
@@ -129,7 +129,7 @@ def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None
 
 
 def kept(of: Job) -> Picture:
-    """The painting of a job that has one, as it was painted."""
+    """Return the painting of a job that has one."""
     with np.load(of.folder / PAINTING_FILE, allow_pickle=False) as arrays:
         tensor = torch.from_numpy(arrays["tensor"].astype(np.float32) / 65535)
         alpha = torch.from_numpy(arrays["alpha"]) if "alpha" in arrays else None
@@ -137,12 +137,12 @@ def kept(of: Job) -> Picture:
 
 
 def encoded(of: Job, file_format: str, output: OutputOptions) -> bytes:
-    """The painting's file, with its profile, the photograph's metadata and its record.
+    """Return the bytes of the painting's file, with its profile, the photograph's metadata and its record.
 
     Raises
     ------
     OptionError
-        If the format does not have so many bits, or the job has no painting.
+        If the format does not support that many bits, or the job has no painting.
     """
     if not of.has_picture:
         raise OptionError("there is no painting to download yet")

@@ -1,8 +1,8 @@
-"""Requests behind a reverse proxy, as the browser sent them: the address that it used, and the path before ours.
+"""Restore requests behind a reverse proxy: the address that the browser used, and the path prefix.
 
-A proxy speaks to the studio under another name, without encryption, and often below another path. Where it says by
-headers what the browser asked for, only a proxy that the options name is believed; from anybody else these headers are
-removed, so that nothing behind reads them. The ASGI specification has the prefix both in `root_path` and in `path`.
+A proxy calls the studio by another name, without encryption, and often at another path. Its headers say what the
+browser requested. Only proxies named in the options are trusted. These headers are removed from all requests, so that
+nothing else reads them. By the ASGI specification, the prefix is in both `root_path` and `path`.
 """
 
 import re
@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .gate import is_route, path_below
 
 OTHERS = (b"forwarded", b"x-gradio-server", b"x-real-ip")
-"""Headers of proxies, besides all `x-forwarded-...`."""
+"""Headers of proxies, in addition to all `x-forwarded-...`."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def authority(url: str) -> tuple[str, int] | None:
-    """Name and port of `http://NAME` or `https://NAME:PORT`, by default the scheme's port; None for anything else."""
+    """Return name and port (default: the scheme's) of `http://NAME` or `https://NAME:PORT`; None for other text."""
     try:
         parts = urlsplit(url.lower())
         if parts.scheme in DEFAULT_PORTS and parts.hostname and url.lower() == f"{parts.scheme}://{parts.netloc}":
@@ -32,14 +32,14 @@ def authority(url: str) -> tuple[str, int] | None:
 
 
 class Outside:
-    """Where the studio is, seen from outside.
+    """The studio's address as seen by browsers.
 
     Parameters
     ----------
     prefix : str
-        The path before ours, as `/paint`; empty if there is none.
+        The path prefix, such as `/paint`; empty if there is none.
     trusted : sequence of str
-        Addresses and networks of the proxies whose headers are believed; `*` is everybody's.
+        Addresses and networks of trusted proxies; `*` trusts everybody.
     """
 
     def __init__(self, prefix: str = "", trusted: Sequence[str] = ()):
@@ -48,7 +48,7 @@ class Outside:
         self.networks = [ip_network(n, strict=False) for n in networks]
 
     def trusts(self, scope: Scope) -> bool:
-        """Whether the request comes directly from a trusted proxy."""
+        """Return whether the request comes directly from a trusted proxy."""
         try:
             address = ip_address((scope.get("client") or ("",))[0])
         except ValueError:
@@ -58,14 +58,14 @@ class Outside:
         return any(address in network for network in self.networks)
 
     def seen(self, scope: Scope) -> Scope:
-        """The request as the browser sent it, without the headers of proxies."""
+        """Return the request as the browser sent it, without the headers of proxies."""
         headers, trusted = Headers(scope=scope), self.trusts(scope)
 
-        def told(name: str) -> str:
-            # What stands before the last comma was there when the request came to the proxy.
+        def forwarded(name: str) -> str:
+            # Anything before the last comma was already there when the request reached the proxy.
             return ",".join(headers.getlist(f"x-forwarded-{name}")).rpartition(",")[2].strip() if trusted else ""
 
-        scheme, host, port = told("proto").lower(), told("host"), told("port")
+        scheme, host, port = forwarded("proto").lower(), forwarded("host"), forwarded("port")
         scheme = scheme if scheme in DEFAULT_PORTS else scope.get("scheme", "http")
         host = host or headers.get("host", "")
         if port not in ("", "80", "443") and authority(f"{scheme}://{host}:{port}"):
@@ -74,7 +74,7 @@ class Outside:
         return addressed({**scope, "headers": kept, **self.placed(scope)}, scheme, host)
 
     def placed(self, scope: Scope) -> Scope:
-        """The request's path with the prefix, whether the proxy has taken it off or not."""
+        """Return the request's path with the prefix, whether or not the proxy has stripped it."""
         path, raw = scope["path"], scope.get("raw_path") or b""
         bare = path == self.prefix and not is_route(path)
         if not (bare or (path.startswith(f"{self.prefix}/") and is_route(path.removeprefix(self.prefix)))):
@@ -83,7 +83,7 @@ class Outside:
 
 
 def addressed(scope: Scope, scheme: str, host: str) -> Scope:
-    """The request, sent to that host by that scheme."""
+    """Return the request with another scheme and host."""
     others = [(k, v) for k, v in scope["headers"] if k != b"host"]
     return {**scope, "scheme": scheme, "headers": [(b"host", host.encode("latin-1", "replace")), *others]}
 
@@ -97,20 +97,20 @@ RELATIVE = (
         rb'<script>gradio_config.root = new URL(".", location).href.slice(0, -1)</script></head>',
     ),
 )
-"""What is changed in Gradio's page, and to what."""
+"""Pattern and replacement of each change to Gradio's page."""
 
 
 class Relative:
-    """The middleware by which the page calls the server by the address that the browser has it from.
+    """Middleware that makes the addresses in Gradio's page relative to the address in the browser.
 
-    Gradio writes the address into the page that it was called by; a proxy may have called it by any.
+    Gradio writes the address at which it was called into the page, but a proxy may call it at another one.
     """
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and change the page if that is what it asks for."""
+        """Pass a request on, and change the answer if it is the page."""
         if scope["type"] != "http" or scope["method"] != "GET" or path_below(scope) != "/":
             await self.app(scope, receive, send)
             return
@@ -136,5 +136,6 @@ class Relative:
             await send({**start, "headers": [*headers, (b"content-length", str(len(new)).encode())]})
             await send({"type": "http.response.body", "body": new})
 
-        headers = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]  # text can be changed
+        # Without compression, so that the text can be changed.
+        headers = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]
         await self.app({**scope, "headers": headers}, receive, changed)

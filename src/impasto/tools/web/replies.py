@@ -1,4 +1,4 @@
-"""What the HTTP interface answers: the schemas of its JSON, and errors as one line each."""
+"""Replies of the HTTP interface: the schemas of its JSON, and one-line errors."""
 
 from typing import Any, Literal
 
@@ -7,55 +7,55 @@ from starlette.responses import JSONResponse
 
 
 class Refusal(BaseModel):
-    """Why a request was not done."""
+    """Why a request was refused."""
 
-    error: str = Field(description="One line: what is wrong, and what to do.")
+    error: str = Field(description="One line that says what is wrong and what to do.")
 
 
 class StyleView(BaseModel):
     """A built-in style."""
 
-    name: str = Field(description="As `style` takes it.")
+    name: str = Field(description="The value for `style`.")
     title: str = ""
     artist: str = ""
     date: str = ""
     licence: str = ""
     source: str = ""
-    thumbnail: str = Field(description="Where a small picture that was painted in it is.")
+    thumbnail: str = Field(description="Path of a thumbnail painted in the style.")
 
 
 class JobView(BaseModel):
-    """How far a painting is."""
+    """A painting's progress."""
 
     id: str
     status: Literal["queued", "painting", "done", "stopped", "failed"]
-    seconds: float = Field(description="How long it has been painted.")
-    frames: int = Field(description="Frames so far; a new one is at /v1/jobs/{id}/frame when it has grown.")
-    place: int | None = Field(None, description="Its place among those that wait, counted from 1.")
+    seconds: float = Field(description="Painting time so far.")
+    frames: int = Field(description="Number of frames so far. The newest is at /v1/jobs/{id}/frame.")
+    place: int | None = Field(None, description="Position in the queue, counted from 1.")
     iteration: int | None = None
-    total: int | None = Field(None, description="Iterations that there will be.")
-    scale: list[int] | None = Field(None, description="Width and height, in pixels, that is being painted at.")
+    total: int | None = Field(None, description="Total number of iterations.")
+    scale: list[int] | None = Field(None, description="Width and height of the current scale in pixels.")
     losses: dict[str, float] | None = None
     seconds_left: float | None = None
-    size: list[int] | None = Field(None, description="Width and height of the finished painting, in pixels.")
+    size: list[int] | None = Field(None, description="Width and height of the finished painting in pixels.")
     note: str | None = Field(None, description="Why it ended early.")
     error: str | None = Field(None, description="Why it failed.")
 
 
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer that says on one line why a request was not done."""
+    """Return an error response with a one-line reason."""
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The request is malformed."},
     401: {"model": Refusal, "description": "The key is missing or wrong."},
-    403: {"model": Refusal, "description": "It comes from another site's page, or calls the server by a strange name."},
-    404: {"model": Refusal, "description": "There is no such thing."},
-    405: {"model": Refusal, "description": "Another method would do."},
-    409: {"model": Refusal, "description": "It is too early for that."},
-    413: {"model": Refusal, "description": "It is too large."},
-    422: {"model": Refusal, "description": "Something in it cannot be painted."},
-    429: {"model": Refusal, "description": "Too many paintings wait already."},
+    403: {"model": Refusal, "description": "The request comes from another site's page, or its Host is unknown."},
+    404: {"model": Refusal, "description": "The path or the job does not exist."},
+    405: {"model": Refusal, "description": "The method is not allowed."},
+    409: {"model": Refusal, "description": "The painting is not finished yet."},
+    413: {"model": Refusal, "description": "The request is too large."},
+    422: {"model": Refusal, "description": "The request is invalid or cannot be painted."},
+    429: {"model": Refusal, "description": "Too many paintings are already waiting."},
 }
-"""Status -> what OpenAPI says of it."""
+"""Status -> its description in OpenAPI."""

@@ -1,10 +1,11 @@
-"""What stands before every request: who may ask, from where, and how much they may send.
+"""Check every request: its Host, its origin, its key and its size.
 
-- The Host must be one of ours: a stranger's domain that is pointed at this machine (DNS rebinding) gets nothing.
-- A request that changes something must come from our own page, or from no page at all (cross-site posts). Behind a
-  proxy that page has another address than the one that the proxy calls: the options or a trusted proxy name it.
-- With a key, every request carries it: as `Authorization: Bearer KEY`, or as the cookie that the page's form sets.
-- A body beyond the limit is refused before it is read.
+- The Host must be one of ours. This prevents DNS rebinding, where a foreign domain points to this machine.
+- A request that changes something must come from our own page or from no page (against cross-site requests). Behind a
+  proxy our page's address differs from the one that the proxy calls: the options or a trusted proxy name it.
+- If a key is set, every request must carry it: as `Authorization: Bearer KEY`, or as the cookie that the page's form
+  sets.
+- A body above the limit is refused before it is read.
 """
 
 import hashlib
@@ -28,12 +29,12 @@ from .replies import refusal
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 COOKIE, KEY_FORM = "impasto_key", "/key"
 LEAST_KEY = 16
-"""Characters that a key has at least."""
+"""Minimum number of characters of a key."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
     "Referrer-Policy": "same-origin",
-    # Whatever a page's code tries, it reaches this server alone.
+    # A page's code can only contact this server.
     "Content-Security-Policy": (
         "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
         "frame-ancestors 'self'; form-action 'self'"
@@ -41,28 +42,28 @@ HEADERS = {
 }
 
 UNBUFFERED = {"X-Accel-Buffering": "no"}
-"""What tells nginx to pass on events as they come, instead of all at the end."""
+"""Header that makes nginx pass on events immediately instead of at the end."""
 
 
 def read_key(path: Path) -> str:
-    """The key in a text file, without space around it.
+    """Return the key in a text file, without surrounding whitespace.
 
     Raises
     ------
     OptionError
-        If the file cannot be read, or what is in it is too short to be a key.
+        If the file cannot be read, or its text is too short for a key.
     """
     try:
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"--api-key-file {path} cannot be read as text in ASCII: {error}") from error
+        raise OptionError(f"--api-key-file {path} cannot be read as ASCII text: {error}") from error
     if len(key) < LEAST_KEY or not key.isprintable():
-        raise OptionError(f"--api-key-file {path}: a key is one line of at least {LEAST_KEY} characters")
+        raise OptionError(f"--api-key-file {path}: the key must be one line of at least {LEAST_KEY} characters")
     return key
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without its port, in lower case; empty if there is none."""
+    """Return the name in a Host header, without the port, in lower case; empty if there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -70,7 +71,7 @@ def host_name(host: str) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Whether it is a numeric address, which no domain can be pointed to."""
+    """Return whether a name is a numeric address, which DNS rebinding cannot use."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -79,23 +80,23 @@ def is_address(name: str) -> bool:
 
 
 class Guard:
-    """The middleware.
+    """Middleware that refuses requests that fail the checks.
 
     Parameters
     ----------
     app : ASGI application
-        What stands behind it.
+        The application behind it.
     hosts : sequence of str
-        Names that the server may be called by, besides localhost, this machine's own name and numeric addresses.
+        Host names to accept, in addition to localhost, this machine's own name and numeric addresses.
     pages : sequence of str
-        `NAME` or `NAME:PORT`, where our page is for browsers, whatever the proxy before it calls the server; without a
-        port those of http and https.
+        `NAME` or `NAME:PORT`, our page's addresses in browsers, even if a proxy calls the server by another name.
+        Without a port, those of http and https.
     outside : Outside
-        What a proxy before the server changes.
+        The address behind a proxy.
     key : str or None
-        What requests must carry.
+        The key that requests must carry.
     max_bytes : int
-        Most that a request's body may have.
+        Maximum size of a request's body.
     """
 
     def __init__(
@@ -113,11 +114,11 @@ class Guard:
         self.digest = None if key is None else hashlib.sha256(key.encode()).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it."""
+        """Pass a request on, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a WebSocket, of which there is none here
+        if scope["type"] != "http":  # a WebSocket: there are none here
             await send({"type": "websocket.close", "code": 1008})
             return
         called = Headers(scope=scope).get("host", "")
@@ -126,7 +127,7 @@ class Guard:
         answer = self.refused(scope, headers, called)
         if answer is None and (origin := headers.get("origin")) and scope["method"] not in SAFE_METHODS:
             scope = addressed(scope, *origin.lower().split("://"))
-        if answer is None and scope["path"] == scope["root_path"]:  # the page names its files relative to its folder
+        if answer is None and scope["path"] == scope["root_path"]:  # the page's links are relative to its folder
             answer = RedirectResponse(f"{scope['root_path']}/")
         if answer is None and not self.has_key(headers):
             await self.ask_for_key(scope, headers, receive, send)
@@ -136,11 +137,11 @@ class Guard:
             await self.limited(scope, receive, with_headers(send))
 
     def refused(self, scope: Scope, headers: Headers, called: str) -> ASGIApp | None:
-        """The answer to a request that may not pass, whatever its key; `called` is the Host that it came with."""
+        """Return the refusal of a request, or None. Does not check the key. `called` is the original Host header."""
         hosts, origin = (called, headers.get("host", "")), headers.get("origin")
         for name in map(host_name, hosts):
             if not (name in self.hosts or is_address(name)):
-                return refusal(403, f"this server is not called {name[:60]!r}; --allow-host lets it be")
+                return refusal(403, f"{name[:60]!r} is not a name of this server; allow it with --allow-host")
         if scope["method"] not in SAFE_METHODS:
             if origin is not None and not self.is_own(origin, hosts):
                 return refusal(403, self.elsewhere(origin))
@@ -148,29 +149,29 @@ class Guard:
                 return refusal(403, "the request comes from another site's page")
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
-            return refusal(400, "the length of the request is no number")
+            return refusal(400, "the content-length of the request is not a number")
         if int(length[:18]) > self.max_bytes:
             return self.too_large()
         return None
 
     def is_own(self, origin: str, hosts: Sequence[str]) -> bool:
-        """Whether that is the origin of our own page, on a server that is called so."""
+        """Return whether an origin is our own page's, given the Host names of the request."""
         page, (scheme, _, _) = authority(origin), origin.lower().partition("://")
         return page is not None and (page in self.pages or page in [authority(f"{scheme}://{h}") for h in hosts])
 
     def elsewhere(self, origin: str) -> str:
-        """Why a page of that origin may not change anything here."""
+        """Return why a request from a page of that origin is refused."""
         reason, page = "the request comes from another site's page", authority(origin)
         if page is None or page[0] not in self.hosts:
             return reason
-        return f"{reason}; if it is the studio's own, behind a proxy: --allow-host {page[0]}:{page[1]} lets it be"
+        return f"{reason}; if it is the studio's page behind a proxy, allow it with --allow-host {page[0]}:{page[1]}"
 
     def too_large(self) -> ASGIApp:
-        """The answer to a body beyond the limit."""
-        return refusal(413, f"the request is larger than the {self.max_bytes / 1e6:g} MB that are allowed here")
+        """Return the refusal of a body above the limit."""
+        return refusal(413, f"the request is larger than this server's limit of {self.max_bytes / 1e6:g} MB")
 
     def has_key(self, headers: Headers) -> bool:
-        """Whether the request carries the key, where there is one; compared in constant time."""
+        """Return whether the request carries the key, or no key is set. Compares in constant time."""
         if self.digest is None:
             return True
         kind, _, given = headers.get("authorization", "").partition(" ")
@@ -183,13 +184,13 @@ class Guard:
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), self.digest.encode())
 
     def is_key(self, given: str) -> bool:
-        """Whether that is the key."""
+        """Return whether a text is the key."""
         assert self.digest is not None
         found = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
         return hmac.compare_digest(found, self.digest)
 
     async def ask_for_key(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Answer a request without the key: a browser with a form, a program with 401."""
+        """Answer a request without the key: with a form to a browser, else with 401."""
         answer: ASGIApp = refusal(401, "the key is missing or wrong", {"WWW-Authenticate": "Bearer"})
         if scope["method"] == "POST" and path_below(scope) == KEY_FORM:
             body = b""
@@ -208,7 +209,7 @@ class Guard:
         await answer(scope, receive, with_headers(send))
 
     async def limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; a body without a length that turns out too large is cut off and refused."""
+        """Pass the request on. A body of undeclared length is cut off and refused when it exceeds the limit."""
         read, refused, begun = 0, False, False
 
         async def counted() -> Message:
@@ -233,12 +234,12 @@ class Guard:
         try:
             await self.app(scope, counted, unless_refused)
         except Exception:
-            if not refused:  # what the cut made of the application
+            if not refused:  # otherwise the error comes from the cut-off body
                 raise
 
 
 def with_headers(send: Send) -> Send:
-    """What sends answers, with the headers that each has."""
+    """Return a `send` that adds the common headers to each response."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -255,6 +256,6 @@ def with_headers(send: Send) -> Send:
 
 KEY_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Impasto</title><body style="font: 18px system-ui; max-width: 24em; margin: 20vh auto; padding: 0 1em">
-<form method="post" action="key"><h1>Impasto</h1><p><label>The key of this studio<br>
+<form method="post" action="key"><h1>Impasto</h1><p><label>This studio's key<br>
 <input name="key" type="password" autofocus autocomplete="current-password" style="font: inherit; width: 100%"></label>
 <p><button style="font: inherit">Open</button></form></body></html>"""

@@ -1,4 +1,4 @@
-"""The server: page and HTTP interface on one engine, from the first line that tells the address to a clean end."""
+"""The server: run the page and the HTTP interface on one engine until it is stopped."""
 
 import logging
 import socket
@@ -14,11 +14,11 @@ from .app import make_app
 from .engine import Engine
 
 GRACE_SECONDS = 3
-"""How long answers that are being sent may take once the server is told to stop."""
+"""Seconds that responses in progress may take after the server is stopped."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which ends the engine's work before it waits for those who watch it, and says when it listens."""
+    """Uvicorn with two changes: it calls `ready` when it listens, and stops the engine before it closes connections."""
 
     def __init__(self, app: FastAPI, engine: Engine, ready: Callable[[], None]):
         super().__init__(
@@ -35,24 +35,24 @@ class Server(uvicorn.Server):
         self.engine, self.ready = engine, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await super().startup(sockets)
         if self.started:
             self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the work, then the connections."""
+        """Stop the engine, then close the connections."""
         self.engine.close()
         await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """Return a socket that listens on a host and port.
 
     Raises
     ------
     OptionError
-        If the address is none of this machine's, or the port is taken.
+        If the address does not belong to this machine, or the port is in use.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -67,25 +67,25 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(host: str, port: int) -> str:
-    """What to type into a browser."""
+    """Return the server's address for a browser."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; work that is under way then is ended, and every temporary file removed.
+    """Serve until Ctrl-C or SIGTERM. Then stop all work and remove all temporary files.
 
     Parameters
     ----------
     options : ServeOptions
-        Where, and with which limits.
+        Address and limits.
     say : callable
-        Takes a line for the person who started it.
+        Prints a line to the user who started the server.
 
     Raises
     ------
     ImpastoError
-        If it cannot start.
+        If the server cannot start.
     """
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     listening = listen(options.host, options.port)
@@ -96,7 +96,7 @@ def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
             address = address_of(options.host, listening.getsockname()[1]) + options.root_path.rstrip("/")
 
             def ready() -> None:
-                engine.start()  # not before: its warming up would hold up the page
+                engine.start()  # only now: the warm-up would delay the page
                 say(f"The studio is at {address} (Ctrl-C stops it; its HTTP interface is described at {address}/docs)")
 
             with suppress(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What the page does when something is chosen, clicked or loaded again: calls of the engine, on a session's jobs."""
+"""Handle the page's events: call the engine and update the widgets."""
 
 import asyncio
 import base64
@@ -31,38 +31,38 @@ from .widgets import WORDS, duration, shown
 LOOK_SECONDS = 0.1
 MOST_STYLES, REGIONS = 6, 3
 ONLY = "only"
-"""What the page calls the mask of where to paint at all."""
+"""The page's name of the mask of where to paint."""
 MASK_PREFIX, PREVIEW_PREFIX = "data:image/png;base64,", "data:image/jpeg;base64,"
 BROWSERS_SHOW = frozenset(("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"))
-"""Formats of photographs that need no preview of ours, as Pillow names them."""
+"""Pillow's names of the formats that every browser shows without our preview."""
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
-"""What libraries raise for a file that is no picture."""
+"""Exceptions that libraries raise for a file that is not a picture."""
 QUALITIES: tuple[Quality, ...] = ("instant", "draft", "good", "best")
 
 
 def title_of(style: str) -> str:
-    """A built-in style's name as people read it."""
+    """Return a built-in style's name as a title."""
     return style.replace("-", " ").title()
 
 
 def page_controls() -> dict[str, Control]:
-    """The controls of the page; the weights of styles are sliders of their own there."""
+    """Return the page's controls, without the style weights, which have their own sliders."""
     painting = {k: c for k, c in controls(StylizeOptions).items() if k != "style_weights"}
     return {**painting, **controls(OutputOptions)}
 
 
 def own_name(path: str) -> str:
-    """A visitor's file as the page calls it."""
+    """Return the name of a visitor's file without its folder."""
     return Path(path).name
 
 
 class Session:
-    """The page's events, on an engine.
+    """Handlers of the page's events.
 
     Parameters
     ----------
     engine : Engine
-        What paints.
+        The engine that paints.
     """
 
     def __init__(self, engine: Engine):
@@ -70,7 +70,7 @@ class Session:
         self.controls = page_controls()
 
     def options(self, values: Sequence[Any], weights: Sequence[float]) -> tuple[StylizeOptions, OutputOptions]:
-        """The options that the widgets' values make; OptionError if they do not fit."""
+        """Return the options from the widgets' values. Raises OptionError if they do not fit together."""
         given = dict(zip(self.controls, values, strict=True))
         output = {k: given.pop(k) for k in controls(OutputOptions)}
         options: StylizeOptions = options_of(given)
@@ -88,7 +88,7 @@ class Session:
         ids: list[str],
         *rest: Any,
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Put a painting into the queue and see it to its end; when the page goes away, it is stopped."""
+        """Queue a painting and wait until it ends. It is stopped if the page is closed."""
         weights, rest = rest[:MOST_STYLES], rest[MOST_STYLES:]
         regions, values = rest[:REGIONS], rest[REGIONS:]
         try:
@@ -112,20 +112,20 @@ class Session:
     def request(
         self, masks: str, photo: str | None, styles: list[str], own: list[str], regions: Sequence[str | None]
     ) -> Request:
-        """What the page's widgets ask for; OptionError if something is missing."""
+        """Return the request from the widgets' values. Raises OptionError if something is missing."""
         if not photo:
             raise OptionError("Choose a photograph first.")
         names = [*sorted(styles), *(f"file:{i}" for i in range(1, len(own) + 1))]
         if not names:
-            raise OptionError("Choose a style, or bring a picture of your own.")
+            raise OptionError("Choose a style, or add a picture of your own.")
         if len(names) > MOST_STYLES:
-            raise OptionError(f"{len(names)} styles are chosen; {MOST_STYLES} at most blend.")
+            raise OptionError(f"{len(names)} styles are chosen; choose at most {MOST_STYLES}.")
         painted = read_masks(masks)
         parts = []
         for number, style in enumerate(regions, 1):
             mask = painted.get(str(number))
             if mask is not None and not style:
-                raise OptionError(f"Region {number} is painted, but has no style: choose one, or clear the region.")
+                raise OptionError(f"Region {number} is marked but has no style: choose one, or clear the region.")
             if mask is not None:
                 parts.append((Upload(f"region-{number}.png", mask), str(style)))
         only = painted.get(ONLY)
@@ -138,21 +138,21 @@ class Session:
         )
 
     def history(self, ids: Sequence[str]) -> Any:
-        """The list of a session's paintings that are still kept, the newest first."""
+        """Return the list of the session's kept paintings, newest first."""
         jobs = [j for i in ids if (j := self.engine.find(i)) is not None]
         return gr.Radio([(self.describe(j), j.id) for j in jobs], value=None, visible=bool(jobs))
 
     def describe(self, job: Job) -> str:
-        """A painting in a few words."""
+        """Return a short description of a painting: styles, quality and size."""
         names = [title_of(s) if s in builtin_names() else Path(s).stem for s in job.paint.styles]
         size = "" if job.size is None else f", {job.size[1]}×{job.size[0]}"
         return f"{' + '.join(names)} ({job.paint.options.quality}{size})"
 
     def load(self, job_id: str | None) -> tuple[Any, ...]:
-        """The widgets' values of a painting of this session, so that it can be changed and painted again."""
+        """Return the widgets' values of an earlier painting, so that it can be changed and painted again."""
         job = self.engine.find(job_id or "")
         if job is None:
-            raise said(OptionError("That painting is no longer kept."))
+            raise said(OptionError("This painting is no longer available."))
         builtin = [s for s in job.paint.styles if s in builtin_names()]
         own = [s for s in job.paint.styles if s not in builtin]
         both = {**job.paint.options.to_dict(), **vars(job.paint.output)}
@@ -168,7 +168,7 @@ class Session:
         return job.paint.content, builtin, own or None, *weights, *parts, *values, job.id, job.command
 
     def preview(self, photo: str | None) -> str:
-        """The photograph as a data address, if browsers cannot show its file as it is; else nothing."""
+        """Return the photograph as a data URL if browsers cannot show its file, else an empty string."""
         if not photo or is_shown_by_browsers(photo):
             return ""
         try:
@@ -179,7 +179,7 @@ class Session:
         return PREVIEW_PREFIX + base64.b64encode(jpeg(over_white(as_frame(picture.pixels)))).decode()
 
     def estimates(self, photo: str | None, *values: Any) -> Any:
-        """The quality's choices, each with the size and the time that it comes to for this photograph."""
+        """Return the choices of quality, with the size and the estimated time for this photograph."""
         found = []
         size = photo_size(photo) if photo else None
         for quality in QUALITIES:
@@ -192,12 +192,12 @@ class Session:
                     seconds = self.engine.pace.seconds(size, options)
                     label += f"\n{long} px, about {duration(seconds)}"
             except OptionError:
-                pass  # said when it is painted
+                pass  # reported when it is painted
             found.append((label, quality))
         return gr.Radio(found)
 
     def weigh(self, styles: list[str] | None, own: list[str] | None) -> list[Any]:
-        """The sliders of the styles' weights: one for each, where there are several."""
+        """Return the sliders of the styles' weights, one for each of several styles, and the regions' choices."""
         names = [*(title_of(s) for s in sorted(styles or ())), *(own_name(p) for p in own or ())]
         sliders = [
             gr.Slider(label=f"Weight of {names[i]}", visible=True)
@@ -208,29 +208,29 @@ class Session:
         return [*sliders, *[gr.Dropdown(choices=style_choices(own or [])) for _ in range(REGIONS)]]
 
     def leave(self, request: gr.Request) -> None:
-        """The page was closed: its work ends, and its files go."""
+        """Remove the jobs of a page that was closed."""
         self.engine.remove_of(request.session_hash or "")
 
 
 def style_choices(own: Sequence[str]) -> list[tuple[str, str]]:
-    """What a region's style is chosen from."""
+    """Return the choices for a region's style."""
     files = [(own_name(p), f"file:{i}") for i, p in enumerate(own, 1)]
     return [*files, *((title_of(n), n) for n in builtin_names())]
 
 
 def read_file(path: str) -> Upload:
-    """A file that the page uploaded."""
+    """Read a file that the page uploaded."""
     return Upload(Path(path).name, Path(path).read_bytes())
 
 
 def said(error: ImpastoError, folder: Path | None = None) -> gr.Error:
-    """An error as the page says it, without the folder where the visitor's files lie."""
+    """Return an error for the page, without the path of the visitor's files."""
     text = str(error) if folder is None else without_folder(str(error), folder)
     return gr.Error(text, print_exception=False)
 
 
 def is_shown_by_browsers(path: str) -> bool:
-    """Whether every browser shows the picture."""
+    """Return whether every browser can show the picture."""
     try:
         with Image.open(path) as image:
             return image.format in BROWSERS_SHOW
@@ -239,7 +239,7 @@ def is_shown_by_browsers(path: str) -> bool:
 
 
 def photo_size(path: str) -> tuple[int, int] | None:
-    """Height and width of a picture in pixels, from its header; None if it has none that is known."""
+    """Return height and width of a picture in pixels from its header, or None if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             found = heif_size(file)
@@ -252,19 +252,19 @@ def photo_size(path: str) -> tuple[int, int] | None:
 
 
 def read_masks(text: str) -> dict[str, bytes]:
-    """What was painted with the brush: which mask -> a PNG, white where it is; nothing of an empty one.
+    """Return the masks drawn with the brush: name -> PNG, white where drawn. Empty masks are left out.
 
     Raises
     ------
     OptionError
-        If the page sent something else.
+        If the text is not the page's masks.
     """
     try:
         given = json.loads(text or "{}")
         found = {}
         for name, data in given.items():
             if not data.startswith(MASK_PREFIX):
-                raise ValueError("no PNG")
+                raise ValueError("not a PNG")
             with Image.open(io.BytesIO(base64.b64decode(data[len(MASK_PREFIX) :])), formats=["PNG"]) as image:
                 alpha = np.asarray(image.convert("RGBA"))[..., 3]
             if alpha.any():
@@ -272,5 +272,5 @@ def read_masks(text: str) -> dict[str, bytes]:
                 Image.fromarray(alpha).save(file, "PNG")
                 found[str(name)] = file.getvalue()
     except (AttributeError, OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
-        raise OptionError("the painted regions cannot be read; clear them and paint them again") from error
+        raise OptionError("the marked regions cannot be read; clear them and mark them again") from error
     return found

@@ -1,7 +1,6 @@
-"""What visitors send: pictures and style files, put into a job's own folder under names that harm nobody.
+"""Store visitors' uploads, pictures and style files, in a job's own folder under safe names.
 
-No path and no address that a visitor writes is ever opened: a source is a built-in style's name, or bytes that came
-with the request.
+No path or address from a visitor is ever opened: a source is a built-in style's name, or bytes from the request.
 """
 
 import re
@@ -20,19 +19,19 @@ from ..job import PaintJob
 
 LONGEST_NAME = 80
 FILE_REFERENCE = re.compile(r"file:([0-9]{1,3})")
-"""How a style that came along is named among the styles: by its place, counted from 1."""
+"""Reference to an uploaded style: `file:` and its position, counted from 1."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that came with a request.
+    """An uploaded file.
 
     Parameters
     ----------
     name : str
-        As the visitor's machine calls it.
+        The file name on the visitor's machine.
     data : bytes
-        What is in it.
+        The contents.
     """
 
     name: str
@@ -41,18 +40,18 @@ class Upload:
 
 @dataclass(frozen=True)
 class Request:
-    """What to paint, as a visitor gives it.
+    """A visitor's request for a painting.
 
     Parameters
     ----------
     content : Upload
         The photograph.
     styles : tuple of str
-        Built-in names, or `file:1` for the first of the style files; all of the style files if empty.
+        Built-in names, or `file:1` for the first style file. If empty, all style files are used.
     style_files : tuple of Upload
         Pictures and style files.
     regions : tuple of (Upload, str)
-        A mask each, and its style, named as in `styles`.
+        A mask and its style, named as in `styles`, for each region.
     mask : Upload or None
         Where to paint.
     """
@@ -65,7 +64,7 @@ class Request:
 
 
 def safe_name(name: str, fallback: str) -> str:
-    """A visitor's file name without folders, without what shells or file systems take for something else."""
+    """Return a visitor's file name without folders and without characters special to shells or file systems."""
     base = PurePosixPath(PureWindowsPath(name).as_posix()).name
     kept = re.sub(r"[^\w. -]+", "-", base).strip(". -")
     stem, dot, suffix = kept.rpartition(".")
@@ -74,16 +73,16 @@ def safe_name(name: str, fallback: str) -> str:
 
 
 def place(request: Request, folder: Path, options: StylizeOptions, output: OutputOptions) -> PaintJob:
-    """Write what came into the folder, and return the job that paints it.
+    """Write the uploads into the folder, and return the job that paints them.
 
     Raises
     ------
     OptionError
-        If there are no styles, or as many masks as styles for regions are wanting.
+        If there are no styles.
     StyleError
-        If a style is no built-in one, and no file that came along.
+        If a style is neither built-in nor an uploaded file.
     """
-    taken: set[str] = set(builtin_names())  # a file of a style's name would be taken for it
+    taken: set[str] = set(builtin_names())  # a file with a style's name would be taken for that style
 
     def put(upload: Upload, fallback: str) -> str:
         name = safe_name(upload.name, fallback)
@@ -104,27 +103,27 @@ def place(request: Request, folder: Path, options: StylizeOptions, output: Outpu
         reference = FILE_REFERENCE.fullmatch(style)
         if reference is not None:
             if not 1 <= int(reference[1]) <= len(files):
-                raise StyleError(f"style {style!r}: {len(files)} style files came along")
+                raise StyleError(f"style {style!r} does not exist: {len(files)} style files were sent")
             return files[int(reference[1]) - 1]
         if style not in builtin_names():
-            raise StyleError(f"style {style[:60]!r} is no built-in style; GET /v1/styles lists them")
+            raise StyleError(f"style {style[:60]!r} is not a built-in style; GET /v1/styles lists them")
         return style
 
     styles = tuple(find(s) for s in request.styles) or tuple(files)
     if not styles:
-        raise OptionError("no style given; name a built-in style, or send a picture of one")
+        raise OptionError("no style given; name a built-in style, or send a picture or style file")
     regions = tuple((put(m, f"mask-{i}.png"), find(s)) for i, (m, s) in enumerate(request.regions, 1))
     mask = put(request.mask, "mask.png") if request.mask else None
     return PaintJob(content, styles, options, output, regions, mask)
 
 
 def check_uploads(job: PaintJob, max_megapixels: float, check: Callable[[tuple[int, int]], object]) -> None:
-    """Read everything once, so that what is wrong is said before the job waits for its turn.
+    """Read all sources once, so that errors are reported before the job is queued.
 
     Parameters
     ----------
     check : callable
-        Called with height and width of the photograph, in pixels, before it is decoded.
+        Called with the photograph's height and width in pixels before it is decoded.
 
     Raises
     ------
@@ -149,5 +148,5 @@ def check_uploads(job: PaintJob, max_megapixels: float, check: Callable[[tuple[i
 
 
 def without_folder(message: str, folder: Path) -> str:
-    """A message that names a job's files as their owner calls them."""
+    """Return a message with the job's folder removed from its files' paths."""
     return message.replace(f"{folder}/", "").replace(str(folder), "the job")

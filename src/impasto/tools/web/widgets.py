@@ -1,4 +1,4 @@
-"""The page's controls, made from the options: a widget for each, in its group and with its help text."""
+"""Make the page's widgets from the options' controls, with their labels and help texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,28 +9,28 @@ from gradio.components import Component
 from .controls import Control
 
 WIDEST_SLIDER = 8.0
-"""A range up to that is a slider; a wider one is a field for a number."""
+"""Ranges up to this width get a slider, wider ones a number field."""
 SLIDER_STEP = 0.05
-OPEN = "by the quality and the photograph"
-"""What stands in the field of a number that may be left open."""
+OPEN = "set by the quality and the photograph"
+"""Placeholder of an optional number's field."""
 WORDS = {"instant": "Instant", "draft": "Draft", "good": "Good", "best": "Best"}
 
 
 def is_slider(control: Control) -> bool:
-    """Whether it is chosen on a slider; of a list of numbers, that is one for all."""
+    """Return whether the control is a slider. For a list of numbers, the slider sets one number for all."""
     c = control
     return c.low is not None and c.high is not None and not c.optional and c.high - c.low <= WIDEST_SLIDER
 
 
 def widget(control: Control, **changes: Any) -> Component:
-    """A control's widget.
+    """Return the widget of a control.
 
     Parameters
     ----------
     control : Control
-        Of which option.
+        The option's control.
     **changes
-        Of the widget's arguments.
+        Arguments of the widget to change.
     """
     c = control
     shared: dict[str, Any] = {
@@ -42,9 +42,9 @@ def widget(control: Control, **changes: Any) -> Component:
     if c.kind == "flag":
         return gr.Checkbox(bool(c.default), **shared)
     if c.kind == "choice":
-        choices: Sequence[Any] = [("as the photo" if v is None else str(v), str(v)) for v in c.choices]
+        choices: Sequence[Any] = [("same as the photo" if v is None else str(v), str(v)) for v in c.choices]
         if c.optional:
-            choices = [("by default", ""), *choices]
+            choices = [("default", ""), *choices]
         return gr.Dropdown(choices, value="" if c.default is None else str(c.default), **shared)
     if is_slider(c):
         assert c.low is not None and c.high is not None
@@ -57,7 +57,7 @@ def widget(control: Control, **changes: Any) -> Component:
 
 
 def shown(control: Control, value: Any) -> Any:
-    """What a widget shows for an option's value."""
+    """Return the widget's value for an option's value."""
     if is_slider(control):
         return value[0] if isinstance(value, tuple) else value
     if control.kind == "choice":
@@ -68,7 +68,7 @@ def shown(control: Control, value: Any) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Return a duration in seconds as readable text."""
     if seconds < 1.5:
         return "a second"
     if seconds < 90:

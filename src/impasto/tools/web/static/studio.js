@@ -1,27 +1,27 @@
-// What the page shows while it is painted: frames, progress, the divider, loss curves, and the brush for regions.
-// All of it comes from the HTTP interface of this server.
+// The page's live parts: frames, progress, the divider, loss curves, and the brush for regions.
+// All data comes from this server's HTTP interface.
 const impasto = (() => {
-  const HOME = new URL("..", document.currentScript.src).href; // also below a prefix
+  const HOME = new URL("..", document.currentScript.src).href; // includes a proxy's prefix
   const $ = (id) => document.getElementById(id);
   const COLOURS = { 1: "#e4572e", 2: "#2e86de", 3: "#f2b441", only: "#7a5cc7" };
   const LOSS_COLOURS = { total: "#b3361b", content: "#3f7d4e", style: "#2a5caa" };
   const MORE_COLOURS = ["#b8862b", "#7a5cc7", "#5b8a8a", "#8a5b6b", "#6b6b6b"];
   const SIDE = 640;
   let job = null, source = null, shown = 0, rows = [], shownPhoto = false;
-  let photoOf = ""; // the photograph that the layers belong to
-  const layers = {}; // which mask -> its canvas
+  let photoOf = ""; // source of the photograph that the layers belong to
+  const layers = {}; // mask's name -> canvas
   const kept = {}; // job -> its masks
 
   function start() {
     const easel = $("easel");
     new ResizeObserver(() => easel.style.setProperty("--easel", `${easel.offsetHeight}px`)).observe(easel);
-    fetch(`${HOME}v1/styles`).then((r) => r.json()).then((styles) => { // in the order of their pictures
+    fetch(`${HOME}v1/styles`).then((r) => r.json()).then((styles) => { // in the order of the labels
       const labels = document.querySelectorAll("#styles label");
       styles.forEach((s, i) => { if (labels[i]) labels[i].title = [s.title, s.artist, s.date].filter(Boolean).join(", "); });
     });
   }
 
-  // ---- following a painting
+  // ---- follow a painting
 
   function say(text) {
     if ($("status").textContent !== text) $("status").textContent = text;
@@ -51,7 +51,7 @@ const impasto = (() => {
     divide();
     state("queued");
     say("Getting ready …");
-    if (matchMedia("(max-width: 820px)").matches) { // once what is above it has become small
+    if (matchMedia("(max-width: 820px)").matches) { // wait until the parts above have shrunk
       setTimeout(() => $("view").scrollIntoView({ behavior: "smooth", block: "start" }), 400);
     }
     source = new EventSource(`${HOME}v1/jobs/${id}/events`);
@@ -110,12 +110,12 @@ const impasto = (() => {
 
   function cancel() {
     if (job && document.body.dataset.painting === "yes") {
-      say("Stopping; the painting so far is kept …");
+      say("Stopping; keeping the painting so far …");
       fetch(`${HOME}v1/jobs/${job}/cancel`, { method: "POST" });
     }
   }
 
-  // ---- looking at it
+  // ---- view and download
 
   function divide() {
     $("view").style.setProperty("--cut", `${$("divide").value}%`);
@@ -132,7 +132,7 @@ const impasto = (() => {
     const values = rows.flatMap((r) => names.map((n) => r[n])).filter((v) => v > 0);
     if (rows.length < 2 || !values.length) {
       svg.innerHTML = "";
-      legend.textContent = "A network paints in one pass: there are no curves.";
+      legend.textContent = "A network paints in one pass, so there are no loss curves.";
       return;
     }
     const [low, high] = [Math.log(Math.min(...values)), Math.log(Math.max(...values))];
@@ -155,7 +155,7 @@ const impasto = (() => {
   }
 
   function thumbnails() {
-    setTimeout(() => { // once the list is there
+    setTimeout(() => { // after the list is updated
       for (const label of document.querySelectorAll("#history label")) {
         const id = label.querySelector("input").value;
         label.style.setProperty("--thumbnail", `url("${HOME}v1/jobs/${encodeURIComponent(id)}/frame")`);
@@ -174,7 +174,7 @@ const impasto = (() => {
     return layers[name];
   }
 
-  // The photograph has changed; `preview` is what to show of a file that browsers cannot.
+  // Called when the photograph changes. `preview` is a data URL for files that browsers cannot show.
   function photo(preview) {
     setTimeout(() => {
       const picture = document.querySelector("#photo img[src]"), board = $("canvas");
@@ -241,7 +241,7 @@ const impasto = (() => {
       };
       picture.src = data;
     }
-    waiting = { text, until: Date.now() + 3000 }; // the photograph may come a moment later
+    waiting = { text, until: Date.now() + 3000 }; // the photograph may load a moment later
   }
 
   document.addEventListener("pointerdown", (event) => {
@@ -264,7 +264,7 @@ const impasto = (() => {
     if (!file) return;
     event.preventDefault();
     const find = (what) => document.querySelector(`#photo ${what}`);
-    const settled = async (test) => { // the library builds the field anew when the picture goes
+    const settled = async (test) => { // Gradio rebuilds the field when the picture is removed
       for (let i = 0; i < 60 && !test(); i++) await new Promise((done) => setTimeout(done, 50));
       await new Promise((done) => setTimeout(done, 150));
     };
