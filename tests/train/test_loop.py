@@ -216,7 +216,7 @@ print(training.fabric.global_rank, training.fabric.world_size, json.dumps(step.f
 
 
 def test_two_processes_are_one_with_the_whole_batch(brief: Brief, tmp_path: Path) -> None:
-    """But for rounding: Adam makes more of it at a higher rate."""
+    """But for rounding, whose sign Adam's step has where a gradient is nearly 0."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     o = brief(steps=3, style_rate=0.001, small_rate=0.001, minutes=60.0)
@@ -233,8 +233,9 @@ def test_two_processes_are_one_with_the_whole_batch(brief: Brief, tmp_path: Path
     assert json.loads(line.removeprefix("0 2 ")) == pytest.approx(last.figures, rel=1e-3)
     state = load_checkpoint(checkpoint_path(out))
     assert state["step"] == 3
-    for k, v in weights(alone).items():
-        torch.testing.assert_close(state["net"][k], v, rtol=1e-3, atol=1e-3)
+    differences = torch.cat([(state["net"][k] - v).abs().flatten() for k, v in weights(alone).items()])
+    assert differences.max() <= 2 * 3 * 0.001
+    assert (differences > 1e-4).float().mean() < 0.01
 
 
 @pytest.mark.slow

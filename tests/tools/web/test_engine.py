@@ -168,8 +168,8 @@ def test_closing_ends_the_work(make: Callable[..., Engine], picture: bytes, wait
         engine.submit(asked(picture), QUICK)
 
 
-def test_a_device_that_is_not_to_be_had() -> None:
-    with pytest.raises(OptionError, match="--device cuda:77 is not to be had"):
+def test_a_device_that_is_not_available() -> None:
+    with pytest.raises(OptionError, match="--device cuda:77 is not available here"):
         Engine(ServeOptions(devices=("cuda:77",)))
 
 
