@@ -312,6 +312,14 @@ def test_noise_is_repeated_beyond_its_side(net: Network) -> None:
     assert Network(replace(CONFIG, noise=0))(x, affine[:, : net.layout.parts["noise"].start]).shape == x.shape
 
 
+def test_noise_at_half_of_the_size_has_none_of_the_finest_waves(net: Network) -> None:
+    """They would be painted as a weave. Noise at the smaller sizes is blurred when it is enlarged."""
+    waves = torch.fft.fft2(net.noise[2].double()).abs()
+    for finest in (waves[:, net.noise.shape[-1] // 2], waves[:, :, net.noise.shape[-1] // 2]):
+        assert finest.max() < 1e-4 * waves.mean()
+    assert net.noise[0].std() == pytest.approx(1, rel=0.05)
+
+
 def test_each_picture_of_a_batch_has_its_own_noise(net: Network) -> None:
     x, affine, origins = picture(24, 32).expand(2, -1, -1, -1), affines(net, 1, 1), [(0, 0), (8, 16)]
     both = net(x, affine, origins=origins)
