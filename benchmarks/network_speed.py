@@ -50,7 +50,9 @@ class NetworkSpeed:
             print(*self.memory(self.memory_of))
             return
         print(f"`{shlex.join(['python', *sys.argv])}`: torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-        able = choose_compute("cpu").low is not None  # without hardware support, bfloat16 is emulated and takes minutes
+        able = (
+            choose_compute("cpu").autocast_dtype is not None
+        )  # without hardware support, bfloat16 is emulated and takes minutes
         precisions: tuple[Precision, ...] = ("float32", "bfloat16") if able else ("float32",)
         rows: list[tuple[object, ...]] = []
         for size in self.sizes:

@@ -62,7 +62,7 @@ class Speed:
         print(f"`{shlex.join(['python', *sys.argv])}`: torch {torch.__version__}, ", end="")
         print(f"{torch.get_num_threads()} threads, ours in {compute}, medians of {self.repeats}\n")
         peaks = {"float32": matmul_peak(torch.float32, self.matrix, self.repeats)}
-        if has_bfloat16() or compute.low is not None:
+        if has_bfloat16() or compute.autocast_dtype is not None:
             peaks["bfloat16"] = matmul_peak(torch.bfloat16, self.matrix, self.repeats)
         print(markdown_table(HEADER, [self.time(name, peaks) for name in self.networks]))
         rows = [(f"{k} product of matrices of side {self.matrix}, GFLOP/s", v / 1e9) for k, v in peaks.items()]
@@ -81,7 +81,7 @@ class Speed:
         ratio = statistics.median(p / o for p, o in zip(*times, strict=True))
         seconds = [statistics.median(t) for t in times]
         work = conv_flops(net, self.size)
-        tops = peaks["float32"], peaks["float32" if compute.low is None else "bfloat16"]
+        tops = peaks["float32"], peaks["float32" if compute.autocast_dtype is None else "bfloat16"]
         shares = [f"{work / s / top:.0%}" for s, top in zip(seconds, tops, strict=True)]
         return (name, *seconds, ratio, work / 1e9, *shares)
 

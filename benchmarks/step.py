@@ -146,7 +146,7 @@ def convolution_seconds(size: int, photo: str, precision: Precision) -> float:
     from impasto.stylizers.loss import content_shares, layer_shares
 
     net, compute, options = load_encoder("compact"), choose_compute("cpu", precision), OptimizeOptions()
-    dtype = compute.low or torch.float32
+    dtype = compute.autocast_dtype or torch.float32
     deepest = max(net.layers[k] for k in (*layer_shares(options, net), *content_shares(options, net)))
     h, w = impasto.read_image(photo).tensor.shape[-2:]
     height, width = fit_size((h, w), long_side=size)

@@ -29,16 +29,17 @@ class Compute:
     ----------
     device : torch.device
         The device of tensors.
-    low : torch.dtype or None
+    autocast_dtype : torch.dtype or None
         The dtype that autocast uses inside networks; None for float32 throughout.
     """
 
     device: torch.device
-    low: torch.dtype | None
+    autocast_dtype: torch.dtype | None
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context manager in which to run a network's forward pass."""
-        return torch.autocast(self.device.type, self.low or torch.float32, enabled=self.low is not None)
+        dtype = self.autocast_dtype
+        return torch.autocast(self.device.type, dtype or torch.float32, enabled=dtype is not None)
 
     def picture(self, x: Tensor) -> Tensor:
         """Move a picture to the device, in channels_last: the fastest layout for convolutions."""
@@ -51,7 +52,7 @@ class Compute:
     @property
     def precision(self) -> Literal["float32", "bfloat16"]:
         """The precision's name, as in `--precision`."""
-        return "float32" if self.low is None else "bfloat16"
+        return "float32" if self.autocast_dtype is None else "bfloat16"
 
     def __str__(self) -> str:
         return f"{self.device}, {self.precision}"

@@ -41,13 +41,13 @@ def test_the_faster_one_is_taken_and_remembered(
 
     def timed(_: Network, compute: Compute) -> float:
         calls.append(compute)
-        return seconds[compute.low is not None]
+        return seconds[compute.autocast_dtype is not None]
 
     monkeypatch.setattr(tuning, "_seconds", timed)
     assert fastest(net, LOW) == wanted
     assert fastest(net, LOW) == wanted
     assert calls == [HIGH, LOW]  # once
-    assert list(json.loads(cache_file().read_text()).values()) == ["bfloat16" if wanted.low else "float32"]
+    assert list(json.loads(cache_file().read_text()).values()) == ["bfloat16" if wanted.autocast_dtype else "float32"]
     threads = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
     fastest(net, LOW)
@@ -62,7 +62,7 @@ def test_it_is_measured_on_the_network(changes: dict[str, Any]) -> None:
 
 
 def test_each_width_is_measured(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "_seconds", lambda net, c: float((net.config.width > 4) == (c.low is None)))
+    monkeypatch.setattr(tuning, "_seconds", lambda net, c: float((net.config.width > 4) == (c.autocast_dtype is None)))
     assert [fastest(network(width=w), LOW) for w in (4, 8)] == [HIGH, LOW]
     monkeypatch.setattr(tuning, "_seconds", None)
     assert [fastest(network(width=w, hidden=9), LOW) for w in (4, 8)] == [HIGH, LOW]
@@ -77,7 +77,7 @@ def test_where_there_is_no_choice_nothing_is_measured(net: Network, monkeypatch:
 
 @pytest.mark.parametrize("content", ["", "[1]", "{]", '{"a": 3}'])
 def test_a_damaged_cache_is_measured_anew(net: Network, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.low is None))
+    monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.autocast_dtype is None))
     cache_file().parent.mkdir()
     cache_file().write_text(content)
     assert fastest(net, LOW) == LOW
@@ -87,6 +87,6 @@ def test_a_damaged_cache_is_measured_anew(net: Network, monkeypatch: pytest.Monk
 def test_a_cache_that_cannot_be_written_is_done_without(
     net: Network, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.low is None))
+    monkeypatch.setattr(tuning, "_seconds", lambda _, c: float(c.autocast_dtype is None))
     (cache / "impasto").write_text("a file where the folder should be")
     assert fastest(net, LOW) == LOW

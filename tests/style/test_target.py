@@ -302,4 +302,4 @@ def test_the_compact_encoder_measures_in_the_machines_precision(photo: Any) -> N
     exact = StyleTarget.of(picture, encoder, PLAIN, (96,)).at(96)
     low = StyleTarget.of(picture, encoder, Compute(torch.device("cpu"), torch.bfloat16), (96,)).at(96)
     assert all((low[k] - m).norm() < 0.02 * m.norm() for k, m in exact.items())
-    assert choose_compute("cpu", "float32").low is None
+    assert choose_compute("cpu", "float32").autocast_dtype is None

@@ -294,5 +294,5 @@ def test_its_precision() -> None:
         options = OptimizeOptions(preset="gatys", precision=precision, encoder="compact")  # pyright: ignore[reportArgumentType]
         made = choose.choose_stylizer([STYLE], options)
         assert isinstance(made, GatysStylizer)
-        assert made.compute.low == low
+        assert made.compute.autocast_dtype == low
     assert isinstance(choose.choose_stylizer([STYLE], OptimizeOptions()), OptimizeStylizer)

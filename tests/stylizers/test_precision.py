@@ -25,7 +25,7 @@ def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def pretend(bfloat16: bool, fastest: Compute = LOW) -> None:
         monkeypatch.setattr("impasto.device.has_bfloat16", lambda: bfloat16)
-        monkeypatch.setattr(choose, "fastest", lambda net, compute: fastest if compute.low else compute)
+        monkeypatch.setattr(choose, "fastest", lambda net, compute: fastest if compute.autocast_dtype else compute)
 
     return pretend
 

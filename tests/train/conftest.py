@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
     "rank": 1,
     "hidden": 8,
     "warm_up": 2,
-    "own": 0.2,
+    "identity": 0.2,
     "mixed": 0.4,
     "checkpoint_every": 2,
     "sample_every": 0,

@@ -73,7 +73,7 @@ def test_samples_come_from_their_numbers_alone(brief: Brief) -> None:
 
 def test_the_shares_of_what_is_drawn(brief: Brief) -> None:
     """Photographs in their own style, blends, and learnt styles, each about as often as asked for."""
-    o = brief(own=0.2, mixed=0.5, learnt=0.25, batch=8)
+    o = brief(identity=0.2, mixed=0.5, learnt=0.25, batch=8)
     samples = drawn(recipe_of(o).sample, 50)
     own = [s for s in samples if len(s.parts) == 1 and torch.equal(s.photo, s.parts[0])]
     learnt = [s for s in samples if s.learnt >= 0]
@@ -90,14 +90,16 @@ def test_the_shares_of_what_is_drawn(brief: Brief) -> None:
     assert min(shares) < 0.1 < 0.9 < max(shares)
 
 
-@pytest.mark.parametrize(("changes", "kinds"), [({"own": 1.0}, {1}), ({"own": 0.0, "mixed": 1.0, "styles": ()}, {2})])
+@pytest.mark.parametrize(
+    ("changes", "kinds"), [({"identity": 1.0}, {1}), ({"identity": 0.0, "mixed": 1.0, "styles": ()}, {2})]
+)
 def test_shares_of_0_and_1(brief: Brief, changes: dict[str, Any], kinds: set[int]) -> None:
     assert {len(s.parts) for s in drawn(recipe_of(brief(**changes)).sample, 5)} == kinds
 
 
 def test_without_paintings_every_learnt_style_comes_as_often_as_the_others(brief: Brief) -> None:
     """All of them before any comes again, in an order that changes; some with strokes of another size."""
-    o = brief(paintings=(), styles=("all",), batch=8, own=0.0)
+    o = brief(paintings=(), styles=("all",), batch=8, identity=0.0)
     count = len(builtin_names())
     samples = drawn(recipe_of(o).sample, 3 * count // 8)
     order = [s.learnt for s in samples]
@@ -377,7 +379,7 @@ def fixed(o: TrainNetworkOptions, steps: int) -> tuple[dict[str, float], dict[st
 
 def test_it_learns_a_batch(brief: Brief) -> None:
     """On the same few pictures, again and again, the loss falls, and the style's share most."""
-    before, after, _ = fixed(brief(width=8, steps=1000, own=0.0, warm_up=0), 25)
+    before, after, _ = fixed(brief(width=8, steps=1000, identity=0.0, warm_up=0), 25)
     assert sum(after.values()) < 0.75 * sum(before.values())
     assert after["style"] < 0.75 * before["style"]
 
@@ -385,7 +387,9 @@ def test_it_learns_a_batch(brief: Brief) -> None:
 def test_it_learns_styles_alone(brief: Brief) -> None:
     """Where nothing else learns: what is learnt for each style helps that style, and not the other."""
     rates = {"rate": 0.0, "small_rate": 0.0, "style_rate": 0.0, "learnt_rate": 0.05}
-    before, after, recipe = fixed(brief(width=8, steps=1000, paintings=(), own=0.0, warm_up=0, batch=2, **rates), 20)
+    before, after, recipe = fixed(
+        brief(width=8, steps=1000, paintings=(), identity=0.0, warm_up=0, batch=2, **rates), 20
+    )
     assert after["style"] < 0.96 * before["style"]
     learnt = recipe.net.learnt.detach()
     assert (learnt.abs().amax(1) > 0.01).all()

@@ -42,7 +42,7 @@ def fastest(net: Network, compute: Compute) -> Compute:
     compute : Compute
         What `--precision auto` resolves to for other networks.
     """
-    if compute.device.type != "cpu" or compute.low is None:
+    if compute.device.type != "cpu" or compute.autocast_dtype is None:
         return compute
     key = "|".join((torch.__version__, processor(), str(torch.get_num_threads()), f"{net.config.width}"))
     known = _read_cache()
@@ -59,7 +59,10 @@ def fastest(net: Network, compute: Compute) -> Compute:
 
 
 def _candidates(compute: Compute) -> dict[str, Compute]:
-    return {"float32": replace(compute, low=None), "bfloat16": replace(compute, low=torch.bfloat16)}
+    return {
+        "float32": replace(compute, autocast_dtype=None),
+        "bfloat16": replace(compute, autocast_dtype=torch.bfloat16),
+    }
 
 
 def _read_cache() -> dict[str, str]:

@@ -113,7 +113,7 @@ class TrainNetworkOptions(TrainOptions):
         Range(0),
         LOSS,
     ] = 0.0
-    own: Annotated[
+    identity: Annotated[
         float, Doc("Share of photos painted in their own style, which should not change them."), Range(0, 1), LOSS
     ] = 0.05
     mixed: Annotated[float, Doc("Share of pictures painted in a blend of two styles."), Range(0, 1), LOSS] = 0.15

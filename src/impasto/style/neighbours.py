@@ -290,7 +290,7 @@ class NeighbourTerm(Term):
             self.targets = []
             for style in (s for s in styles if s.part.share and s.share):
                 found = torch.cat(list(style.columns.values()), 1)
-                matched = match(own, found, dtype=columns.view.compute.low)
+                matched = match(own, found, dtype=columns.view.compute.autocast_dtype)
                 if anchor is not None:
                     matched = torch.lerp(anchor, matched, strength)
                 self.targets.append((style.part, style.share, matched, found.mean(0)))
@@ -337,7 +337,7 @@ class LayerNeighbourTerm(Term):
         found = []
         for style in self.styles:
             columns = style.columns[layer]
-            matched = match(own, columns, dtype=view.compute.low)
+            matched = match(own, columns, dtype=view.compute.autocast_dtype)
             if self.anchor is not None:
                 matched = torch.lerp(self.anchor[layer], matched, self.strength)
             weights = None if style.part.mask is None else view.weights(style.part.mask, own)

@@ -41,7 +41,7 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
     # With checkpointing only the largest block is held, and the blocks' outputs, a quarter of a layer each.
     between = sum(encoder.width(f"conv{b}_1") / encoder.stride(f"pool{b}") ** 2 for b in blocks) / COPIES
     per_pixel = max(blocks.values()) + between if checkpointing else sum(blocks.values())
-    item = 4 if compute.low is None else compute.low.itemsize
+    item = 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
     return FIXED_BYTES + round(size[0] * size[1] * (COPIES * per_pixel * item + PICTURE_BYTES))
 
 

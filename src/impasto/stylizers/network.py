@@ -281,7 +281,7 @@ class NetworkStylizer:
 
 def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
     """Return the bytes that a network's pass at height and width `size` takes beyond the process's current memory."""
-    item = 4 if compute.low is None else compute.low.itemsize
+    item = 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
     return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * net.config.width / 32)
 
 

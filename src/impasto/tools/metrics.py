@@ -104,7 +104,7 @@ class Judge:
 
     def __init__(self, encoder: VGG, compute: Compute | None = None, long_side: int = LONG_SIDE):
         compute = compute or choose_compute("cpu", "float32")
-        if compute.low is not None:
+        if compute.autocast_dtype is not None:
             raise OptionError("a judge computes in float32; choose its device with --precision float32")
         compute.network(encoder)
         self.encoder, self.compute, self.long_side = encoder, compute, long_side

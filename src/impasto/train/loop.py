@@ -126,7 +126,7 @@ def count_processes(o: TrainOptions) -> int:
 
 def compute_on(fabric: "Fabric", o: TrainOptions) -> Compute:
     """Return the device of this process and the precision."""
-    return Compute(fabric.device, choose_compute(o.device, o.precision).low)
+    return Compute(fabric.device, choose_compute(o.device, o.precision).autocast_dtype)
 
 
 def copy_weights(net: nn.Module) -> dict[str, Tensor]:

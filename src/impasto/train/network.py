@@ -97,8 +97,8 @@ class Sampler:
         rng = np.random.default_rng(seed)
         photo = drawn(self.photos, rng, o.crop, PHOTO_ZOOM)
         photo = photo.flip(2) if rng.random() < 0.5 else photo
-        own, mixed, learnt = (bool(rng.random() < share) for share in (o.own, o.mixed, o.learnt))
-        if own:
+        identity, mixed, learnt = (bool(rng.random() < share) for share in (o.identity, o.mixed, o.learnt))
+        if identity:
             return Sample(photo, photo[None], 1.0, -1, 0.0, seed)
         if self.styles and (learnt or self.paintings is None):
             number = step * o.batch + i  # every style once, in random order, before any repeats
