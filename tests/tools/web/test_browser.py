@@ -33,10 +33,7 @@ DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 EXAMPLES = Path(__file__).parents[3] / "examples"
 CUT = "e => { e.value = 40; e.dispatchEvent(new Event('input', {bubbles: true})) }"
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get install chromium` where that can be had"),
-    pytest.mark.slow,  # some of them fail now and then: Gradio aborts a request ("signal is aborted without reason")
-]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get install chromium` where that can be had")
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def hostile(client: TestClient, choice: random.Random) -> Iterator[Any]:
             value = choice.choice((file, [file], name, None, 1e308, True, {"a": [file]}, [[]] * 50))
             size = choice.choice((0, 1, 6, 60, 3000))
             body = {"data": [value] * size, "fn_index": choice.randrange(-2, events + 2), "session_hash": "abc"}
-            yield client.post("/gradio_api/queue/join", json=body)
+            yield client.post(f"/gradio_api/{choice.choice(ROUTES[:1] + ROUTES[3:4])}", json=body)
         elif kind == 2:
             content = choice.choice(
                 (b"", b"{}", b"null", b"[" * 1000, b"\xff\xfe", b"x" * 100_000, json.dumps(file).encode())
@@ -106,8 +106,18 @@ def test_an_event_with_a_strangers_path_is_refused_and_one_with_an_upload_is_not
     meta = {"_type": "gradio.FileData"}
     for path, status in ((SECRET, 422), (uploaded, 200)):
         body = {"data": [[], [{"path": path, "meta": meta}]], "fn_index": load["id"], "session_hash": "abc"}
-        answer = client.post("/gradio_api/queue/join", json=body)
+        answer = client.post("/gradio_api/run/predict", json=body)
         assert answer.status_code == status, answer.text
+    assert "own.png" in answer.text  # a region can have it as its style
+
+
+def test_a_painting_goes_through_the_queue(client: TestClient) -> None:
+    """Only the page's quick events are answered at once."""
+    events = client.get("/config").json()["dependencies"]
+    paint = max(events, key=lambda d: len(d["inputs"]))
+    body = {"data": [None] * len(paint["inputs"]), "fn_index": paint["id"], "session_hash": "abc"}
+    assert client.post("/gradio_api/run/predict", json=body).status_code >= 400
+    assert client.post("/gradio_api/queue/join", json=body).status_code == 200
 
 
 def test_the_page_names_nothing_beyond_this_machine(client: TestClient) -> None:

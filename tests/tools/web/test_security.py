@@ -282,7 +282,6 @@ def gate(tmp_path: Path) -> TestClient:
     "path",
     [
         "/gradio_api/proxy=http://example.com",
-        "/gradio_api/run/predict",
         "/gradio_api/call/predict",
         "/gradio_api/component_server",
         "/gradio_api/stream/abc",

@@ -22,7 +22,7 @@ ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("GET", r"/gradio_api/(info|startup-events|theme\.css|queue/data|upload_progress|app_id)"),
         ("GET", r"/gradio_api/heartbeat/[a-z0-9]{1,64}"),
         ("GET", r"/gradio_api/file=.{1,1000}"),
-        ("POST", r"/gradio_api/(upload|queue/join|cancel|reset)"),
+        ("POST", r"/gradio_api/(upload|queue/join|run/predict|cancel|reset)"),
     )
 )
 OURS = re.compile(r"/(v1/.*|healthz|openapi\.json|docs|key|studio/.*)")

@@ -101,6 +101,9 @@ def make_page(engine: Engine) -> gr.Blocks:
     """Make the page for an engine."""
     session = Session(engine)
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    # Only paintings go through Gradio's queue. Its script can miss an answer if events follow each other closely: it
+    # closes the stream of answers after one, while the next is on its way. Then that event stays pending for ever.
+    quick = {**private, "queue": False}
     with gr.Blocks(title="Impasto", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as page:
         gr.HTML(TITLE, elem_id="title")
         masks = gr.Textbox(visible="hidden", elem_id="masks")
@@ -175,10 +178,10 @@ def make_page(engine: Engine) -> gr.Blocks:
         values = [made[name] for name in session.controls]
 
         for sample, path in zip(tries, samples(), strict=True):
-            sample.click(partial(str, path), None, photo, **private)
+            sample.click(partial(str, path), None, photo, **quick)
         page.load(None, None, None, js="() => impasto.start()", api_visibility="private")
         photo.change(None, None, None, js="() => impasto.photo()", api_visibility="private")
-        photo.change(session.preview, photo, preview, **private).success(
+        photo.change(session.preview, photo, preview, **quick).success(
             None, preview, None, js="(preview) => impasto.photo(preview)", api_visibility="private"
         )
         folded.expand(None, preview, None, js="(preview) => impasto.photo(preview)", api_visibility="private")
@@ -188,9 +191,16 @@ def make_page(engine: Engine) -> gr.Blocks:
             [photo, *values],
             made["quality"],
             trigger_mode="always_last",
-            **private,
+            **quick,
         )
-        gr.on([styles.change, own.change], session.weigh, [styles, own], [*weights, *regions], **private)
+        gr.on(
+            [styles.change, own.change],
+            session.weigh,
+            [styles, own],
+            [*weights, *regions],
+            trigger_mode="always_last",
+            **quick,
+        )
         paint.click(
             session.paint,
             [masks, photo, styles, own, ids, *weights, *regions, *values],
@@ -201,7 +211,7 @@ def make_page(engine: Engine) -> gr.Blocks:
         cancel.click(None, None, None, js="() => impasto.cancel()", api_visibility="private")
         current.change(None, current, None, js="(id) => impasto.follow(id)", api_visibility="private")
         history.input(
-            session.load, history, [photo, styles, own, *weights, *regions, *values, current, command], **private
+            session.load, history, [photo, styles, own, *weights, *regions, *values, current, command], **quick
         )
         page.unload(session.leave)
     return page
