@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from .errors import OptionError
 
+MAX_MEGAPIXELS = 200.0
+"""Pictures larger than this are refused by default, before they are decoded."""
+
 
 @dataclass(frozen=True)
 class Range:

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import MAX_TEXT_CHUNK, MAX_TEXT_MEMORY
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
+from ..ranges import MAX_MEGAPIXELS
 from . import deep, exif, heif, xmp
 from .decode import (
     DEEP_MODES,
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 DNG_VERSION, BITS_PER_SAMPLE, SAMPLE_FORMAT = 50706, 258, 339
 
 
-def read_image(source: Source, *, max_megapixels: float = 200.0, sized: Sized | None = None) -> Picture:
+def read_image(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, sized: Sized | None = None) -> Picture:
     """Read a picture.
 
     Rotates it upright by its EXIF orientation, converts an embedded colour profile to sRGB, and keeps transparency.
@@ -249,7 +250,7 @@ OVERSHOOT = 1e-3
 """How far floats may exceed [0, 1], as after a resize. They are clamped."""
 
 
-def to_picture(obj: Any, *, max_megapixels: float = 200.0, sized: Sized | None = None) -> Picture:
+def to_picture(obj: Any, *, max_megapixels: float = MAX_MEGAPIXELS, sized: Sized | None = None) -> Picture:
     """Convert any kind of picture to a Picture.
 
     Parameters

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..ranges import MAX_MEGAPIXELS
 from . import heif
 from .decode import identify, upright
 from .picture import Picture
@@ -22,7 +23,7 @@ GAP = 2
 """Decode a JPEG at 1/2, 1/4 or 1/8 if at least this many times the short side remain; a better filter does the rest."""
 
 
-def read_reduced(source: Source, short_side: int, *, max_megapixels: float = 200.0) -> NDArray[np.uint8]:
+def read_reduced(source: Source, short_side: int, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Read a picture and reduce its short side to `short_side` pixels; a smaller picture keeps its size.
 
     Formats, rotation and colours are as in `read_image`. Transparent pictures are composited over white. A large JPEG

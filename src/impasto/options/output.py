@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
-from ..ranges import Range, check_ranges
+from ..ranges import MAX_MEGAPIXELS, Range, check_ranges
 from .kinds import BITS
 
 
@@ -17,7 +17,9 @@ class FileOptions:
         Literal[8, 16] | None, BITS, Doc("Bits per channel of the output. Default: those of the photo, or 8.")
     ] = None
     jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
-    max_megapixels: Annotated[float, Doc("Refuse larger pictures before decoding them."), Range(0.001, 1e6)] = 200.0
+    max_megapixels: Annotated[float, Doc("Refuse larger pictures before decoding them."), Range(0.001, 1e6)] = (
+        MAX_MEGAPIXELS
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)

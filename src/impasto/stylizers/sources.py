@@ -20,6 +20,7 @@ from ..image.read import to_picture
 from ..image.resize import fit_size
 from ..models.networks import network_path
 from ..options import STARTS, BlendOptions, OptimizeOptions, TextureOptions
+from ..ranges import MAX_MEGAPIXELS
 from ..style.target import STYLE_SIZES, SUFFIX, StyleTarget, builtin_names, load_builtin
 from .protocol import Region
 
@@ -48,7 +49,10 @@ def photo_options(photo: Picture, options: Options) -> Options:
 
 
 def resolve_style(
-    source: StyleSource, max_megapixels: float = 200.0, model: str | None = None, long_side: float | None = None
+    source: StyleSource,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    model: str | None = None,
+    long_side: float | None = None,
 ) -> Tensor | StyleTarget:
     """Return a painting (1, 3 or 4, H, W) or its measurements from a style's source.
 
@@ -120,7 +124,7 @@ def split_region(text: str) -> tuple[str, str]:
 def resolve_region(
     mask: Any,
     style: StyleSource,
-    max_megapixels: float = 200.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
     model: str | None = None,
     size: tuple[int, int] | None = None,
     long_side: float | None = None,
@@ -141,7 +145,7 @@ def resolve_region(
     return Region(resolve_mask(mask, max_megapixels, size), style)
 
 
-def resolve_mask(mask: Any, max_megapixels: float = 200.0, size: tuple[int, int] | None = None) -> Tensor:
+def resolve_mask(mask: Any, max_megapixels: float = MAX_MEGAPIXELS, size: tuple[int, int] | None = None) -> Tensor:
     """Return a mask (1, 1, H, W) in [0, 1].
 
     Parameters
@@ -194,7 +198,9 @@ def resolve_styles(
 
 
 def resolve_start(
-    options: OptimizeOptions | TextureOptions, max_megapixels: float = 200.0, size: tuple[int, int] | None = None
+    options: OptimizeOptions | TextureOptions,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    size: tuple[int, int] | None = None,
 ) -> Tensor | None:
     """Return the picture (1, 3, H, W) that `options.start` names, or None if it names no picture.
 
