@@ -12,24 +12,20 @@ from .resize import fit_size, resize
 
 
 class PictureSource(Protocol):
-    """A picture whose rectangles can be read in any order, but are read fastest from top to bottom.
-
-    Attributes
-    ----------
-    size : (int, int)
-        Height and width in pixels.
-    channels : int
-        3, or 4 with alpha last.
-    """
+    """A picture whose rectangles can be read in any order, but are read fastest from top to bottom."""
 
     @property
-    def size(self) -> tuple[int, int]: ...
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
 
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """3, or 4 with alpha last."""
+        ...
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        """Return the pixels of a rectangle inside the picture: (1, `channels`, height, width), float32, sRGB, [0, 1]."""
+        """Return a rectangle inside the picture: (1, `channels`, height, width), float32, sRGB, [0, 1]."""
         ...
 
     def reduced(self, long_side: int) -> Tensor:
@@ -59,10 +55,12 @@ class MemorySource:
 
     @property
     def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
         return self.image.shape[-2], self.image.shape[-1]
 
     @property
     def channels(self) -> int:
+        """3, or 4 with alpha last."""
         return self.image.shape[1]
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
