@@ -4,6 +4,7 @@
     python benchmarks/network.py styles --folder DATASETS --heldout DATASETS/heldout.txt  # the built-in styles
     python benchmarks/network.py strength PAIRS --folder DATASETS --rows 1 9 17 25        # from photograph to painting
     python benchmarks/network.py learn PAIRS --folder DATASETS --rows 1 9 17 25           # before and after `learn`
+    python benchmarks/network.py parts PAIRS --folder DATASETS --rows 1 9 17 25           # what each part contributes
 
 All paint like `--quality instant`. Figures are relative to the photo's, geometric means (see `impasto.tools.metrics`).
 The paintings are written to --out with their `pairs.tsv` (photograph, painting, result), for use with another judge.
@@ -14,10 +15,12 @@ import shlex
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 from judging import FIGURES, Album, Pair, PairOptions, Panel, evenly, figure_table, heldout, picture
 from quality import figures, find_painting
@@ -27,9 +30,12 @@ from typing_extensions import Doc
 from impasto.device import choose_compute
 from impasto.errors import ImpastoError, OptionError
 from impasto.image.resize import fit
+from impasto.models.colours import colour
+from impasto.models.network import Network
 from impasto.models.networks import find_network
 from impasto.models.weights import load_encoder
-from impasto.options import LearnOptions
+from impasto.options import LearnOptions, TrainNetworkOptions
+from impasto.style.painting import PaintingLoss
 from impasto.style.target import StyleTarget, builtin_names
 from impasto.stylizers.choose import load_stylizer
 from impasto.stylizers.learn import learn
@@ -177,6 +183,69 @@ class Learn(PairOptions):
         print(markdown_table(header, rows))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts(PairOptions):
+    """Paint each pair without one part of the network after the other, to see what each part contributes.
+
+    A part that can be removed without raising the loss is not used: it is dead weight, or has died in training.
+    """
+
+    model: Model = None
+
+    def __call__(self) -> None:
+        """Paint, measure the training loss, and print the table."""
+        net, encoder, compute = find_network(self.model), load_encoder("compact"), choose_compute()
+        compute.network(encoder)
+        compute.network(net)
+        o = TrainNetworkOptions
+        loss = PaintingLoss(
+            encoder, compute, content_weight=o.content_weight, tone_weight=o.tone_weight, tv_weight=o.tv_weight
+        )
+        parts = {"nothing": lambda affine: affine, **removals(net)}
+        found: dict[str, list[tuple[float, ...]]] = {k: [] for k in parts}
+        with torch.inference_mode():
+            for pair in self.listed():
+                photo, painting = (compute.picture(fit(picture(p), self.size)) for p in (pair.photo, pair.painting))
+                moments = loss.moments(painting)
+                affine, colours = net.predict(moments), net.style_colours(moments)
+                for name, remove in parts.items():
+                    with compute.autocast():
+                        painted = colour(net(photo, remove(affine.clone())), colours)
+                    terms = {k: v.item() for k, v in loss(painted, photo, moments, colours).items()}
+                    found[name].append((sum(terms.values()), terms["style"], terms["content"] / o.content_weight))
+                print(pair.name, file=sys.stderr, flush=True)
+        print(f"`{shlex.join(['python', *sys.argv])}`, {compute}\n")
+        rows = [(k, *map(statistics.mean, zip(*values, strict=True))) for k, values in found.items()]
+        print(markdown_table(("without", "loss", "style", "content"), rows))
+
+
+def removals(net: Network) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return for each part of a network a function that removes it from affines (N, `layout.size`), in place."""
+    layout, c = net.layout, net.config
+    begins = [sum(layout.norms[:i]) for i in range(len(layout.norms))]
+
+    def without(norms: Sequence[int], parts: Sequence[str] = ()) -> Callable[[Tensor], Tensor]:
+        def remove(affine: Tensor) -> Tensor:
+            for i in norms:
+                for part in ("scale", "shift"):
+                    begin = layout.parts[part].start + begins[i]
+                    affine[:, begin : begin + layout.norms[i]] = 0
+            for part in parts:
+                affine[:, layout.parts[part]] = 0
+            return affine
+
+        return remove
+
+    up = [3 + 2 * c.blocks, 4 + 2 * (c.blocks + c.upper)]  # the norms of the upsampling convolutions
+    branches = [i for i in sorted(layout.linear) if i not in up]
+    levels = ["an eighth"] * c.blocks + ["a quarter"] * c.upper + ["half"] * c.fine
+    found = {
+        f"block {k} at {level}": without([i]) for k, (i, level) in enumerate(zip(branches, levels, strict=True), 1)
+    }
+    found |= {"everything at an eighth": without(up[:1]), "everything at a quarter": without(up[1:])}
+    return found | {f"`{part}`": without([], [part]) for part in ("quarter", "half", "photo", "filters", "noise")}
+
+
 def report(pair: Pair, *found: Judgement) -> None:
     """Print the figures of a pair to standard error, as progress."""
     values = (f"{k} {v:.3f}" for k, v in zip(FIGURES, figures(over_photo(found)), strict=True))
@@ -188,7 +257,7 @@ def psnr(x: Tensor, y: Tensor) -> float:
     return -10 * math.log10(float((x - y).square().mean()) + 1e-12)
 
 
-VERBS = {"pairs": Pairs, "styles": Styles, "strength": Strength, "learn": Learn}
+VERBS = {"pairs": Pairs, "styles": Styles, "strength": Strength, "learn": Learn, "parts": Parts}
 
 if __name__ == "__main__":
     try:

@@ -124,10 +124,10 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
     y = noisy(normed(convolved(quarter, net.down[2])).relu(), 0)
     for i in range(0, len(net.blocks), 2):
         y = block(y, net.blocks[i], net.blocks[i + 1])
-    y = noisy(normed(enlarged(y, net.up[0])).relu() + quarter * parts["quarter"][:, None, None], 1)
+    y = noisy(normed(enlarged(y, net.up[0])) + quarter * parts["quarter"][:, None, None], 1)
     for i in range(0, len(net.upper), 2):
         y = block(y, net.upper[i], net.upper[i + 1])
-    y = noisy(normed(enlarged(y, net.up[1])).relu() + half * parts["half"][:, None, None], 2)
+    y = noisy(normed(enlarged(y, net.up[1])) + half * parts["half"][:, None, None], 2)
     for i in range(0, len(net.fine), 2):
         y = block(y, net.fine[i], net.fine[i + 1])
     y = smoothed(F.pixel_shuffle(convolved(y, net.last, 2), 2), 0)

@@ -26,7 +26,7 @@ from impasto.models.networks import training_account
 from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.losses import total_variation
-from impasto.style.painting import TONE, PaintingLoss, normalised, plain_loss, tone_loss
+from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, normalised, plain_loss, tone_loss
 from impasto.style.target import builtin_names, load_builtin
 from impasto.stylizers.loss import Problem, build_loss
 from impasto.stylizers.schedule import Scale
@@ -225,12 +225,14 @@ def test_paint_in_plain_places_costs_more() -> None:
 
 
 def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
-    """Term by term, but for the tone: a painting of the network is a quick answer to the same question."""
+    """Term by term, but for the tone and the layers' weights."""
     encoder = load_encoder("compact")
     style, content, x = (photo(n, 96)[..., :64, :64] for n in ("chelsea", "coffee", "astronaut"))
-    mine = PaintingLoss(encoder, PLAIN, content_weight=0.0125, tone_weight=0.05, tv_weight=1.5)
+    mine = PaintingLoss(encoder, PLAIN, content_weight=0.032, tone_weight=0.1, tv_weight=2.5)
     found = mine(x, content, mine.moments(style), colours_of(style))
-    problem = Problem(encoder, PLAIN, OptimizeOptions(size=64), content, (64, 64), [style])
+    weights = {k: getattr(TrainNetworkOptions, k) for k in ("content_weight", "tv_weight")}
+    options = OptimizeOptions(size=64, layers=STYLE_LAYER_WEIGHTS, **weights)
+    problem = Problem(encoder, PLAIN, options, content, (64, 64), [style])
     wanted = build_loss(problem, Scale((64, 64), 1, 1.0), x)(x)
     assert found["style"].item() == pytest.approx(wanted["style"].item(), rel=1e-2)
     assert found["content"].item() == pytest.approx(wanted["content"].item(), rel=1e-2)

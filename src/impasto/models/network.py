@@ -38,6 +38,8 @@ KIND = "network"
 """The `kind` in its model files."""
 EARLIER = ("transformer", "arbitrary")
 """The kinds of earlier networks, which are no longer supported."""
+VERSION = 2
+"""The version of the architecture. Weights of another version would load, but paint badly."""
 STRIDE, LEAST_SIDE = 8, 24
 """Stride of the deepest features, and the side to which smaller pictures are padded, in pixels."""
 LEAST_VARIANCE = 1e-4
@@ -90,11 +92,15 @@ class NetworkConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain values for JSON."""
-        return asdict(self)
+        return {"version": VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
         """Return the configuration from `to_dict`'s result. Raises KeyError, TypeError or ValueError if invalid."""
+        if values.get("version") != VERSION:
+            raise ValueError(
+                "its version is another; train it again with `impasto train network`"
+            )
         layers = {str(k): int(c) for k, c in dict(values["layers"]).items()}
         numbers = {k: int(values[k]) for k in RANGES}
         if not layers or not all(low <= numbers[k] <= high for k, (low, high) in RANGES.items()):
@@ -116,8 +122,10 @@ class Layout:
     ----------
     norms : list of int
         Channels of each norm, in the order of the forward pass.
-    residual : set of int
-        The norms that end a residual branch; they have no ReLU.
+    linear : set of int
+        The norms without a ReLU: those of the upsampling convolutions, and those that end a residual branch. With a
+        ReLU, the upsampled features would die in training: the ones that skip the deeper layers are easier to learn
+        from, and a channel whose shift has become negative enough has no gradient.
     mixed : list of int
         Channels of each low-rank filter, in the same order.
     noise : list of slice
@@ -128,12 +136,14 @@ class Layout:
 
     def __init__(self, config: NetworkConfig):
         w, levels = config.width, (config.blocks, config.upper, config.fine)
-        self.norms, self.mixed, self.residual = [w, 2 * w, 4 * w], list[int](), set[int]()
+        self.norms, self.mixed, self.linear = [w, 2 * w, 4 * w], list[int](), set[int]()
         for level, (count, c) in enumerate(zip(levels, (4 * w, 2 * w, w), strict=True)):
-            self.norms += [c] if level else []  # of the upsampling convolution
+            if level:  # of the upsampling convolution
+                self.norms.append(c)
+                self.linear.add(len(self.norms) - 1)
             for _ in range(count):
                 self.norms += [c, c]
-                self.residual.add(len(self.norms) - 1)
+                self.linear.add(len(self.norms) - 1)
                 self.mixed += [c] if config.rank else []
         self.rank = config.rank
         channels = sum(self.norms)
@@ -395,7 +405,7 @@ class Network(nn.Module):
         assert isinstance(last, nn.Linear)
         last.weight *= 0.1
         parts = self.layout.parts
-        scales = [torch.full((c,), 0.3 if i in self.layout.residual else 1.0) for i, c in enumerate(self.layout.norms)]
+        scales = [torch.full((c,), 0.3 if i in self.layout.linear else 1.0) for i, c in enumerate(self.layout.norms)]
         last.bias[parts["scale"]] = torch.cat(scales)
         last.bias[parts["quarter"]] = 1
         last.bias[parts["photo"]] = last.bias[parts["paint"]] = last.bias[parts["noise"]] = 1
@@ -433,7 +443,7 @@ class _Pass:
 
     def norm(self, x: Tensor) -> Tensor:
         """Apply the next instance norm, and its ReLU if it has one, to features (N, C, H, W)."""
-        relu = self.norms not in self.layout.residual
+        relu = self.norms not in self.layout.linear
         own = slice(self.channels, self.channels + x.shape[1])
         self.norms, self.channels = self.norms + 1, own.stop
         scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]

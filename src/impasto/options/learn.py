@@ -17,11 +17,11 @@ class LearnOptions:
     batch: Annotated[int, Doc("Photographs per step."), Range(1)] = 4
     crop: Annotated[int, Doc("Side of the training crops."), Range(64, 4096, "px")] = 192
     rate: Annotated[float, Doc("Learning rate (Adam)."), Range(0)] = 0.03
-    content_weight: Annotated[float, Doc("Weight of the content loss."), Range(0)] = 0.0125
+    content_weight: Annotated[float, Doc("Weight of the content loss."), Range(0)] = 0.032
     tone_weight: Annotated[
         float, Doc("Weight of the tone loss: large shapes keep the photo's light in the style's palette."), Range(0)
-    ] = 0.05
-    tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0)] = 1.5
+    ] = 0.1
+    tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0)] = 2.5
     seed: Annotated[int, Doc("Seed of every random choice."), Range(0)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Doc("Device to learn on.")] = "auto"
     precision: Annotated[

@@ -18,9 +18,13 @@ from ..device import Compute
 from ..models.colours import colour
 from ..models.moments import raw_moments
 from ..models.vgg import VGG
-from ..options import CONTENT_LAYERS, STYLE_LAYER_WEIGHTS, named_weights
+from ..options import CONTENT_LAYERS, named_weights
 from .losses import MomentsTarget, content_loss, covariance_metric, moments_loss, total_variation
 
+STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:128,relu4_1:32"
+"""The style layers and their weights. The deep ones weigh eight times as much as in `optimize`, whose pictures come
+near to the style in every layer. A network's distances are several times as large in the deep layers, and with the
+weights of `optimize` they hardly fall."""
 TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
