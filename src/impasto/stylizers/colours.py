@@ -6,15 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..device import Compute
 from ..image.color import keep_colours
 from ..image.picture import opaque
 from ..image.resize import resize
 from ..options import ColourSpace
-from .protocol import Region, Step, Stylizer, last_image
+from .protocol import Region, Step, Stylizer
 
 
-class ColourKeeper:
+class ColourKeeper(Stylizer):
     """Wrap a stylizer and keep the photo's colours.
 
     Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016, luminance-only.
@@ -30,22 +29,9 @@ class ColourKeeper:
     """
 
     def __init__(self, inner: Stylizer, space: ColourSpace, strength: float):
+        self.method, self.compute = inner.method, inner.compute
         self.inner, self.strength = inner, strength
         self.space: ColourSpace = space
-
-    @property
-    def method(self) -> str:
-        """The inner stylizer's method."""
-        return self.inner.method
-
-    @property
-    def compute(self) -> Compute:
-        """The inner stylizer's device and precision."""
-        return self.inner.compute
-
-    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content, regions, mask))
 
     def steps(
         self,

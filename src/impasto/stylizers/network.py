@@ -27,7 +27,7 @@ from ..style.terms import divide
 from .learn import learnt
 from .loss import shares_and_scales
 from .memory import fit_need
-from .protocol import Region, Step, check_masks, last_image
+from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class PassStatistics:
     moments: Tensor
 
 
-class NetworkStylizer:
+class NetworkStylizer(Stylizer):
     """Paint in one pass, with the styles bound.
 
     Parameters
@@ -123,7 +123,7 @@ class NetworkStylizer:
         statistics: PassStatistics | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The bound styles apply outside the regions."""
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1], with the parameters of `steps`."""
         return last_image(self.steps(content, regions, mask, statistics=statistics, origin=origin))
 
     @with_gradients
@@ -154,31 +154,17 @@ class NetworkStylizer:
         statistics: PassStatistics | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> Iterator[Step]:
-        """Return the one step.
+        """Return the one step, with nothing to continue from: `state` is not used.
+
+        Errors are raised immediately; otherwise as `Stylizer.steps`.
 
         Parameters
         ----------
-        content : Tensor
-            (1, 3, H, W), the photograph; or (1, 4, H, W) with alpha last: only visible pixels count.
-        regions : sequence of Region
-            Parts with their own styles.
-        mask : Tensor, optional
-            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
-            photograph.
-        state : dict, optional
-            Not used: there are no intermediate steps.
         statistics : PassStatistics, optional
             Statistics of the whole picture that `content` is a tile of, taken with the same regions. By default those
             of `content`.
         origin : (int, int)
             Row and column of the first pixel of `content` in that picture, multiples of 8, at the size of the painting.
-
-        Raises
-        ------
-        OptionError, StyleError
-            Immediately, if the mask leaves nothing to paint, or a region's style is for another encoder.
-        MemoryNeedError
-            Immediately, if the painting would not fit into memory and must not be painted smaller.
         """
         check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
