@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..device import Compute, available_memory
 from ..errors import MemoryNeedError
 from ..image.resize import fit_size
-from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, block_of
 from ..options import LEAST_SIZE
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,11 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
         Whether the encoder recomputes its features instead of keeping them (`VGG.look`).
     """
     deepest = max((*STYLE_LAYERS, CONTENT_LAYER), key=lambda k: encoder.layers[k])
-    blocks: dict[str, float] = {}
+    blocks: dict[int, float] = {}
     for name, conv in encoder.convolutions():
         if encoder.layers[name] <= encoder.layers[deepest]:
-            blocks[name[4]] = blocks.get(name[4], 0.0) + conv.out_channels / encoder.stride(name) ** 2
+            block = block_of(name)
+            blocks[block] = blocks.get(block, 0.0) + conv.out_channels / encoder.stride(name) ** 2
     # With checkpointing only the largest block is held, and the blocks' outputs, a quarter of a layer each.
     between = sum(encoder.width(f"conv{b}_1") / encoder.stride(f"pool{b}") ** 2 for b in blocks) / COPIES
     per_pixel = max(blocks.values()) + between if checkpointing else sum(blocks.values())
