@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
+from ..files import atomic_write
 from . import exif, iptc, xmp
 from . import exif as exif_blocks
 from .exif import LONG, SHORT, Exif
@@ -235,9 +236,6 @@ def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
 Target = str | os.PathLike[str] | BinaryIO
 """A path, "-" for standard output, or a file object opened for writing in binary mode."""
 
-NEW_FILE_MODE = 0o666
-"""The process's umask applies to it, as for every new file."""
-
 
 def check_target(
     target: Target,
@@ -376,21 +374,11 @@ def keep_elsewhere(data: bytes, target: Target, suffix: str) -> Path | None:
 
 
 def _place_at(data: bytes, path: Path) -> None:
-    old = os.stat(path).st_mode if path.exists() else None
-    if old is not None and not stat.S_ISREG(old):
+    if path.exists() and not path.is_file():  # a pipe or a device
         path.write_bytes(data)
         return
-    temporary = path.parent / f".impasto-{secrets.token_hex(6)}.part"
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        with open(os.open(temporary, flags, NEW_FILE_MODE), "wb") as file:
-            file.write(data)
-        if old is not None:
-            os.chmod(temporary, stat.S_IMODE(old))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def write_image(
