@@ -25,13 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..device import channels_last, with_gradients
+from ..device import with_gradients
 from ..errors import WeightsError
-from ..image.source import one_line
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
 from .layers import fill, instance_norm, reflection_pad, statistics_of
-from .model_file import misfit, read_metadata, read_model_file, write_model_file
+from .model_file import build_network, read_metadata, read_model_file, write_model_file
 from .moments import covariance
 
 KIND = "network"
@@ -596,16 +595,6 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
     if read_metadata(path).get("kind") in EARLIER:
         raise WeightsError(f"{path} is a network of an earlier version; train it again with `impasto train network`")
     values, tensors, metadata = read_model_file(path, KIND)
-    try:
-        config = NetworkConfig.from_dict(values)
-        with torch.device("meta"):
-            expected = Network(config).state_dict()
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
-        raise WeightsError(f"{path} does not hold a network that paints: {one_line(error)}") from error
-    if (difference := misfit(tensors, expected)) is not None:
-        raise WeightsError(f"{path} does not hold a network that paints: {difference}")
-    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change the caller's random state
-        net = Network(config)
-    net.load_state_dict(tensors)
+    net = build_network(path, "a network that paints", lambda: Network(NetworkConfig.from_dict(values)), tensors)
     net.digest = file_digest(path)[:DIGEST_DIGITS]
-    return channels_last(net.eval().requires_grad_(False)), metadata
+    return net, metadata
