@@ -182,7 +182,7 @@ def test_the_library_learns_and_knows_its_options(model: Path, style: StyleTarge
     found = impasto.learn(style, BRIEF, model=str(model), steps=2, precision="float32")
     assert found.learnt_for(net) is not None
     with pytest.raises(impasto.OptionError, match="there is no option 'second'; did you mean seconds"):
-        impasto.learn(style, model=str(model), second=3)
+        impasto.learn(style, model=str(model), second=3)  # pyright: ignore[reportCallIssue]
 
 
 def test_the_command_learns_on_photographs_of_ones_own(

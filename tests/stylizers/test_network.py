@@ -88,9 +88,8 @@ def paint(model: Path, content: Tensor) -> Paint:
     """`paint("udnie", strength=0.5)`: the photograph in those styles, 96 pixels wide, unless an option says so."""
 
     def run(*styles: Any, **options: Any) -> Tensor:
-        return impasto.stylize(
-            content, list(styles or ("udnie",)), **{"model": str(model), "size": 96, "precision": "float32", **options}
-        )
+        options = {"model": str(model), "size": 96, "precision": "float32", **options}
+        return impasto.stylize(content, list(styles or ("udnie",)), **options)
 
     return run
 
