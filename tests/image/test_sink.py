@@ -152,7 +152,7 @@ def test_a_folder_that_is_not_of_deep_zoom_is_kept(image: Tensor, tmp_path: Path
 
 
 def test_what_does_not_fit_is_said_before_painting(tmp_path: Path) -> None:
-    for name, size, options, message in (
+    cases: list[tuple[str, tuple[int, int], dict[str, Any], str]] = [
         ("a.webp", (10, 16_384), {}, "WEBP holds no side longer than 16383"),
         ("a.jpg", (65_501, 10), {}, "JPEG holds no side longer than 65500"),
         ("a.jpg", (10, 10), {"bits": 16}, "for 16 write .png or .tiff"),
@@ -160,26 +160,31 @@ def test_what_does_not_fit_is_said_before_painting(tmp_path: Path) -> None:
         ("a.tif", (10, 10), {"compression": "zip"}, "it must be deflate, lzw, zstd, jpeg, none"),
         ("a.tif", (10, 10), {"compression": "jpeg", "channels": 4}, "jpeg does not support transparency"),
         ("a.gif", (10, 10), {}, "cannot be written as .gif"),
-        ("a.png", (10**6, 10**8), {}, "TB|GB while it is written"),
-    ):
+        ("a.png", (10**6, 10**8), {}, "GB while it is written"),
+    ]
+    for name, size, options, message in cases:
         with pytest.raises((OptionError, PictureError), match=message):
             check_sink(tmp_path / name, size, **options)
+
+
+def part_of(rows: Tensor, path: Path, interrupted: bool) -> None:
+    with open_sink(path, (150, 301), channels=4) as sink:
+        sink.write(rows)
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.dzi"])
 def test_an_interrupt_leaves_what_was_there(image: Tensor, tmp_path: Path, name: str) -> None:
     write(image, tmp_path / name)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
-        with open_sink(tmp_path / name, (150, 301), channels=4) as sink:
-            sink.write(image[:, :, :50])
-            raise KeyboardInterrupt
-    with pytest.raises(OptionError, match="only 50 of 150 rows"):  # noqa: SIM117
-        with open_sink(tmp_path / name, (150, 301), channels=4) as sink:
-            sink.write(image[:, :, :50])
-    with pytest.raises(OptionError, match="do not fit"):  # noqa: SIM117
-        with open_sink(tmp_path / name, (150, 301), channels=4) as sink:
-            sink.write(image[:, :3])
+    for rows, error, message in (
+        (image, KeyboardInterrupt, ""),
+        (image, OptionError, "only 50 of 150 rows"),
+        (image[:, :3], OptionError, "do not fit"),
+    ):
+        with pytest.raises(error, match=message):
+            part_of(rows[:, :, :50], tmp_path / name, interrupted=error is KeyboardInterrupt)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 

@@ -166,7 +166,7 @@ def test_the_temporary_copy_needs_space(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     data = encoded(Image.fromarray(levels), "PNG")
-    with pytest.raises(PictureError, match="for a temporary copy.*set TMPDIR"):  # noqa: SIM117
+    with pytest.raises(PictureError, match=r"for a temporary copy.*set TMPDIR"):  # noqa: SIM117
         with open_source(io.BytesIO(data), random_access=True):
             pass
 

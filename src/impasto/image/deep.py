@@ -146,7 +146,9 @@ def shrunk(image: Any, bands: int, needed: tuple[int, int]) -> Any:
     if image.bands <= bands or bands == 4:
         return image.resize(scale, vscale=vscale, kernel="cubic")
     white, kind = {"uchar": 255, "ushort": 65535}.get(image.format, 1), (image.format, image.interpretation)
-    weighed = image.extract_band(0, n=bands + 1).premultiply(max_alpha=white).resize(scale, vscale=vscale, kernel="cubic")
+    weighed = (
+        image.extract_band(0, n=bands + 1).premultiply(max_alpha=white).resize(scale, vscale=vscale, kernel="cubic")
+    )
     levels = weighed.unpremultiply(max_alpha=white)
     levels = levels if white == 1 else levels.rint()
     return levels.cast(kind[0]).copy(interpretation=kind[1])

@@ -155,9 +155,7 @@ def first_directory(file: BinaryIO) -> tuple[str, str, int] | None:
     return None
 
 
-def _directory(
-    file: BinaryIO, offset: int, order: str, form: str, wanted: frozenset[int] | None
-) -> dict[int, Entry]:
+def _directory(file: BinaryIO, offset: int, order: str, form: str, wanted: frozenset[int] | None) -> dict[int, Entry]:
     entries: dict[int, Entry] = {}
     for tag, (kind, count, inline) in raw_entries(file, offset, order, form)[0].items():
         size = TYPE_SIZES.get(kind, 0) * count

@@ -123,13 +123,16 @@ def _read_reduced(file: BinaryIO, image: Image.Image, head: bytes, name: str, si
     Returns None if it is not needed much smaller, or its kind cannot be decoded in parts. Pillow itself decodes JPEG
     reduced.
     """
-    reduction = Reduction.of((image.height, image.width), sized)
-    if reduction.needed is None or image.format not in ("PNG", "WEBP", "TIFF"):
+    small = Reduction.of((image.height, image.width), sized).needed is not None
+    if not small or image.format not in ("PNG", "WEBP", "TIFF"):
         return None
     found = decoder_of(file, image, head, name)
     if found is None:
         return None
     decoder, orientation, metadata = found
+    reduction = Reduction.of(decoder.layout.size, sized)  # Pillow gives the size of a TIFF as if it were turned
+    if reduction.needed is None:
+        return None
     samples = turned(decoder.layout.samples(decoder.reduced(reduction.needed), name), orientation)
     return reduction.finished(Picture(*tensors(samples), metadata), orientation)
 
@@ -166,9 +169,7 @@ def decoder_of(file: BinaryIO, image: Image.Image, head: bytes, name: str) -> tu
     block = exif_of(image, file)
     packet, dpi, record = xmp_of(image), dpi_of(image), iptc_of(image)
     bits = decoder.layout.bits
-    return decoder, orientation, metadata_of(
-        name, image.format or "", bits, orientation, block, packet, dpi, record
-    )
+    return decoder, orientation, metadata_of(name, image.format or "", bits, orientation, block, packet, dpi, record)
 
 
 def _one_pixel(file: BinaryIO) -> BinaryIO:

@@ -1,7 +1,7 @@
 """Writing pictures of any size, row by row, with the extra `large`.
 
-`open_sink` opens a file as a `PictureSink`. The rows are collected, uncompressed, in a temporary file beside the target,
-and encoded from there by libvips.
+`open_sink` opens a file as a `PictureSink`. The rows are collected, uncompressed, in a temporary file beside the
+target, and encoded from there by libvips.
 """
 
 import logging
@@ -111,11 +111,10 @@ def check_sink(
     """
     name = target_name(target)
     deep.require(name)
-    is_path = isinstance(target, str | os.PathLike) and os.fspath(target) != "-"
-    if is_path and format is None and Path(target).suffix.lower() == DEEP_ZOOM_SUFFIX:
+    path = Path(os.path.realpath(target)) if isinstance(target, str | os.PathLike) else Path()
+    if format is None and path.suffix.lower() == DEEP_ZOOM_SUFFIX:
         if bits not in (None, 8):
             raise OptionError(f"{name}: DeepZoom tiles have 8 bits a sample; for 16 write .png or .tiff")
-        path = Path(os.path.realpath(target))
         check_writable(path, name)
         if _tiles_of(path).exists() and not path.exists():
             raise PictureError(f"{name}: the folder {_tiles_of(path).name} exists already; choose another name")
@@ -159,8 +158,8 @@ def open_sink(
     """Open a picture to write it row by row. At the end, it is encoded and moved into place; after an error it is not.
 
     Pixels and metadata are written as by `write_image`. Peak memory does not depend on the height, except for WebP and
-    AVIF, whose encoders need the whole picture. TIFF has tiles of 256 x 256 pixels. A target that ends in `.dzi` becomes
-    a DeepZoom pyramid for the web: that file, and a folder of JPEG tiles, or of PNG tiles if the picture has
+    AVIF, whose encoders need the whole picture. TIFF has tiles of 256 x 256 pixels. A target that ends in `.dzi`
+    becomes a DeepZoom pyramid for the web: that file, and a folder of JPEG tiles, or of PNG tiles if the picture has
     transparency, without metadata.
 
     Parameters
@@ -242,8 +241,10 @@ class _Rows:
         order = "<" if sys.byteorder == "little" else ">"
 
         def numbers(kind: str, *values: int) -> exif.Entry:
-            return {"H": exif.SHORT, "I": exif.LONG, "Q": exif.LONG8}[kind], len(values), struct.pack(
-                f"{order}{len(values)}{kind}", *values
+            return (
+                {"H": exif.SHORT, "I": exif.LONG, "Q": exif.LONG8}[kind],
+                len(values),
+                struct.pack(f"{order}{len(values)}{kind}", *values),
             )
 
         def header(start: int) -> bytes:

@@ -106,9 +106,9 @@ def open_source(
     keep a whole picture in memory for WebP, interlaced PNG and progressive JPEG. Other formats and kinds (AVIF, HEIC,
     Lab, floats ...) are read as a whole.
 
-    If the picture must be turned by its EXIF orientation, or is read in another order, it is first copied, uncompressed,
-    to a temporary file in `tempfile.gettempdir()`, which honours TMPDIR. That takes 3 bytes per pixel for RGB at 8 bits
-    and 8 for RGBA at 16.
+    If the picture must be turned by its EXIF orientation, or is read in another order, it is first copied,
+    uncompressed, to a temporary file in `tempfile.gettempdir()`, which honours TMPDIR. That takes 3 bytes per pixel for
+    RGB at 8 bits and 8 for RGBA at 16.
 
     Parameters
     ----------
@@ -133,10 +133,10 @@ def open_source(
         deep.require(name)
         with decoding(name):
             found = _decoder(file, name, max_megapixels)
-            if found is None:
-                file.seek(0)
-                whole = WholeSource(read_opened(file, name, max_megapixels))
+            file.seek(0)
+            whole = WholeSource(read_opened(file, name, max_megapixels)) if found is None else None
         if found is None:
+            assert whole is not None
             yield whole
             return
         decoder, orientation, metadata = found

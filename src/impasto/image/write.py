@@ -25,8 +25,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
-from . import exif, iptc, xmp
 from . import exif as exif_blocks
+from . import iptc, xmp
 from .exif import LONG, SHORT, Exif
 from .picture import Metadata, Picture
 from .profiles import srgb_profile
