@@ -24,18 +24,33 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     OSError
         If the file cannot be written.
     """
-    temporary = path.parent / UNFINISHED.replace("*", secrets.token_hex(6))
+    temporary = beside(path)
     try:
-        with open(temporary, "xb") as file:
+        with created(temporary) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode != stat.S_IMODE(temporary.stat().st_mode):
-                temporary.chmod(mode)
-        os.replace(temporary, path)
+        move(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def beside(path: Path) -> Path:
+    """Return a new name for an unfinished file or folder in the same folder as `path`."""
+    return path.parent / UNFINISHED.replace("*", secrets.token_hex(6))
+
+
+def created(temporary: Path) -> BinaryIO:
+    """Create an unfinished file and open it for reading and writing."""
+    return open(temporary, "x+b")
+
+
+def move(temporary: Path, path: Path) -> None:
+    """Move a finished file into place. It gets the permissions of a file that it replaces."""
+    with suppress(FileNotFoundError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode != stat.S_IMODE(temporary.stat().st_mode):
+            temporary.chmod(mode)
+    os.replace(temporary, path)
