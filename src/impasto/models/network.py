@@ -308,10 +308,17 @@ class Network(nn.Module):
         self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
     ) -> Tensor:
         """Return the means and variances (N or R, 2, `channels`), float32, that the norms compute for pictures."""
+        return self.measured(image, affine, masks, origins)[0]
+
+    def measured(
+        self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
+    ) -> tuple[Tensor, Tensor]:
+        """Return `statistics`, and the painting (N, 3, H, W) as `forward` returns it."""
         found: list[Tensor] = []
+        height, width = image.shape[-2:]
         masks = None if masks is None else padded(masks)
-        self.run(WholePass(self, affine, None, masks, origins, found), padded(image))
-        return torch.cat(found, 2)
+        painted = self.run(WholePass(self, affine, None, masks, origins, found), padded(image))
+        return torch.cat(found, 2), painted[:, :, :height, :width]
 
     def run(self, o: "Operations[Features, Kept]", image: Features) -> Features:
         """Apply the layers, by the operations `o`, to pictures whose sides are multiples of the stride."""

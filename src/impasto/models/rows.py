@@ -4,27 +4,29 @@ Every layer keeps the last rows that it has seen, as many as its kernel overlaps
 come. So no row is computed twice, there are no tiles whose borders could show, and memory grows with the picture's
 width only.
 
-The rows of a picture are a stream: an iterator of tensors (1, C, n, W). In between it yields None when something was
-done that has no rows yet, so that whoever consumes it can show progress, or stop.
+A picture's rows are a stream: an iterator of tensors (1, C, n, W). A stream yields None after work that has not led to
+rows yet, so that a consumer can show progress, or stop.
 
-A norm whose statistics are not known needs all rows of the picture before it can give the first one. It keeps them in a
-store, in memory or in a file, and sums their statistics meanwhile. So the exact statistics of a picture of any size cost
-what one pass costs, and space on the disk.
+A norm whose statistics are not given needs all rows of the picture before it can return the first one. It puts them
+into a store, in memory or in a file, and sums up their statistics. So the exact statistics of a picture of any size
+take hardly more computation than one pass. What they need is space for the stores.
 """
 
+import os
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from functools import partial
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import MemoryNeedError
 from .layers import statistics_of
-from .network import STRIDE, Network, Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
+from .network import Network, Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
 
 Stream = Iterator[Tensor | None]
 
@@ -72,17 +74,23 @@ class MemoryStore:
             self.parts.popleft()
 
 
-class FileStore:
-    """Rows in a temporary file that has no name, so that nothing remains of it however the process ends.
+def temporary_folder() -> str:
+    """Return the folder for large temporary files: TMPDIR if it is set, else /var/tmp, as /tmp may be in memory."""
+    return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else gettempdir())
 
-    Parameters
-    ----------
-    folder : str, optional
-        The folder of the file; the system's folder for temporary files by default.
+
+class FileStore:
+    """Rows in a temporary file without a name, so that nothing remains of it however the process ends.
+
+    Raises
+    ------
+    MemoryNeedError
+        If it cannot be written, because the disk is full.
     """
 
-    def __init__(self, folder: str | None = None):
-        self.file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed when it is released
+    def __init__(self) -> None:
+        self.file = TemporaryFile(dir=temporary_folder())  # noqa: SIM115
+        weakref.finalize(self, self.file.close)  # as soon as its rows are not needed any more
         self.like = torch.empty(0)
         self.row: tuple[int, ...] = ()
 
@@ -90,7 +98,13 @@ class FileStore:
         """Add the next rows."""
         self.like, self.row = rows[:0, :0, :0], tuple(rows.shape[i] for i in (0, 3, 1))
         self.file.seek(0, 2)
-        self.file.write(_bytes(rows.permute(2, 0, 3, 1).cpu().contiguous()))
+        try:
+            self.file.write(_bytes(rows.permute(2, 0, 3, 1).cpu().contiguous()))
+        except OSError as error:
+            raise MemoryNeedError(
+                f"temporary files cannot be written to {temporary_folder()}: {error.strerror}; set TMPDIR to a folder "
+                "on a larger disk, or give --statistics sampled"
+            ) from error
 
     def read(self, top: int, count: int) -> Tensor:
         """Return rows, in channels_last if N is 1."""
@@ -105,7 +119,7 @@ class FileStore:
 
 def _bytes(x: Tensor) -> memoryview:
     """Return the memory of a contiguous tensor on the CPU."""
-    return memoryview(x.view(torch.uint8).flatten().numpy())
+    return x.flatten().view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,8 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
         Returns a new store for features. With given statistics it holds the rows of a margin, otherwise all.
     strip : int
         Rows of the picture that are read at a time from a store.
+    origin : (int, int)
+        Row and column, multiples of the stride, of the picture's first pixel in a larger one. They align the noise.
     """
 
     def __init__(
@@ -210,11 +226,13 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
         masks: Masks | None,
         store: Callable[[], Store],
         strip: int,
+        origin: tuple[int, int] = (0, 0),
     ):
         super().__init__(net, affine)
         self.statistics, self.masks, self.store, self.strip = statistics, masks, store, strip
+        self.origin = origin
         self.found: list[Tensor] = []
-        """The statistics of the norms, complete when the stream has ended."""
+        """The statistics that each norm has taken so far, all when the stream has ended."""
 
     def paint(self, image: Stream) -> Stream:
         """Return the painted rows (1, 3, n, W), float32, of a picture's rows (1, 3, n, W).
@@ -283,7 +301,8 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
         """Add the noise of a resolution."""
 
         def added(rows: Tensor, top: int) -> Tensor:
-            return self.with_noise(rows, level, [(top * x.stride, 0)], self._masks(x, rows, top))
+            row, column = self.origin
+            return self.with_noise(rows, level, [(row + top * x.stride, column)], self._masks(x, rows, top))
 
         return self._each(x, added)
 
@@ -326,7 +345,9 @@ def each(stream: Stream, of: Callable[[Tensor, int], Tensor]) -> Stream:
         yield held.pop()
 
 
-def drained(stream: Stream, store: Store, look: Callable[[Tensor, int], None]) -> Iterator[None]:
+def drained(
+    stream: Stream, store: Store, look: Callable[[Tensor, int], None]
+) -> Generator[None, None, tuple[Store, int]]:
     """Put all rows of a stream into a store and call a function with each part, and with its first row's number.
 
     Yields None after each part. Returns the store and the number of rows.
@@ -339,7 +360,7 @@ def drained(stream: Stream, store: Store, look: Callable[[Tensor, int], None]) -
             top += rows.shape[2]
         del rows
         yield None
-    return store, top  # noqa: B901
+    return store, top
 
 
 def stored(store: Store, height: int, strip: int) -> Stream:
