@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MemoryNeedError
-from .layers import statistics_of
+from .layers import combined_statistics, statistics_of
 from .network import Network, Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
 
 Stream = Iterator[Tensor | None]
@@ -174,27 +174,20 @@ class Masks:
 
 
 class Summary:
-    """Sums up means and variances of features over the parts of a picture.
-
-    Chan, Golub, LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983.
-    """
+    """Sums up means and variances of features over the parts of a picture."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[Tensor, Tensor]] = []
+        self.weights, self.found = list[Tensor](), list[Tensor]()
 
     def add(self, x: Tensor, masks: Tensor | None) -> None:
         """Add a part's features (1, C, h, w), with the masks of regions (R, 1, h, w) if there are any."""
-        weights = torch.full((1,), float(x.shape[2] * x.shape[3])) if masks is None else masks.sum((1, 2, 3)).cpu()
-        self.found.append((weights.double(), statistics_of(x, masks).cpu().double()))
+        pixels = torch.full((1,), float(x.shape[2] * x.shape[3])) if masks is None else masks.sum((1, 2, 3))
+        self.weights.append(pixels.cpu())
+        self.found.append(statistics_of(x, masks).cpu())
 
     def statistics(self) -> Tensor:
         """Return means and variances (1 or R, 2, C), float32."""
-        weights = torch.stack([w for w, _ in self.found])  # (parts, R)
-        shares = (weights / weights.sum(0).clamp(min=1e-6))[..., None]
-        means, variances = torch.stack([s for _, s in self.found]).unbind(2)  # (parts, R, C)
-        mean = (shares * means).sum(0)
-        variance = (shares * (variances + (means - mean).square())).sum(0)
-        return torch.stack([mean, variance], 1).float()
+        return combined_statistics(torch.stack(self.weights), torch.stack(self.found)).float()
 
 
 class RowPass(StyleOperations, Operations[Rows, KeptRows]):
