@@ -309,6 +309,9 @@ def instance_norm(
     if statistics is None:
         return _InstanceNorm.apply(x, scale, shift, relu)  # type: ignore[no-any-return]
     mean, variance = statistics.unbind(1)
+    if len(x) == len(scale) == len(mean) == 1:  # one pass, in float32 inside
+        y = F.batch_norm(x, mean[0], variance[0], scale[0], shift[0], False, 0.0, EPSILON)
+        return y.relu_() if relu else y
     slope = scale * (variance + EPSILON).rsqrt()
     constant = shift - slope * mean
     y = x * slope.to(x.dtype)[:, :, None, None] + constant.to(x.dtype)[:, :, None, None]
@@ -323,12 +326,16 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
     weights : Tensor, optional
         (N, 1, H, W), each pixel's weight.
     """
-    x = at_least_float32(x)
     n, c, h, w = x.shape
-    if weights is None and h * w > PART and h > 1:
-        parts = x.split(max(1, PART // w), 2)
-        pixels = torch.tensor([[float(p.shape[2] * w)] for p in parts], dtype=torch.float64, device=x.device)
-        return combined_statistics(pixels, torch.stack([statistics_of(p) for p in parts])).to(x.dtype)
+    if h * w > PART and h > 1:
+        parts = x.split(strip := max(1, PART // w), 2)
+        masks = [None] * len(parts) if weights is None else weights.split(strip, 2)
+        pixels = [
+            x.new_tensor([p.shape[2] * w]) if m is None else m.sum((1, 2, 3)) for p, m in zip(parts, masks, strict=True)
+        ]
+        found = [statistics_of(p, m) for p, m in zip(parts, masks, strict=True)]
+        return combined_statistics(torch.stack(pixels), torch.stack(found)).to(found[0].dtype)
+    x = at_least_float32(x)
     if weights is None:
         rows = _rows(x.contiguous(memory_format=torch.channels_last))
         mean = rows.sum(1).view(n, w, c).sum(1) / (h * w)
@@ -364,7 +371,7 @@ class _InstanceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
         n, c, h, w = x.shape
-        if not SMALL <= h * w <= LARGE:
+        if h * w < SMALL:
             found = statistics_of(x)
             mean, inverse = found[:, 0], (found[:, 1] + EPSILON).rsqrt()
             slope = scale * inverse
@@ -377,8 +384,13 @@ class _InstanceNorm(torch.autograd.Function):
         mean, inverse = scale.new_empty(n, c), scale.new_empty(n, c)
         each = []
         for i in range(n):
-            y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
-            mean[i], inverse[i] = m[0], r[0]
+            if h * w > LARGE:
+                mean[i], variance = statistics_of(x[i : i + 1])[0]
+                inverse[i] = (variance + EPSILON).rsqrt()
+                y = F.batch_norm(x[i : i + 1], mean[i], variance, scale[i], shift[i], False, 0.0, EPSILON)
+            else:
+                y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
+                mean[i], inverse[i] = m[0], r[0]
             each.append(y.clamp_(min=0) if relu else y)
         out = torch.cat(each) if n > 1 else each[0]  # do not copy a single picture: saves a third of the peak memory
         ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)

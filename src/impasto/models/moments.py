@@ -63,7 +63,7 @@ class _RawMoments(torch.autograd.Function):
 
 
 LARGE, PART = 2**18, 2**16
-"""Number of pixels above which sums in float32 are not accurate, and number of pixels that are then summed at a time."""
+"""Number of pixels above which sums in float32 are not accurate, and how many are then summed at a time."""
 CHUNK = 16384
 """Pixels in half precision that are converted to float32 at a time. Their products must not be rounded: the errors of
 bfloat16 sums exceed a style's small variances, and then the gradient of the `moments` loss is off by many times its

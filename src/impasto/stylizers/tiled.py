@@ -310,10 +310,11 @@ class TiledPainting:
         store = FileStore if self.in_file else MemoryStore
         kept = Masks(store)
         borders = affine[-1:].expand(len(masks) - parts, -1)  # painted in the style of the rest
-        net = RowPass(self.net, torch.cat([affine, borders]), None, kept, store, self.strip)
+        strip = max(STRIDE, self.strip // 2 // STRIDE * STRIDE)  # with masks, a row takes more memory
+        net = RowPass(self.net, torch.cat([affine, borders]), None, kept, store, strip)
 
         def image() -> Stream:
-            for rows, own in zip(x.split(self.strip, 2), masks.split(self.strip, 2), strict=True):
+            for rows, own in zip(x.split(strip, 2), masks.split(strip, 2), strict=True):
                 kept.append(own.to(self.compute.device))
                 yield self.compute.picture(rows)
 
