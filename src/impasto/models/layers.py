@@ -330,11 +330,12 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
     if h * w > PART and h > 1:
         parts = x.split(strip := max(1, PART // w), 2)
         masks = [None] * len(parts) if weights is None else weights.split(strip, 2)
-        pixels = [
-            x.new_tensor([p.shape[2] * w]) if m is None else m.sum((1, 2, 3)) for p, m in zip(parts, masks, strict=True)
-        ]
+        if weights is None:
+            pixels = torch.tensor([[float(p.shape[2] * w)] for p in parts], dtype=torch.float64, device=x.device)
+        else:
+            pixels = torch.stack([m.double().sum((1, 2, 3)) for m in weights.split(strip, 2)])
         found = [statistics_of(p, m) for p, m in zip(parts, masks, strict=True)]
-        return combined_statistics(torch.stack(pixels), torch.stack(found)).to(found[0].dtype)
+        return combined_statistics(pixels, torch.stack(found)).to(found[0].dtype)
     x = at_least_float32(x)
     if weights is None:
         rows = _rows(x.contiguous(memory_format=torch.channels_last))

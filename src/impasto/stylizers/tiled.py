@@ -26,7 +26,7 @@ from ..errors import MemoryNeedError, OptionError
 from ..image.picture import OpaqueRows
 from ..image.resize import blur_rows, resize_rows
 from ..image.strips import PictureSink, PictureSource, ResizedSource
-from ..models.colours import colour, colour_moments
+from ..models.colours import colour
 from ..models.layers import mirrored
 from ..models.moments import moment_sums
 from ..models.network import LEAST_SIDE, STRIDE, Network
@@ -305,18 +305,25 @@ class TiledPainting:
 
     def _sampled(self) -> Generator[None, None, PassStatistics]:
         """Take statistics from parts of the picture. Yields None after each part of the work."""
-        x, masks, parts = self.samples()
-        affine, colours = self._styles(colour_moments(x, masks)[:parts])
+        own = None
+        if self.options.strength != 1:
+            sums = Sums()
+            for x, masks in self.samples():
+                sums.add(x, masks)
+            own = sums.moments()[:-1]
+        affine, colours = self._styles(own)
+        parts = len(affine)
         store = FileStore if self.in_file else MemoryStore
         kept = Masks(store)
-        borders = affine[-1:].expand(len(masks) - parts, -1)  # painted in the style of the rest
         strip = max(STRIDE, self.strip // 2 // STRIDE * STRIDE)  # with masks, a row takes more memory
-        net = RowPass(self.net, torch.cat([affine, borders]), None, kept, store, strip)
+        # The borders of the squares are painted in the style of the rest.
+        net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, store, strip)
 
         def image() -> Stream:
-            for rows, own in zip(x.split(strip, 2), masks.split(strip, 2), strict=True):
-                kept.append(own.to(self.compute.device))
-                yield self.compute.picture(rows)
+            for band, parts_of_it in self.samples():
+                for x, masks in zip(band.split(strip, 2), parts_of_it.split(strip, 2), strict=True):
+                    kept.append(masks.to(self.compute.device))
+                    yield self.compute.picture(x)
 
         sums = Sums()
         top = 0
@@ -327,14 +334,14 @@ class TiledPainting:
             yield None
         return PassStatistics(affine, colours, torch.cat(net.found, 2)[:parts], sums.moments()[:parts])
 
-    def samples(self) -> tuple[Tensor, Tensor, int]:
-        """Return squares of the photograph at full size, side by side.
+    def samples(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield squares of the photograph at full size, spread over it and side by side.
 
-        Returns
-        -------
-        (Tensor, Tensor, int)
-            The squares (1, 3, h, w), the masks of their parts (R + 1, 1, h, w), and R. The last mask is that of the
-            squares' borders, which have other neighbours here than in the picture.
+        Yields
+        ------
+        (Tensor, Tensor)
+            A row of squares (1, 3, side, w), and the masks of their parts (R + 1, 1, side, w). The last mask is that
+            of the squares' borders, which have other neighbours here than in the picture.
         """
         (height, width), side = self.size, min(SAMPLE_SIDE, *(s // STRIDE * STRIDE for s in self.size))
         rows = min(height // side, max(1, round(math.sqrt(SAMPLES * height / width) / side)))
@@ -342,16 +349,14 @@ class TiledPainting:
         border = side // 8
         inside = torch.zeros(1, 1, side, side)
         inside[:, :, border:-border, border:-border] = 1
-        pictures, parts = list[Tensor](), list[Tensor]()
         for row in range(rows):
             top = round((row + GOLDEN * row % 1) / rows * (height - side))
             x, masks = self.photo.rows(top, side)
             masks = torch.ones_like(x[:, :1]) if masks is None else masks
             lefts = [round((i + GOLDEN * (i + row * columns) % 1) / columns * (width - side)) for i in range(columns)]
             squares = [slice(left, left + side) for left in lefts]
-            pictures.append(torch.cat([x[..., s] for s in squares], 3))
-            parts.append(torch.cat([torch.cat([masks[..., s] * inside, 1 - inside]) for s in squares], 3))
-        return torch.cat(pictures, 2), torch.cat(parts, 2), len(parts[0]) - 1
+            parts = torch.cat([torch.cat([masks[..., s] * inside, 1 - inside]) for s in squares], 3)
+            yield torch.cat([x[..., s] for s in squares], 3), parts
 
     def _photo_moments(self) -> Generator[None, None, Tensor | None]:
         """Sum up the photograph's own colours, if the strength asks for them. Yields None for each strip."""
