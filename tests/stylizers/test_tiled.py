@@ -173,7 +173,7 @@ def test_max_memory(
     with caplog.at_level(logging.INFO, logger="impasto"):
         found = stylizer(max_memory=0.1)(large)
     assert "needs about 0.1 GB of memory, --max-memory allows 0.1 GB: painting it" in caplog.text
-    torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, whole, rtol=0, atol=5e-4)
     message = r"needs about 0.2 GB of memory even in strips of 8 rows, --max-memory allows 0.1 GB; free or allow"
     with pytest.raises(MemoryNeedError, match=message):
         stylizer(max_memory=0.1, scale=3.0).steps(large)
