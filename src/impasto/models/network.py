@@ -18,7 +18,7 @@ style's colours, and the painting's colours are matched to them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -46,6 +46,9 @@ NOISE_SIDE = 128
 RANGES = dict.fromkeys(("blocks", "upper", "fine", "rank", "noise"), (0, 64))
 RANGES |= {"width": (4, 256), "hidden": (1, 4096)}
 """Smallest and largest values allowed in a file."""
+
+Features = TypeVar("Features")
+Kept = TypeVar("Kept")
 
 Origins = Sequence[tuple[int, int]]
 ORIGIN: Origins = ((0, 0),)
@@ -297,48 +300,53 @@ class Network(nn.Module):
             (N, 3, H, W), float32: the painting before its colours are set (`models.colours.colour`).
         """
         height, width = image.shape[-2:]
-        image, masks = _padded(image), None if masks is None else _padded(masks)
-        return self._run(_Pass(self.layout, affine, statistics, masks), image, origins)[:, :, :height, :width]
+        image, masks = padded(image), None if masks is None else padded(masks)
+        return self.run(WholePass(self, affine, statistics, masks, origins), image)[:, :, :height, :width]
 
     def statistics(
         self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
     ) -> Tensor:
         """Return the means and variances (N or R, 2, `channels`), float32, that the norms compute for pictures."""
+        return self.measured(image, affine, masks, origins)[0]
+
+    def measured(
+        self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
+    ) -> tuple[Tensor, Tensor]:
+        """Return `statistics`, and the painting (N, 3, H, W) as `forward` returns it."""
         found: list[Tensor] = []
-        masks = None if masks is None else _padded(masks)
-        self._run(_Pass(self.layout, affine, None, masks, found), _padded(image), origins)
-        return torch.cat(found, 2)
+        height, width = image.shape[-2:]
+        masks = None if masks is None else padded(masks)
+        painted = self.run(WholePass(self, affine, None, masks, origins, found), padded(image))
+        return torch.cat(found, 2), painted[:, :, :height, :width]
 
-    def _run(self, style: "_Pass", image: Tensor, origins: Origins) -> Tensor:
-        x = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
-        half = style.norm(self.down[0](reflection_pad(x)))
-        quarter = style.norm(self.down[1](reflection_pad(half)))
-        x = style.norm(self.down[2](reflection_pad(quarter)))
-        x = self._noisy(style, 0, x, origins)
-        x = self._blocks(style, self.blocks, x)
-        x = style.norm(resized_convolution(blurred(x, 1), self.up[0]))
-        x = self._noisy(style, 1, x + style.scaled(quarter, "quarter"), origins)
-        x = self._blocks(style, self.upper, x)
-        x = style.norm(resized_convolution(blurred(x, 1), self.up[1]))
-        x = self._noisy(style, 2, x + style.scaled(half, "half"), origins)
-        x = self._blocks(style, self.fine, x)
-        x = blurred(F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2))
-        return style.scaled(x, "paint") + style.scaled(image, "photo")
-
-    def _noisy(self, style: "_Pass", level: int, x: Tensor, origins: Origins) -> Tensor:
-        """Add noise to the features of one resolution, so that strokes can form in plain areas."""
-        if not self.config.noise:
-            return x
-        at = STRIDE >> level  # picture pixels per feature pixel
-        noise = torch.cat([_noise_part(self.noise[level], row // at, column // at, x) for row, column in origins])
-        return style.add_noise(x, noise, self.noises[level], self.layout.noise[level])
+    def run(self, o: "Operations[Features, Kept]", image: Features) -> Features:
+        """Apply the layers, by the operations `o`, to pictures whose sides are multiples of the stride."""
+        image, photo = o.keep(image)
+        x, half = o.keep(o.norm(o.convolved(o.unshuffled(image), self.down[0])))
+        x, quarter = o.keep(o.norm(o.convolved(x, self.down[1])))
+        x = o.norm(o.convolved(x, self.down[2]))
+        x = self._blocks(o, self.blocks, o.noisy(x, 0))
+        x = o.add(o.norm(o.enlarged(x, self.up[0])), quarter, "quarter")
+        x = self._blocks(o, self.upper, o.noisy(x, 1))
+        x = o.add(o.norm(o.enlarged(x, self.up[1])), half, "half")
+        x = self._blocks(o, self.fine, o.noisy(x, 2))
+        return o.add(o.scaled(o.pictured(x, self.last), "paint"), photo, "photo")
 
     @staticmethod
-    def _blocks(style: "_Pass", convolutions: nn.ModuleList, x: Tensor) -> Tensor:
+    def _blocks(o: "Operations[Features, Kept]", convolutions: nn.ModuleList, x: Features) -> Features:
         for first, second in zip(convolutions[::2], convolutions[1::2], strict=True):
-            y = style.mix(style.norm(first(reflection_pad(x))))
-            x = x + style.norm(second(reflection_pad(y)))
+            x, before = o.keep(x)
+            x = o.mix(o.norm(o.convolved(x, first)))
+            x = o.add(o.norm(o.convolved(x, second)), before)
         return x
+
+    @property
+    def margin(self) -> int:
+        """The margin of a tile in pixels, a multiple of the stride: nothing beyond it changes what is painted inside.
+
+        The tile must begin at a multiple of the stride and be painted with given statistics.
+        """
+        return -(-self.run(_Affected(), 0) // STRIDE) * STRIDE
 
     @property
     def channels(self) -> int:
@@ -404,14 +412,141 @@ class Network(nn.Module):
             at += 2 * c * rank
 
 
-class _Pass:
-    """The style-dependent operations of one forward pass.
+class Operations(Protocol[Features, Kept]):
+    """The operations that the network consists of, on whole pictures or on rows (`models.rows`).
 
-    Consumes the affines and the statistics in the order of the network's layers.
+    Norms and filters take their numbers from the style in the order in which they are called.
+    """
+
+    def keep(self, x: Features) -> tuple[Features, Kept]:
+        """Return features twice: to go on with, and to `add` later."""
+        ...
+
+    def add(self, x: Features, kept: Kept, part: str = "") -> Features:
+        """Add kept features, multiplied by a part of the affine."""
+        ...
+
+    def unshuffled(self, image: Features) -> Features:
+        """Turn 2x2 pixels into channels."""
+        ...
+
+    def convolved(self, x: Features, convolution: nn.Module) -> Features:
+        """Apply a 3x3 convolution, padded by reflection."""
+        ...
+
+    def norm(self, x: Features) -> Features:
+        """Apply the next instance norm, and its ReLU if it has one."""
+        ...
+
+    def mix(self, x: Features) -> Features:
+        """Add the result of the next low-rank filter, a 1x1 convolution that the style gives."""
+        ...
+
+    def noisy(self, x: Features, level: int) -> Features:
+        """Add the noise of a resolution, from 0, the lowest, to 2."""
+        ...
+
+    def enlarged(self, x: Features, convolution: nn.Module) -> Features:
+        """Blur, resize to twice the size and convolve."""
+        ...
+
+    def pictured(self, x: Features, convolution: nn.Module) -> Features:
+        """Convolve, turn channels into 2x2 pixels, and blur."""
+        ...
+
+    def scaled(self, x: Features, part: str) -> Features:
+        """Multiply each channel by its number in a part of the affine."""
+        ...
+
+
+class StyleOperations:
+    """The operations of one forward pass that depend on the style.
 
     Parameters
     ----------
-    layout, affine, statistics, masks
+    net : Network
+        The network.
+    affine : Tensor
+        As for `Network.forward`. With masks, (R, 1, h, w) at the size of the features, there is one for each region.
+    """
+
+    def __init__(self, net: Network, affine: Tensor):
+        self.net, self.layout = net, net.layout
+        self.parts = {k: affine[:, s] for k, s in net.layout.parts.items()}
+        self.norms = self.channels = self.mixed = self.filters = 0
+        """Numbers of norms, their channels, filters and their parameters used so far."""
+
+    def next_norm(self) -> tuple[slice, bool]:
+        """Return the channels of the next norm among all norms' channels, and whether it has a ReLU."""
+        relu, begin = self.norms not in self.layout.residual, self.channels
+        self.channels += self.layout.norms[self.norms]
+        self.norms += 1
+        return slice(begin, self.channels), relu
+
+    def next_filter(self) -> slice:
+        """Return the place of the next low-rank filter in the affine's part for filters."""
+        begin = self.filters
+        if self.layout.mixed:
+            self.filters += 2 * self.layout.rank * self.layout.mixed[self.mixed]
+            self.mixed += 1
+        return slice(begin, self.filters)
+
+    def normed(self, x: Tensor, own: slice, relu: bool, given: Tensor | None, masks: Tensor | None) -> Tensor:
+        """Apply an instance norm to features (N, C, H, W), with their own statistics or those given (N or R, 2, C)."""
+        scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
+        if masks is None:
+            return instance_norm(x, scale, shift, relu=relu, statistics=given)
+        assert given is not None
+
+        def of(i: list[int]) -> Tensor:
+            return instance_norm(x, scale[i], shift[i], relu=relu, statistics=given[i if len(given) > 1 else [0]])
+
+        return by_place(x, masks, of)
+
+    def times(self, x: Tensor, part: str, masks: Tensor | None) -> Tensor:
+        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
+        factor = self.parts[part].to(x.dtype)[:, :, None, None]
+        return x * factor if masks is None else by_place(x, masks, lambda i: x * factor[i])
+
+    def with_noise(self, x: Tensor, level: int, origins: Origins, masks: Tensor | None) -> Tensor:
+        """Add the noise of one resolution to features (N, C, H, W), so that strokes can form in plain areas.
+
+        It is scaled by the affine's amplitudes (N, K) and mixed by the network's matrix (K, C).
+        """
+        if not self.net.config.noise:
+            return x
+        at = STRIDE >> level  # picture pixels per feature pixel
+        parts = [_noise_part(self.net.noise[level], row // at, column // at, x) for row, column in origins]
+        rows = torch.cat(parts).permute(0, 2, 3, 1)  # (N or 1, H, W, K)
+        each = self.parts["noise"][:, self.layout.noise[level], None] * self.net.noises[level]  # (N, K, C)
+
+        def added(each: Tensor) -> Tensor:
+            mixed = rows.flatten(1, 2) @ each.to(rows.dtype)
+            return x + mixed.view(-1, *rows.shape[1:3], x.shape[1]).permute(0, 3, 1, 2)
+
+        return added(each) if masks is None else by_place(x, masks, lambda i: added(each[i]))
+
+    def filtered(self, x: Tensor, own: slice, masks: Tensor | None) -> Tensor:
+        """Add a low-rank filter's result to features (N, C, H, W)."""
+        if not self.layout.mixed:
+            return x
+        c, rank = x.shape[1], self.layout.rank
+        numbers = self.parts["filters"][:, own].to(x.dtype)
+        first, second = numbers[:, : c * rank].reshape(-1, c, rank), numbers[:, c * rank :].reshape(-1, rank, c)
+
+        def mixed(first: Tensor, second: Tensor) -> Tensor:
+            rows = x.permute(0, 2, 3, 1)
+            return x + (rows.flatten(1, 2) @ first @ second).view(rows.shape).permute(0, 3, 1, 2)
+
+        return mixed(first, second) if masks is None else by_place(x, masks, lambda i: mixed(first[i], second[i]))
+
+
+class WholePass(StyleOperations):
+    """The operations on whole pictures (N, C, H, W).
+
+    Parameters
+    ----------
+    net, affine, statistics, masks, origins
         As for `Network.forward`.
     found : list of Tensor, optional
         Receives the statistics that the norms compute.
@@ -419,76 +554,112 @@ class _Pass:
 
     def __init__(
         self,
-        layout: Layout,
+        net: Network,
         affine: Tensor,
         statistics: Tensor | None,
         masks: Tensor | None,
+        origins: Origins,
         found: list[Tensor] | None = None,
     ):
-        self.layout, self.statistics, self.masks, self.found = layout, statistics, masks, found
-        self.parts = {k: affine[:, s] for k, s in layout.parts.items()}
-        self.norms = self.channels = self.filters = 0
-        """Number of norms and filters used so far."""
+        super().__init__(net, affine)
+        self.statistics, self.masks, self.origins, self.found = statistics, masks, origins, found
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features twice."""
+        return x, x
+
+    def add(self, x: Tensor, kept: Tensor, part: str = "") -> Tensor:
+        """Add features, multiplied by a part of the affine."""
+        return x + (self.scaled(kept, part) if part else kept)
+
+    def unshuffled(self, image: Tensor) -> Tensor:
+        """Turn 2x2 pixels into channels."""
+        return F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+
+    def convolved(self, x: Tensor, convolution: nn.Module) -> Tensor:
+        """Apply a 3x3 convolution, padded by reflection."""
+        return convolution(reflection_pad(x))
 
     def norm(self, x: Tensor) -> Tensor:
-        """Apply the next instance norm, and its ReLU if it has one, to features (N, C, H, W)."""
-        relu = self.norms not in self.layout.residual
-        own = slice(self.channels, self.channels + x.shape[1])
-        self.norms, self.channels = self.norms + 1, own.stop
-        scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
+        """Apply the next instance norm, and its ReLU if it has one."""
+        own, relu = self.next_norm()
+        masks = self._masks(x)
         given = None if self.statistics is None else self.statistics[:, :, own]
-        if given is None and (self.masks is not None or self.found is not None):
-            given = statistics_of(x, None if self.masks is None else _masks_at(self.masks, x))
+        if given is None and (masks is not None or self.found is not None):
+            given = statistics_of(x, masks)
         if self.found is not None and given is not None:
             self.found.append(given)
-        if self.masks is None:
-            return instance_norm(x, scale, shift, relu=relu, statistics=given)
-        assert given is not None
-        return self.by_place(
-            x, lambda i: instance_norm(x, scale[i], shift[i], relu=relu, statistics=given[i if len(given) > 1 else [0]])
-        )
-
-    def scaled(self, x: Tensor, part: str) -> Tensor:
-        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
-        factor = self.parts[part].to(x.dtype)[:, :, None, None]
-        return x * factor if self.masks is None else self.by_place(x, lambda i: x * factor[i])
-
-    def add_noise(self, x: Tensor, noise: Tensor, mixing: Tensor, amplitudes: slice) -> Tensor:
-        """Add noise (N or 1, K, H, W), scaled by the affine's K amplitudes and mixed by (K, C), to (N, C, H, W)."""
-        each = self.parts["noise"][:, amplitudes, None] * mixing  # (N, K, C)
-        rows = noise.permute(0, 2, 3, 1)  # (N, H, W, K)
-
-        def added(each: Tensor) -> Tensor:
-            mixed = rows.flatten(1, 2) @ each.to(rows.dtype)
-            return x + mixed.view(-1, *rows.shape[1:3], x.shape[1]).permute(0, 3, 1, 2)
-
-        return added(each) if self.masks is None else self.by_place(x, lambda i: added(each[i]))
+        return self.normed(x, own, relu, given, masks)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Add the next low-rank filter's result, a 1x1 convolution given by the style, to features (N, C, H, W)."""
-        if not self.layout.mixed:
-            return x
-        c, rank = x.shape[1], self.layout.rank
-        own = self.parts["filters"][:, self.filters : self.filters + 2 * c * rank].to(x.dtype)
-        self.filters += 2 * c * rank
-        first, second = own[:, : c * rank].reshape(-1, c, rank), own[:, c * rank :].reshape(-1, rank, c)
+        """Add the result of the next low-rank filter."""
+        return self.filtered(x, self.next_filter(), self._masks(x))
 
-        def mixed(first: Tensor, second: Tensor) -> Tensor:
-            rows = x.permute(0, 2, 3, 1)
-            return x + (rows.flatten(1, 2) @ first @ second).view(rows.shape).permute(0, 3, 1, 2)
+    def noisy(self, x: Tensor, level: int) -> Tensor:
+        """Add the noise of a resolution."""
+        return self.with_noise(x, level, self.origins, self._masks(x))
 
-        return mixed(first, second) if self.masks is None else self.by_place(x, lambda i: mixed(first[i], second[i]))
+    def enlarged(self, x: Tensor, convolution: nn.Module) -> Tensor:
+        """Blur, resize to twice the size and convolve."""
+        return resized_convolution(blurred(x, 1), convolution)
 
-    def by_place(self, x: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
-        """Return the sum over regions i of `of([i])` times the region's mask at the size of `x`."""
-        assert self.masks is not None
-        found = torch.zeros_like(x)
-        for i, mask in enumerate(_masks_at(self.masks, x)):
-            found += mask.to(x.dtype) * of([i])
-        return found
+    def pictured(self, x: Tensor, convolution: nn.Module) -> Tensor:
+        """Convolve, turn channels into 2x2 pixels, and blur."""
+        return blurred(shuffled(convolution(reflection_pad(x, 2))))
+
+    def scaled(self, x: Tensor, part: str) -> Tensor:
+        """Multiply each channel by its number in a part of the affine."""
+        return self.times(x, part, self._masks(x))
+
+    def _masks(self, x: Tensor) -> Tensor | None:
+        """Return the masks (R, 1, H, W) at the size of features."""
+        return None if self.masks is None else F.adaptive_avg_pool2d(self.masks, (x.shape[2], x.shape[3]))
 
 
-def _padded(image: Tensor) -> Tensor:
+class _Affected(Operations[int, int]):
+    """Counts the rows at the border of a tile that depend on what is beyond the border."""
+
+    def keep(self, x: int) -> tuple[int, int]:
+        return x, x
+
+    def add(self, x: int, kept: int, part: str = "") -> int:
+        return max(x, kept)
+
+    def unshuffled(self, image: int) -> int:
+        return -(-image // 2)
+
+    def convolved(self, x: int, convolution: nn.Module) -> int:
+        assert isinstance(convolution, nn.Conv2d)
+        return -(-(x + 1) // convolution.stride[0])
+
+    def enlarged(self, x: int, convolution: nn.Module) -> int:
+        return 2 * (x + 2)  # one row for the blur, one for the convolution
+
+    def pictured(self, x: int, convolution: nn.Module) -> int:
+        return 2 * (x + 2) + 1
+
+    def norm(self, x: int) -> int:
+        return x
+
+    def mix(self, x: int) -> int:
+        return x
+
+    def noisy(self, x: int, level: int) -> int:
+        return x
+
+    def scaled(self, x: int, part: str) -> int:
+        return x
+
+
+def by_place(x: Tensor, masks: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
+    """Return the sum over regions i of `of([i])` times the region's mask, (R, 1, H, W) at the size of `x`."""
+    found = torch.zeros_like(x)
+    for i, mask in enumerate(masks):
+        found += mask.to(x.dtype) * of([i])
+    return found
+
+
+def padded(image: Tensor) -> Tensor:
     """Pad pictures or masks by reflection to sides that are multiples of the network's stride."""
     return fill(image, STRIDE, LEAST_SIDE)
 
@@ -515,9 +686,9 @@ def _noise_part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
     return noise[:, rows][:, :, columns].to(like.dtype)[None]
 
 
-def _masks_at(masks: Tensor, x: Tensor) -> Tensor:
-    """Reduce masks (R, 1, H, W) to the size of features."""
-    return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
+def shuffled(x: Tensor) -> Tensor:
+    """Turn channels of features (N, 12, H, W) into the 2x2 pixels of pictures (N, 3, 2 H, 2 W), float32."""
+    return F.pixel_shuffle(x.float().contiguous(), 2)
 
 
 def blurred(x: Tensor, pad: int = 0) -> Tensor:
@@ -526,7 +697,12 @@ def blurred(x: Tensor, pad: int = 0) -> Tensor:
     This removes the highest frequency of the grid, +1, -1, +1. In plain areas, where nothing starts a stroke, a network
     would draw such waves, and resizing would turn them into hatching.
     """
-    return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, pad + 1), 2, 1), 2, 1)
+    return blurred_inside(reflection_pad(x, pad + 1))
+
+
+def blurred_inside(x: Tensor) -> Tensor:
+    """Blur as `blurred`, without padding: (N, C, H, W) becomes (N, C, H - 2, W - 2)."""
+    return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
 
 
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:

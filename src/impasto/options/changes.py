@@ -36,6 +36,7 @@ class TextureChanges(TypedDict, total=False):
     seed: int
     device: str
     precision: Precision
+    max_memory: float | None
     offline: bool
     start: str
 
@@ -63,6 +64,7 @@ class StylizeChanges(TextureChanges, total=False):
     method: Method
     model: str | None
     learn: bool
+    statistics: Literal["exact", "sampled"]
     compile: bool
 
 

@@ -21,13 +21,14 @@ from ..options.groups import names_of
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
-from .memory import fit_memory, fit_need
-from .network import NetworkStylizer, pass_memory
+from .memory import fit_memory
+from .network import NetworkStylizer
 from .optimize import OptimizeStylizer, Painter
 from .protocol import Stylizer
 from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
+from .tiled import check_memory
 
 log = logging.getLogger(__name__)
 
@@ -145,12 +146,12 @@ def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int,
     if choose_method(options) == "network":
         net = find_network(options.model if isinstance(options, StylizeOptions) else None)
         compute = resolve_compute(options, net)
-        fit_need(size, lambda s: pass_memory(s, net, compute), compute, options.strict_size, _ignore)
+        check_memory(size, net, compute, options.max_memory)
     else:
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
         classic = options.preset == "gatys"
         strict = classic or options.strict_size
-        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore)
+        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore, options.max_memory)
     return size
 
 

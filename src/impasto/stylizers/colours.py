@@ -43,8 +43,11 @@ class ColourKeeper(Stylizer):
         """Yield the inner stylizer's steps. A step's colours are changed when its image is read."""
 
         def finish(painted: Tensor) -> Tensor:
-            photo = opaque(resize(content, (painted.shape[-2], painted.shape[-1])))
-            return keep_colours(painted.cpu(), photo, self.space, self.strength)
+            return self.kept(painted.cpu(), opaque(resize(content, (painted.shape[-2], painted.shape[-1]))))
 
         steps = self.inner.steps(content, regions, mask, state)
         return (replace(step, finish=finish) for step in steps)
+
+    def kept(self, painted: Tensor, photo: Tensor) -> Tensor:
+        """Return a painting, or rows of it, in the colours of its photo, both (1, 3, H, W) on the CPU."""
+        return keep_colours(painted, photo, self.space, self.strength)

@@ -101,7 +101,7 @@ class OptimizeStylizer(Stylizer):
         check_size(size, (height, width), self.encoder, (*STYLE_LAYERS, *layers))
         refine = bool(o.settings.style_weight) and "nn" in named_weights(o.style_loss, "--style-loss")
         schedule(size, o, refine)
-        size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size)
+        size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size, max_memory=o.max_memory)
         scales = schedule(size, o, refine)
         if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
             raise OptionError("the state belongs to another painting; continue with the same photograph and options")
