@@ -26,7 +26,7 @@ from impasto.device import choose_compute
 from impasto.errors import ImpastoError, OptionError, PictureError
 from impasto.image.read import read_image
 from impasto.image.resize import fit
-from impasto.models.vgg import VGG
+from impasto.models.vgg import VGG, block_of
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions
 from impasto.stylizers.optimize import OptimizeStylizer
@@ -171,8 +171,8 @@ def border(layer: str) -> int:
     A 3x3 convolution reaches one of its pixels further on each side. The border is the sum of these reaches in feature
     pixels of the layer, rounded up.
     """
-    block, depths = int(layer[4]), (2, 2, 4, 4)
-    reach = sum(depth * 2**i for i, depth in enumerate(depths[: block - 1])) + int(layer[6]) * 2 ** (block - 1)
+    block, place, depths = block_of(layer), int(layer.rpartition("_")[2]), (2, 2, 4, 4)
+    reach = sum(depth * 2**i for i, depth in enumerate(depths[: block - 1])) + place * 2 ** (block - 1)
     return math.ceil(reach / 2 ** (block - 1))
 
 

@@ -25,7 +25,7 @@ import tyro
 from typing_extensions import Doc
 
 import impasto
-from impasto.options import Precision
+from impasto.options import Precision, Quality
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photo.jpg"
 WARM, TIMED = 3, 10
@@ -130,7 +130,7 @@ def step_seconds(size: int, style: str, photo: str, precision: Precision) -> flo
     return statistics.median(times[WARM:])
 
 
-def whole_seconds(size: int, style: str, photo: str, quality: str, precision: Precision) -> float:
+def whole_seconds(size: int, style: str, photo: str, quality: Quality, precision: Precision) -> float:
     """Return the seconds of a whole call, including reading the file and binding the style."""
     begun = time.perf_counter()
     impasto.stylize(photo, style, size=size, quality=quality, precision=precision)

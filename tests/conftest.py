@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,23 @@ def _forced_precision() -> Iterator[None]:
             patch.setattr("impasto.device.has_bfloat16", lambda: FORCED == "bfloat16")
             patch.setattr("impasto.stylizers.choose.fastest", lambda net, compute: compute)
         yield
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which writing fails once a file has a hundred bytes: "File too large"."""
+    resource = pytest.importorskip("resource", reason="needs POSIX")
+
+    @contextmanager
+    def limited() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture(autouse=True, scope="session")

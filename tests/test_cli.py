@@ -660,22 +660,20 @@ def test_out_of_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, er
     assert (code, err.splitlines()[1:]) == (1, ["impasto: out of memory; try a smaller --size"])
 
 
-def test_what_is_wrong_with_the_target_is_said_before_any_work(
-    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def work(*_: object, **__: object) -> None:
-        raise AssertionError("it read a picture first")
-
-    monkeypatch.setattr("impasto.tools.paint.to_picture", work)
+def test_what_is_wrong_with_the_target_is_said_before_any_work(here: Path, run: Run) -> None:
+    """Before a photograph is read, which here cannot be."""
+    (here / "damaged.png").write_bytes((here / "photo.png").read_bytes()[:1000])
     for out, message in (
         ("out.xyz", "pictures cannot be written as .xyz"),
         ("out", "its name has no suffix"),
         ("missing/out.png", "there is no folder"),
         ("out.jpg --bits 16", "8 bits"),
     ):
-        code, _, err = run("stylize", "photo.png", "style.jpg", "-o", *out.split())
+        code, _, err = run("stylize", "damaged.png", "style.jpg", "-o", *out.split())
         assert code in (1, 2)
         assert message in err
+    code, _, err = run("stylize", "damaged.png", "style.jpg", "-o", "out.png")
+    assert (code, "damaged.png" in err.splitlines()[-1]) == (1, True)
     code, _, err = run("stylize", "-", "style.jpg")
     assert code == 2
     assert "name the painting's file with --out" in err

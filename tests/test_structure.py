@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A module imports from its own line and from lines above it. The package itself names things of all lines, and loads
 # them on first use; a test below holds it to that.
 LAYERS = (
-    ("errors", "ranges", "options", "container"),
+    ("errors", "ranges", "files", "options", "container"),
     ("device", "plots"),
     ("image",),
     ("models",),

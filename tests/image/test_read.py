@@ -226,3 +226,13 @@ def test_xmp_is_kept(levels: NDArray[np.uint8], encoded: Any) -> None:
     )
     for kind in ("JPEG", "WEBP", "AVIF"):
         assert b'dc:format="a cat"' in read(encoded(Image.fromarray(levels), kind, xmp=packet)).metadata.xmp
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_a_picture_one_pixel_wide_is_turned(size: tuple[int, int], orientation: int) -> None:
+    tags, out = Image.Exif(), io.BytesIO()
+    tags[274] = orientation
+    Image.new("RGBA", size, (10, 20, 30, 40)).save(out, "PNG", exif=tags)
+    picture = read_image(io.BytesIO(out.getvalue()))
+    assert picture.size == (size if orientation in (5, 6, 7, 8) else size[::-1])

@@ -58,6 +58,23 @@ def test_a_part_is_decoded(large: Image.Image, encoded: Any, decoded: list[tuple
     assert (picture.tensor - wanted).abs().mean() < 0.01
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_are_streamed_with_the_extra(
+    large: Image.Image, encoded: Any, decoded: list[tuple[int, int]], display_profile: bytes, file_format: str
+) -> None:
+    pytest.importorskip("pyvips")
+    tags = Image.Exif()
+    tags[274], tags[271] = 6, "Maker"
+    data = encoded(large, file_format, exif=tags, icc_profile=display_profile)
+    decoded.clear()
+    picture = read_image(io.BytesIO(data), sized=to(100))
+    assert all(max(size) <= 1 for size in decoded)
+    whole = read_image(io.BytesIO(data))
+    assert picture.metadata.full_size == whole.size == (1600, 1068)
+    assert picture.metadata.exif == whole.metadata.exif
+    assert (picture.tensor - resize(whole.tensor, (100, 67))).abs().mean() < 0.01
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "I;16", "F"])
 def test_every_mode_is_reduced_to_what_it_shows(large: Image.Image, encoded: Any, mode: str) -> None:
     image = large.convert("L").convert(mode) if mode in ("I;16", "F") else large.convert(mode)

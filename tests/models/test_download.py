@@ -15,7 +15,7 @@ import pytest
 
 from impasto.errors import WeightsError
 from impasto.models import download as module
-from impasto.models.download import fetch_file, replacing
+from impasto.models.download import fetch_file
 
 BODY = bytes(range(256)) * 12_000  # 3 MB, several chunks
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -286,25 +286,3 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(WeightsError, match=r"cannot read .*net\.pth: Permission denied"):
         fetch_file(tmp_path / "net.pth", None, SHA256)
-
-
-def test_replacing(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"old")
-
-    def fail() -> None:
-        with replacing(path) as file:
-            file.write(b"half of the n")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert path.read_bytes() == b"old"
-    with replacing(path) as file:
-        file.write(b"new")
-        assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"new"
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]
-    with pytest.raises(WeightsError, match="cannot write"), replacing(tmp_path):
-        pass
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]

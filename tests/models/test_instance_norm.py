@@ -137,3 +137,15 @@ def test_the_statistics_are_float32_in_bfloat16(size: tuple[int, int]) -> None:
     wanted = instance_norm(low.float(), scale, shift)
     assert (found.float() - wanted).abs().max() < 0.1
     assert abs(float(found.float().mean() - wanted.mean())) < 0.01
+
+
+def test_statistics_of_large_pictures_are_accurate() -> None:
+    """Sums in float32 of millions of pixels are not, and a tile of a picture would show that it has others."""
+    x = (0.5 * drawn(1, 3, 700, 900) - 3) * torch.linspace(0.2, 1.8, 700)[:, None]
+    mean, variance = x.double().mean((2, 3)), x.double().var((2, 3), correction=0)
+    found = statistics_of(x)[0]
+    torch.testing.assert_close(found[0], mean[0].float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found[1], variance[0].float(), rtol=1e-6, atol=0)
+    normalised = instance_norm(x, torch.ones(1, 3), torch.zeros(1, 3)).double()
+    torch.testing.assert_close(normalised.mean((2, 3)), torch.zeros(1, 3).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(normalised.var((2, 3)), torch.ones(1, 3).double(), rtol=0, atol=2e-5)

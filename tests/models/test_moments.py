@@ -109,3 +109,11 @@ def test_raw_moments_are_the_sums_over_their_number() -> None:
     assert w is not None
     torch.testing.assert_close(raw_moments(f), moment_sums(f) / 48)
     torch.testing.assert_close(raw_moments(f, w), moment_sums(f, w) / w.sum((1, 2, 3))[:, None, None])
+
+
+def test_many_pixels_are_summed_accurately() -> None:
+    f = 3 + 0.1 * torch.randn(1, 3, 700, 900, generator=torch.Generator().manual_seed(0))
+    w = torch.rand(1, 1, 700, 900, generator=torch.Generator().manual_seed(1))
+    for given in (None, w):
+        wanted = plain(f.double(), None if given is None else given.double()).float()
+        torch.testing.assert_close(moment_sums(f, given), wanted, rtol=1e-6, atol=0)

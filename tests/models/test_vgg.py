@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from impasto.errors import OptionError
 from impasto.models import layers
-from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGG16, VGG19, VGGConfig
+from impasto.models.vgg import COMPACT, CONTENT_LAYER, STYLE_LAYERS, VGG, VGG16, VGG19, VGGConfig, block_of
 
 TINY = VGGConfig((4, 6, 8, 8, 8), (2, 2, 4, 4, 4), {"relu2_1": 5})
 REFLECT = replace(TINY, padding="reflect")
@@ -38,6 +38,11 @@ def test_every_layer_has_its_shape() -> None:
     for layer, f in features.items():
         s = net.stride(layer)
         assert f.shape == (2, net.width(layer), 40 // s, 52 // s), layer
+
+
+@pytest.mark.parametrize(("layer", "block"), [("conv1_1", 1), ("relu4_2", 4), ("pool5", 5), ("relu12_10", 12)])
+def test_block_of_a_layer(layer: str, block: int) -> None:
+    assert block_of(layer) == block
 
 
 def test_features_behind_a_head() -> None:
@@ -244,8 +249,8 @@ def test_checkpointing_computes_each_block_again_when_its_turn_has_come() -> Non
     assert set(look.kept) == blocks | {net.layers["relu5_1"]}
     look.gradient(lambda layer, *_: held.append((layer, set(look.kept))))
     for layer, places in held:
-        first = net.layers.get(f"pool{int(layer[4]) - 1}", -1)
-        assert all(i in blocks or first < i <= net.layers[f"pool{layer[4]}"] for i in places), layer
+        first = net.layers.get(f"pool{block_of(layer) - 1}", -1)
+        assert all(i in blocks or first < i <= net.layers[f"pool{block_of(layer)}"] for i in places), layer
 
 
 def test_checkpointing_keeps_less() -> None:

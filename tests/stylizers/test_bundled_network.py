@@ -42,9 +42,8 @@ def distance(encoder: VGG) -> Callable[[Tensor, str], float]:
 
 
 def paint(content: Tensor, *names: str, **options: Any) -> Tensor:
-    return impasto.stylize(
-        content, list(names), **{"quality": "instant", "size": SIZE, "precision": "float32", **options}
-    )
+    options = {"quality": "instant", "size": SIZE, "precision": "float32", **options}
+    return impasto.stylize(content, list(names), **options)
 
 
 def test_it_is_small_and_for_the_bundled_encoder(encoder: VGG) -> None:

@@ -12,6 +12,7 @@ from impasto.errors import OptionError
 from impasto.image.color import srgb_to_oklab
 from impasto.image.resize import resize
 from impasto.models.weights import load_encoder
+from impasto.options import ColourSpace
 from impasto.style.target import StyleTarget
 from impasto.stylizers.choose import load_stylizer
 
@@ -31,7 +32,9 @@ def free(pair: tuple[Tensor, Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("space", ["oklab", "ycbcr"])
-def test_the_photos_colours_are_kept(pair: tuple[Tensor, Tensor], free: Tensor, space: str, measure: Any) -> None:
+def test_the_photos_colours_are_kept(
+    pair: tuple[Tensor, Tensor], free: Tensor, space: ColourSpace, measure: Any
+) -> None:
     content, style = pair
     half = load_stylizer(style, keep_colours=0.5, colour_space=space, **BRIEF)(content)
     kept = load_stylizer(style, keep_colours=1.0, colour_space=space, **BRIEF)(content)
@@ -60,7 +63,8 @@ def test_the_colour_space_is_where_lightness_is_held(pair: tuple[Tensor, Tensor]
 
 def test_every_step_shows_the_kept_colours(pair: tuple[Tensor, Tensor], measure: Any) -> None:
     content, style = pair
-    steps = list(load_stylizer(style, keep_colours=1.0, **{**BRIEF, "iterations": 2}).steps(content))
+    brief = {**BRIEF, "iterations": 2}
+    steps = list(load_stylizer(style, keep_colours=1.0, **brief).steps(content))
     assert all(measure.chroma(s.image, content) <= 3.0 for s in steps)
     assert not torch.equal(steps[-1].image, steps[-1].painted)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import impasto
 from impasto.device import Compute, choose_compute
-from impasto.options import OptimizeOptions, StylizeOptions
+from impasto.options import OptimizeOptions, Precision, StylizeOptions
 from impasto.stylizers import choose
 from impasto.stylizers.choose import load_stylizer, load_texture, resolve_compute
 from impasto.stylizers.optimize import OptimizeStylizer
@@ -74,7 +74,7 @@ def test_a_texture_says_it(hardware: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_a_network_that_begins_an_optimisation_shares_it(hardware: Callable[..., None], precision: str) -> None:
+def test_a_network_that_begins_an_optimisation_shares_it(hardware: Callable[..., None], precision: Precision) -> None:
     """Otherwise the record could not tell in what precision the painting began."""
     hardware(True, fastest=FULL)
     stylizer = load_stylizer("starry-night", device="cpu", start="network", precision=precision)

@@ -290,7 +290,7 @@ def test_options_that_need_a_photograph_are_not_there() -> None:
     assert not photographs & names
     assert {"style_loss", "tv_weight", "layers", "style_scale", "time", "device", "encoder", "seed"} <= names
     with pytest.raises(OptionError, match="there is no option 'keep_colours'"):
-        impasto.texture("udnie", (64, 64), keep_colours=1.0)
+        impasto.texture("udnie", (64, 64), keep_colours=1.0)  # pyright: ignore[reportCallIssue]
     for start in ("auto", "content", "blurred", "network"):
         with pytest.raises(OptionError, match=f"--start {start} needs a photograph"):
             TextureOptions(start=start)
@@ -352,9 +352,9 @@ def test_the_call_gives_a_pil_image(style: Tensor) -> None:
 
 def test_unknown_options_are_named() -> None:
     with pytest.raises(OptionError, match="there is no option 'tvweight'; did you mean tv_weight"):
-        impasto.texture("starry-night", tvweight=1.0)
+        impasto.texture("starry-night", tvweight=1.0)  # pyright: ignore[reportCallIssue]
     with pytest.raises(OptionError, match=r"impasto\.TextureOptions lists them"):
-        impasto.texture("starry-night", zzz=1.0)
+        impasto.texture("starry-night", zzz=1.0)  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize("quality", list(ITERATIONS))

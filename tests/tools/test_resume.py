@@ -20,7 +20,7 @@ import torch
 from impasto.image.read import read_record
 from impasto.stylizers.protocol import Step
 from impasto.tools import run as run_module
-from impasto.tools.checkpoint import Checkpoint, load_checkpoint, replacing, save_checkpoint
+from impasto.tools.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from impasto.tools.run import RunFolder
 
 Run = Callable[..., tuple[int, str, str]]
@@ -546,21 +546,3 @@ def test_a_full_disk_does_not_end_the_painting(here: Path, run: Run, monkeypatch
     assert code == 0
     assert "cannot write a checkpoint to run (No space left on device); continuing without" in err
     assert len(rows("run")) == 3
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def write_half() -> None:
-        with replacing(path) as file:
-            file.write(b"new")
-            raise Killed
-
-    with pytest.raises(Killed):
-        write_half()
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old"}
-    with replacing(path) as file:
-        file.write(b"new")
-        assert path.read_bytes() == b"old"
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"new"}

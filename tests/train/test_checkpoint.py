@@ -3,8 +3,9 @@
 import os
 import pickle
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -113,10 +114,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
         return
     save, left = torch.save, [after]
 
-    def broken(value: Any, file: Path) -> None:
+    def broken(value: Any, file: BinaryIO) -> None:
         if left[0] == 0:
-            save(value, file)
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+            whole = BytesIO()
+            save(value, whole)
+            file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
             raise KeyboardInterrupt
         left[0] -= 1
         save(value, file)

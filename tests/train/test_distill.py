@@ -21,7 +21,7 @@ from torch import Tensor
 from impasto.device import Compute
 from impasto.errors import OptionError, TrainingError
 from impasto.models.model_file import read_model_file
-from impasto.models.vgg import COMPACT, STYLE_LAYERS
+from impasto.models.vgg import COMPACT, STYLE_LAYERS, block_of
 from impasto.models.weights import load_encoder
 from impasto.options import TrainEncoderOptions
 from impasto.tools.training import follow_encoder
@@ -41,7 +41,7 @@ WIDTHS = {1: 4, 2: 5, 3: 6, 4: COMPACT.widths[3], 5: 6}  # relu4_2 is compared a
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in the layout of the pruned VGG-19, as narrow as can be."""
     g = torch.Generator().manual_seed(0)
-    heads = {int(k[4]): v for k, v in COMPACT.heads.items() if k in STYLE_LAYERS}
+    heads = {block_of(k): v for k, v in COMPACT.heads.items() if k in STYLE_LAYERS}
     state = {"conv0.weight": torch.randn(3, 3, 1, 1, generator=g), "conv0.bias": torch.randn(3, generator=g)}
     before = 3
     for block, depth in enumerate((2, 2, 4, 4, 1), start=1):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PictureError
 from .decode import Floats, Reduction, Samples, unit, unit_floats
 from .profiles import COLOUR_SPACE, usable, warn_of_profile
 from .source import check_size, one_line
@@ -23,6 +24,24 @@ def available() -> bool:
     try:
         import pyvips  # noqa: F401
     except (ImportError, OSError):  # OSError: pyvips does not find libvips
+        return False
+    return True
+
+
+def require(name: str) -> None:
+    """Raise PictureError, for the file `name`, if the extra `large` is not installed."""
+    if not available():
+        raise PictureError(f"{name}: large pictures are read and written in parts only with an extra; run {INSTALL}")
+
+
+@cache
+def compresses(compression: str) -> bool:
+    """Return whether libvips was built with a compression of TIFF."""
+    import pyvips
+
+    try:
+        pyvips.Image.black(16, 16, bands=3).tiffsave_buffer(compression=compression)
+    except pyvips.Error:
         return False
     return True
 
@@ -86,12 +105,12 @@ def _read_rare_tiff(data: bytes, name: str, max_megapixels: float) -> Samples:
 
 
 def convert(array: NDArray[np.uint16], icc: bytes | None, name: str) -> Floats:
-    """Convert 16-bit RGB to sRGB through a profile.
+    """Convert 16-bit samples to sRGB through a profile.
 
     Parameters
     ----------
     array : array
-        (H, W, 3), uint16.
+        (H, W, C), uint16: C = 1 (grey), 3 (RGB) or 4 (CMYK).
     icc : bytes or None
         Its profile.
     name : str
@@ -108,26 +127,35 @@ def convert(array: NDArray[np.uint16], icc: bytes | None, name: str) -> Floats:
 def _samples(image: Any, name: str, max_megapixels: float, reduction: Reduction) -> Samples:
     check_size(image.width, image.height, name, max_megapixels)
     icc = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
-    bands = _colour_bands(image)
+    bands = colour_bands(image)
     if reduction.needed is not None and image.format not in ("float", "double"):  # those are scaled by their maximum
-        scale, vscale = reduction.needed[1] / image.width, reduction.needed[0] / image.height
-        if image.bands > bands and bands < 4:
-            white, kind = {"uchar": 255, "ushort": 65535}.get(image.format, 1), (image.format, image.interpretation)
-            weighed = image.extract_band(0, n=bands + 1).premultiply(max_alpha=white).resize(scale, vscale=vscale)
-            image = weighed.unpremultiply(max_alpha=white).cast(kind[0]).copy(interpretation=kind[1])
-        else:
-            image = image.resize(scale, vscale=vscale)
+        image = shrunk(image, bands, reduction.needed)
     alpha = None
     if image.bands > bands:
-        alpha = _numbers(_pixels(image.extract_band(bands)), name)[:, :, 0]
+        alpha = _numbers(pixels(image.extract_band(bands)), name)[:, :, 0]
     colour = image.extract_band(0, n=bands)
     if image.interpretation in ("lab", "labs", "labq", "xyz"):
-        return Samples(unit(_pixels(colour.colourspace("rgb16")), 65535), alpha, 16)
-    numbers = _numbers(_pixels(colour), name)
+        return Samples(unit(pixels(colour.colourspace("rgb16")), 65535), alpha, 16)
+    numbers = _numbers(pixels(colour), name)
     return Samples(_to_srgb(numbers, icc, name), alpha, 8 if image.format == "uchar" else 16)
 
 
-def _colour_bands(image: Any) -> int:
+def shrunk(image: Any, bands: int, needed: tuple[int, int]) -> Any:
+    """Resize to a height and width. An alpha after the `bands` colour samples weights them."""
+    scale, vscale = needed[1] / image.width, needed[0] / image.height
+    if image.bands <= bands or bands == 4:
+        return image.resize(scale, vscale=vscale, kernel="cubic")
+    white, kind = {"uchar": 255, "ushort": 65535}.get(image.format, 1), (image.format, image.interpretation)
+    weighed = (
+        image.extract_band(0, n=bands + 1).premultiply(max_alpha=white).resize(scale, vscale=vscale, kernel="cubic")
+    )
+    levels = weighed.unpremultiply(max_alpha=white)
+    levels = levels if white == 1 else levels.rint()
+    return levels.cast(kind[0]).copy(interpretation=kind[1])
+
+
+def colour_bands(image: Any) -> int:
+    """Return the number of colour samples per pixel: 1 (grey), 3 (RGB) or 4 (CMYK)."""
     if image.interpretation == "cmyk" and image.bands >= 4:
         return 4
     return 3 if image.bands >= 3 else 1
@@ -148,17 +176,37 @@ def _to_srgb(numbers: Floats, icc: bytes | None, name: str) -> Floats:
     icc = usable(icc, numbers.shape[2], name)
     if icc is None:
         return _without_profile(numbers)
+    try:
+        return _transformed(numbers, icc)
+    except pyvips.Error as error:
+        warn_of_profile(name, one_line(error))
+        return _without_profile(numbers)
+
+
+def convertible(icc: bytes | None, colours: int, name: str) -> bytes | None:
+    """Return a profile as `usable` does, but only if `convert` can convert samples of that many colours by it."""
+    import pyvips
+
+    icc = usable(icc, colours, name)
+    try:
+        if icc is not None:
+            _transformed(np.zeros((1, 1, colours), np.float32), icc)
+    except pyvips.Error as error:
+        warn_of_profile(name, one_line(error))
+        return None
+    return icc
+
+
+def _transformed(numbers: Floats, icc: bytes) -> Floats:
+    import pyvips
+
     if icc[COLOUR_SPACE] == b"RGB ":
         numbers = _without_profile(numbers)
     kind = {1: "grey16", 3: "rgb16", 4: "cmyk"}[numbers.shape[2]]
     image = pyvips.Image.new_from_array(np.rint(numbers * 65535).astype(np.uint16)).copy(interpretation=kind)
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)  # pyright: ignore[reportArgumentType]: takes bytes
     options = {"embedded": True, "depth": 16, "intent": "relative", "black_point_compensation": True}
-    try:
-        return unit(_pixels(image.icc_transform("srgb", **options)), 65535)
-    except pyvips.Error as error:
-        warn_of_profile(name, one_line(error))
-        return _without_profile(numbers)
+    return unit(pixels(image.icc_transform("srgb", **options)), 65535)
 
 
 def _without_profile(numbers: Floats) -> Floats:
@@ -167,6 +215,6 @@ def _without_profile(numbers: Floats) -> Floats:
     return numbers if numbers.shape[2] == 3 else np.repeat(numbers, 3, axis=2)
 
 
-def _pixels(image: Any) -> NDArray[Any]:
+def pixels(image: Any) -> NDArray[Any]:
     """Return an image's samples as (H, W, C); pyvips itself drops dimensions of size 1."""
     return image.numpy().reshape(image.height, image.width, image.bands)

@@ -13,8 +13,12 @@ ORIENTATION, EXIF_IFD, GPS_IFD = 274, 34665, 34853
 RESOLUTION_X, RESOLUTION_Y, RESOLUTION_UNIT = 282, 283, 296
 INCHES = {2: 1.0, 3: 2.54}
 """Resolution unit -> units per inch."""
-SHORT, LONG, RATIONAL = 3, 4, 5
-TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SHORT, LONG, RATIONAL, LONG8 = 3, 4, 5, 16
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, LONG8: 8, 18: 8}
+NUMBER_SIZES = {**TYPE_SIZES, RATIONAL: 4, 10: 4}
+"""Type -> bytes of each of its numbers; a rational is two."""
+CLASSIC, BIG = "HI", "QQ"
+"""Formats of the number of a directory's entries, and of counts and offsets: in TIFF and EXIF, and in BigTIFF."""
 
 DESCRIPTIVE = frozenset(
     (
@@ -118,41 +122,72 @@ def parse(data: bytes | BinaryIO) -> Exif | None:
             data = data[6:]
         data = BytesIO(data)
     data.seek(0)
-    head = data.read(8)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
-    if order is None or len(head) < 8:
+    found = first_directory(data)
+    if found is None:
         return None
+    order, form, offset = found
     exif = Exif(order)
     wanted = DESCRIPTIVE | {ORIENTATION, EXIF_IFD, GPS_IFD}
-    exif.main = _directory(data, struct.unpack(order + "I", head[4:])[0], order, wanted)
+    exif.main = _directory(data, offset, order, form, wanted)
     for tag, directory in ((EXIF_IFD, exif.photo), (GPS_IFD, exif.gps)):
         _, _, value = exif.main.pop(tag, (0, 0, b""))
-        if len(value) == 4:
-            directory.update(_directory(data, struct.unpack(order + "I", value)[0], order, None))
+        if len(value) in (4, 8):
+            place = struct.unpack(order + ("I" if len(value) == 4 else "Q"), value)[0]
+            directory.update(_directory(data, place, order, form, None))
     for tag in LEFT_OUT:
         exif.photo.pop(tag, None)
     return exif
 
 
-def _directory(file: BinaryIO, offset: int, order: str, wanted: frozenset[int] | None) -> dict[int, Entry]:
-    file.seek(offset)
-    head = file.read(2)
-    if len(head) < 2:
-        return {}
-    table = file.read(12 * struct.unpack(order + "H", head)[0])
+def first_directory(file: BinaryIO) -> tuple[str, str, int] | None:
+    """Return a TIFF structure's byte order, its form (`CLASSIC` or `BIG`), and the offset of its first directory.
+
+    Returns None for other files.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+    version = struct.unpack(order + "H", head[2:4])[0] if order and len(head) >= 8 else 0
+    if version == 42:
+        return order, CLASSIC, struct.unpack(order + "I", head[4:8])[0]
+    if version == 43 and len(head) == 16:
+        return order, BIG, struct.unpack(order + "Q", head[8:])[0]
+    return None
+
+
+def _directory(file: BinaryIO, offset: int, order: str, form: str, wanted: frozenset[int] | None) -> dict[int, Entry]:
     entries: dict[int, Entry] = {}
-    for i in range(0, len(table) - 11, 12):
-        tag, kind, count, inline = struct.unpack(order + "HHI4s", table[i : i + 12])
+    for tag, (kind, count, inline) in raw_entries(file, offset, order, form)[0].items():
         size = TYPE_SIZES.get(kind, 0) * count
         if not 0 < size <= MAX_VALUE or (wanted is not None and tag not in wanted):
             continue
+        if kind >= LONG8 and tag not in (EXIF_IFD, GPS_IFD):  # an EXIF block has no such types
+            continue
         value = inline[:size]
-        if size > 4:
-            file.seek(struct.unpack(order + "I", inline)[0])
+        if size > len(inline):
+            file.seek(struct.unpack(order + form[1], inline)[0])
             value = file.read(size)
         if len(value) == size:
             entries[tag] = (kind, count, value)
     return entries
+
+
+def raw_entries(file: BinaryIO, offset: int, order: str, form: str) -> tuple[dict[int, Entry], int]:
+    """Return the entries of a directory, their values inline or as offsets, and the offset of the next directory."""
+    file.seek(offset)
+    head = file.read(struct.calcsize("<" + form[0]))
+    if len(head) < struct.calcsize("<" + form[0]):
+        return {}, 0
+    room = struct.calcsize("<" + form[1])
+    length = 4 + 2 * room
+    count = struct.unpack(order + form[0], head)[0]
+    table = file.read(min(length * count, MAX_VALUE))
+    found = {}
+    for i in range(0, len(table) - length + 1, length):
+        tag, kind, number, inline = struct.unpack(f"{order}HH{form[1]}{room}s", table[i : i + length])
+        found[tag] = kind, number, inline
+    following = file.read(room)
+    return found, struct.unpack(order + form[1], following)[0] if len(following) == room else 0
 
 
 def adapted(block: bytes, size: tuple[int, int], *, keep_gps: bool) -> Exif | None:
@@ -210,28 +245,65 @@ def header(order: str, first: int) -> bytes:
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", first)
 
 
-def directories(exif: Exif, start: int) -> bytes:
-    """Return the directories and their values as bytes, to be placed at offset `start` of the file."""
+def directories(
+    exif: Exif, start: int, *, form: str = CLASSIC, raw: dict[int, Entry] | None = None, following: int = 0
+) -> bytes:
+    """Return the directories and their values as bytes, to be placed at offset `start` of the file.
+
+    Parameters
+    ----------
+    exif : Exif
+        Its first directory may hold any entries.
+    start : int
+        An even number.
+    form : str
+        `CLASSIC` or `BIG`.
+    raw : dict, optional
+        More entries of the first directory, from `raw_entries`: values that are not inline stand elsewhere in the file.
+    following : int
+        Offset of the directory after the first, or 0.
+    """
     order, main, tail = exif.order, dict(exif.main), b""
     nested = [(tag, entries) for tag, entries in ((EXIF_IFD, exif.photo), (GPS_IFD, exif.gps)) if entries]
-    main.update((tag, (LONG, 1, bytes(4))) for tag, _ in nested)
-    after_main = start + len(_packed_directory(main, start, order))
+    kind = LONG if form == CLASSIC else LONG8
+    main.update((tag, (kind, 1, bytes(TYPE_SIZES[kind]))) for tag, _ in nested)
+    after_main = start + len(_packed_directory(main, start, order, form, raw or {}, following))
     for tag, entries in nested:
         place = after_main + len(tail)
-        main[tag] = (LONG, 1, struct.pack(order + "I", place))
-        tail += _packed_directory(entries, place, order)
-    return _packed_directory(main, start, order) + tail
+        main[tag] = (kind, 1, struct.pack(order + form[1], place))
+        tail += _packed_directory(entries, place, order, form, {}, 0)
+    return _packed_directory(main, start, order, form, raw or {}, following) + tail
 
 
-def _packed_directory(entries: dict[int, Entry], start: int, order: str) -> bytes:
-    table = struct.pack(order + "H", len(entries))
+def _packed_directory(
+    entries: dict[int, Entry], start: int, order: str, form: str, raw: dict[int, Entry], following: int
+) -> bytes:
+    room = struct.calcsize("<" + form[1])
+    together = {**raw, **entries}
+    table = struct.pack(order + form[0], len(together))
     tail = b""
-    values = start + 2 + 12 * len(entries) + 4
-    for tag, (kind, count, value) in sorted(entries.items()):
-        if len(value) <= 4:
-            place = value.ljust(4, b"\0")
+    values = start + len(table) + (4 + 2 * room) * len(together) + room
+    for tag, (kind, count, value) in sorted(together.items()):
+        if len(value) <= room:
+            place = value.ljust(room, b"\0")
         else:
-            place = struct.pack(order + "I", values + len(tail))
+            place = struct.pack(order + form[1], values + len(tail))
             tail += value + b"\0" * (len(value) % 2)
-        table += struct.pack(order + "HHI", tag, kind, count) + place
-    return table + struct.pack(order + "I", 0) + tail
+        table += struct.pack(f"{order}HH{form[1]}", tag, kind, count) + place
+    return table + struct.pack(order + form[1], following) + tail
+
+
+def reordered(exif: Exif, order: str) -> Exif:
+    """Return the same block in another byte order."""
+
+    def swapped(entries: dict[int, Entry]) -> dict[int, Entry]:
+        found = {}
+        for tag, (kind, count, value) in entries.items():
+            size = NUMBER_SIZES.get(kind, 1)
+            numbers = [value[i : i + size][::-1] for i in range(0, len(value), size)]
+            found[tag] = kind, count, b"".join(numbers)
+        return found
+
+    if exif.order == order:
+        return exif
+    return Exif(order, swapped(exif.main), swapped(exif.photo), swapped(exif.gps))

@@ -5,6 +5,7 @@ A cut-out is a picture with transparent areas: a tensor (N, 4, H, W) in sRGB, th
 `visible`, so hidden colours have no influence.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -130,22 +131,77 @@ def opaque(picture: Tensor) -> Tensor:
     picture : Tensor
         (N, 3, H, W), returned unchanged, or (N, 4, H, W).
     """
-    shown = visible(picture)
-    if shown is None:
+    if picture.shape[1] == 3:
         return picture
-    weight = (shown / TRUSTED).clamp(0, 1)
-    return _filled(picture[:, :3] * weight, weight).clamp(0, 1)
+    return _filled(*_weighted(picture)).clamp(0, 1)
+
+
+def _weighted(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a cut-out's colours (N, 3, H, W), multiplied by their weights, and these weights (N, 1, H, W)."""
+    weight = (picture[:, 3:] / TRUSTED).clamp(0, 1)
+    return picture[:, :3] * weight, weight
 
 
 def _filled(colours: Tensor, weight: Tensor) -> Tensor:
     """Return colours (N, 3, H, W) without holes, from colours multiplied by their weights (N, 1, H, W) in [0, 1]."""
-    height, width = weight.shape[-2:]
-    if height == width == 1 or weight.min() >= 1:
+    if weight.shape[-2:] == (1, 1) or weight.min() >= 1:
         return colours / weight.clamp(min=1e-6)
+    return _filled_from(_filled(*_halved(colours, weight)), colours, weight)
+
+
+def _halved(colours: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weighted colours and weights at half the size, rounded up."""
     sums, share = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (colours, weight))
     trusted = (4 * share).clamp(max=1)  # one visible pixel of the four is enough
-    coarse = _filled(sums * (trusted / share.clamp(min=1e-6)), trusted)
-    return colours + (1 - weight) * F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    return sums * (trusted / share.clamp(min=1e-6)), trusted
+
+
+def _filled_from(coarse: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
+    """Fill the holes of weighted colours from colours (N, 3, h, w) at half the size, rounded up."""
+    height, width = weight.shape[-2:]
+    large = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return colours + (1 - weight) * large[:, :, :height, :width]
+
+
+class OpaqueRows:
+    """The rows of `opaque`'s result, for a cut-out of any size.
+
+    Reads the whole cut-out once, to fill a copy of a thousandth of its pixels.
+
+    Parameters
+    ----------
+    read : callable
+        Takes the first row and the number of rows, and returns these rows (1, 4, n, W).
+    height : int
+        The cut-out's height.
+    """
+
+    LEVELS = 5
+    CELL = 2**LEVELS
+    """Pixels of the picture per pixel of the reduced copy."""
+
+    def __init__(self, read: Callable[[int, int], Tensor], height: int):
+        self.read, self.height = read, height
+        strips = [self._pyramid(top, min(8 * self.CELL, height - top))[-1] for top in range(0, height, 8 * self.CELL)]
+        self.coarse = _filled(*(torch.cat(x, 2) for x in zip(*strips, strict=True)))
+
+    def __call__(self, top: int, count: int) -> Tensor:
+        """Return `count` opaque rows that begin at `top`, (1, 3, count, W)."""
+        cell = self.CELL
+        # One more cell on either side: interpolation at the border of these rows would differ there.
+        begin, end = max(0, top // cell - 1), min(-(-self.height // cell), -(-(top + count) // cell) + 1)
+        *levels, _ = self._pyramid(begin * cell, min(end * cell, self.height) - begin * cell)
+        filled = self.coarse[:, :, begin:end]
+        for colours, weight in reversed(levels):
+            filled = _filled_from(filled, colours, weight)
+        return filled[:, :, top - begin * cell : top - begin * cell + count].clamp(0, 1)
+
+    def _pyramid(self, top: int, count: int) -> list[tuple[Tensor, Tensor]]:
+        """Return weighted colours and weights of rows, at each size from the picture's own down to the copy's."""
+        levels = [_weighted(self.read(top, count))]
+        for _ in range(self.LEVELS):
+            levels.append(_halved(*levels[-1]))
+        return levels
 
 
 def over_white(picture: Tensor) -> Tensor:

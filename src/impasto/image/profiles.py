@@ -60,18 +60,31 @@ def to_srgb(image: Image.Image, icc: bytes | None, name: str) -> Image.Image:
     icc = usable(icc, len(image.getbands()), name)
     if icc is None:
         return image.convert("RGB")
-    if icc[COLOUR_SPACE] == b"RGB ":
-        image = image.convert("RGB")
-    srgb = ImageCms.createProfile("sRGB")
     try:
-        converted = ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(BytesIO(icc)), srgb, renderingIntent=INTENT, outputMode="RGB", flags=FLAGS
-        )
+        return _transformed(image, icc)
     except ImageCms.PyCMSError as error:
         warn_of_profile(name, one_line(error))
         return image.convert("RGB")
-    assert converted is not None
+
+
+def _transformed(image: Image.Image, icc: bytes) -> Image.Image:
+    if icc[COLOUR_SPACE] == b"RGB ":
+        image = image.convert("RGB")
+    profile, srgb = ImageCms.ImageCmsProfile(BytesIO(icc)), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, profile, srgb, renderingIntent=INTENT, outputMode="RGB", flags=FLAGS)
+    assert converted is not None  # only in-place conversions return None
     return converted
+
+
+def convertible(icc: bytes | None, mode: str, name: str) -> bytes | None:
+    """Return a profile as `usable` does, but only if `to_srgb` can convert an image of that mode by it."""
+    pixel = Image.new(mode, (1, 1))
+    icc = usable(icc, len(pixel.getbands()), name)
+    try:
+        return icc if icc is None or _transformed(pixel, icc) else None
+    except ImageCms.PyCMSError as error:
+        warn_of_profile(name, one_line(error))
+        return None
 
 
 def usable(icc: bytes | None, bands: int, name: str) -> bytes | None:

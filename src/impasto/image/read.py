@@ -6,6 +6,7 @@ kind. `read_record` reads from a painting's file how it was made.
 
 import logging
 import os
+import struct
 import zlib
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -33,11 +34,12 @@ from .decode import (
     turned,
     xmp_of,
 )
+from .decoder import Decoder
 from .heif import is_heif
 from .iptc import iptc_of
 from .picture import Metadata, Picture
 from .source import Source, check_size, decoding, one_line, opened, printable
-from .write import quantised
+from .write import png_chunk, quantised
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +97,13 @@ def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized |
         raise PictureError(_unknown_format(name, head))
     if image is not None:
         check_size(*image.size, name, max_megapixels)
-        if DNG_VERSION in getattr(image, "tag_v2", {}):
+        if is_raw(image):
             raise PictureError(f"{name} is a camera's raw file; develop it to TIFF or JPEG first")
-    if is_tiff(head) and (image is None or _is_deep_tiff(image)):
+    if image is not None and sized is not None and deep.available():
+        reduced = _read_reduced(file, image, head, name, sized)
+        if reduced is not None:
+            return reduced
+    if is_tiff(head) and (image is None or is_deep_tiff(image)):
         return _read_deep_tiff(file, image, name, max_megapixels, sized)
     assert image is not None  # formats that Pillow does not know are handled above
     return _read_with_pillow(file, image, head, name, max_megapixels, sized)
@@ -109,6 +115,86 @@ def _unknown_format(name: str, head: bytes) -> str:
     if head.lstrip()[:5].lower() in (b"<?xml", b"<svg ") or head.startswith((b"%PDF", b"%!PS")):
         return f"{name} is a vector drawing or a document; export it as PNG"
     return f"{name} is not a picture of a known format; convert it to PNG or JPEG"
+
+
+def _read_reduced(file: BinaryIO, image: Image.Image, head: bytes, name: str, sized: Sized) -> Picture | None:
+    """Read a picture that is needed much smaller, without decoding it as a whole.
+
+    Returns None if it is not needed much smaller, or its kind cannot be decoded in parts. Pillow itself decodes JPEG
+    reduced.
+    """
+    small = Reduction.of((image.height, image.width), sized).needed is not None
+    if not small or image.format not in ("PNG", "WEBP", "TIFF"):
+        return None
+    found = decoder_of(file, image, head, name)
+    if found is None:
+        return None
+    decoder, orientation, metadata = found
+    reduction = Reduction.of(decoder.layout.size, sized)  # Pillow gives the size of a TIFF as if it were turned
+    if reduction.needed is None:
+        return None
+    samples = turned(decoder.layout.samples(decoder.reduced(reduction.needed), name), orientation)
+    return reduction.finished(Picture(*tensors(samples), metadata), orientation)
+
+
+def decoder_of(file: BinaryIO, image: Image.Image, head: bytes, name: str) -> tuple[Decoder, int, Metadata] | None:
+    """Return a decoder of a file in parts, the file's EXIF orientation and its metadata. Needs the extra `large`.
+
+    Parameters
+    ----------
+    file : binary file
+        The file, as returned by `without_large_chunks`.
+    image : PIL.Image.Image
+        The file, identified; its pixels are not decoded.
+    head : bytes
+        Its first 64 bytes.
+    name : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    tuple or None
+        None if the file's kind cannot be decoded in parts.
+    """
+    is_deep = is_deep_png(image, head) or (image.format == "TIFF" and is_deep_tiff(image))
+    try:
+        decoder = Decoder(file, image, is_deep, name)
+    except Exception as error:  # whatever libvips cannot decode; reading it as a whole gives the message
+        log.debug("%s: not decoded in parts (%s)", name, one_line(error))
+        return None
+    if image.format == "PNG":  # some of its metadata may follow the pixels
+        image = Image.open(_one_pixel(file))
+        image.load()
+    orientation = orientation_of(image, name)
+    block = exif_of(image, file)
+    packet, dpi, record = xmp_of(image), dpi_of(image), iptc_of(image)
+    bits = decoder.layout.bits
+    return decoder, orientation, metadata_of(name, image.format or "", bits, orientation, block, packet, dpi, record)
+
+
+def _one_pixel(file: BinaryIO) -> BinaryIO:
+    """Return a PNG with a single pixel, and with all the metadata of a PNG."""
+    small, at, has_pixel = BytesIO(), len(SIGNATURE), False
+    small.write(SIGNATURE)
+    while True:
+        file.seek(at)
+        start = file.read(8)
+        length, kind = int.from_bytes(start[:4], "big"), start[4:]
+        if len(start) < 8:
+            break
+        if kind == b"IHDR":
+            small.write(png_chunk(kind, struct.pack(">II", 1, 1) + file.read(length)[8:12] + b"\0"))
+        elif kind == b"IDAT":
+            if not has_pixel:
+                small.write(png_chunk(kind, zlib.compress(bytes(9))))
+            has_pixel = True
+        elif kind not in (b"acTL", b"fcTL", b"fdAT"):
+            small.write(start + file.read(length + 4))
+        at += 12 + length
+        if kind == b"IEND":
+            break
+    small.seek(0)
+    return small
 
 
 def _read_with_pillow(
@@ -124,7 +210,7 @@ def _read_with_pillow(
         samples = deep.read_png(file.read(), name, max_megapixels, reduction)
     else:
         samples = from_pillow(image, name, reduction)
-        is_deep = deep_png or (image.format == "TIFF" and _is_deep_tiff(image))
+        is_deep = deep_png or (image.format == "TIFF" and is_deep_tiff(image))
         if is_deep and image.mode not in DEEP_MODES:
             log.warning("%s: read at 8 bits instead of 16; %s to keep all", name, deep.INSTALL)
     block, packet, extras = exif_of(image, file), xmp_of(image), (dpi_of(image), iptc_of(image))
@@ -146,7 +232,13 @@ def is_deep_png(image: Image.Image, head: bytes) -> bool:
     return image.format == "PNG" and head[24:25] == b"\x10"
 
 
-def _is_deep_tiff(image: Image.Image) -> bool:
+def is_raw(image: Image.Image) -> bool:
+    """Return whether it is a camera's raw file in the form of a TIFF (DNG)."""
+    return DNG_VERSION in getattr(image, "tag_v2", {})
+
+
+def is_deep_tiff(image: Image.Image) -> bool:
+    """Return whether it is a TIFF with more than 8 bits per sample, or floats."""
     tags = getattr(image, "tag_v2", {})
     bits, kinds = tags.get(BITS_PER_SAMPLE, (1,)), tags.get(SAMPLE_FORMAT, (1,))
     return max(bits) > 8 or max(kinds) > 1
@@ -197,13 +289,33 @@ def picture_of(
     record : bytes
         The IPTC record (`iptc.kept`), or b"".
     """
-    samples = turned(samples, orientation)
-    colour = torch.from_numpy(np.ascontiguousarray(samples.colour.transpose(2, 0, 1)))[None]
-    alpha = None if samples.alpha is None else torch.from_numpy(np.ascontiguousarray(samples.alpha))[None, None]
+    metadata = metadata_of(name, file_format, samples.bits, orientation, block, packet, dpi, record)
+    return Picture(*tensors(turned(samples, orientation)), metadata)
+
+
+def tensors(samples: Samples) -> tuple[Tensor, Tensor | None]:
+    """Return samples as tensors: the colours (1, 3, H, W), and the alpha (1, 1, H, W) or None."""
+    # `ascontiguousarray` keeps the negative stride of a flipped side of one pixel, which PyTorch refuses.
+    colour = torch.from_numpy(np.array(samples.colour.transpose(2, 0, 1), order="C"))[None]
+    alpha = None if samples.alpha is None else torch.from_numpy(np.array(samples.alpha, order="C"))[None, None]
+    return colour, alpha
+
+
+def metadata_of(
+    name: str,
+    file_format: str,
+    bits: int,
+    orientation: int,
+    block: bytes | BinaryIO,
+    packet: bytes,
+    dpi: tuple[float, float] | None,
+    record: bytes,
+) -> Metadata:
+    """Return the metadata of a picture; for the parameters see `picture_of`."""
     kept_xmp = xmp.adapted(packet, name, keep_gps=True) if packet else b""
     if dpi is not None and orientation in (5, 6, 7, 8):
         dpi = dpi[1], dpi[0]
-    return Picture(colour, alpha, Metadata(name, file_format, samples.bits, exif.kept(block, dpi), kept_xmp, record))
+    return Metadata(name, file_format, bits, exif.kept(block, dpi), kept_xmp, record)
 
 
 HEADER_MEGAPIXELS = 1e4

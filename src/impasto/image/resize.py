@@ -1,6 +1,7 @@
 """Sizes, antialiased resizing, and random crops for training."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -48,6 +49,53 @@ def resize(image: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tenso
     image = change(torch.cat((image[:, :3] * alpha, alpha), 1), (height, width), mode="bicubic", antialias=True)
     alpha = image[:, 3:].clamp(0, 1)
     return torch.cat(((image[:, :3] / alpha.clamp(min=LEAST_ALPHA)).clamp(0, 1), alpha), 1)
+
+
+def resize_rows(
+    read: Callable[[int, int], Tensor], old: tuple[int, int], size: tuple[int, int], top: int, count: int
+) -> Tensor:
+    """Return some rows of the picture that `resize` would return, from few rows of the old picture.
+
+    Parameters
+    ----------
+    read : callable
+        Takes two row numbers and returns the old picture's rows from the first to before the second.
+    old, size : (int, int)
+        Height and width in pixels of the old and of the resized picture.
+    top, count : int
+        The first row to return, and the number of rows.
+    """
+    if old == size:
+        return read(top, top + count)
+    begin, weights = _row_weights(old[0], size[0], top, count)
+    image = read(begin, begin + weights.shape[1])
+    if image.shape[1] == 4:
+        image = torch.cat((image[:, :3] * image[:, 3:], image[:, 3:]), 1)
+    if old[1] != size[1]:
+        image = F.interpolate(image, (image.shape[2], size[1]), mode="bicubic", antialias=True)
+    image = torch.matmul(weights.to(image), image.contiguous())
+    if image.shape[1] != 4:
+        return image.clamp(0, 1)
+    alpha = image[:, 3:].clamp(0, 1)
+    return torch.cat(((image[:, :3] / alpha.clamp(min=LEAST_ALPHA)).clamp(0, 1), alpha), 1)
+
+
+def _row_weights(old: int, new: int, top: int, count: int) -> tuple[int, Tensor]:
+    """Return the weights of PyTorch's antialiased bicubic interpolation from `old` rows to `new`, for some new rows.
+
+    Returns
+    -------
+    (int, Tensor)
+        The first old row that has a weight, and the weights (count, old rows).
+    """
+    ratio = old / new
+    wide = max(1.0, ratio)
+    centres = (torch.arange(top, top + count, dtype=torch.float64) + 0.5) * ratio
+    begin, end = max(0, math.floor(float(centres[0]) - 2 * wide)), min(old, math.ceil(float(centres[-1]) + 2 * wide))
+    x = ((torch.arange(begin, end) + 0.5 - centres[:, None]) / wide).abs()
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2  # Keys' cubic with a = -1/2
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    return begin, weights / weights.sum(1, keepdim=True)
 
 
 def interpolate_wrapped(image: Tensor, size: tuple[int, int], *, mode: str, antialias: bool = False) -> Tensor:
@@ -105,6 +153,25 @@ def blur(image: Tensor, deviation: float) -> Tensor:
     columns = rows.view(n, c, h, w).transpose(2, 3).reshape(n * c * w, 1, h)
     blurred = F.conv1d(F.pad(columns, (reach, reach), mode="replicate"), kernel)
     return blurred.view(n, c, w, h).transpose(2, 3).contiguous()
+
+
+def blur_rows(read: Callable[[int, int], Tensor], height: int, deviation: float, top: int, count: int) -> Tensor:
+    """Return some rows of the picture that `blur` would return, from few rows of the old picture.
+
+    Parameters
+    ----------
+    read : callable
+        Takes the first row and the number of rows to return.
+    height : int
+        Height of the picture.
+    deviation : float
+        As for `blur`.
+    top, count : int
+        The first row to return, and the number of rows.
+    """
+    reach = math.ceil(3 * max(0.0, deviation))
+    begin, end = max(0, top - reach), min(height, top + count + reach)
+    return blur(read(begin, end - begin), deviation)[:, :, top - begin : top - begin + count]
 
 
 def fit_size(

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .resize import fit_size, resize
+from .resize import fit_size, resize, resize_rows
 
 
 class PictureSource(Protocol):
@@ -70,6 +70,44 @@ class MemorySource:
     def reduced(self, long_side: int) -> Tensor:
         """Return the whole picture, reduced to at most `long_side` pixels."""
         return resize(self.image, fit_size(self.size, long_side=min(long_side, max(self.size))))
+
+
+class ResizedSource:
+    """A picture at another size, resized part by part as `resize` would resize it.
+
+    Parameters
+    ----------
+    source : PictureSource
+        The picture.
+    size : (int, int)
+        The new height and width in pixels.
+    """
+
+    def __init__(self, source: PictureSource, size: tuple[int, int]):
+        self.source, self._size = source, size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self._size
+
+    @property
+    def channels(self) -> int:
+        """3, or 4 with alpha last."""
+        return self.source.channels
+
+    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+        """Return the pixels of a rectangle inside the picture. Reads whole rows."""
+
+        def rows(begin: int, end: int) -> Tensor:
+            return self.source.read(begin, 0, end - begin, self.source.size[1])
+
+        return resize_rows(rows, self.source.size, self._size, top, height)[:, :, :, left : left + width]
+
+    def reduced(self, long_side: int) -> Tensor:
+        """Return the whole picture, reduced to at most `long_side` pixels."""
+        size = fit_size(self._size, long_side=min(long_side, max(self._size)))
+        return resize(self.source.reduced(max(size)), size)
 
 
 class MemorySink:

@@ -25,10 +25,11 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
-from . import exif, iptc, xmp
+from ..files import atomic_write
 from . import exif as exif_blocks
+from . import iptc, xmp
 from .exif import LONG, SHORT, Exif
-from .picture import Picture
+from .picture import Metadata, Picture
 from .profiles import srgb_profile
 from .source import one_line, source_name
 
@@ -64,6 +65,18 @@ class Companions:
     xmp: bytes = b""
     own_xmp: bytes = b""
     iptc: bytes = b""
+
+
+def companions_of(
+    source: Metadata, size: tuple[int, int], *, keep_gps: bool, record: dict[str, Any] | None
+) -> Companions:
+    """Return the metadata to write with a picture of a height and width, made from its photograph's."""
+    return Companions(
+        exif_blocks.adapted(source.exif, size, keep_gps=keep_gps),
+        xmp.adapted(source.xmp, source.name, keep_gps=keep_gps, record=record),
+        xmp.adapted(b"", source.name, keep_gps=keep_gps, record=record),
+        source.iptc,
+    )
 
 
 def encode(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:
@@ -154,6 +167,11 @@ def _fitting_jpeg(block: bytes, companions: Companions, name: str) -> tuple[byte
     return block, xmp, segment
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
     """Encode a PNG (RFC 2083) at 16 bits, which Pillow cannot write. Rows are differences to the row above."""
     height, width, channels = levels.shape
@@ -162,28 +180,35 @@ def _png16(levels: NDArray[np.uint16], companions: Companions) -> bytes:
     filtered[:, 0] = 2  # filter type "up"
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     parts = [
         b"\x89PNG\r\n\x1a\n",
-        chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 6 if channels == 4 else 2, 0, 0, 0)),
-        chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(srgb_profile())),
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 6 if channels == 4 else 2, 0, 0, 0)),
+        png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(srgb_profile())),
     ]
     if companions.exif is not None:
-        parts.append(chunk(b"eXIf", exif_blocks.pack(companions.exif)))
+        parts.append(png_chunk(b"eXIf", exif_blocks.pack(companions.exif)))
         if companions.exif.dpi is not None:
             across, down = (round(d / 0.0254) for d in companions.exif.dpi)
-            parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))  # pixels per metre
+            parts.append(png_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))  # pixels per metre
     if companions.iptc:
         text = zlib.compress(iptc.as_png_text(companions.iptc).encode())
-        parts.append(chunk(b"zTXt", iptc.PNG_KEY.encode() + b"\0\0" + text))
+        parts.append(png_chunk(b"zTXt", iptc.PNG_KEY.encode() + b"\0\0" + text))
     if companions.xmp:
-        parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + companions.xmp))
+        parts.append(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + companions.xmp))
     packed = zlib.compress(filtered.tobytes(), 6)
-    parts += [chunk(b"IDAT", packed[i : i + 2**30]) for i in range(0, len(packed), 2**30)]
-    return b"".join([*parts, chunk(b"IEND", b"")])
+    parts += [png_chunk(b"IDAT", packed[i : i + 2**30]) for i in range(0, len(packed), 2**30)]
+    return b"".join([*parts, png_chunk(b"IEND", b"")])
+
+
+def described(companions: Companions, order: str) -> Exif:
+    """Return the metadata and the profile as entries of a TIFF's directories, in a byte order."""
+    exif, profile = exif_blocks.reordered(companions.exif or Exif(order), order), srgb_profile()
+    main = {**exif.main, 34675: (7, len(profile), profile)}
+    if companions.xmp:
+        main[700] = (1, len(companions.xmp), companions.xmp)
+    if companions.iptc:
+        main[iptc.TIFF_TAG] = (7, len(companions.iptc), companions.iptc)
+    return Exif(order, main, exif.photo, exif.gps)
 
 
 def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
@@ -205,9 +230,8 @@ def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
     def numbers(kind: int, *values: int) -> exif_blocks.Entry:
         return kind, len(values), struct.pack(f"{order}{len(values)}{'H' if kind == SHORT else 'I'}", *values)
 
-    profile = srgb_profile()
     main = {
-        **exif.main,
+        **described(companions, order).main,
         256: numbers(LONG, width),
         257: numbers(LONG, height),
         258: numbers(SHORT, *[bits] * channels),
@@ -219,14 +243,9 @@ def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
         279: numbers(LONG, *lengths),
         284: numbers(SHORT, 1),  # interleaved samples
         317: numbers(SHORT, 2),  # horizontal differences
-        34675: (7, len(profile), profile),
     }
     if channels == 4:
         main[338] = numbers(SHORT, 2)  # alpha, the colours not multiplied by it
-    if companions.xmp:
-        main[700] = (1, len(companions.xmp), companions.xmp)
-    if companions.iptc:
-        main[iptc.TIFF_TAG] = (7, len(companions.iptc), companions.iptc)
     padding = bytes(sum(lengths) % 2)
     tail = exif_blocks.directories(Exif(order, main, exif.photo, exif.gps), directory)
     return b"".join([exif_blocks.header(order, directory), *strips, padding, tail])
@@ -234,9 +253,6 @@ def _tiff(levels: NDArray[Any], companions: Companions, name: str) -> bytes:
 
 Target = str | os.PathLike[str] | BinaryIO
 """A path, "-" for standard output, or a file object opened for writing in binary mode."""
-
-NEW_FILE_MODE = 0o666
-"""The process's umask applies to it, as for every new file."""
 
 
 def check_target(
@@ -281,7 +297,7 @@ def check_target(
     if size is not None:
         check_sides(size, file_format, name)
     if isinstance(target, str | os.PathLike) and os.fspath(target) != "-":
-        _check_writable(Path(target), name)
+        check_writable(Path(target), name)
     return file_format
 
 
@@ -307,7 +323,8 @@ def _format(target: Target, name: str, asked: str | None) -> str:
     return SUFFIXES[suffix.lower()]
 
 
-def _check_writable(path: Path, name: str) -> None:
+def check_writable(path: Path, name: str) -> None:
+    """Raise PictureError if a file at that path cannot be written."""
     try:
         path = Path(os.path.realpath(path))
         mode = os.stat(path).st_mode if path.exists() else None
@@ -376,21 +393,11 @@ def keep_elsewhere(data: bytes, target: Target, suffix: str) -> Path | None:
 
 
 def _place_at(data: bytes, path: Path) -> None:
-    old = os.stat(path).st_mode if path.exists() else None
-    if old is not None and not stat.S_ISREG(old):
+    if path.exists() and not path.is_file():  # a pipe or a device
         path.write_bytes(data)
         return
-    temporary = path.parent / f".impasto-{secrets.token_hex(6)}.part"
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        with open(os.open(temporary, flags, NEW_FILE_MODE), "wb") as file:
-            file.write(data)
-        if old is not None:
-            os.chmod(temporary, stat.S_IMODE(old))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def write_image(
@@ -438,34 +445,28 @@ def write_image(
     """
     file_format = check_target(target, format=format, bits=bits)
     name = target_name(target)
-    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise OptionError(f"--quality is {quality}; it must be a whole number from 1 to 100")
-    _check_record(record)
+    check_quality(quality)
+    check_record(record)
     deep = bits == 16 or (bits is None and picture.metadata.bits > 8 and file_format in DEEP_FORMATS)
-    levels = _levels(picture, np.dtype(np.uint16 if deep else np.uint8), file_format != "JPEG", name)
-    source = picture.metadata
-    companions = Companions(
-        exif.adapted(source.exif, picture.size, keep_gps=keep_gps),
-        xmp.adapted(source.xmp, source.name, keep_gps=keep_gps, record=record),
-        xmp.adapted(b"", source.name, keep_gps=keep_gps, record=record),
-        source.iptc,
-    )
+    levels = levels_of(picture, np.dtype(np.uint16 if deep else np.uint8), file_format != "JPEG", name)
+    companions = companions_of(picture.metadata, picture.size, keep_gps=keep_gps, record=record)
     data = b""
     try:
-        data = _encoded(levels, file_format, quality, companions, name)
+        data = encoded(levels, file_format, quality, companions, name)
         place(data, target)
     except PictureError as error:
         if not rescue:
             raise
         if not data:  # the picture does not fit the format
-            data, file_format = _encoded(levels, "PNG", quality, companions, name), "PNG"
+            data, file_format = encoded(levels, "PNG", quality, companions, name), "PNG"
         kept = keep_elsewhere(data, target, SUFFIX_OF[file_format])
         if kept is None:
             raise
         raise PictureError(f"{error}; the picture is kept in {kept}") from error
 
 
-def _encoded(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:
+def encoded(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:
+    """Encode a picture as `encode` does. Raises PictureError if that fails for any reason."""
     try:
         return encode(levels, file_format, quality, companions, name)
     except MemoryError as error:
@@ -474,7 +475,14 @@ def _encoded(levels: NDArray[Any], file_format: str, quality: int, companions: C
         raise PictureError(f"{name} cannot be encoded ({one_line(error)}); write another format") from error
 
 
-def _check_record(record: dict[str, Any] | None) -> None:
+def check_quality(quality: int) -> None:
+    """Raise OptionError if it is not a whole number from 1 to 100."""
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise OptionError(f"--quality is {quality}; it must be a whole number from 1 to 100")
+
+
+def check_record(record: dict[str, Any] | None) -> None:
+    """Raise OptionError if a record of how a picture was made is not JSON."""
     if record is None:
         return
     try:
@@ -483,7 +491,7 @@ def _check_record(record: dict[str, Any] | None) -> None:
         raise OptionError(f"the record of how a picture was made is not valid JSON ({one_line(error)})") from error
 
 
-def _levels(picture: Picture, dtype: np.dtype[Any], with_alpha: bool, name: str) -> NDArray[Any]:
+def levels_of(picture: Picture, dtype: np.dtype[Any], with_alpha: bool, name: str) -> NDArray[Any]:
     """Return a picture's pixels as whole numbers, (H, W, 3) or (H, W, 4)."""
     colour, alpha = picture.tensor.detach().float().cpu(), picture.alpha
     if not torch.isfinite(colour).all() or (alpha is not None and not torch.isfinite(alpha).all()):

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and verified downloads."""
+"""Verified downloads, and the writing of weights files."""
 
 import hashlib
 import http.client
@@ -7,13 +7,13 @@ import os
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import WeightsError
+from ..files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -33,26 +33,19 @@ class _TransientError(Exception):
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file next to `path` for writing. Moves it to `path` at the end, or removes it after an error.
-
-    Its name is unique, so that several processes may write the same path at once. Creates a missing folder.
+    """Write a weights file as `atomic_write` does. Creates a missing folder.
 
     Raises
     ------
     WeightsError
         If the folder or the file cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
+        with atomic_write(path) as file:
             yield file
-        os.replace(temporary, path)
     except OSError as error:
         raise WeightsError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # after the replacement, it is gone
-            temporary.unlink()
 
 
 def file_digest(path: Path) -> str:

@@ -91,10 +91,8 @@ def _network_rows(net: Network, size: tuple[int, int]) -> list[LayerRow]:
     height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are padded to this
     for name, module, stride in (
         *((f"down.{i}", m, 2 << i) for i, m in enumerate(net.down)),
-        *((f"blocks.{i}", m, 8) for i, m in enumerate(net.blocks)),
-        ("up.0", net.up[0], 4),
-        *((f"upper.{i}", m, 4) for i, m in enumerate(net.upper)),
-        ("up.1", net.up[1], 2),
+        *((f"blocks.{i}", m, 4) for i, m in enumerate(net.blocks)),
+        ("up", net.up, 2),
         *((f"fine.{i}", m, 2) for i, m in enumerate(net.fine)),
     ):
         assert isinstance(module, nn.Conv2d)

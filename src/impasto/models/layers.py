@@ -272,6 +272,11 @@ EPSILON = 1e-5
 """Added to the variance."""
 SMALL = 1024
 """Number of pixels below which PyTorch's group norm uses a code path that is twenty times slower."""
+LARGE = 2**18
+"""Number of pixels above which PyTorch's group norm is not accurate, since it adds up squares in float32 one by one: at
+3 million pixels, variances are off by a thousandth."""
+PART = 2**16
+"""Number of pixels whose statistics are computed at a time."""
 
 
 def instance_norm(
@@ -304,6 +309,9 @@ def instance_norm(
     if statistics is None:
         return _InstanceNorm.apply(x, scale, shift, relu)  # type: ignore[no-any-return]
     mean, variance = statistics.unbind(1)
+    if len(x) == len(scale) == len(mean) == 1:  # one pass, in float32 inside
+        y = F.batch_norm(x, mean[0], variance[0], scale[0], shift[0], False, 0.0, EPSILON)
+        return y.relu_() if relu else y
     slope = scale * (variance + EPSILON).rsqrt()
     constant = shift - slope * mean
     y = x * slope.to(x.dtype)[:, :, None, None] + constant.to(x.dtype)[:, :, None, None]
@@ -318,10 +326,19 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
     weights : Tensor, optional
         (N, 1, H, W), each pixel's weight.
     """
+    n, c, h, w = x.shape
+    if h * w > PART and h > 1:
+        parts = x.split(strip := max(1, PART // w), 2)
+        masks = [None] * len(parts) if weights is None else weights.split(strip, 2)
+        if weights is None:
+            pixels = torch.tensor([[float(p.shape[2] * w)] for p in parts], dtype=torch.float64, device=x.device)
+        else:
+            pixels = torch.stack([m.double().sum((1, 2, 3)) for m in weights.split(strip, 2)])
+        found = [statistics_of(p, m) for p, m in zip(parts, masks, strict=True)]
+        return combined_statistics(pixels, torch.stack(found)).to(found[0].dtype)
     x = at_least_float32(x)
     if weights is None:
         rows = _rows(x.contiguous(memory_format=torch.channels_last))
-        n, c, h, w = x.shape
         mean = rows.sum(1).view(n, w, c).sum(1) / (h * w)
         variance = (rows - mean.repeat(1, w)[:, None]).square().sum(1).view(n, w, c).sum(1) / (h * w)
         return torch.stack([mean, variance], 1)
@@ -330,6 +347,25 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
     mean = (x * share).sum((2, 3), keepdim=True)
     variance = ((x - mean).square() * share).sum((2, 3))
     return torch.stack([mean[:, :, 0, 0], variance], 1)
+
+
+def combined_statistics(weights: Tensor, statistics: Tensor) -> Tensor:
+    """Return the means and variances (N, 2, C), float64, of pictures from those of their parts.
+
+    Chan, Golub, LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983.
+
+    Parameters
+    ----------
+    weights : Tensor
+        (parts, 1 or N), the number of pixels of each part, or the sum of their weights.
+    statistics : Tensor
+        (parts, N, 2, C), as returned by `statistics_of`.
+    """
+    weights = weights.double()
+    shares = (weights / weights.sum(0).clamp(min=1e-6))[..., None]
+    means, variances = statistics.double().unbind(2)
+    mean = (shares * means).sum(0)
+    return torch.stack([mean, (shares * (variances + (means - mean).square())).sum(0)], 1)
 
 
 class _InstanceNorm(torch.autograd.Function):
@@ -349,8 +385,13 @@ class _InstanceNorm(torch.autograd.Function):
         mean, inverse = scale.new_empty(n, c), scale.new_empty(n, c)
         each = []
         for i in range(n):
-            y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
-            mean[i], inverse[i] = m[0], r[0]
+            if h * w > LARGE:
+                mean[i], variance = statistics_of(x[i : i + 1])[0]
+                inverse[i] = (variance + EPSILON).rsqrt()
+                y = F.batch_norm(x[i : i + 1], mean[i], variance, scale[i], shift[i], False, 0.0, EPSILON)
+            else:
+                y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
+                mean[i], inverse[i] = m[0], r[0]
             each.append(y.clamp_(min=0) if relu else y)
         out = torch.cat(each) if n > 1 else each[0]  # do not copy a single picture: saves a third of the peak memory
         ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)

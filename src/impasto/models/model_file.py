@@ -5,19 +5,23 @@ The metadata is `format` ("impasto"), `kind` (the kind of network), `config` (JS
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..device import channels_last
 from ..errors import WeightsError
+from ..image.source import one_line
 from .download import replacing
 
 FORMAT = "impasto"
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def write_model_file(
@@ -134,7 +138,39 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+def build_network(path: Path, what: str, make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
+    """Build the network that a file holds: frozen, in eval mode, channels_last.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    what : str
+        What it should hold, for messages: "an encoder".
+    make : callable
+        Builds the network from its config, with any weights.
+    tensors : dict of str to Tensor
+        The state dict.
+
+    Raises
+    ------
+    WeightsError
+        If the network cannot be built, or the tensors do not fit it.
+    """
+    try:
+        with torch.device("meta"):
+            expected = make().state_dict()
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, RuntimeError, AttributeError) as error:
+        raise WeightsError(f"{path} does not hold {what}: {one_line(error)}") from error
+    if (difference := _misfit(tensors, expected)) is not None:
+        raise WeightsError(f"{path} does not hold {what}: {difference}")
+    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change the caller's random state
+        net = make()
+    net.load_state_dict(tensors)
+    return channels_last(net.eval().requires_grad_(False))
+
+
+def _misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
     """Return the first difference between a file's tensors and those that its network needs; None if they fit."""
     for key in sorted(expected.keys() | tensors.keys()):
         shapes = [list(d[key].shape) if key in d else "nothing" for d in (tensors, expected)]

@@ -62,6 +62,8 @@ class _RawMoments(torch.autograd.Function):
         return moments_gradient(features, of, weights), None
 
 
+LARGE, PART = 2**18, 2**16
+"""Number of pixels above which sums in float32 are not accurate, and how many are then summed at a time."""
 CHUNK = 16384
 """Pixels in half precision that are converted to float32 at a time. Their products must not be rounded: the errors of
 bfloat16 sums exceed a style's small variances, and then the gradient of the `moments` loss is off by many times its
@@ -85,6 +87,12 @@ def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
         of their weights.
     """
     n, c, h, w = features.shape
+    if h * w > LARGE and h > 1:
+        total = torch.zeros(n, c + 1, c + 1, dtype=torch.float64, device=features.device)
+        for top in range(0, h, strip := max(1, PART // w)):
+            rows = slice(top, top + strip)
+            total += moment_sums(features[:, :, rows], None if weights is None else weights[:, :, rows])
+        return total.to(torch.promote_types(features.dtype, torch.float32))
     f = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view if channels_last
     sums = f.new_empty(n, c + 1, c + 1, dtype=torch.promote_types(f.dtype, torch.float32))
     if weights is not None:

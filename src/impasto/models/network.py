@@ -18,20 +18,19 @@ style's colours, and the painting's colours are matched to them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..device import channels_last, with_gradients
+from ..device import with_gradients
 from ..errors import WeightsError
-from ..image.source import one_line
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
 from .layers import fill, instance_norm, reflection_pad, statistics_of
-from .model_file import misfit, read_metadata, read_model_file, write_model_file
+from .model_file import build_network, read_metadata, read_model_file, write_model_file
 from .moments import covariance
 
 KIND = "network"
@@ -40,15 +39,18 @@ EARLIER = ("transformer", "arbitrary")
 """The kinds of earlier networks, which are no longer supported."""
 VERSION = 2
 """The version of the architecture. Weights of another version would load, but paint badly."""
-STRIDE, LEAST_SIDE = 8, 24
+STRIDE, LEAST_SIDE = 4, 24
 """Stride of the deepest features, and the side to which smaller pictures are padded, in pixels."""
 LEAST_VARIANCE = 1e-4
 """Added to variances before the logarithm; features are of the order of one."""
 NOISE_SIDE = 128
 """Side of the square of noise, in features. It repeats beyond that."""
-RANGES = dict.fromkeys(("blocks", "upper", "fine", "rank", "noise"), (0, 64))
+RANGES = dict.fromkeys(("blocks", "fine", "rank", "noise"), (0, 64))
 RANGES |= {"width": (4, 256), "hidden": (1, 4096)}
 """Smallest and largest values allowed in a file."""
+
+Features = TypeVar("Features")
+Kept = TypeVar("Kept")
 
 Origins = Sequence[tuple[int, int]]
 ORIGIN: Origins = ((0, 0),)
@@ -66,9 +68,9 @@ class NetworkConfig:
     layers : dict of str to int
         The layers of these moments, shallow to deep, and their channels.
     width : int
-        Channels at half resolution; twice as many at a quarter, four times at an eighth.
-    blocks, upper, fine : int
-        Residual blocks at an eighth of the resolution, and on the way up at a quarter and at half.
+        Channels at half resolution; twice as many at a quarter.
+    blocks, fine : int
+        Residual blocks at a quarter of the resolution and at half.
     rank : int
         Rank of the filters that the style predicts for each block; 0 for none.
     noise : int
@@ -82,12 +84,11 @@ class NetworkConfig:
     encoder: str
     layers: Mapping[str, int]
     width: int = 32
-    blocks: int = 5
-    upper: int = 2
-    fine: int = 2
-    rank: int = 4
+    blocks: int = 2
+    fine: int = 4
+    rank: int = 8
     noise: int = 4
-    hidden: int = 68
+    hidden: int = 320
     styles: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,9 +99,7 @@ class NetworkConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
         """Return the configuration from `to_dict`'s result. Raises KeyError, TypeError or ValueError if invalid."""
         if values.get("version") != VERSION:
-            raise ValueError(
-                "its version is another; train it again with `impasto train network`"
-            )
+            raise ValueError("its version is another; train it again with `impasto train network`")
         layers = {str(k): int(c) for k, c in dict(values["layers"]).items()}
         numbers = {k: int(values[k]) for k in RANGES}
         if not layers or not all(low <= numbers[k] <= high for k, (low, high) in RANGES.items()):
@@ -123,9 +122,9 @@ class Layout:
     norms : list of int
         Channels of each norm, in the order of the forward pass.
     linear : set of int
-        The norms without a ReLU: those of the upsampling convolutions, and those that end a residual branch. With a
-        ReLU, the upsampled features would die in training: the ones that skip the deeper layers are easier to learn
-        from, and a channel whose shift has become negative enough has no gradient.
+        The norms without a ReLU: that of the upsampling convolution, and those that end a residual branch. With a ReLU,
+        upsampled features die in training: those that skip the deeper layers are easier to learn from, and a channel
+        whose shift has become negative enough has no gradient.
     mixed : list of int
         Channels of each low-rank filter, in the same order.
     noise : list of slice
@@ -135,9 +134,9 @@ class Layout:
     """
 
     def __init__(self, config: NetworkConfig):
-        w, levels = config.width, (config.blocks, config.upper, config.fine)
-        self.norms, self.mixed, self.linear = [w, 2 * w, 4 * w], list[int](), set[int]()
-        for level, (count, c) in enumerate(zip(levels, (4 * w, 2 * w, w), strict=True)):
+        w = config.width
+        self.norms, self.mixed, self.linear = [w, 2 * w], list[int](), set[int]()
+        for level, (count, c) in enumerate(((config.blocks, 2 * w), (config.fine, w))):
             if level:  # of the upsampling convolution
                 self.norms.append(c)
                 self.linear.add(len(self.norms) - 1)
@@ -151,14 +150,13 @@ class Layout:
         lengths = {
             "scale": channels,
             "shift": channels,
-            "quarter": 2 * w,
             "half": w,
             "photo": 3,
             "paint": 3,
             "filters": filters,
-            "noise": 3 * config.noise,
+            "noise": 2 * config.noise,
         }
-        self.noise = [slice(i * config.noise, (i + 1) * config.noise) for i in range(3)]
+        self.noise = [slice(i * config.noise, (i + 1) * config.noise) for i in range(2)]
         self.parts: dict[str, slice] = {}
         begin = 0
         for name, length in lengths.items():
@@ -222,13 +220,12 @@ class Network(nn.Module):
         def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
             return nn.Conv2d(inputs, outputs, 3, stride, bias=False)  # the norm after it has a shift
 
-        self.down = nn.ModuleList([convolution(12, w), convolution(w, 2 * w, 2), convolution(2 * w, 4 * w, 2)])
-        self.blocks = nn.ModuleList([convolution(4 * w, 4 * w) for _ in range(2 * config.blocks)])
-        self.up = nn.ModuleList([convolution(4 * w, 2 * w), convolution(2 * w, w)])
-        self.upper = nn.ModuleList([convolution(2 * w, 2 * w) for _ in range(2 * config.upper)])
+        self.down = nn.ModuleList([convolution(12, w), convolution(w, 2 * w, 2)])
+        self.blocks = nn.ModuleList([convolution(2 * w, 2 * w) for _ in range(2 * config.blocks)])
+        self.up = convolution(2 * w, w)
         self.fine = nn.ModuleList([convolution(w, w) for _ in range(2 * config.fine)])
         self.last = nn.Conv2d(w, 12, 5)
-        self.noises = nn.ParameterList([torch.zeros(config.noise, c) for c in (4 * w, 2 * w, w)])
+        self.noises = nn.ParameterList([torch.zeros(config.noise, c) for c in (2 * w, w)])
         """The mixing matrix from noise to features at each resolution."""
         self.register_buffer("noise", _noise(config.noise), persistent=False)
         self.noise: Tensor
@@ -299,7 +296,7 @@ class Network(nn.Module):
         masks : Tensor, optional
             (R, 1, H, W), which sum to 1 everywhere: the regions of one picture (N = 1), each with its own style.
         origins : sequence of (int, int)
-            Row and column, multiples of 8, of each tile's first pixel in the whole picture. They align the noise. One
+            Row and column, multiples of 4, of each tile's first pixel in the whole picture. They align the noise. One
             for all pictures, or N.
 
         Returns
@@ -308,48 +305,50 @@ class Network(nn.Module):
             (N, 3, H, W), float32: the painting before its colours are set (`models.colours.colour`).
         """
         height, width = image.shape[-2:]
-        image, masks = _padded(image), None if masks is None else _padded(masks)
-        return self._run(_Pass(self.layout, affine, statistics, masks), image, origins)[:, :, :height, :width]
+        image, masks = padded(image), None if masks is None else padded(masks)
+        return self.run(WholePass(self, affine, statistics, masks, origins), image)[:, :, :height, :width]
 
     def statistics(
         self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
     ) -> Tensor:
         """Return the means and variances (N or R, 2, `channels`), float32, that the norms compute for pictures."""
+        return self.measured(image, affine, masks, origins)[0]
+
+    def measured(
+        self, image: Tensor, affine: Tensor, masks: Tensor | None = None, origins: Origins = ORIGIN
+    ) -> tuple[Tensor, Tensor]:
+        """Return `statistics`, and the painting (N, 3, H, W) as `forward` returns it."""
         found: list[Tensor] = []
-        masks = None if masks is None else _padded(masks)
-        self._run(_Pass(self.layout, affine, None, masks, found), _padded(image), origins)
-        return torch.cat(found, 2)
+        height, width = image.shape[-2:]
+        masks = None if masks is None else padded(masks)
+        painted = self.run(WholePass(self, affine, None, masks, origins, found), padded(image))
+        return torch.cat(found, 2), painted[:, :, :height, :width]
 
-    def _run(self, style: "_Pass", image: Tensor, origins: Origins) -> Tensor:
-        x = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
-        half = style.norm(self.down[0](reflection_pad(x)))
-        quarter = style.norm(self.down[1](reflection_pad(half)))
-        x = style.norm(self.down[2](reflection_pad(quarter)))
-        x = self._noisy(style, 0, x, origins)
-        x = self._blocks(style, self.blocks, x)
-        x = style.norm(resized_convolution(blurred(x, 1), self.up[0]))
-        x = self._noisy(style, 1, x + style.scaled(quarter, "quarter"), origins)
-        x = self._blocks(style, self.upper, x)
-        x = style.norm(resized_convolution(blurred(x, 1), self.up[1]))
-        x = self._noisy(style, 2, x + style.scaled(half, "half"), origins)
-        x = self._blocks(style, self.fine, x)
-        x = blurred(F.pixel_shuffle(self.last(reflection_pad(x, 2)).float().contiguous(), 2))
-        return style.scaled(x, "paint") + style.scaled(image, "photo")
-
-    def _noisy(self, style: "_Pass", level: int, x: Tensor, origins: Origins) -> Tensor:
-        """Add noise to the features of one resolution, so that strokes can form in plain areas."""
-        if not self.config.noise:
-            return x
-        at = STRIDE >> level  # picture pixels per feature pixel
-        noise = torch.cat([_noise_part(self.noise[level], row // at, column // at, x) for row, column in origins])
-        return style.add_noise(x, noise, self.noises[level], self.layout.noise[level])
+    def run(self, o: "Operations[Features, Kept]", image: Features) -> Features:
+        """Apply the layers, by the operations `o`, to pictures whose sides are multiples of the stride."""
+        image, photo = o.keep(image)
+        x, half = o.keep(o.norm(o.convolved(o.unshuffled(image), self.down[0])))
+        x = o.norm(o.convolved(x, self.down[1]))
+        x = self._blocks(o, self.blocks, o.noisy(x, 0))
+        x = o.add(o.norm(o.enlarged(x, self.up)), half, "half")
+        x = self._blocks(o, self.fine, o.noisy(x, 1))
+        return o.add(o.scaled(o.pictured(x, self.last), "paint"), photo, "photo")
 
     @staticmethod
-    def _blocks(style: "_Pass", convolutions: nn.ModuleList, x: Tensor) -> Tensor:
+    def _blocks(o: "Operations[Features, Kept]", convolutions: nn.ModuleList, x: Features) -> Features:
         for first, second in zip(convolutions[::2], convolutions[1::2], strict=True):
-            y = style.mix(style.norm(first(reflection_pad(x))))
-            x = x + style.norm(second(reflection_pad(y)))
+            x, before = o.keep(x)
+            x = o.mix(o.norm(o.convolved(x, first)))
+            x = o.add(o.norm(o.convolved(x, second)), before)
         return x
+
+    @property
+    def margin(self) -> int:
+        """The margin of a tile in pixels, a multiple of the stride: nothing beyond it changes what is painted inside.
+
+        The tile must begin at a multiple of the stride and be painted with given statistics.
+        """
+        return -(-self.run(_Affected(), 0) // STRIDE) * STRIDE
 
     @property
     def channels(self) -> int:
@@ -358,7 +357,7 @@ class Network(nn.Module):
 
     def convolutions(self) -> list[Tensor]:
         """Return the weights of all 3x3 convolutions that are followed by a norm."""
-        modules = (*self.down, *self.blocks, *self.up, *self.upper, *self.fine)
+        modules = (*self.down, *self.blocks, self.up, *self.fine)
         return [m.weight for m in modules if isinstance(m, nn.Conv2d)]
 
     @torch.no_grad()
@@ -407,7 +406,6 @@ class Network(nn.Module):
         parts = self.layout.parts
         scales = [torch.full((c,), 0.3 if i in self.layout.linear else 1.0) for i, c in enumerate(self.layout.norms)]
         last.bias[parts["scale"]] = torch.cat(scales)
-        last.bias[parts["quarter"]] = 1
         last.bias[parts["photo"]] = last.bias[parts["paint"]] = last.bias[parts["noise"]] = 1
         filters, at, rank = last.bias[parts["filters"]], 0, self.config.rank
         for c in self.layout.mixed:  # the first factor of each; the second starts at 0
@@ -415,14 +413,141 @@ class Network(nn.Module):
             at += 2 * c * rank
 
 
-class _Pass:
-    """The style-dependent operations of one forward pass.
+class Operations(Protocol[Features, Kept]):
+    """The operations that the network consists of, on whole pictures or on rows (`models.rows`).
 
-    Consumes the affines and the statistics in the order of the network's layers.
+    Norms and filters take their numbers from the style in the order in which they are called.
+    """
+
+    def keep(self, x: Features) -> tuple[Features, Kept]:
+        """Return features twice: to go on with, and to `add` later."""
+        ...
+
+    def add(self, x: Features, kept: Kept, part: str = "") -> Features:
+        """Add kept features, multiplied by a part of the affine."""
+        ...
+
+    def unshuffled(self, image: Features) -> Features:
+        """Turn 2x2 pixels into channels."""
+        ...
+
+    def convolved(self, x: Features, convolution: nn.Module) -> Features:
+        """Apply a 3x3 convolution, padded by reflection."""
+        ...
+
+    def norm(self, x: Features) -> Features:
+        """Apply the next instance norm, and its ReLU if it has one."""
+        ...
+
+    def mix(self, x: Features) -> Features:
+        """Add the result of the next low-rank filter, a 1x1 convolution that the style gives."""
+        ...
+
+    def noisy(self, x: Features, level: int) -> Features:
+        """Add the noise of a resolution, from 0, the lowest, to 2."""
+        ...
+
+    def enlarged(self, x: Features, convolution: nn.Module) -> Features:
+        """Blur, resize to twice the size and convolve."""
+        ...
+
+    def pictured(self, x: Features, convolution: nn.Module) -> Features:
+        """Convolve, turn channels into 2x2 pixels, and blur."""
+        ...
+
+    def scaled(self, x: Features, part: str) -> Features:
+        """Multiply each channel by its number in a part of the affine."""
+        ...
+
+
+class StyleOperations:
+    """The operations of one forward pass that depend on the style.
 
     Parameters
     ----------
-    layout, affine, statistics, masks
+    net : Network
+        The network.
+    affine : Tensor
+        As for `Network.forward`. With masks, (R, 1, h, w) at the size of the features, there is one for each region.
+    """
+
+    def __init__(self, net: Network, affine: Tensor):
+        self.net, self.layout = net, net.layout
+        self.parts = {k: affine[:, s] for k, s in net.layout.parts.items()}
+        self.norms = self.channels = self.mixed = self.filters = 0
+        """Numbers of norms, their channels, filters and their parameters used so far."""
+
+    def next_norm(self) -> tuple[slice, bool]:
+        """Return the channels of the next norm among all norms' channels, and whether it has a ReLU."""
+        relu, begin = self.norms not in self.layout.linear, self.channels
+        self.channels += self.layout.norms[self.norms]
+        self.norms += 1
+        return slice(begin, self.channels), relu
+
+    def next_filter(self) -> slice:
+        """Return the place of the next low-rank filter in the affine's part for filters."""
+        begin = self.filters
+        if self.layout.mixed:
+            self.filters += 2 * self.layout.rank * self.layout.mixed[self.mixed]
+            self.mixed += 1
+        return slice(begin, self.filters)
+
+    def normed(self, x: Tensor, own: slice, relu: bool, given: Tensor | None, masks: Tensor | None) -> Tensor:
+        """Apply an instance norm to features (N, C, H, W), with their own statistics or those given (N or R, 2, C)."""
+        scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
+        if masks is None:
+            return instance_norm(x, scale, shift, relu=relu, statistics=given)
+        assert given is not None
+
+        def of(i: list[int]) -> Tensor:
+            return instance_norm(x, scale[i], shift[i], relu=relu, statistics=given[i if len(given) > 1 else [0]])
+
+        return by_place(x, masks, of)
+
+    def times(self, x: Tensor, part: str, masks: Tensor | None) -> Tensor:
+        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
+        factor = self.parts[part].to(x.dtype)[:, :, None, None]
+        return x * factor if masks is None else by_place(x, masks, lambda i: x * factor[i])
+
+    def with_noise(self, x: Tensor, level: int, origins: Origins, masks: Tensor | None) -> Tensor:
+        """Add the noise of one resolution to features (N, C, H, W), so that strokes can form in plain areas.
+
+        It is scaled by the affine's amplitudes (N, K) and mixed by the network's matrix (K, C).
+        """
+        if not self.net.config.noise:
+            return x
+        at = STRIDE >> level  # picture pixels per feature pixel
+        parts = [_noise_part(self.net.noise[level], row // at, column // at, x) for row, column in origins]
+        rows = torch.cat(parts).permute(0, 2, 3, 1)  # (N or 1, H, W, K)
+        each = self.parts["noise"][:, self.layout.noise[level], None] * self.net.noises[level]  # (N, K, C)
+
+        def added(each: Tensor) -> Tensor:
+            mixed = rows.flatten(1, 2) @ each.to(rows.dtype)
+            return x + mixed.view(-1, *rows.shape[1:3], x.shape[1]).permute(0, 3, 1, 2)
+
+        return added(each) if masks is None else by_place(x, masks, lambda i: added(each[i]))
+
+    def filtered(self, x: Tensor, own: slice, masks: Tensor | None) -> Tensor:
+        """Add a low-rank filter's result to features (N, C, H, W)."""
+        if not self.layout.mixed:
+            return x
+        c, rank = x.shape[1], self.layout.rank
+        numbers = self.parts["filters"][:, own].to(x.dtype)
+        first, second = numbers[:, : c * rank].reshape(-1, c, rank), numbers[:, c * rank :].reshape(-1, rank, c)
+
+        def mixed(first: Tensor, second: Tensor) -> Tensor:
+            rows = x.permute(0, 2, 3, 1)
+            return x + (rows.flatten(1, 2) @ first @ second).view(rows.shape).permute(0, 3, 1, 2)
+
+        return mixed(first, second) if masks is None else by_place(x, masks, lambda i: mixed(first[i], second[i]))
+
+
+class WholePass(StyleOperations):
+    """The operations on whole pictures (N, C, H, W).
+
+    Parameters
+    ----------
+    net, affine, statistics, masks, origins
         As for `Network.forward`.
     found : list of Tensor, optional
         Receives the statistics that the norms compute.
@@ -430,90 +555,126 @@ class _Pass:
 
     def __init__(
         self,
-        layout: Layout,
+        net: Network,
         affine: Tensor,
         statistics: Tensor | None,
         masks: Tensor | None,
+        origins: Origins,
         found: list[Tensor] | None = None,
     ):
-        self.layout, self.statistics, self.masks, self.found = layout, statistics, masks, found
-        self.parts = {k: affine[:, s] for k, s in layout.parts.items()}
-        self.norms = self.channels = self.filters = 0
-        """Number of norms and filters used so far."""
+        super().__init__(net, affine)
+        self.statistics, self.masks, self.origins, self.found = statistics, masks, origins, found
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features twice."""
+        return x, x
+
+    def add(self, x: Tensor, kept: Tensor, part: str = "") -> Tensor:
+        """Add features, multiplied by a part of the affine."""
+        return x + (self.scaled(kept, part) if part else kept)
+
+    def unshuffled(self, image: Tensor) -> Tensor:
+        """Turn 2x2 pixels into channels."""
+        return F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+
+    def convolved(self, x: Tensor, convolution: nn.Module) -> Tensor:
+        """Apply a 3x3 convolution, padded by reflection."""
+        return convolution(reflection_pad(x))
 
     def norm(self, x: Tensor) -> Tensor:
-        """Apply the next instance norm, and its ReLU if it has one, to features (N, C, H, W)."""
-        relu = self.norms not in self.layout.linear
-        own = slice(self.channels, self.channels + x.shape[1])
-        self.norms, self.channels = self.norms + 1, own.stop
-        scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
+        """Apply the next instance norm, and its ReLU if it has one."""
+        own, relu = self.next_norm()
+        masks = self._masks(x)
         given = None if self.statistics is None else self.statistics[:, :, own]
-        if given is None and (self.masks is not None or self.found is not None):
-            given = statistics_of(x, None if self.masks is None else _masks_at(self.masks, x))
+        if given is None and (masks is not None or self.found is not None):
+            given = statistics_of(x, masks)
         if self.found is not None and given is not None:
             self.found.append(given)
-        if self.masks is None:
-            return instance_norm(x, scale, shift, relu=relu, statistics=given)
-        assert given is not None
-        return self.by_place(
-            x, lambda i: instance_norm(x, scale[i], shift[i], relu=relu, statistics=given[i if len(given) > 1 else [0]])
-        )
-
-    def scaled(self, x: Tensor, part: str) -> Tensor:
-        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
-        factor = self.parts[part].to(x.dtype)[:, :, None, None]
-        return x * factor if self.masks is None else self.by_place(x, lambda i: x * factor[i])
-
-    def add_noise(self, x: Tensor, noise: Tensor, mixing: Tensor, amplitudes: slice) -> Tensor:
-        """Add noise (N or 1, K, H, W), scaled by the affine's K amplitudes and mixed by (K, C), to (N, C, H, W)."""
-        each = self.parts["noise"][:, amplitudes, None] * mixing  # (N, K, C)
-        rows = noise.permute(0, 2, 3, 1)  # (N, H, W, K)
-
-        def added(each: Tensor) -> Tensor:
-            mixed = rows.flatten(1, 2) @ each.to(rows.dtype)
-            return x + mixed.view(-1, *rows.shape[1:3], x.shape[1]).permute(0, 3, 1, 2)
-
-        return added(each) if self.masks is None else self.by_place(x, lambda i: added(each[i]))
+        return self.normed(x, own, relu, given, masks)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Add the next low-rank filter's result, a 1x1 convolution given by the style, to features (N, C, H, W)."""
-        if not self.layout.mixed:
-            return x
-        c, rank = x.shape[1], self.layout.rank
-        own = self.parts["filters"][:, self.filters : self.filters + 2 * c * rank].to(x.dtype)
-        self.filters += 2 * c * rank
-        first, second = own[:, : c * rank].reshape(-1, c, rank), own[:, c * rank :].reshape(-1, rank, c)
+        """Add the result of the next low-rank filter."""
+        return self.filtered(x, self.next_filter(), self._masks(x))
 
-        def mixed(first: Tensor, second: Tensor) -> Tensor:
-            rows = x.permute(0, 2, 3, 1)
-            return x + (rows.flatten(1, 2) @ first @ second).view(rows.shape).permute(0, 3, 1, 2)
+    def noisy(self, x: Tensor, level: int) -> Tensor:
+        """Add the noise of a resolution."""
+        return self.with_noise(x, level, self.origins, self._masks(x))
 
-        return mixed(first, second) if self.masks is None else self.by_place(x, lambda i: mixed(first[i], second[i]))
+    def enlarged(self, x: Tensor, convolution: nn.Module) -> Tensor:
+        """Blur, resize to twice the size and convolve."""
+        return resized_convolution(blurred(x, 1), convolution)
 
-    def by_place(self, x: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
-        """Return the sum over regions i of `of([i])` times the region's mask at the size of `x`."""
-        assert self.masks is not None
-        found = torch.zeros_like(x)
-        for i, mask in enumerate(_masks_at(self.masks, x)):
-            found += mask.to(x.dtype) * of([i])
-        return found
+    def pictured(self, x: Tensor, convolution: nn.Module) -> Tensor:
+        """Convolve, turn channels into 2x2 pixels, and blur."""
+        return blurred(shuffled(convolution(reflection_pad(x, 2))))
+
+    def scaled(self, x: Tensor, part: str) -> Tensor:
+        """Multiply each channel by its number in a part of the affine."""
+        return self.times(x, part, self._masks(x))
+
+    def _masks(self, x: Tensor) -> Tensor | None:
+        """Return the masks (R, 1, H, W) at the size of features."""
+        return None if self.masks is None else F.adaptive_avg_pool2d(self.masks, (x.shape[2], x.shape[3]))
 
 
-def _padded(image: Tensor) -> Tensor:
+class _Affected(Operations[int, int]):
+    """Counts the rows at the border of a tile that depend on what is beyond the border."""
+
+    def keep(self, x: int) -> tuple[int, int]:
+        return x, x
+
+    def add(self, x: int, kept: int, part: str = "") -> int:
+        return max(x, kept)
+
+    def unshuffled(self, image: int) -> int:
+        return -(-image // 2)
+
+    def convolved(self, x: int, convolution: nn.Module) -> int:
+        assert isinstance(convolution, nn.Conv2d)
+        return -(-(x + 1) // convolution.stride[0])
+
+    def enlarged(self, x: int, convolution: nn.Module) -> int:
+        return 2 * (x + 2)  # one row for the blur, one for the convolution
+
+    def pictured(self, x: int, convolution: nn.Module) -> int:
+        return 2 * (x + 2) + 1
+
+    def norm(self, x: int) -> int:
+        return x
+
+    def mix(self, x: int) -> int:
+        return x
+
+    def noisy(self, x: int, level: int) -> int:
+        return x
+
+    def scaled(self, x: int, part: str) -> int:
+        return x
+
+
+def by_place(x: Tensor, masks: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
+    """Return the sum over regions i of `of([i])` times the region's mask, (R, 1, H, W) at the size of `x`."""
+    found = torch.zeros_like(x)
+    for i, mask in enumerate(masks):
+        found += mask.to(x.dtype) * of([i])
+    return found
+
+
+def padded(image: Tensor) -> Tensor:
     """Pad pictures or masks by reflection to sides that are multiples of the network's stride."""
     return fill(image, STRIDE, LEAST_SIDE)
 
 
 def _noise(channels: int) -> Tensor:
-    """Return the noise (3, `channels`, side, side) of every network: normal, the same on every machine.
+    """Return the noise (2, `channels`, side, side) of every network: normal, the same on every machine.
 
     At half of the size it is blurred by [1, 2, 1] / 4 along both sides. Its finest waves would show as a weave, since
     no blur follows before the picture has its full size.
     """
-    shape = (3, channels, NOISE_SIDE, NOISE_SIDE)
+    shape = (2, channels, NOISE_SIDE, NOISE_SIDE)
     noise = np.random.RandomState(0).standard_normal(shape)
     for axis in (1, 2):
-        noise[2] = (np.roll(noise[2], -1, axis) + 2 * noise[2] + np.roll(noise[2], 1, axis)) / 4
+        noise[1] = (np.roll(noise[1], -1, axis) + 2 * noise[1] + np.roll(noise[1], 1, axis)) / 4
     return torch.from_numpy(noise.astype(np.float32))
 
 
@@ -526,9 +687,9 @@ def _noise_part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
     return noise[:, rows][:, :, columns].to(like.dtype)[None]
 
 
-def _masks_at(masks: Tensor, x: Tensor) -> Tensor:
-    """Reduce masks (R, 1, H, W) to the size of features."""
-    return F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
+def shuffled(x: Tensor) -> Tensor:
+    """Turn channels of features (N, 12, H, W) into the 2x2 pixels of pictures (N, 3, 2 H, 2 W), float32."""
+    return F.pixel_shuffle(x.float().contiguous(), 2)
 
 
 def blurred(x: Tensor, pad: int = 0) -> Tensor:
@@ -537,7 +698,12 @@ def blurred(x: Tensor, pad: int = 0) -> Tensor:
     This removes the highest frequency of the grid, +1, -1, +1. In plain areas, where nothing starts a stroke, a network
     would draw such waves, and resizing would turn them into hatching.
     """
-    return F.avg_pool2d(F.avg_pool2d(reflection_pad(x, pad + 1), 2, 1), 2, 1)
+    return blurred_inside(reflection_pad(x, pad + 1))
+
+
+def blurred_inside(x: Tensor) -> Tensor:
+    """Blur as `blurred`, without padding: (N, C, H, W) becomes (N, C, H - 2, W - 2)."""
+    return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
 
 
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
@@ -606,16 +772,6 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
     if read_metadata(path).get("kind") in EARLIER:
         raise WeightsError(f"{path} is a network of an earlier version; train it again with `impasto train network`")
     values, tensors, metadata = read_model_file(path, KIND)
-    try:
-        config = NetworkConfig.from_dict(values)
-        with torch.device("meta"):
-            expected = Network(config).state_dict()
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
-        raise WeightsError(f"{path} does not hold a network that paints: {one_line(error)}") from error
-    if (difference := misfit(tensors, expected)) is not None:
-        raise WeightsError(f"{path} does not hold a network that paints: {difference}")
-    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change the caller's random state
-        net = Network(config)
-    net.load_state_dict(tensors)
+    net = build_network(path, "a network that paints", lambda: Network(NetworkConfig.from_dict(values)), tensors)
     net.digest = file_digest(path)[:DIGEST_DIGITS]
-    return channels_last(net.eval().requires_grad_(False)), metadata
+    return net, metadata

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ..device import Compute
-from .download import replacing
+from ..files import atomic_write
 from .network import Network
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def fastest(net: Network, compute: Compute) -> Compute:
         log.debug("%s: %s", key, seconds)
         with suppress(OSError):  # if the cache is not writable, measure again next time
             cache_file().parent.mkdir(parents=True, exist_ok=True)
-            with replacing(cache_file()) as file:
+            with atomic_write(cache_file()) as file:
                 file.write(json.dumps(known, indent=1).encode())
     return _candidates(compute)[known[key]]
 

@@ -11,6 +11,7 @@ pass, so gradients are masked and accumulated in place. Of the forward pass, onl
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from string import ascii_lowercase
 from typing import Any, Literal
 
 import torch
@@ -31,6 +32,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Pooling = Literal["max", "average"]
+
+
+def block_of(layer: str) -> int:
+    """Return the number of a layer's block, from 1: 4 for `conv4_2`, `relu4_2` and `pool4`."""
+    return int(layer.lstrip(ascii_lowercase).partition("_")[0])
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class VGG(nn.Module):
 
     def width(self, layer: str) -> int:
         """Return the number of channels of `layer`."""
-        return self.config.widths[int(layer[4]) - 1]
+        return self.config.widths[block_of(layer) - 1]
 
     def wide(self, layer: str, features: Tensor) -> Tensor:
         """Apply a layer's head to its features, in float32 at least; return them unchanged if it has no head."""
@@ -147,7 +153,7 @@ class VGG(nn.Module):
     @staticmethod
     def stride(layer: str) -> int:
         """Return the picture pixels per feature pixel of `layer`, along one side."""
-        return 2 ** (int(layer[4]) - (0 if layer.startswith("pool") else 1))
+        return 2 ** (block_of(layer) - (0 if layer.startswith("pool") else 1))
 
     def least_side(self, layer: str) -> int:
         """Return the smallest side, in pixels, of a picture for `layer`. Reflection needs two feature pixels."""

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from ..device import with_gradients
 from ..errors import WeightsError
-from ..image.source import one_line
 from .download import DIGEST_DIGITS, Progress, fetch_file, file_digest
-from .model_file import misfit, read_model_file, write_model_file
+from .model_file import build_network, read_model_file, write_model_file
 from .vgg import VGG, VGG16, VGG19, Pooling, VGGConfig
 
 
@@ -185,16 +184,18 @@ def load_encoder(
             raise WeightsError(
                 f"{name} is a network that paints, not an encoder; give one of {encoders}, or a model file"
             )
-        path, digest = _fetch(model, offline, progress)
-        config, tensors = _read_state_dict(path, model.config) if model.config else _read_encoder(path)
+        (path, digest), config = _fetch(model, offline, progress), model.config
     else:
         path = Path(name)
         if path.suffix != ".safetensors" and not path.exists():
             find_model(str(name))
-        config, tensors = _read_encoder(path)
-        digest, name = file_digest(path), path.stem
-    net = _build(path, config, tensors, str(name), pooling)
-    net.digest = digest[:DIGEST_DIGITS]
+        name, digest, config = path.stem, None, None
+    if config is None:
+        values, tensors, _ = read_model_file(path, "encoder")
+    else:
+        values, tensors = config.to_dict(), _read_state_dict(path)
+    net = build_network(path, "an encoder", lambda: VGG(VGGConfig.from_dict(values), str(name), pooling), tensors)
+    net.digest = (digest or file_digest(path))[:DIGEST_DIGITS]
     return net
 
 
@@ -228,32 +229,10 @@ def save_encoder(
     )
 
 
-def _read_encoder(path: Path) -> tuple[VGGConfig, dict[str, Tensor]]:
-    values, tensors, _ = read_model_file(path, "encoder")
-    try:
-        return VGGConfig.from_dict(values), tensors
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its config is not that of a VGG: {error}") from error
-
-
-def _read_state_dict(path: Path, config: VGGConfig) -> tuple[VGGConfig, dict[str, Tensor]]:
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
     """Return the encoder's weights from torchvision's file, without the classifier."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return config, {k: v.float() for k, v in state.items() if k.startswith("features.")}
+        return {k: v.float() for k, v in state.items() if k.startswith("features.")}
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is not a state dict that torch can read") from error
-
-
-def _build(path: Path, config: VGGConfig, tensors: dict[str, Tensor], name: str, pooling: Pooling) -> VGG:
-    try:
-        with torch.device("meta"):
-            expected = VGG(config).state_dict()
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise WeightsError(f"{path}: its config is not that of a VGG: {one_line(error)}") from error
-    if (difference := misfit(tensors, expected)) is not None:
-        raise WeightsError(f"{path} does not fit its network: {difference}")
-    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change the caller's random state
-        net = VGG(config, name, pooling)
-    net.load_state_dict(tensors)
-    return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

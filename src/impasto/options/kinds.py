@@ -15,6 +15,9 @@ INT, NUMBER, BITS, FILE = (tyro.conf.arg(metavar=m) for m in ("INT", "NUMBER", "
 LEAST_SIZE, LARGEST_SIZE = 32, 65536
 """Range of the long side of a picture, in pixels."""
 
+GIGABYTES = {"": 1.0, "m": 1e-3, "g": 1.0, "t": 1e3}
+"""First letter of a unit of memory -> gigabytes."""
+
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 """Unit of time -> seconds."""
 
@@ -46,6 +49,14 @@ def parse_seconds(texts: list[str]) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
+def parse_memory(texts: list[str]) -> float:
+    """Parse `4`, `4GB` or `800MB` as gigabytes. Raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?([mgt]?)b?", texts[0].strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{texts[0]!r} is not an amount of memory; write it as 4GB or 800MB")
+    return float(found[1]) * GIGABYTES[found[2].lower()]
+
+
 def list_of(value: object) -> list[str]:
     """Return a number or a tuple of numbers in the form that the command line parses."""
     values = value if isinstance(value, tuple) else (value,)
@@ -70,6 +81,13 @@ TIME = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar="TIME",
     instance_from_str=parse_seconds,
+    is_instance=lambda v: v is None or isinstance(v, float | int),
+    str_from_instance=list_of,
+)
+MEMORY = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="MEMORY",
+    instance_from_str=parse_memory,
     is_instance=lambda v: v is None or isinstance(v, float | int),
     str_from_instance=list_of,
 )

@@ -30,3 +30,16 @@ class OutputOptions(FileOptions):
     """Options for reading a photograph and writing its painting."""
 
     keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False
+
+
+@dataclass(frozen=True)
+class TiffOptions:
+    """Options for writing large TIFFs."""
+
+    compression: Annotated[
+        Literal["deflate", "lzw", "zstd", "jpeg", "none"], Doc("Compression of TIFF output; jpeg loses detail.")
+    ] = "deflate"
+    pyramid: Annotated[bool, Doc("Add smaller copies to TIFF output, for viewers that zoom.")] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

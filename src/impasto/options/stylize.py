@@ -38,6 +38,15 @@ class StylizeOptions(OptimizeOptions):
         ),
         NETWORK,
     ] = False
+    statistics: Annotated[
+        Literal["exact", "sampled"],
+        Doc(
+            "Where a painting too large for memory gets its statistics from. `exact`: from the whole picture, so that "
+            "it is the painting that more memory would give; needs space for temporary files. `sampled`: from parts "
+            "of the picture; faster, but not quite the same painting."
+        ),
+        NETWORK,
+    ] = "exact"
     compile: Annotated[
         bool, Doc("Compile the network with torch.compile; only worth it for many pictures."), NETWORK
     ] = False
@@ -51,8 +60,8 @@ class StylizeOptions(OptimizeOptions):
             if others:
                 raise OptionError(f"--{others[0]} has no effect on a network that paints in one pass; leave it out")
         elif self.quality != "instant":
-            for name in ("learn", "compile"):
-                if getattr(self, name):
+            for name in ("learn", "statistics", "compile"):
+                if getattr(self, name) not in (False, "exact"):
                     raise OptionError(f"--{name} is for the network that paints in one pass; add --quality instant")
         if self.method == "optimize" and self.quality == "instant":
             raise OptionError("--quality instant uses the network; choose another quality for --method optimize")
@@ -61,6 +70,6 @@ class StylizeOptions(OptimizeOptions):
     def only_of_optimize(self) -> list[str]:
         """The options given that only apply to optimisation, as written on the command line."""
         shared = names_of(QualityOptions, SizeOptions, LookOptions, BlendOptions, MachineOptions)
-        shared += ("method", "model", "learn", "compile")
+        shared += ("method", "model", "learn", "statistics", "compile")
         given = (f.name for f in fields(self) if getattr(self, f.name) != f.default)
         return [name.replace("_", "-") for name in given if name not in shared]

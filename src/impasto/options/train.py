@@ -89,12 +89,11 @@ class TrainNetworkOptions(TrainOptions):
         Doc("Network of the same shape to start from: `network` (the bundled one) or a model file."),
     ] = None
     width: Annotated[int, Doc("Channels at half resolution."), Range(4, 256), SHAPE] = 32
-    blocks: Annotated[int, Doc("Residual blocks at an eighth of the resolution."), Range(0, 64), SHAPE] = 5
-    upper: Annotated[int, Doc("Residual blocks at a quarter of the resolution."), Range(0, 64), SHAPE] = 2
-    fine: Annotated[int, Doc("Residual blocks at half resolution."), Range(0, 64), SHAPE] = 2
-    rank: Annotated[int, Doc("Rank of the filters that the style predicts for each block."), Range(0, 64), SHAPE] = 4
+    blocks: Annotated[int, Doc("Residual blocks at a quarter of the resolution."), Range(0, 64), SHAPE] = 2
+    fine: Annotated[int, Doc("Residual blocks at half resolution."), Range(0, 64), SHAPE] = 4
+    rank: Annotated[int, Doc("Rank of the filters that the style predicts for each block."), Range(0, 64), SHAPE] = 8
     noise: Annotated[int, Doc("Noise channels, from which strokes form."), Range(0, 64), SHAPE] = 4
-    hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 68
+    hidden: Annotated[int, Doc("Width of the predictor."), Range(1, 4096), SHAPE] = 320
     encoder: Annotated[tyro.conf.Suppress[str], Doc("Styles are measured with the bundled encoder.")] = "compact"
     decay: Annotated[float, Doc("Final share of the steps over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002

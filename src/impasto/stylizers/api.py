@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from PIL import Image
+from typing_extensions import Unpack
 
 from ..device import choose_compute, with_gradients
 from ..image.picture import Picture
@@ -12,6 +13,7 @@ from ..image.read import like, to_picture
 from ..models.networks import find_network
 from ..models.weights import load_encoder
 from ..options import LearnOptions, OptimizeOptions, TextureOptions
+from ..options.changes import LearnChanges, StylizeChanges, TextureChanges
 from ..style.target import STYLE_SIZES, StyleTarget
 from .choose import check_names, choose_stylizer, load_texture, planned_size, stylize_options
 from .learn import Photographs
@@ -37,7 +39,7 @@ def stylize(
     *,
     regions: Sequence[tuple[Any, StyleSource]] = (),
     mask: Any = None,
-    **changes: Any,
+    **changes: Unpack[StylizeChanges],
 ) -> Any:
     """Paint a photograph in the style of another picture.
 
@@ -56,7 +58,7 @@ def stylize(
     mask : the same, optional
         White where to paint. The rest stays the photograph.
     **changes
-        Fields of StylizeOptions to change: `size=512`, `quality="best"` ...
+        Fields of StylizeOptions to change (docs/options.md): `size=512`, `quality="best"` ...
 
     Returns
     -------
@@ -89,7 +91,7 @@ def texture(
     size: tuple[int, int] = (1024, 1024),
     seamless: bool = False,
     options: TextureOptions | None = None,
-    **changes: Any,
+    **changes: Unpack[TextureChanges],
 ) -> Image.Image:
     """Make a texture of a painting: a picture with its colours and strokes, but without its subject.
 
@@ -106,7 +108,7 @@ def texture(
     options : TextureOptions, optional
         The defaults if not given.
     **changes
-        Fields of TextureOptions to change: `iterations=500`, `style_scale=0.5` ...
+        Fields of TextureOptions to change (docs/options.md): `iterations=500`, `style_scale=0.5` ...
 
     Returns
     -------
@@ -133,7 +135,7 @@ def learn(
     *,
     model: str | None = None,
     photographs: Photographs | None = None,
-    **changes: Any,
+    **changes: Unpack[LearnChanges],
 ) -> StyleTarget:
     """Learn a style in seconds, so that the network paints it better.
 
@@ -148,7 +150,7 @@ def learn(
     photographs : Photographs, optional
         The photographs to learn on. By default a dozen bundled photographs.
     **changes
-        Fields of LearnOptions to change: `seconds=10` ...
+        Fields of LearnOptions to change (docs/options.md): `seconds=10` ...
 
     Returns
     -------

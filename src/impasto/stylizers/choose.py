@@ -1,11 +1,12 @@
 """Choose what paints, from options and styles: the method, the encoder, the network, the stylizer."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from ..device import Compute, choose_compute, with_gradients
 from ..errors import OptionError
@@ -15,17 +16,19 @@ from ..models.tuning import fastest
 from ..models.vgg import VGG
 from ..models.weights import find_model, load_encoder
 from ..options import LearnOptions, OptimizeOptions, Options, StylizeOptions, TextureOptions
+from ..options.changes import StylizeChanges, TextureChanges
 from ..options.groups import names_of
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
 from .gatys import GatysStylizer
-from .memory import fit_memory, fit_need
-from .network import NetworkStylizer, pass_memory
+from .memory import fit_memory
+from .network import NetworkStylizer
 from .optimize import OptimizeStylizer, Painter
 from .protocol import Stylizer
 from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
+from .tiled import check_memory
 
 log = logging.getLogger(__name__)
 
@@ -143,12 +146,12 @@ def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int,
     if choose_method(options) == "network":
         net = find_network(options.model if isinstance(options, StylizeOptions) else None)
         compute = resolve_compute(options, net)
-        fit_need(size, lambda s: pass_memory(s, net, compute), compute, options.strict_size, _ignore)
+        check_memory(size, net, compute, options.max_memory)
     else:
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
         classic = options.preset == "gatys"
         strict = classic or options.strict_size
-        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore)
+        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore, options.max_memory)
     return size
 
 
@@ -203,7 +206,9 @@ def choose_texture(
 
 @with_gradients
 def load_stylizer(
-    source: StyleSource | Sequence[StyleSource], options: OptimizeOptions | None = None, **changes: Any
+    source: StyleSource | Sequence[StyleSource],
+    options: OptimizeOptions | None = None,
+    **changes: Unpack[StylizeChanges],
 ) -> Stylizer:
     """Return a stylizer with its style bound, for painting many pictures.
 
@@ -237,7 +242,7 @@ def load_texture(
     size: tuple[int, int],
     seamless: bool = False,
     options: TextureOptions | None = None,
-    **changes: Any,
+    **changes: Unpack[TextureChanges],
 ) -> TextureSynthesizer:
     """Return a texture synthesizer, for following a texture step by step.
 
@@ -269,20 +274,20 @@ def load_texture(
     return choose_texture(styles, size, seamless, options, resolve_start(options))
 
 
-def stylize_options(options: OptimizeOptions | None, changes: dict[str, Any]) -> StylizeOptions:
+def stylize_options(options: OptimizeOptions | None, changes: Mapping[str, Any]) -> StylizeOptions:
     """Return the options with some fields changed, as StylizeOptions."""
     if not isinstance(options, StylizeOptions):
         options = StylizeOptions(**({} if options is None else options.to_dict()))
     return with_changes(options, changes)
 
 
-def with_changes(options: T, changes: dict[str, Any]) -> T:
+def with_changes(options: T, changes: Mapping[str, Any]) -> T:
     """Return the options with some fields changed. Raises OptionError with the nearest names for an unknown field."""
     check_names(options, changes)
     return type(options).from_dict({**options.to_dict(), **changes})
 
 
-def check_names(options: Options | LearnOptions, changes: dict[str, Any]) -> None:
+def check_names(options: Options | LearnOptions, changes: Mapping[str, Any]) -> None:
     """Raise OptionError with the nearest names if `changes` has an unknown field."""
     names = names_of(type(options))
     for key in changes:

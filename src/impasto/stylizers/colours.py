@@ -6,15 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..device import Compute
 from ..image.color import keep_colours
 from ..image.picture import opaque
 from ..image.resize import resize
 from ..options import ColourSpace
-from .protocol import Region, Step, Stylizer, last_image
+from .protocol import Region, Step, Stylizer
 
 
-class ColourKeeper:
+class ColourKeeper(Stylizer):
     """Wrap a stylizer and keep the photo's colours.
 
     Gatys, Bethge, Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016, luminance-only.
@@ -30,22 +29,9 @@ class ColourKeeper:
     """
 
     def __init__(self, inner: Stylizer, space: ColourSpace, strength: float):
+        self.method, self.compute = inner.method, inner.compute
         self.inner, self.strength = inner, strength
         self.space: ColourSpace = space
-
-    @property
-    def method(self) -> str:
-        """The inner stylizer's method."""
-        return self.inner.method
-
-    @property
-    def compute(self) -> Compute:
-        """The inner stylizer's device and precision."""
-        return self.inner.compute
-
-    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content, regions, mask))
 
     def steps(
         self,
@@ -57,8 +43,11 @@ class ColourKeeper:
         """Yield the inner stylizer's steps. A step's colours are changed when its image is read."""
 
         def finish(painted: Tensor) -> Tensor:
-            photo = opaque(resize(content, (painted.shape[-2], painted.shape[-1])))
-            return keep_colours(painted.cpu(), photo, self.space, self.strength)
+            return self.kept(painted.cpu(), opaque(resize(content, (painted.shape[-2], painted.shape[-1]))))
 
         steps = self.inner.steps(content, regions, mask, state)
         return (replace(step, finish=finish) for step in steps)
+
+    def kept(self, painted: Tensor, photo: Tensor) -> Tensor:
+        """Return a painting, or rows of it, in the colours of its photo, both (1, 3, H, W) on the CPU."""
+        return keep_colours(painted, photo, self.space, self.strength)

@@ -23,7 +23,7 @@ from ..options import OptimizeOptions
 from ..style.losses import head_metric
 from ..style.target import StyleTarget
 from .memory import fit_memory
-from .protocol import Region, Step, last_image
+from .protocol import Region, Step, Stylizer
 from .schedule import check_size, painting_size
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class GatysLoss:
         return {"total": content + style, "content": content, "style": style}
 
 
-class GatysStylizer:
+class GatysStylizer(Stylizer):
     """Paint by the recipe, with its one style bound.
 
     Parameters
@@ -121,10 +121,6 @@ class GatysStylizer:
         self.style, self.options, self.encoder, self.compute = ordinary(styles[0]), options, encoder, compute
         compute.network(encoder)
 
-    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]."""
-        return last_image(self.steps(content, regions, mask))
-
     @with_gradients
     def steps(
         self,
@@ -135,22 +131,17 @@ class GatysStylizer:
     ) -> Iterator[Step]:
         """Yield every iteration of the recipe. The variable is never clamped, only the picture shown.
 
-        Raises
-        ------
-        OptionError
-            Before the first step, if the painting would be too small for the encoder, regions or a mask are given, or
-            the state belongs to another painting.
-        MemoryNeedError
-            Before the first step, if the painting does not fit into memory.
-        DivergedError
-            If the loss is no longer finite.
+        Parameters and errors are those of `Stylizer.steps`, but there are no regions and no mask (OptionError), and the
+        painting is never made smaller to fit into memory.
         """
         if regions or mask is not None:
             raise OptionError("the preset gatys has no regions and no mask; leave out --region, --mask or the preset")
         content, state = ordinary((content, state))
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
-        fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
+        fit_memory(
+            size, self.encoder, self.compute, strict=True, checkpointing=False, max_memory=self.options.max_memory
+        )
         if state is not None and state["size"] != list(size):
             raise OptionError("the state belongs to another painting; continue with the same photograph and options")
         return self._paint(content, size, state)

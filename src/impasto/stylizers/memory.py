@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..device import Compute, available_memory
 from ..errors import MemoryNeedError
 from ..image.resize import fit_size
-from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, block_of
 from ..options import LEAST_SIZE
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,11 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
         Whether the encoder recomputes its features instead of keeping them (`VGG.look`).
     """
     deepest = max((*STYLE_LAYERS, CONTENT_LAYER), key=lambda k: encoder.layers[k])
-    blocks: dict[str, float] = {}
+    blocks: dict[int, float] = {}
     for name, conv in encoder.convolutions():
         if encoder.layers[name] <= encoder.layers[deepest]:
-            blocks[name[4]] = blocks.get(name[4], 0.0) + conv.out_channels / encoder.stride(name) ** 2
+            block = block_of(name)
+            blocks[block] = blocks.get(block, 0.0) + conv.out_channels / encoder.stride(name) ** 2
     # With checkpointing only the largest block is held, and the blocks' outputs, a quarter of a layer each.
     between = sum(encoder.width(f"conv{b}_1") / encoder.stride(f"pool{b}") ** 2 for b in blocks) / COPIES
     per_pixel = max(blocks.values()) + between if checkpointing else sum(blocks.values())
@@ -52,6 +53,7 @@ def fit_memory(
     strict: bool,
     checkpointing: bool = True,
     said: Callable[[str], None] = log.warning,
+    max_memory: float | None = None,
 ) -> tuple[tuple[int, int], bool]:
     """Fit a painting into memory: at full size, with checkpointing, or smaller. The latter two are logged.
 
@@ -65,6 +67,8 @@ def fit_memory(
         Whether checkpointing may be used.
     said : callable
         Takes the message; the log by default.
+    max_memory : float, optional
+        The memory to use, in GB.
 
     Returns
     -------
@@ -76,48 +80,35 @@ def fit_memory(
     MemoryNeedError
         If the painting does not fit and must not shrink, or if nothing fits.
     """
-    available = available_memory(compute.device)
+    limit, reason = memory_limit(compute, max_memory)
     need = memory_need(size, encoder, compute)
-    if available is None or need <= SHARE * available:
+    if limit is None or need <= limit:
         return size, False
-    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {gigabytes(available)} is free"
+    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {reason}"
     least = memory_need(size, encoder, compute, checkpointing)
-    if least <= SHARE * available:
+    if least <= limit:
         said(f"{problem}: taking {gigabytes(least)} and a third more time, by computing features twice")
         return size, True
-    return _smaller(size, least - FIXED_BYTES, SHARE * available - FIXED_BYTES, problem, strict, said), checkpointing
+    return _smaller(size, least - FIXED_BYTES, limit - FIXED_BYTES, problem, strict, said), checkpointing
 
 
-def fit_need(
-    size: tuple[int, int],
-    need: Callable[[tuple[int, int]], int],
-    compute: Compute,
-    strict: bool,
-    said: Callable[[str], None] = log.warning,
-) -> tuple[int, int]:
-    """Fit a painting into memory: at full size, or smaller, which is logged. Returns the size.
+def memory_limit(compute: Compute, max_memory: float | None) -> tuple[float | None, str]:
+    """Return the bytes that a painting may take, and the reason as text.
 
     Parameters
     ----------
-    size : (int, int)
-        Height and width in pixels.
-    need : callable
-        Takes a height and width and returns the bytes that such a painting takes: a number per pixel plus a constant.
-    strict : bool
-        Refuse instead of painting smaller.
-    said : callable
-        Takes the message; the log by default.
+    max_memory : float or None
+        The memory to use, in GB. A painting never takes more than a share of what is free.
 
-    Raises
-    ------
-    MemoryNeedError
-        If the painting does not fit and must not shrink, or if nothing fits.
+    Returns
+    -------
+    (float or None, str)
+        None if there is no limit, because the system does not say what is free.
     """
-    available, whole, fixed = available_memory(compute.device), need(size), need((0, 0))
-    if available is None or whole <= SHARE * available:
-        return size
-    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(whole)} of memory, {gigabytes(available)} is free"
-    return _smaller(size, whole - fixed, SHARE * available - fixed, problem, strict, said)
+    available = available_memory(compute.device)
+    if max_memory is not None and (available is None or 1e9 * max_memory < SHARE * available):
+        return 1e9 * max_memory, f"--max-memory allows {gigabytes(1e9 * max_memory)}"
+    return (None, "") if available is None else (SHARE * available, f"{gigabytes(available)} is free")
 
 
 def _smaller(

@@ -6,7 +6,7 @@ region of a picture has its own affine.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ..device import Compute, with_gradients
 from ..errors import OptionError
 from ..image.picture import opaque, visible
 from ..image.resize import blur, fit_size, resize
+from ..image.strips import MemorySource
 from ..models.colours import colour, colour_moments, colours_of
 from ..models.moments import raw_moments, weights_of
 from ..models.network import Network
@@ -26,41 +27,19 @@ from ..style.target import StyleTarget, blend, check_shape
 from ..style.terms import divide
 from .learn import learnt
 from .loss import shares_and_scales
-from .memory import fit_need
-from .protocol import Region, Step, check_masks, last_image
+from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
+from .tiled import PassStatistics, TiledPainting, pass_memory, too_large
 
 log = logging.getLogger(__name__)
 
-PIXEL_BYTES = {2: 150, 4: 275}
-"""Bytes per number inside the network -> bytes per pixel at the peak, for width 32; measured at 12 megapixels."""
-FIXED_BYTES = 60_000_000
-"""Bytes that do not depend on the size."""
+PREVIEW_SIZE = 1024
+"""Long side in pixels of the picture that the steps of a painting in strips show before the last one."""
 PHOTO_SIZE = 512
 """Long side in pixels at which the photograph is measured for strengths other than 1."""
 
 
-@dataclass(frozen=True)
-class PassStatistics:
-    """Global statistics of a painting, for painting tiles of a picture or frames of a film consistently.
-
-    Parameters
-    ----------
-    affine, colours : Tensor
-        (R, P) and (R, 3, 4), the styles at the options' strength: of the regions, and last of the rest.
-    norms : Tensor
-        (R, 2, C), means and variances of the norms.
-    moments : Tensor
-        (R, 4, 4), raw moments of the painted colours before they are matched to the style's.
-    """
-
-    affine: Tensor
-    colours: Tensor
-    norms: Tensor
-    moments: Tensor
-
-
-class NetworkStylizer:
+class NetworkStylizer(Stylizer):
     """Paint in one pass, with the styles bound.
 
     Parameters
@@ -123,7 +102,7 @@ class NetworkStylizer:
         statistics: PassStatistics | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The bound styles apply outside the regions."""
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1], with the parameters of `steps`."""
         return last_image(self.steps(content, regions, mask, statistics=statistics, origin=origin))
 
     @with_gradients
@@ -137,11 +116,10 @@ class NetworkStylizer:
         whole = resize(content, size)
         x, shown = self.compute.picture(opaque(whole)), visible(whole)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
-        masks = self._masks(x, places, shown)
-        affine, colours = self._styles(x, places, masks, shown)
+        masks = self.masks_of(x, places, shown)
+        affine, colours = self._styles(content, x, [s for _, s in places], masks)
         with self.compute.autocast():
-            norms = self.net.statistics(x, affine, masks)
-            painted = self.net(x, affine, norms, masks).float()
+            norms, painted = self.net.measured(x, affine, masks)
         return PassStatistics(affine, colours, norms, colour_moments(painted, masks))
 
     @with_gradients
@@ -154,40 +132,30 @@ class NetworkStylizer:
         statistics: PassStatistics | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> Iterator[Step]:
-        """Return the one step.
+        """Return the one step; of a painting that does not fit into memory as a whole, a step for each strip of it.
+
+        Before the last step, these show a reduced picture: the photograph, painted as far as it is done. There is no
+        state to continue from, so `state` is not used. Errors are raised immediately; otherwise as `Stylizer.steps`.
 
         Parameters
         ----------
-        content : Tensor
-            (1, 3, H, W), the photograph; or (1, 4, H, W) with alpha last: only visible pixels count.
-        regions : sequence of Region
-            Parts with their own styles.
-        mask : Tensor, optional
-            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
-            photograph.
-        state : dict, optional
-            Not used: there are no intermediate steps.
         statistics : PassStatistics, optional
             Statistics of the whole picture that `content` is a tile of, taken with the same regions. By default those
             of `content`.
         origin : (int, int)
-            Row and column of the first pixel of `content` in that picture, multiples of 8, at the size of the painting.
-
-        Raises
-        ------
-        OptionError, StyleError
-            Immediately, if the mask leaves nothing to paint, or a region's style is for another encoder.
-        MemoryNeedError
-            Immediately, if the painting would not fit into memory and must not be painted smaller.
+            Row and column of the first pixel of `content` in that picture, multiples of 4, at the size of the painting.
         """
         check_masks((content.shape[-2], content.shape[-1]), regions, mask)
         if mask is not None and not mask.any():
             raise OptionError("--mask is black everywhere, so nothing would be painted; make the part to paint white")
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
-        size = fit_need(size, self.memory_need, self.compute, self.options.strict_size)
+        if (reason := too_large(size, self.net, self.compute, self.options.max_memory)) is not None:
+            painting = TiledPainting(self, MemorySource(content), regions, mask, origin=origin)
+            log.info("%s: painting it %d rows at a time", reason, painting.strip)
+            return self._in_strips(painting, statistics)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
         # A generator, so that the painting starts only when the step is taken.
-        return (self._paint(resize(x, size), places, mask, statistics, origin) for x in [content])
+        return (self._paint(x, size, places, mask, statistics, origin) for x in [content])
 
     def memory_need(self, size: tuple[int, int]) -> int:
         """Return the bytes that a painting of height and width `size` takes beyond the process's current memory."""
@@ -219,16 +187,17 @@ class NetworkStylizer:
     def _paint(
         self,
         content: Tensor,
+        size: tuple[int, int],
         places: Sequence[tuple[Tensor, "MeasuredStyle"]],
         mask: Tensor | None,
         statistics: PassStatistics | None,
         origin: tuple[int, int],
     ) -> Step:
-        size, options = (content.shape[-2], content.shape[-1]), self.options
-        x, shown = self.compute.picture(opaque(content)), visible(content)
-        masks, norms, moments = self._masks(x, places, shown), None, None
+        options, whole = self.options, resize(content, size)
+        x, shown = self.compute.picture(opaque(whole)), visible(whole)
+        masks, norms, moments = self.masks_of(x, places, shown), None, None
         if statistics is None:
-            affine, colours = self._styles(x, places, masks, shown)
+            affine, colours = self._styles(content, x, [s for _, s in places], masks)
         else:
             affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():
@@ -239,8 +208,24 @@ class NetworkStylizer:
             painted = x + where * (painted - x)
         return Step(size, 1, 1, 1, 1, {}, painted.clone(), schedule=(1,))
 
+    def _in_strips(self, painting: TiledPainting, statistics: PassStatistics | None) -> Iterator[Step]:
+        """Yield a step after each part of the work. The last one has the painting."""
+        size, found = painting.size, []
+        preview = opaque(painting.source.reduced(min(PREVIEW_SIZE, max(size))))
+        height, done = preview.shape[2], 0
+        for strip in painting.strips(statistics):
+            if strip.rows is not None:
+                found.append(strip.rows)
+                begin, done = done, done + strip.rows.shape[2]
+                top, bottom = (height * row // size[0] for row in (begin, done))
+                if top < bottom:
+                    rows = resize(strip.rows, (bottom - top, preview.shape[3])).to(preview)
+                    preview = torch.cat([preview[:, :, :top], rows, preview[:, :, bottom:]], 2)
+            painted = torch.cat(found, 2) if done == size[0] else preview
+            yield Step(size, 1, 1, strip.done, strip.total, {}, painted, schedule=(strip.total,))
+
     @staticmethod
-    def _masks(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], shown: Tensor | None) -> Tensor | None:
+    def masks_of(x: Tensor, places: Sequence[tuple[Tensor, "MeasuredStyle"]], shown: Tensor | None) -> Tensor | None:
         """Return the masks (R, 1, H, W) of the regions and the rest, which sum to 1; None if there is only one part.
 
         Transparent pixels are a separate part, the last, so that they do not enter the other parts' statistics.
@@ -252,37 +237,58 @@ class NetworkStylizer:
         return torch.cat([*masks, *([] if shown is None else [1 - shown])]).to(x)
 
     def _styles(
-        self,
-        x: Tensor,
-        places: Sequence[tuple[Tensor, "MeasuredStyle"]],
-        masks: Tensor | None,
-        shown: Tensor | None,
+        self, content: Tensor, x: Tensor, styles: Sequence["MeasuredStyle"], masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return affines (R, P) and colours (R, 3, 4) of the masks' parts, at the options' strength."""
-        long, strength = max(x.shape[-2:]), self.options.strength
-        several = [self.affine([s], (1.0,), self.scales[:1], long) for _, s in places]
-        several += [self.affine(self.styles, self.shares, self.scales, long)] * (1 if shown is None else 2)
+        """Return `styles_of` a photograph (1, 3 or 4, h, w) that is painted as `x` (1, 3, H, W)."""
+        size = (x.shape[-2], x.shape[-1])
+        return self.styles_of(
+            max(size),
+            styles,
+            content.shape[1] == 4,
+            lambda long: resize(content, fit_size(size, long_side=long)),
+            lambda: colour_moments(x, masks),
+        )
+
+    @torch.no_grad()
+    def styles_of(
+        self,
+        long: int,
+        styles: Sequence["MeasuredStyle"],
+        cutout: bool,
+        photo: Callable[[int], Tensor],
+        moments: Callable[[], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Return affines (R, P) and colours (R, 3, 4) of the parts of a picture, at the options' strength.
+
+        Parameters
+        ----------
+        long : int
+            The painting's long side in pixels.
+        styles : sequence of MeasuredStyle
+            The regions' styles. The rest has the bound styles.
+        cutout : bool
+            Whether the photograph has alpha; its transparent pixels are then another part.
+        photo : callable
+            Takes a long side in pixels and returns the photograph, reduced to it.
+        moments : callable
+            Returns the raw moments (R, 4, 4) of the colours of the photograph's parts.
+        """
+        strength = self.options.strength
+        several = [self.affine([s], (1.0,), self.scales[:1], long) for s in styles]
+        several += [self.affine(self.styles, self.shares, self.scales, long)] * (2 if cutout else 1)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
         if strength != 1:
-            affine = torch.lerp(self._photograph(x, shown).to(affine), affine, strength)
-            own = colours_of(colour_moments(x, masks)).to(colours)
-            colours = torch.lerp(own, colours, min(1.0, strength))
+            affine = torch.lerp(self._photograph(photo(PHOTO_SIZE)).to(affine), affine, strength)
+            colours = torch.lerp(colours_of(moments()).to(colours), colours, min(1.0, strength))
         return affine, colours
 
-    def _photograph(self, x: Tensor, shown: Tensor | None) -> Tensor:
-        """Return the affine (1, P) of strength 0: the photograph in its own style, unpainted."""
-        small = resize(x, fit_size((x.shape[-2], x.shape[-1]), long_side=PHOTO_SIZE))
-        layers = tuple(self.net.config.layers)
+    def _photograph(self, small: Tensor) -> Tensor:
+        """Return the affine (1, P) of strength 0: the photograph (1, 3 or 4, h, w) in its own style, unpainted."""
+        layers, shown = tuple(self.net.config.layers), visible(small)
         with self.compute.autocast():
-            features = self.encoder(self.compute.picture(small), layers)
+            features = self.encoder(self.compute.picture(opaque(small)), layers)
         moments = {k: raw_moments(f, None if shown is None else weights_of(shown, f)) for k, f in features.items()}
         return self.net.unpainted(self.net.predict(moments))
-
-
-def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
-    """Return the bytes that a network's pass at height and width `size` takes beyond the process's current memory."""
-    item = 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
-    return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[item] * net.config.width / 32)
 
 
 class MeasuredStyle:

@@ -26,7 +26,7 @@ from ..style.terms import PerceptualLoss
 from .descent import Descent
 from .loss import Problem, build_loss, check_styles, content_shares, layer_shares, shares_and_scales
 from .memory import fit_memory
-from .protocol import Region, Step, check_masks, last_image
+from .protocol import Region, Step, Stylizer, check_masks
 from .schedule import Scale, check_size, painting_size, schedule, timed
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ BLURRED_START = 1 / 32
 """Standard deviation of the blur of the start `blurred`, as a fraction of the painting's long side."""
 
 
-class OptimizeStylizer:
+class OptimizeStylizer(Stylizer):
     """Paint by optimisation, with the styles bound.
 
     Parameters
@@ -80,10 +80,6 @@ class OptimizeStylizer:
         compute.network(encoder)
         shares_and_scales(options, len(self.styles))
 
-    def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The bound styles apply outside the regions."""
-        return last_image(self.steps(content, regions, mask))
-
     @with_gradients
     def steps(
         self,
@@ -92,30 +88,7 @@ class OptimizeStylizer:
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Step]:
-        """Paint step by step. A step's image is the best so far of its scale, by the total loss.
-
-        Parameters
-        ----------
-        content : Tensor
-            (1, 3, H, W), the photograph; or (1, 4, H, W) with alpha last: only visible pixels count.
-        regions : sequence of Region
-            Parts with their own styles.
-        mask : Tensor, optional
-            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
-            photograph.
-        state : dict, optional
-            The state (`Step.state`) of a step of the same painting. Continues after that step.
-
-        Raises
-        ------
-        OptionError
-            Before the first step, if the painting would be too small for the encoder, the mask leaves nothing to paint,
-            or the state belongs to another painting.
-        MemoryNeedError
-            Before the first step, if the painting would not fit into memory and must not be painted smaller.
-        DivergedError
-            If a loss is no longer finite.
-        """
+        """Paint as `Stylizer.steps` does. A step's image is the best so far of its scale, by the total loss."""
         o = self.options
         content, regions, mask, state = ordinary((content, list(regions), mask, state))
         check_styles([r.style for r in regions], o, self.encoder)
@@ -128,7 +101,7 @@ class OptimizeStylizer:
         check_size(size, (height, width), self.encoder, (*STYLE_LAYERS, *layers))
         refine = bool(o.settings.style_weight) and "nn" in named_weights(o.style_loss, "--style-loss")
         schedule(size, o, refine)
-        size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size)
+        size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size, max_memory=o.max_memory)
         scales = schedule(size, o, refine)
         if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
             raise OptionError("the state belongs to another painting; continue with the same photograph and options")

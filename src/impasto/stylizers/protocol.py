@@ -1,9 +1,10 @@
 """The interface of every method: a stylizer with its style bound, and its steps."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
@@ -92,34 +93,19 @@ def check_masks(photo: tuple[int, int], regions: Sequence[Region], mask: Tensor 
             )
 
 
-class Stylizer(Protocol):
-    """A method with its style bound: takes a photograph and returns a painting."""
+class Stylizer(ABC):
+    """A method with its style bound: takes a photograph and returns a painting. A subclass implements `steps`."""
 
-    @property
-    def method(self) -> str:
-        """The name of the method: `optimize` or `network`."""
-        ...
-
-    @property
-    def compute(self) -> Compute:
-        """The device and precision that it paints with."""
-        ...
+    method: str
+    """The name of the method: `optimize` or `network`."""
+    compute: Compute
+    """The device and precision that it paints with."""
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]. The painting has the size set by the options.
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]: the image of the last of the `steps`, with their parameters."""
+        return last_image(self.steps(content, regions, mask))
 
-        A photograph with alpha, (1, 4, H, W), is painted as (1, 3, H, W). Only visible pixels count.
-
-        Parameters
-        ----------
-        regions : sequence of Region
-            Parts with their own styles.
-        mask : Tensor, optional
-            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
-            photograph.
-        """
-        ...
-
+    @abstractmethod
     def steps(
         self,
         content: Tensor,
@@ -127,14 +113,32 @@ class Stylizer(Protocol):
         mask: Tensor | None = None,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Step]:
-        """Paint step by step. The last step's image is the painting.
+        """Paint step by step. The last step's image is the painting, at the size set by the options.
 
         Parameters
         ----------
+        content : Tensor
+            (1, 3, H, W), the photograph; or (1, 4, H, W) with alpha last: only visible pixels count.
+        regions : sequence of Region
+            Parts with their own styles. The bound styles apply to the rest.
+        mask : Tensor, optional
+            (1, 1, H, W), [0, 1], any size with the photograph's proportions: 1 where to paint. The rest stays the
+            photograph.
         state : dict, optional
-            The state of a step of the same painting (`Step.state`). Continues after that step.
+            The state (`Step.state`) of a step of the same painting. Continues after that step.
+
+        Raises
+        ------
+        OptionError
+            Before the first step, if the painting would be too small for the encoder, the mask leaves nothing to paint,
+            or the state belongs to another painting.
+        StyleError
+            Before the first step, if a region's style does not fit the encoder.
+        MemoryNeedError
+            Before the first step, if the painting would not fit into memory and must not be painted smaller.
+        DivergedError
+            If a loss is no longer finite.
         """
-        ...
 
 
 def last_image(steps: Iterator[Step]) -> Tensor:

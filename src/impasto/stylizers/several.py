@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from ..device import with_gradients
 from ..errors import ImpastoError, OptionError
 from ..image.decode import Sized
 from ..image.read import like, to_picture
 from ..options import OptimizeOptions
+from ..options.changes import StylizeChanges
 from .choose import choose_stylizer, planned_size, stylize_options
 from .protocol import Step, Stylizer
 from .sources import StyleSource, resolve_start, resolve_styles
@@ -32,7 +34,7 @@ def stylize_many(
     options: OptimizeOptions | None = None,
     *,
     devices: Sequence[str] | None = None,
-    **changes: Any,
+    **changes: Unpack[StylizeChanges],
 ) -> Iterator[Any]:
     """Paint many photographs in one style, one per device at a time.
 

@@ -1,16 +1,14 @@
-"""Checkpoints of a painting, and files that are written completely or not at all."""
+"""Checkpoints of a painting."""
 
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from ..errors import PictureError
+from ..files import atomic_write
 from ..image.source import one_line
 
 
@@ -43,30 +41,9 @@ class Checkpoint:
         return self.rows[-1]["seconds"]
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write. At the end, once it is synced to the disk, it replaces the file at `path`.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written. The old file stays.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint. Raises OSError if that fails."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         torch.save(vars(checkpoint), file)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ..errors import PictureError
 from ..image.source import printable
-from ..image.write import NEW_FILE_MODE
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Destination:
     def _create(self, folder: Path) -> Path:
         for path in self._names(folder):
             try:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE_MODE))
+                path.touch(exist_ok=False)
             except FileExistsError:
                 continue
             except OSError as error:

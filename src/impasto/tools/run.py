@@ -21,12 +21,13 @@ from torch import Tensor
 from .. import __version__
 from ..device import Compute
 from ..errors import ImpastoError, PictureError
+from ..files import UNFINISHED, atomic_write
 from ..image.picture import Picture
 from ..image.read import read_record
 from ..image.write import write_image
 from ..plots import plot_losses, plot_pictures
 from ..stylizers.protocol import Step
-from .checkpoint import Checkpoint, replacing, save_checkpoint
+from .checkpoint import Checkpoint, save_checkpoint
 from .job import PaintJob, places
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class RunFolder:
             (self.folder / "snapshots").mkdir(parents=True, exist_ok=True)
             if checkpoint is None:
                 (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-            for part in (*self.folder.glob("*.part"), *self.folder.glob("snapshots/.impasto-*.part")):
+            for part in (*self.folder.glob(UNFINISHED), *self.folder.glob(f"snapshots/{UNFINISHED}")):
                 part.unlink()  # partial file of a killed run
             self._write_record({**versions(), **described, "interrupted": True})
             done = 0 if checkpoint is None else checkpoint.iteration
@@ -217,7 +218,7 @@ class RunFolder:
             ) from error
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
-        with replacing(self.folder / RECORD_FILE) as file:
+        with atomic_write(self.folder / RECORD_FILE) as file:
             file.write((json.dumps({**record, **self._beyond}, indent=2) + "\n").encode())
 
     def _write_row(self, row: dict[str, float]) -> None:

@@ -1,6 +1,5 @@
 """Training checkpoints: folders of small files, which can be moved to another machine."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TrainingError
+from ..files import UNFINISHED, atomic_write
 
 MOST_BYTES = 15_000_000
 """Most bytes of tensors in one file."""
@@ -50,13 +50,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     prefix = _next_prefix(path)
     names = [f"{prefix}-{i:03d}.pt" for i in range(len(groups))]
     for name, group in zip(names, groups, strict=True):
-        torch.save(group, path / name)
-    temporary = path / (STATE + ".part")
-    torch.save({"files": names, "state": kept}, temporary)
-    os.replace(temporary, path / STATE)
-    for file in path.glob("*-*.pt"):
-        if file.name not in names:
-            file.unlink()
+        with atomic_write(path / name) as file:
+            torch.save(group, file)
+    with atomic_write(path / STATE) as file:
+        torch.save({"files": names, "state": kept}, file)
+    for old in (*path.glob("*-*.pt"), *path.glob(UNFINISHED)):
+        if old.name not in names:
+            old.unlink()
 
 
 def _next_prefix(path: Path) -> str:

@@ -6,10 +6,9 @@ same error (docs/measurements.md).
 
 import logging
 import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import TrainingError
+from ..files import atomic_write
 from ..image.source import one_line, printable
 from ..options import TrainPackOptions
 from .loading import prepared
@@ -88,13 +88,13 @@ def pack_pictures(o: TrainPackOptions, pictures: PictureSet, progress: Progress 
     """
     if o.out.is_dir():
         raise TrainingError(f"cannot write {o.out}: it is a folder; give a file name with --out")
-    temporary = o.out.parent / f".impasto-{secrets.token_hex(6)}.part"
     names = _names(o.folders, pictures)
     done = written = 0
     numbers = ([(0, i) for i in range(k, min(k + GROUP, len(pictures)))] for k in range(0, len(pictures), GROUP))
     try:
         with (
-            zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as archive,
+            atomic_write(o.out) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
             closing(prepared(_Encoder(pictures, o.quality), numbers, o.workers)) as groups,
         ):
             for group in groups:
@@ -108,15 +108,11 @@ def pack_pictures(o: TrainPackOptions, pictures: PictureSet, progress: Progress 
                 done += len(group)
                 if progress is not None:
                     progress(done)
-        if not written:
-            raise TrainingError(f"none of {len(pictures)} pictures could be packed; see the log for why")
-        os.replace(temporary, o.out)
+            if not written:
+                raise TrainingError(f"none of {len(pictures)} pictures could be packed; see the log for why")
         return Packed(written, len(pictures) - written, o.out.stat().st_size)
     except OSError as error:
         raise TrainingError(f"cannot write {o.out}: {one_line(error)}; give another path with --out") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _names(roots: Sequence[Path], pictures: PictureSet) -> Iterator[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..device import Compute, channels_last
 from ..errors import TrainingError
-from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig
+from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, VGGConfig, block_of
 from ..models.weights import MODELS
 
 TARGETS = (*STYLE_LAYERS, CONTENT_LAYER)
@@ -40,11 +40,11 @@ def load_teacher(path: Path) -> VGG:
     try:
         state = load_file(path)
         widths = tuple(state[f"conv{b}1.weight"].shape[0] for b in range(1, 6))
-        heads = {k: state[f"conv{k[4]}1_aux.weight"].shape[0] for k in STYLE_LAYERS}
+        heads = {k: state[f"conv{block_of(k)}1_aux.weight"].shape[0] for k in STYLE_LAYERS}
         config = VGGConfig(widths, (2, 2, 4, 4, 1), heads, padding="reflect", mean=(0, 0, 0), std=(1, 1, 1))
         net = VGG(config, "teacher")
         for name, conv in net.convolutions():
-            key = f"conv{name[4]}{name[6]}"
+            key = name.replace("_", "")
             weight, bias = state[f"{key}.weight"], state[f"{key}.bias"]
             if name == "conv1_1":
                 colours, shift = state["conv0.weight"].flatten(1), state["conv0.bias"]
@@ -52,9 +52,8 @@ def load_teacher(path: Path) -> VGG:
                 weight = torch.einsum("oihw,ij->ojhw", weight, colours)
             conv.load_state_dict({"weight": weight, "bias": bias})
         for layer, head in net.heads.items():
-            head.load_state_dict(
-                {"weight": state[f"conv{layer[4]}1_aux.weight"], "bias": state[f"conv{layer[4]}1_aux.bias"]}
-            )
+            key = f"conv{block_of(layer)}1_aux"
+            head.load_state_dict({"weight": state[f"{key}.weight"], "bias": state[f"{key}.bias"]})
     except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
         raise TrainingError(f"{path} is not the pruned VGG-19 teacher: {error}") from error
     return channels_last(net)
@@ -107,5 +106,5 @@ class Teacher:
 
 def sample(features: Tensor, layer: str, offset: tuple[int, int]) -> Tensor:
     """Return every s-th pixel of a feature map along each side, starting at an offset."""
-    s = SAMPLING[int(layer[4])]
+    s = SAMPLING[block_of(layer)]
     return features[:, :, offset[0] % s :: s, offset[1] % s :: s]

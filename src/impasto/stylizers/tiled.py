@@ -1,0 +1,523 @@
+"""Paint a picture of any size in one pass, strip by strip, as if memory had sufficed for the whole.
+
+The strips have the picture's full width. The network goes on from strip to strip (`models.rows`), so they have no
+borders, and nothing is computed twice. What the whole picture decides is taken from the whole picture, or from samples
+of it: the statistics of the norms, and the moments of the painting's colours.
+
+- **exact**: the network's layers go over the whole picture one after the other. The features in between are kept in
+  memory, or in a temporary file.
+- **sampled**: parts at full size, spread over the picture, are painted together. The rows are then painted and written
+  as they are read, and memory grows with the picture's width only.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..device import Compute, with_gradients
+from ..errors import MemoryNeedError, OptionError
+from ..image.picture import OpaqueRows
+from ..image.resize import blur_rows, resize_rows
+from ..image.strips import PictureSink, PictureSource, ResizedSource
+from ..models.colours import colour
+from ..models.layers import mirrored
+from ..models.moments import moment_sums
+from ..models.network import LEAST_SIDE, STRIDE, Network
+from ..models.rows import FileStore, Masks, MemoryStore, RowPass, Stream, drained, each, stored, temporary_folder
+from .memory import gigabytes, memory_limit
+from .protocol import Region, check_masks
+from .schedule import painting_size
+
+if TYPE_CHECKING:
+    from .colours import ColourKeeper
+    from .network import MeasuredStyle, NetworkStylizer
+
+log = logging.getLogger(__name__)
+
+PIXEL_BYTES = {2: 150, 4: 275}
+"""Bytes per number inside the network -> bytes per pixel at the peak, for width 32; measured at 12 megapixels."""
+FIXED_BYTES = 60_000_000
+"""Bytes that do not depend on the size."""
+PICTURE_BYTES = 12
+"""Bytes per pixel of the painting."""
+STRIP_PIXELS = 2_000_000
+"""Pixels of a strip if memory allows: larger strips are not faster."""
+STRIP_BYTES = {2: 280, 4: 510}
+"""The same for a strip, with what the layers keep of it; measured at 6 megapixels in bfloat16."""
+MARGIN_BYTES = {2: 22_000, 4: 40_000}
+"""Bytes per number inside the network -> bytes per pixel of the width, for width 32, that the layers keep between
+strips."""
+STORED_BYTES = {2: 80, 4: 140}
+"""Bytes per number inside the network -> bytes per pixel, for width 32, that exact statistics keep at the peak."""
+SAMPLES, SAMPLE_SIDE = 4_000_000, 256
+"""Pixels that are sampled for the statistics, and side of the squares. An eighth at each side does not count."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, without their whole parts, spread evenly."""
+
+
+@dataclass(frozen=True)
+class PassStatistics:
+    """Global statistics of a painting, for painting tiles of a picture or frames of a film consistently.
+
+    Parameters
+    ----------
+    affine, colours : Tensor
+        (R, P) and (R, 3, 4), the styles at the options' strength: of the regions, and last of the rest.
+    norms : Tensor
+        (R, 2, C), means and variances of the norms.
+    moments : Tensor
+        (R, 4, 4), raw moments of the painted colours before they are matched to the style's.
+    """
+
+    affine: Tensor
+    colours: Tensor
+    norms: Tensor
+    moments: Tensor
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Progress of a painting in strips.
+
+    Parameters
+    ----------
+    done, total : int
+        The parts of the work that are done, and all of them.
+    rows : Tensor or None
+        (1, 3, n, W), float32, sRGB, [0, 1]: the next painted rows; None if there are none yet.
+    """
+
+    done: int
+    total: int
+    rows: Tensor | None
+
+
+def paint_tiled(
+    stylizer: "NetworkStylizer | ColourKeeper",
+    source: PictureSource,
+    sink: PictureSink,
+    regions: Sequence[Region] = (),
+    mask: Tensor | None = None,
+    statistics: PassStatistics | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Paint a picture of any size from a source to a sink, without holding the whole of it in memory.
+
+    Parameters
+    ----------
+    stylizer : NetworkStylizer, or ColourKeeper around one
+        Its options say how large the painting is, how much memory to use, and how to take the statistics.
+    source : PictureSource
+        The photograph.
+    sink : PictureSink
+        Receives the painting's rows, with the photograph's alpha as the last channel if it has one.
+    regions, mask
+        As for `NetworkStylizer.steps`.
+    statistics : PassStatistics, optional
+        Statistics to paint with, taken with the same regions.
+    progress : callable
+        Takes the parts of the work that are done, and all of them. It may raise an exception to stop.
+
+    Raises
+    ------
+    OptionError, StyleError
+        Immediately, if the mask leaves nothing to paint, a region's style is for another encoder, or the stylizer does
+        not paint in one pass.
+    MemoryNeedError
+        Immediately, if not even a few rows fit into memory.
+    """
+    from .colours import ColourKeeper
+    from .network import NetworkStylizer
+
+    keeper = stylizer if isinstance(stylizer, ColourKeeper) else None
+    inner = stylizer if keeper is None else keeper.inner
+    if not isinstance(inner, NetworkStylizer):
+        raise OptionError(f"the method {inner.method} does not paint in strips; choose the method network")
+    painting = TiledPainting(inner, source, regions, mask, streaming=True)
+    top = 0
+    for strip in painting.strips(statistics):
+        if strip.rows is not None:
+            rows, count = strip.rows.cpu(), strip.rows.shape[2]
+            if keeper is not None:
+                rows = keeper.kept(rows, painting.photo.rows(top, count)[0])
+            shown = painting.photo.shown(top, count)
+            sink.write(rows if shown is None else torch.cat([rows, shown], 1))
+            top += count
+        progress(strip.done, strip.total)
+
+
+class Photograph:
+    """A photograph at the painting's size, and the masks of its parts, row by row.
+
+    Parameters
+    ----------
+    source : PictureSource
+        The photograph, of any size.
+    size : (int, int)
+        Height and width of the painting.
+    places : sequence of (Tensor, MeasuredStyle)
+        The regions' masks (1, 1, h, w), of any size, and their styles.
+    """
+
+    def __init__(self, source: PictureSource, size: tuple[int, int], places: "Sequence[tuple[Tensor, MeasuredStyle]]"):
+        self.source = source if source.size == size else ResizedSource(source, size)
+        self.size, self.places = size, places
+        self.cutout = source.channels == 4
+        self._opaque = OpaqueRows(self._read, size[0]) if self.cutout else self._read
+
+    def rows(self, top: int, count: int) -> tuple[Tensor, Tensor | None]:
+        """Return opaque rows (1, 3, count, W), and the masks (R, 1, count, W) of the parts if there are several."""
+        from .network import NetworkStylizer
+
+        x = self._opaque(top, count)
+        places = [(mask_rows(mask, self.size, top, count), style) for mask, style in self.places]
+        return x, NetworkStylizer.masks_of(x, places, self.shown(top, count))
+
+    def shown(self, top: int, count: int) -> Tensor | None:
+        """Return the alpha of rows, (1, 1, count, W), or None if the photograph has none."""
+        return self._read(top, count)[:, 3:] if self.cutout else None
+
+    def padded(self, strip: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield `rows`, `strip` at a time, padded by reflection as `Network.forward` pads pictures."""
+        width, sides = self.size[1], padded_size(self.size)
+        rows, columns = (mirrored(s, side, torch.device("cpu")) for s, side in zip(self.size, sides, strict=True))
+        for part in rows.split(strip):
+            first, last = int(part.min()), int(part.max())
+            found = self.rows(first, last + 1 - first)
+            plain = sides[1] == width and len(part) == last + 1 - first and int(part[-1]) == last
+            x, masks = found if plain else (_picked(f, part - first, columns) for f in found)
+            assert x is not None
+            yield x, masks
+
+    def _read(self, top: int, count: int) -> Tensor:
+        return self.source.read(top, 0, count, self.size[1])
+
+
+def mask_rows(mask: Tensor, size: tuple[int, int], top: int, count: int) -> Tensor:
+    """Return rows (1, 1, count, W) of a mask (1, 1, h, w) resized to `size`."""
+    return resize_rows(lambda a, b: mask[:, :, a:b], (mask.shape[2], mask.shape[3]), size, top, count)
+
+
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width that the network pads a picture to."""
+    height, width = (max(LEAST_SIDE, -(-side // STRIDE) * STRIDE) for side in size)
+    return height, width
+
+
+def _picked(x: Tensor | None, rows: Tensor, columns: Tensor) -> Tensor | None:
+    return None if x is None else x.index_select(2, rows).index_select(3, columns)
+
+
+class TiledPainting:
+    """One painting in strips.
+
+    Parameters
+    ----------
+    stylizer : NetworkStylizer
+        What paints.
+    source : PictureSource
+        The photograph.
+    regions, mask
+        As for `NetworkStylizer.steps`.
+    streaming : bool
+        Whether the painting's rows are written as they come, and not kept in memory.
+    origin : (int, int)
+        As for `NetworkStylizer.steps`.
+    """
+
+    def __init__(
+        self,
+        stylizer: "NetworkStylizer",
+        source: PictureSource,
+        regions: Sequence[Region],
+        mask: Tensor | None,
+        *,
+        streaming: bool = False,
+        origin: tuple[int, int] = (0, 0),
+    ):
+        check_masks(source.size, regions, mask)
+        if mask is not None and not mask.any():
+            raise OptionError("--mask is black everywhere, so nothing would be painted; make the part to paint white")
+        self.stylizer, self.mask, self.options = stylizer, mask, stylizer.options
+        self.net, self.compute, self.origin = stylizer.net, stylizer.compute, origin
+        self.source, self.size = source, painting_size(source.size, stylizer.options)
+        self.places = [(r.mask, stylizer.bind(r.style)) for r in regions]
+        parts = len(regions) + 1 + (source.channels == 4)
+        limit, reason = memory_limit(self.compute, self.options.max_memory)
+        plan = partial(strip_memory, self.size, self.net, self.compute, parts, streaming)
+        self.strip = strip_rows(self.size, plan, limit, reason)
+        self.exact = self.options.statistics == "exact"
+        pixels = self.size[0] * self.size[1]
+        kept = (pixels if self.exact else min(pixels, SAMPLES)) * stored_bytes(self.net, self.compute, parts)
+        self.in_file = limit is not None and plan(self.strip) + kept > limit
+        if self.in_file:
+            check_space(kept)
+
+    @property
+    def photo(self) -> Photograph:
+        """The photograph at the painting's size; a cut-out is read once to fill its hidden areas."""
+        if not hasattr(self, "_photo"):
+            self._photo = Photograph(self.source, self.size, self.places)
+        return self._photo
+
+    @with_gradients
+    @torch.no_grad()
+    def strips(self, statistics: PassStatistics | None = None) -> Iterator[Strip]:
+        """Yield the progress and the painted rows, from top to bottom."""
+        strips, top = -(-padded_size(self.size)[0] // self.strip), 0
+        sweeps = 0 if statistics is not None else len(self.net.layout.norms) + 1
+        before = sweeps * (strips if self.exact else -(-min(SAMPLES // self.size[1], self.size[0]) // self.strip))
+        done, total = 0, before + strips
+        stream = self._painted(statistics)
+        while True:
+            with self.compute.autocast():  # in each turn: the caller's code runs between them
+                rows = next(stream, self)
+            if rows is self:
+                return
+            assert not isinstance(rows, TiledPainting)
+            top += 0 if rows is None else rows.shape[2]
+            done = max(done, total if top == self.size[0] else min(before, done + 1) + top // self.strip)
+            yield Strip(done, total, rows)
+
+    def _painted(self, given: PassStatistics | None) -> Stream:
+        """Yield painted rows, or None after other work."""
+        if given is None and not self.exact:
+            given = yield from self._sampled()
+        if given is None:
+            affine, colours = self._styles((yield from self._photo_moments()))
+            norms, moments = None, None
+        else:
+            affine, colours, norms, moments = given.affine, given.colours, given.norms, given.moments
+        store = FileStore if norms is None and self.in_file else MemoryStore
+        masks = Masks(store) if self.places or self.photo.cutout else None
+        net = RowPass(self.net, affine, norms, masks, store, self.strip, self.origin)
+        stream = self._cropped(net.paint(self._image(masks)))
+        if moments is None:
+            sums = Sums()
+            kept = yield from drained(stream, store(), lambda x, top: sums.add(x, self._masks(masks, x, top)))
+            moments, stream = sums.moments(), stored(*kept, self.strip)
+        yield from each(stream, partial(self._finished, colours=colours, moments=moments, masks=masks))
+
+    def _sampled(self) -> Generator[None, None, PassStatistics]:
+        """Take statistics from parts of the picture. Yields None after each part of the work."""
+        own = None
+        if self.options.strength != 1:
+            sums = Sums()
+            for x, masks in self.samples():
+                sums.add(x, masks)
+            own = sums.moments()[:-1]
+        affine, colours = self._styles(own)
+        parts = len(affine)
+        store = FileStore if self.in_file else MemoryStore
+        kept = Masks(store)
+        strip = max(STRIDE, self.strip // 2 // STRIDE * STRIDE)  # with masks, a row takes more memory
+        # The borders of the squares are painted in the style of the rest.
+        net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, store, strip)
+
+        def image() -> Stream:
+            for band, parts_of_it in self.samples():
+                for x, masks in zip(band.split(strip, 2), parts_of_it.split(strip, 2), strict=True):
+                    kept.append(masks.to(self.compute.device))
+                    yield self.compute.picture(x)
+
+        sums = Sums()
+        top = 0
+        for rows in net.paint(image()):
+            if rows is not None:
+                sums.add(rows, self._masks(kept, rows, top))
+                top += rows.shape[2]
+            yield None
+        return PassStatistics(affine, colours, torch.cat(net.found, 2)[:parts], sums.moments()[:parts])
+
+    def samples(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield squares of the photograph at full size, spread over it and side by side.
+
+        Yields
+        ------
+        (Tensor, Tensor)
+            A row of squares (1, 3, side, w), and the masks of their parts (R + 1, 1, side, w). The last mask is that
+            of the squares' borders, which have other neighbours here than in the picture.
+        """
+        (height, width), side = self.size, min(SAMPLE_SIDE, *(s // STRIDE * STRIDE for s in self.size))
+        rows = min(height // side, max(1, round(math.sqrt(SAMPLES * height / width) / side)))
+        columns = min(width // side, max(1, round(SAMPLES / side**2 / rows)))
+        border = side // 8
+        inside = torch.zeros(1, 1, side, side)
+        inside[:, :, border:-border, border:-border] = 1
+        for row in range(rows):
+            top = round((row + GOLDEN * row % 1) / rows * (height - side))
+            x, masks = self.photo.rows(top, side)
+            masks = torch.ones_like(x[:, :1]) if masks is None else masks
+            lefts = [round((i + GOLDEN * (i + row * columns) % 1) / columns * (width - side)) for i in range(columns)]
+            squares = [slice(left, left + side) for left in lefts]
+            parts = torch.cat([torch.cat([masks[..., s] * inside, 1 - inside]) for s in squares], 3)
+            yield torch.cat([x[..., s] for s in squares], 3), parts
+
+    def _photo_moments(self) -> Generator[None, None, Tensor | None]:
+        """Sum up the photograph's own colours, if the strength asks for them. Yields None for each strip."""
+        if self.options.strength == 1:
+            return None
+        sums = Sums()
+        for top in range(0, self.size[0], self.strip):
+            sums.add(*self.photo.rows(top, min(self.strip, self.size[0] - top)))
+            yield None
+        return sums.moments()
+
+    def _styles(self, moments: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the affines and colours of the parts, given the moments of the photograph's own colours."""
+
+        def own() -> Tensor:
+            assert moments is not None
+            return moments
+
+        styles = [style for _, style in self.places]
+        return self.stylizer.styles_of(max(self.size), styles, self.photo.cutout, self.photo.source.reduced, own)
+
+    def _image(self, masks: Masks | None) -> Stream:
+        """Yield the photograph's padded rows on the device, and append their masks."""
+        for x, parts in self.photo.padded(self.strip):
+            if masks is not None and parts is not None:
+                masks.append(parts.to(self.compute.device))
+            yield self.compute.picture(x)
+
+    def _cropped(self, stream: Stream) -> Stream:
+        """Remove the padding from painted rows."""
+        height, width = self.size
+        top = 0
+        for rows in stream:
+            if rows is not None:
+                rows, top = rows[:, :, : max(0, height - top), :width], top + rows.shape[2]
+            if rows is None or rows.shape[2]:
+                yield rows
+
+    def _masks(self, masks: Masks | None, x: Tensor, top: int) -> Tensor | None:
+        return None if masks is None else masks.read(1, top, x.shape[2])[..., : x.shape[3]].to(x.device)
+
+    def _finished(self, x: Tensor, top: int, colours: Tensor, moments: Tensor, masks: Masks | None) -> Tensor:
+        """Set the colours of painted rows, and blend them with the photograph by the mask."""
+        count = x.shape[2]
+        painted = colour(x.float(), colours, moments, self._masks(masks, x, top)).contiguous()
+        if masks is not None:
+            masks.forget(top + count)
+        if self.mask is None:
+            return painted
+        mask, photo = self.mask, self.photo.rows(top, count)[0].to(painted)
+        where = blur_rows(
+            lambda t, n: mask_rows(mask, self.size, t, n), self.size[0], self.options.mask_feather, top, count
+        )
+        return photo + where.to(painted) * (painted - photo)
+
+
+class Sums:
+    """Sums up the moments of the colours of a picture's parts, row by row."""
+
+    def __init__(self) -> None:
+        self.total = torch.zeros(1, 4, 4, dtype=torch.float64)
+
+    def add(self, x: Tensor, masks: Tensor | None) -> None:
+        """Add rows (1, 3, n, W), with the masks (R, 1, n, W) of the parts if there are several."""
+        sums = [moment_sums(x)] if masks is None else [moment_sums(x, m[None]) for m in masks]
+        self.total = self.total + torch.cat(sums).cpu().double()
+
+    def moments(self) -> Tensor:
+        """Return the raw moments (1 or R, 4, 4), float32."""
+        return (self.total / self.total[:, -1:, -1:].clamp(min=1e-12)).float()
+
+
+def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
+    """Return the bytes that a network's pass at height and width `size` takes beyond the process's current memory."""
+    return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[_item(compute)] * net.config.width / 32)
+
+
+def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory: float | None) -> str | None:
+    """Return why a painting of height and width `size` cannot be painted as a whole, or None if it can."""
+    need, (limit, reason) = pass_memory(size, net, compute), memory_limit(compute, max_memory)
+    if limit is None or need <= limit:
+        return None
+    return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {reason}"
+
+
+def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: float | None) -> None:
+    """Raise MemoryNeedError if not even strips of a painting of height and width `size` fit into memory."""
+    if too_large(size, net, compute, max_memory) is not None:
+        strip_rows(size, partial(strip_memory, size, net, compute, 1, False), *memory_limit(compute, max_memory))
+
+
+def strip_memory(size: tuple[int, int], net: Network, compute: Compute, parts: int, streaming: bool, strip: int) -> int:
+    """Return the bytes that a painting in strips takes beyond the process's current memory.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the painting.
+    parts : int
+        The number of parts with their own styles.
+    streaming : bool
+        Whether the painting itself is not kept in memory.
+    strip : int
+        Rows of a strip.
+    """
+    item, (height, width) = _item(compute), size
+    share = net.config.width / 32
+    whole = 0 if streaming else PICTURE_BYTES * height * width
+    masks = 6 * parts if parts > 1 else 0
+    pixel = STRIP_BYTES[item] * share * (1.5 if parts > 1 else 1) + masks
+    return FIXED_BYTES + whole + round(width * (strip * pixel + MARGIN_BYTES[item] * share + 144 * masks))
+
+
+def strip_rows(size: tuple[int, int], need: Callable[[int], int], limit: float | None, reason: str) -> int:
+    """Return the rows of a strip, a multiple of the network's stride.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the painting.
+    need : callable
+        Takes the rows of a strip and returns the bytes that the painting takes with it.
+    limit : float or None
+        The bytes that it may take.
+    reason : str
+        Where the limit comes from.
+
+    Raises
+    ------
+    MemoryNeedError
+        If the smallest strips take more.
+    """
+    best = max(1, min(padded_size(size)[0], STRIP_PIXELS // size[1]) // STRIDE)
+    while limit is not None and need(best * STRIDE) > limit:
+        if best == 1:
+            raise MemoryNeedError(
+                f"a {size[1]}x{size[0]} painting needs about {gigabytes(need(STRIDE))} of memory even in strips of "
+                f"{STRIDE} rows, {reason}; free or allow more memory, or paint smaller with --size"
+            )
+        best = max(1, best * 3 // 4)
+    return best * STRIDE
+
+
+def stored_bytes(net: Network, compute: Compute, parts: int) -> int:
+    """Return the bytes per pixel that exact statistics keep, in memory or in a file, for a number of parts."""
+    return round(STORED_BYTES[_item(compute)] * net.config.width / 32) + (6 * parts if parts > 1 else 0)
+
+
+def check_space(need: int) -> None:
+    """Raise MemoryNeedError if a temporary file of `need` bytes does not fit onto the disk."""
+    folder = temporary_folder()
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise MemoryNeedError(
+            f"exact statistics need about {gigabytes(need)} for temporary files, {folder} has {gigabytes(free)}; set "
+            "TMPDIR to a folder on a larger disk, or give --statistics sampled"
+        )
+
+
+def _item(compute: Compute) -> int:
+    """Return the bytes per number inside the network."""
+    return 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
