@@ -9,7 +9,7 @@ from typing_extensions import Doc, Self
 
 from ..errors import OptionError
 from ..ranges import Range
-from .kinds import COUNTS, INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, NUMBERS, TIME, Group, named_weights
+from .kinds import BYTES, COUNTS, INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, NUMBERS, TIME, Group, named_weights
 
 Quality = Literal["instant", "draft", "good", "best"]
 ColourSpace = Literal["oklab", "ycbcr"]
@@ -299,3 +299,10 @@ class MachineOptions:
         Precision, Doc("Precision of the networks; `auto` uses bfloat16 if the hardware supports it."), NETWORK
     ] = "auto"
     offline: Annotated[bool, Doc("Never download anything."), NETWORK] = False
+    max_memory: Annotated[
+        int | None,
+        BYTES,
+        Doc("Most memory to take, such as 4GB or 800MB. A larger picture is painted in tiles."),
+        Range(1, None, "B"),
+        NETWORK,
+    ] = None

@@ -18,6 +18,9 @@ LEAST_SIZE, LARGEST_SIZE = 32, 65536
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 """Unit of time -> seconds."""
 
+BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+"""Unit of memory -> bytes."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -46,6 +49,21 @@ def parse_seconds(texts: list[str]) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
+def parse_bytes(texts: list[str]) -> int:
+    """Parse `4GB` or `800MB` as bytes. Raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?([KMGT]?)B?", texts[0].strip().upper())
+    if found is None:
+        raise ValueError(f"{texts[0]!r} is not an amount of memory; write it as 4GB or 800MB")
+    return round(float(found[1]) * BYTE_UNITS[found[2] + "B"])
+
+
+def list_of_bytes(value: object) -> list[str]:
+    """Return a number of bytes in the form that the command line parses."""
+    assert isinstance(value, int)
+    unit = next(u for u, n in reversed(BYTE_UNITS.items()) if value % n == 0)
+    return [f"{value // BYTE_UNITS[unit]}{unit}"]
+
+
 def list_of(value: object) -> list[str]:
     """Return a number or a tuple of numbers in the form that the command line parses."""
     values = value if isinstance(value, tuple) else (value,)
@@ -65,6 +83,13 @@ COUNTS = tyro.constructors.PrimitiveConstructorSpec(
     instance_from_str=parse_counts,
     is_instance=lambda v: v is None or isinstance(v, tuple | int),
     str_from_instance=list_of,
+)
+BYTES = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="BYTES",
+    instance_from_str=parse_bytes,
+    is_instance=lambda v: v is None or isinstance(v, int),
+    str_from_instance=list_of_bytes,
 )
 TIME = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,

@@ -21,7 +21,7 @@ from .colours import ColourKeeper
 from .gatys import GatysStylizer
 from .memory import fit_memory, fit_need
 from .network import NetworkStylizer, pass_memory
-from .optimize import OptimizeStylizer, Painter
+from .optimize import OptimizeStylizer, Painter, fit_painting
 from .protocol import Stylizer
 from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
@@ -146,9 +146,11 @@ def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int,
         fit_need(size, lambda s: pass_memory(s, net, compute), compute, options.strict_size, _ignore)
     else:
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
-        classic = options.preset == "gatys"
-        strict = classic or options.strict_size
-        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore)
+        compute = resolve_compute(options)
+        if options.preset == "gatys":
+            fit_memory(size, encoder, compute, True, False, _ignore, options.max_memory)
+        else:
+            fit_painting(size, options, encoder, compute, said=_ignore)
     return size
 
 

@@ -150,7 +150,8 @@ class GatysStylizer:
         content, state = ordinary((content, state))
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
-        fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False)
+        limit = self.options.max_memory
+        fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False, limit=limit)
         if state is not None and state["size"] != list(size):
             raise OptionError("the state belongs to another painting; continue with the same photograph and options")
         return self._paint(content, size, state)

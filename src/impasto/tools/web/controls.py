@@ -19,7 +19,9 @@ from ...options import STARTS, OutputOptions, StylizeOptions
 from ...options.kinds import Group
 from ...ranges import Range
 
-NOT_A_VISITORS = frozenset(("model", "encoder", "device", "offline", "learn", "compile", "max_megapixels"))
+NOT_A_VISITORS = frozenset(
+    ("model", "encoder", "device", "offline", "learn", "compile", "max_megapixels", "max_memory")
+)
 """Options that visitors cannot set: they name files, devices or the network, or belong to the server."""
 CHOICES: Mapping[str, tuple[str, ...]] = {"start": STARTS}
 """Choices of options that also take a file's path, which visitors cannot give."""
