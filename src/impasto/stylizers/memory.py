@@ -33,10 +33,12 @@ MASK_PICTURES = 4 * (1 + 1 / 3 + 1) / PICTURE
 """What a mask of a part takes, with those reduced to the layers and the sums of all masks, in pictures."""
 PAIR = 12
 """Bytes per pixel of one of L-BFGS's pairs in bfloat16: a step, and the change of the gradient."""
-SIDES = (1024, 768, 512, 384, 256)
+SIDES = (768, 512, 384, 256)
 """Sides of a tile in pixels, best first: larger ones take more memory, and fewer pixels are in margins."""
-FEWEST_ON_DISK = 512
+LARGEST_ON_DISK = 512
 """With files, tiles are not larger than this."""
+TILE_SHARE = 1.25
+"""What a tile takes, relative to a picture of its size: tiles of different sizes leave gaps in the memory."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,10 @@ def fit_tiles(
     # One after the other, what is read least often goes to the disk: the content's features, then pairs.
     places = [(True, pairs), *((False, n) for n in range(pairs, -1, -1))]
     ways = [(side, *places[0]) for side in SIDES]
-    ways += [(side, *place) for side in SIDES if side <= FEWEST_ON_DISK for place in places[1:]]
+    ways += [(side, *place) for side in SIDES if side <= LARGEST_ON_DISK for place in places[1:]]
     for side, in_memory, kept in ways:
         tile = min(pixels, (side + 2 * margin) ** 2)
-        need = FIXED_BYTES + tile * each + pixels * (PICTURE * pictures + PAIR * kept) + stored * in_memory
+        need = FIXED_BYTES + TILE_SHARE * tile * each + pixels * (PICTURE * pictures + PAIR * kept) + stored * in_memory
         if need > budget[0]:
             continue
         disk = pixels * PAIR * (pairs - kept) + stored * (not in_memory)

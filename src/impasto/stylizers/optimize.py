@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..device import Compute, freed_memory_kept, ordinary, with_gradients
+from ..device import Compute, freed_memory_kept, ordinary, return_freed_memory, with_gradients
 from ..errors import OptionError
 from ..image.color import match_palette
 from ..image.picture import opaque
@@ -169,7 +169,7 @@ class OptimizeStylizer:
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
             begun -= state["seconds"]  # time already spent
-        with freed_memory_kept():
+        with freed_memory_kept(large=problem.tiling is None):
             while place.index < len(scales):
                 place = yield from self._scale(problem, scales, start, place, state, begun)
                 state = None
@@ -185,6 +185,8 @@ class OptimizeStylizer:
     ) -> Generator[Step, None, "Place"]:
         """Yield the steps of one scale. Returns the starting point of the next scale."""
         scale, done, tiles = scales[place.index], place.done, problem.tiles(scales[place.index])
+        if tiles is not None:
+            return_freed_memory()  # of the coarse scales
         x = self.begin(place.x, start, scale) if state is None else self.compute.picture(place.x)
         loss = build_loss(problem, scale, x)
         if self.options.time is not None and state is None:

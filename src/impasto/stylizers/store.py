@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -37,6 +38,8 @@ class Store:
         self.shape, self.dtype = shape, dtype
         self._tensor = None if on_disk else torch.zeros(shape, dtype=dtype, device=device)
         self._file = _reserved(math.prod(shape) * dtype.itemsize) if on_disk else None
+        if self._file is not None:
+            weakref.finalize(self, self._file.close)
 
     def open(self) -> Tensor:
         """Return the tensor for reading and writing.

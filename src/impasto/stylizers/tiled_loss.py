@@ -7,8 +7,8 @@ pass runs each tile again and injects that gradient at its layers.
 A tile is a rectangle of the picture that only it measures, and a margin that the deepest layer sees. Its borders are
 multiples of the encoder's stride, so that it pools the same pixels as the whole picture does. Where a tile ends at the
 picture's border, it is padded as the picture is. So the features of a tile are those of the picture, and what they
-contribute to the gradient of the margin's pixels is added to that of the neighbours. The tiles are not the same in
-every evaluation: no place is always at a border, not even for the rounding of half precision.
+contribute to the gradient of the margin's pixels is added to that of the neighbours. The borders move from
+evaluation to evaluation, so that not even the rounding of half precision differs at the same lines every time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..device import Compute
+from ..device import Compute, return_freed_memory
 from ..image.picture import opaque
 from ..models.moments import at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG
@@ -28,9 +28,9 @@ from ..style.extra import POOLING, laplacian_loss
 from ..style.terms import ContentTerm, LaplacianTerm, PerceptualLoss, Term, VariationTerm, View, squared_metric
 from .store import Store
 
-SHIFTS = (0.7548776662466927, 0.5698402909980532)
-"""Shares of a tile's height and width by which the tiles move from one evaluation to the next: multiples of these never
-come close to each other (Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018)."""
+PLACES = ((0, 0), (2, 1), (1, 2), (3, 3))
+"""Where the borders between tiles are in one evaluation after the other: steps of a stride from the first place, along
+the height and the width. There are few, since oneDNN keeps a kernel, with its memory, for every size of tile."""
 ROWS = 64 * POOLING
 """Rows of the picture in which the terms of the pixels are computed."""
 
@@ -58,6 +58,10 @@ class Span(NamedTuple):
         """Return its own features in the whole picture's."""
         return slice(self.start // stride, self.end // stride)
 
+    def all(self, stride: int) -> slice:
+        """Return its features with the margin in the whole picture's."""
+        return slice(self.seen_start // stride, self.seen_end // stride)
+
     def inside(self, stride: int) -> slice:
         """Return its own features in those of the tile."""
         first = self.seen_start // stride
@@ -69,7 +73,7 @@ class Span(NamedTuple):
         return slice(self.seen_start, self.seen_end)
 
 
-def spans(length: int, side: int, stride: int, margin: int, turn: int, shift: float) -> list[Span]:
+def spans(length: int, side: int, stride: int, margin: int, place: int) -> list[Span]:
     """Return the tiles along one side of a picture.
 
     Parameters
@@ -78,15 +82,20 @@ def spans(length: int, side: int, stride: int, margin: int, turn: int, shift: fl
         Pixels of the picture's side, of a tile's, and of the margin.
     stride : int
         Tiles start at multiples of this.
-    turn : int
-        The number of the evaluation.
-    shift : float
-        Share of a tile's side by which each evaluation moves the tiles.
+    place : int
+        How many strides before the last of `PLACES` the borders are.
     """
     side = max(stride, side // stride * stride)
-    first = round(turn * shift % 1 * (side // stride)) * stride
-    cuts = [0, *(c for c in range(first, length, side) if c > 0), length] if side < length else [0, length]
-    return [Span(a, b, max(0, a - margin), min(length, b + margin)) for a, b in pairwise(cuts)]
+    if length <= side:
+        return [Span(0, length, 0, length)]
+    places = max(1, min(len(PLACES), side // (2 * stride)))
+    room = length + (places - 1) * stride
+    step = -(-room // -(-room // side) // stride) * stride  # tiles of about the same size
+    cuts = [0, *range(step - place % places * stride, length, step), length]
+    seen = step + 2 * margin  # the same for all tiles but the last
+    last = max(0, (length - seen) // stride * stride)
+    starts = [min(max(0, a - margin), last) for a in cuts[:-1]]
+    return [Span(a, b, s, length if s == last else s + seen) for (a, b), s in zip(pairwise(cuts), starts, strict=True)]
 
 
 class Tile(NamedTuple):
@@ -134,8 +143,8 @@ class TiledView(View):
     def tiles(self, turn: int = 0) -> Iterator[Tile]:
         """Yield the tiles of an evaluation, from top to bottom."""
         rows, columns = (
-            spans(length, self.side, self.deepest, self.margin, turn, shift)
-            for length, shift in zip(self.size, SHIFTS, strict=True)
+            spans(length, self.side, self.deepest, self.margin, place)
+            for length, place in zip(self.size, PLACES[turn % len(PLACES)], strict=True)
         )
         return (Tile(r, c) for r in rows for c in columns)
 
@@ -191,13 +200,17 @@ class Window(View):
         The tile.
     layer : str
         The layer.
+    margins : bool
+        Whether terms see the margin, too.
     """
 
-    def __init__(self, whole: TiledView, tile: Tile, layer: str):
+    def __init__(self, whole: TiledView, tile: Tile, layer: str, *, margins: bool = False):
         super().__init__(whole.encoder, whole.compute)
-        self.whole, self.tile, self.layer, stride = whole, tile, layer, whole.encoder.stride(layer)
-        self.own = tile.rows.own(stride), tile.columns.own(stride)
+        self.whole, self.layer, stride = whole, layer, whole.encoder.stride(layer)
         self.place = tile.rows.inside(stride), tile.columns.inside(stride)
+        self.own = tile.rows.own(stride), tile.columns.own(stride)
+        if margins:
+            self.own = tile.rows.all(stride), tile.columns.all(stride)
 
     def weights(self, mask: Tensor, features: Tensor) -> Tensor:
         """Return the tile's part of a mask (1, 1, H, W) of the picture, reduced to the layer."""
@@ -424,6 +437,7 @@ class _TiledTotal(torch.autograd.Function):
                         sums[name, layer] = sums.get((name, layer), 0) + measured
 
             view.look(pixels.tile(tile), loss.layers, visit)
+        return_freed_memory()  # of the tiles
         like = at_least_float32(image)
         found = {k: m.to(like).requires_grad_(keep) for k, m in sums.items()}
         values: dict[str, Tensor] = {}
@@ -452,16 +466,18 @@ class _TiledTotal(torch.autograd.Function):
         for tile in view.tiles(turn) if loss.layers else ():
 
             def add(layer: str, features: Tensor, g: Tensor, tile: Tile = tile) -> None:
-                window = Window(view, tile, layer)
-                own, of_own = window.inside(features, layer), window.inside(g, layer)
+                # With the margin, so that there are few sizes of matrix products (see `PLACES`).
+                window, found = Window(view, tile, layer, margins=True), torch.zeros_like(g)
                 for name, (_, term) in loss.terms.items():
                     known = of.get((name, layer))
-                    if known is not None and own.numel():
-                        term.add_gradient(layer, own, known, of_own, window)
+                    if known is not None:
+                        term.add_gradient(layer, features, known, found, window)
+                window.inside(g, layer).add_(window.inside(found, layer))
 
             look = view.look(pixels.tile(tile), loss.layers, _pass, keep=True)
             with torch.autocast(image.device.type, enabled=False):
                 tile.pixels(gradient).add_(look.gradient(add))
+        return_freed_memory()
         for weight, term in loss.terms.values():
             if isinstance(term, TiledVariation | TiledLaplacian):
                 term.add_to(gradient, pixels, weight)
