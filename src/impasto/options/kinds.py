@@ -59,7 +59,8 @@ def parse_bytes(texts: list[str]) -> int:
 
 def list_of_bytes(value: object) -> list[str]:
     """Return a number of bytes in the form that the command line parses."""
-    assert isinstance(value, int)
+    if not isinstance(value, int):
+        return [str(value)]
     unit = next(u for u, n in reversed(BYTE_UNITS.items()) if value % n == 0)
     return [f"{value // BYTE_UNITS[unit]}{unit}"]
 
