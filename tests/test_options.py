@@ -6,7 +6,7 @@ import pytest
 
 from impasto.errors import OptionError
 from impasto.options import OptimizeOptions, named_weights
-from impasto.options.kinds import list_of, parse_counts, parse_memory, parse_numbers, parse_seconds
+from impasto.options.kinds import list_of, list_of_bytes, parse_bytes, parse_counts, parse_numbers, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,17 @@ def test_what_is_no_time(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "gigabytes"),
-    [("4", 4), ("4GB", 4), ("4 gb", 4), ("800MB", 0.8), ("800m", 0.8), ("1.5G", 1.5), (".5TB", 500), (" 2GB ", 2)],
+    [("4GB", 4), ("4 gb", 4), ("800MB", 0.8), ("800m", 0.8), ("1.5G", 1.5), (".5TB", 500), (" 2GB ", 2), ("5kb", 5e-6)],
 )
 def test_memory(text: str, gigabytes: float) -> None:
-    assert parse_memory([text]) == pytest.approx(gigabytes)
+    assert parse_bytes([text]) == round(1e9 * gigabytes)
+    assert parse_bytes(list_of_bytes(round(1e9 * gigabytes))) == round(1e9 * gigabytes)
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-4GB", "4 KB", "4GiB", "4,5GB", "nan", "1e3"])
+@pytest.mark.parametrize("text", ["", "GB", "-4GB", "4", "4GiB", "4,5GB", "nan", "1e3"])
 def test_what_is_no_memory(text: str) -> None:
     with pytest.raises(ValueError, match="is not an amount of memory; write it as 4GB or 800MB"):
-        parse_memory([text])
+        parse_bytes([text])
 
 
 @pytest.mark.parametrize(

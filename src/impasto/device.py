@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from . import container
 from .container import ROOT, allowed_processors, free_memory
 from .errors import OptionError
 from .options import Precision
@@ -92,18 +93,40 @@ _DEFAULTS = {_M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17, _M_MMAP_THRESHOLD:
 """glibc's defaults, with the thresholds that it adapts to for large, short-lived blocks."""
 
 
+def _glibc() -> ctypes.CDLL | None:
+    """Return glibc, or None where it is not in use."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
+def return_freed_memory() -> None:
+    """Return all freed memory to the system, with glibc on Linux."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+_KEEP_SMALL = {_M_TRIM_THRESHOLD: 1 << 27, _M_TOP_PAD: 1 << 25, _M_MMAP_THRESHOLD: 1 << 25}
+"""As `_KEEP_FREED` for blocks of less than 32 MB, the most that glibc allows."""
+
+
 @contextmanager
-def freed_memory_kept() -> Iterator[None]:
+def freed_memory_kept(large: bool = True) -> Iterator[None]:
     """Keep freed memory for the next tensors, with glibc on Linux; return it to the system at the end.
 
     Every step of an optimisation frees memory that the next step allocates again. If it is returned to the system in
     between, its pages are cleared and mapped again each time, which takes a fifth of a step at 512 pixels.
+
+    Parameters
+    ----------
+    large : bool
+        Whether to keep large blocks, too. Where memory is scarce, their gaps would take too much of it.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+    libc = _glibc()
+    if libc is None:
         yield
         return
-    for parameter, value in _KEEP_FREED.items():
+    for parameter, value in (_KEEP_FREED if large else _KEEP_SMALL).items():
         libc.mallopt(parameter, value)
     try:
         yield
@@ -133,6 +156,13 @@ def available_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_memory()
+
+
+def used_memory(device: torch.device) -> int:
+    """Return the bytes on the device that this process takes now, or 0 if the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return container.used_memory()
 
 
 @lru_cache

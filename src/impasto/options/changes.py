@@ -36,7 +36,7 @@ class TextureChanges(TypedDict, total=False):
     seed: int
     device: str
     precision: Precision
-    max_memory: float | None
+    max_memory: int | None
     offline: bool
     start: str
 

@@ -9,7 +9,7 @@ from typing_extensions import Doc, Self
 
 from ..errors import OptionError
 from ..ranges import Range
-from .kinds import COUNTS, INT, LARGEST_SIZE, LEAST_SIZE, MEMORY, NUMBER, NUMBERS, TIME, Group, named_weights
+from .kinds import BYTES, COUNTS, INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, NUMBERS, TIME, Group, named_weights
 
 Quality = Literal["instant", "draft", "good", "best"]
 ColourSpace = Literal["oklab", "ycbcr"]
@@ -298,11 +298,11 @@ class MachineOptions:
     precision: Annotated[
         Precision, Doc("Precision of the networks; `auto` uses bfloat16 if the hardware supports it."), NETWORK
     ] = "auto"
+    offline: Annotated[bool, Doc("Never download anything."), NETWORK] = False
     max_memory: Annotated[
-        float | None,
-        MEMORY,
-        Doc("Memory to use at most, such as 4GB or 800MB. By default what is free."),
-        Range(0.1, 1e5, "GB"),
+        int | None,
+        BYTES,
+        Doc("Most memory that the process may take, such as 4GB or 800MB. Larger pictures are painted in parts."),
+        Range(1, None, "B"),
         NETWORK,
     ] = None
-    offline: Annotated[bool, Doc("Never download anything."), NETWORK] = False

@@ -15,11 +15,11 @@ INT, NUMBER, BITS, FILE = (tyro.conf.arg(metavar=m) for m in ("INT", "NUMBER", "
 LEAST_SIZE, LARGEST_SIZE = 32, 65536
 """Range of the long side of a picture, in pixels."""
 
-GIGABYTES = {"": 1.0, "m": 1e-3, "g": 1.0, "t": 1e3}
-"""First letter of a unit of memory -> gigabytes."""
-
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 """Unit of time -> seconds."""
+
+BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+"""Unit of memory -> bytes."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,20 @@ def parse_seconds(texts: list[str]) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def parse_memory(texts: list[str]) -> float:
-    """Parse `4`, `4GB` or `800MB` as gigabytes. Raises ValueError for anything else."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?([mgt]?)b?", texts[0].strip(), re.IGNORECASE)
+def parse_bytes(texts: list[str]) -> int:
+    """Parse `4GB` or `800MB` as bytes. Raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?([KMGT]?B|[KMGT])", texts[0].strip().upper())
     if found is None:
         raise ValueError(f"{texts[0]!r} is not an amount of memory; write it as 4GB or 800MB")
-    return float(found[1]) * GIGABYTES[found[2].lower()]
+    return round(float(found[1]) * BYTE_UNITS[found[2].rstrip("B") + "B"])
+
+
+def list_of_bytes(value: object) -> list[str]:
+    """Return a number of bytes in the form that the command line parses."""
+    if not isinstance(value, int):
+        return [str(value)]
+    unit = next(u for u, n in reversed(BYTE_UNITS.items()) if value % n == 0)
+    return [f"{value // BYTE_UNITS[unit]}{unit}"]
 
 
 def list_of(value: object) -> list[str]:
@@ -77,17 +85,17 @@ COUNTS = tyro.constructors.PrimitiveConstructorSpec(
     is_instance=lambda v: v is None or isinstance(v, tuple | int),
     str_from_instance=list_of,
 )
+BYTES = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="MEMORY",
+    instance_from_str=parse_bytes,
+    is_instance=lambda v: v is None or isinstance(v, int),
+    str_from_instance=list_of_bytes,
+)
 TIME = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar="TIME",
     instance_from_str=parse_seconds,
-    is_instance=lambda v: v is None or isinstance(v, float | int),
-    str_from_instance=list_of,
-)
-MEMORY = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="MEMORY",
-    instance_from_str=parse_memory,
     is_instance=lambda v: v is None or isinstance(v, float | int),
     str_from_instance=list_of,
 )

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from ..device import Compute
 from ..image.picture import opaque
 from ..models.layers import circular_pad
-from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, weights_of
+from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, raw_moments, weights_of
 from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
 from .losses import MomentsTarget, covariance_metric, gram_loss, head_metric, moments_loss, total_variation
@@ -94,6 +94,18 @@ class View:
         with self.compute.autocast():
             found = self.encoder(self.continued(self.compute.picture(opaque(image))), layers)
         return {k: self.inside(f, k) for k, f in found.items()}
+
+    @torch.no_grad()
+    def moments(self, image: Tensor, layers: Sequence[str], masks: Sequence[Tensor | None]) -> list[dict[str, Tensor]]:
+        """Return, for each mask (None for the whole picture), layer -> raw moments (1, C + 1, C + 1) inside it."""
+        features = self.features(image, layers)
+        return [
+            {k: raw_moments(f, None if m is None else self.weights(m, f)) for k, f in features.items()} for m in masks
+        ]
+
+    def content(self, picture: Tensor, shares: Mapping[str, float], shown: Tensor | None = None) -> "ContentTerm":
+        """Return the content term of a picture (1, 3, H, W), by `shares` and `shown` as for `ContentTerm`."""
+        return ContentTerm(self.encoder, self.features(picture, tuple(shares)), shares, shown)
 
 
 class PerceptualLoss:
@@ -280,8 +292,7 @@ class ContentTerm(Term):
         self.metrics: dict[str, Tensor | None] = {}
         self.weights: dict[str, float] = {}
         for layer, share in shares.items():
-            root = covariance_metric(encoder, layer)  # A: |A f - A g| is the distance after the head
-            self.metrics[layer] = None if root is None else (root @ root).to(features[layer])
+            self.metrics[layer] = squared_metric(encoder, layer, features[layer])
             centred = at_least_float32(features[layer])
             if shown is None:
                 centred = centred - centred.mean((2, 3), keepdim=True)
@@ -301,18 +312,28 @@ class ContentTerm(Term):
         rows = difference.permute(0, 2, 3, 1)
         return (rows.flatten(0, 2) @ (metric.to(rows) * factor)).view(rows.shape).permute(0, 3, 1, 2)
 
+    def target(self, layer: str, view: View) -> Tensor:
+        """Return the content's features (1, C, H, W) where the view sees the picture."""
+        return self.targets[layer]
+
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         """Return the sum of squared differences, a scalar."""
-        difference = features - self.targets[layer]
+        difference = features - self.target(layer, view)
         return (at_least_float32(difference) * self._metric_applied(layer, difference)).sum()
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
         """Add 2 A^2 d, times the gradient of the sum, to the gradient."""
-        gradient += self._metric_applied(layer, features - self.targets[layer], (2 * of).to(gradient))
+        gradient += self._metric_applied(layer, features - self.target(layer, view), (2 * of).to(gradient))
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
         """Return the loss, a scalar: the sums divided by the content's spread."""
         return torch.stack([self.weights[k] * m for k, m in measures.items()]).sum()
+
+
+def squared_metric(encoder: VGG, layer: str, like: Tensor) -> Tensor | None:
+    """Return A^2, where |A f - A g| is the distance after the layer's head; None if it has no head."""
+    root = covariance_metric(encoder, layer)
+    return None if root is None else (root @ root).to(like)
 
 
 class MomentsTerm(Term):

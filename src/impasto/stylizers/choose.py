@@ -23,7 +23,7 @@ from .colours import ColourKeeper
 from .gatys import GatysStylizer
 from .memory import fit_memory
 from .network import NetworkStylizer
-from .optimize import OptimizeStylizer, Painter
+from .optimize import OptimizeStylizer, Painter, fit_painting
 from .protocol import Stylizer
 from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
@@ -149,9 +149,11 @@ def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int,
         check_memory(size, net, compute, options.max_memory)
     else:
         encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
-        classic = options.preset == "gatys"
-        strict = classic or options.strict_size
-        fit_memory(size, encoder, resolve_compute(options), strict, not classic, _ignore, options.max_memory)
+        compute = resolve_compute(options)
+        if options.preset == "gatys":
+            fit_memory(size, encoder, compute, True, False, _ignore, options.max_memory)
+        else:
+            fit_painting(size, options, encoder, compute, said=_ignore)
     return size
 
 
@@ -182,7 +184,7 @@ def network_stylizer(
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:
     """Return the options of the network that paints an optimisation's start: the given size, at full strength."""
-    shared = ("style_weights", "style_scale", "seed", "offline")
+    shared = ("style_weights", "style_scale", "seed", "offline", "max_memory")
     return StylizeOptions(method="network", scale=1.0, **{k: getattr(options, k) for k in shared})
 
 

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,16 +25,16 @@ LEVELS, LEAST_BAND = 5, 16
 
 
 class Parameters:
-    """The parameters of a picture that is optimised by its pixels.
+    """The parameters of a picture that Adam optimises by its pixels. L-BFGS has none: it keeps the picture itself.
 
     Parameters
     ----------
     x : Tensor
-        (1, 3, H, W), [0, 1].
+        (1, 3, H, W), [0, 1]; or several, or none.
     """
 
-    def __init__(self, x: Tensor):
-        self.tensors = [x.clone(memory_format=torch.preserve_format).requires_grad_(True)]
+    def __init__(self, *x: Tensor):
+        self.tensors = [t.clone(memory_format=torch.preserve_format).requires_grad_(True) for t in x]
 
     def picture(self) -> Tensor:
         """Return the picture (1, 3, H, W), differentiable in the parameters."""
@@ -102,6 +102,10 @@ class Descent:
         Optimiser state of the previous scale (`carry`).
     wrap : bool
         Whether the picture tiles the plane.
+    lbfgs : callable
+        Takes the picture and the rate and returns the L-BFGS to use.
+    before : callable
+        Takes the index of the picture that the loss is evaluated for next: 0 for the first of the scale.
     """
 
     def __init__(
@@ -112,15 +116,18 @@ class Descent:
         options: OptimizeOptions,
         carried: dict[str, Tensor] | None = None,
         wrap: bool = False,
+        lbfgs: "Callable[[Tensor, float], LBFGS] | None" = None,
+        before: Callable[[int], object] = lambda index: None,
     ):
-        self.loss, self.scale, self.options = loss, scale, options
-        self.parameters = Pyramid(x, wrap) if options.pyramid else Parameters(x)
-        tensors = self.parameters.tensors
+        self.loss, self.scale, self.options, self.before = loss, scale, options, before
+        self.parameters = Parameters()
         self.optimiser: torch.optim.Adam | LBFGS
         if options.optimizer == "adam":
-            self.optimiser = torch.optim.Adam(tensors, lr=scale.rate, betas=BETAS)
+            self.parameters = Pyramid(x, wrap) if options.pyramid else Parameters(x)
+            self.optimiser = torch.optim.Adam(self.parameters.tensors, lr=scale.rate, betas=BETAS)
         else:
-            self.optimiser = LBFGS(x, scale.rate)
+            self.optimiser = (lbfgs or LBFGS)(x, scale.rate)
+        tensors = self.parameters.tensors
         if carried and options.carry and isinstance(self.optimiser, torch.optim.Adam) and len(tensors) == 1:
             self._take(carried, self.optimiser)
         self.best, self.best_losses, self.iteration = x, {"total": math.inf}, 0
@@ -184,6 +191,7 @@ class Descent:
         """
         if self._terms is None:
             x = self.parameters.picture()
+            self.before(self.iteration)
             self._terms = self.loss(x)
             if not self.iteration:
                 self.best_losses = self._finite(x, self._terms)  # of the first picture, up to a pyramid's rounding
@@ -195,18 +203,22 @@ class Descent:
         self.parameters.clamp()
         self._terms = None  # free the graph before the next is built
         x = self.parameters.picture()
+        self.before(self.iteration + 1)
         self._terms = self.loss(x)  # the next iteration takes its gradient
         return x.detach().clamp(0, 1), self._finite(x, self._terms)  # a pyramid's sum exceeds [0, 1] by rounding
 
     def _lbfgs(self) -> tuple[Tensor, dict[str, float]]:
         """Return the current picture and its losses, and take a step of L-BFGS from it."""
         assert isinstance(self.optimiser, LBFGS)
-        x = self.optimiser.x.clone(memory_format=torch.channels_last).requires_grad_(True)
+        # The optimiser never changes a picture in place.
+        x = self.optimiser.x.detach().contiguous(memory_format=torch.channels_last).requires_grad_(True)
+        self.before(self.iteration)
         terms = self.loss(x)
         losses = self._finite(x, terms)
-        terms["total"].backward()
-        assert x.grad is not None
-        self.optimiser.step(losses["total"], x.grad)
+        if self.optimiser.keeps(losses["total"]):
+            terms["total"].backward()
+        gradient, x.grad = x.grad, None
+        self.optimiser.step(losses["total"], gradient)
         return x.detach(), losses
 
     def _finite(self, x: Tensor, terms: dict[str, Tensor]) -> dict[str, float]:
@@ -244,13 +256,19 @@ class Descent:
         """Return the whole state as tensors and plain values. With the same loss, `load` continues exactly from it."""
         return {
             "tensors": [t.detach().clone() for t in self.parameters.tensors],
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),  # later steps change it in place
+            "optimiser": self._optimiser_state(),
             "best": self.best,
             "best_losses": self.best_losses,
             "average": self.average,
             "values": [self.iteration, self.averaged, self.done, self.pace],
             "recent": list(self.recent),
         }
+
+    def _optimiser_state(self) -> dict[str, Any]:
+        """Return a copy of the optimiser's state, since later steps change it in place."""
+        if isinstance(self.optimiser, LBFGS):
+            return self.optimiser.snapshot()
+        return copy.deepcopy(self.optimiser.state_dict())
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
@@ -304,8 +322,7 @@ class LBFGS:
 
     def __init__(self, x: Tensor, rate: float = 1.0, history: int = HISTORY):
         self.x, self.rate, self.history = x.detach().clone(memory_format=torch.preserve_format), rate, history
-        self.rows = history + 1  # a pair is measured before it replaces the oldest one
-        self.memory = x.new_zeros(2, self.rows, x.numel())  # steps, and changes of the gradient
+        self._reserve()
         self.mixed = torch.zeros(self.rows, self.rows, dtype=torch.float64)  # products of steps (rows) and changes
         self.changes = torch.zeros(self.rows, self.rows, dtype=torch.float64)  # products of changes and changes
         self.order: list[int] = []  # the rows in use, oldest first
@@ -313,20 +330,37 @@ class LBFGS:
         self.last: tuple[Tensor, float, Tensor] | None = None  # the best point so far: picture, value, gradient
         self.tries = 0
 
-    def step(self, value: float, gradient: Tensor) -> bool:
+    def _reserve(self) -> None:
+        """Reserve the memory for the pairs of a step and the change of its gradient."""
+        self.rows = self.history + 1  # a pair is measured before it replaces the oldest one
+        self.memory = self.x.new_zeros(2, self.rows, self.x.numel())  # steps, and changes of the gradient
+
+    def keeps(self, value: float) -> bool:
+        """Return whether `step` will keep the step to `x`, given the value there. Only then it needs the gradient."""
+        return self.last is None or value <= self.last[1] or self.tries >= QUARTERINGS
+
+    def step(self, value: float, gradient: Tensor | None) -> bool:
         """Take the value and the gradient at `x`, and move `x` to the next point to evaluate.
+
+        Parameters
+        ----------
+        value : float
+            The value.
+        gradient : Tensor or None
+            The gradient, in the shape of `x`; may be None if the step is not kept (`keeps`).
 
         Returns
         -------
         bool
             Whether the previous step was kept.
         """
-        x, g = self._flat(self.x), self._flat(gradient.detach())
-        if self.last is not None and value > self.last[1] and self.tries < QUARTERINGS:
-            best, _, _ = self.last
+        x = self._flat(self.x)
+        if self.last is not None and not self.keeps(value):
             self.tries += 1
-            self._move(torch.lerp(best, x, 0.25))
+            self._move(torch.lerp(self.last[0], x, 0.25))
             return False
+        assert gradient is not None
+        g = self._flat(gradient.detach())
         if self.tries >= QUARTERINGS:
             self.order = []
         elif self.last is not None:
@@ -367,11 +401,29 @@ class LBFGS:
     def _direction(self, value: float, g: Tensor) -> Tensor:
         """Return minus the estimate of the inverse Hessian times the gradient."""
         if not self.order:
-            return g * (-FIRST_STEP * value / max(float(g @ g), 1e-30))
+            return self._first(value, g)
         n = self.used
-        along = (self.memory[:, :n] @ g).double().cpu().tolist()  # products of steps and of changes with the gradient
-        sy, yy = self.mixed.tolist(), self.changes.tolist()
-        # Coefficients of the direction: of each step, each change, and g.
+        along = (self.memory[:, :n] @ g).double().cpu().tolist()
+        of_steps, of_changes, gain = self._coefficients(along)
+        weights = self.memory.new_tensor([of_steps, of_changes])
+        step = g * -gain
+        for rows, w in zip(self.memory[:, :n], weights, strict=True):
+            step.addmv_(rows.t(), w, alpha=-1)
+        return step
+
+    def _first(self, value: float, g: Tensor) -> Tensor:
+        """Return the direction of the first step."""
+        return g * (-FIRST_STEP * value / max(float(g @ g), 1e-30))
+
+    def _coefficients(self, along: Sequence[Sequence[float]]) -> tuple[list[float], list[float], float]:
+        """Return the coefficients of minus the direction: of each step, each change, and the gradient.
+
+        Parameters
+        ----------
+        along : (2, used) floats
+            Products of the steps and of the changes with the gradient.
+        """
+        n, sy, yy = self.used, self.mixed.tolist(), self.changes.tolist()
         of_steps, of_changes, gain, alphas = [0.0] * n, [0.0] * n, 1.0, {}
         for i in reversed(self.order):
             alphas[i] = (along[0][i] + sum(sy[i][j] * of_changes[j] for j in self.order)) / sy[i][i]
@@ -383,17 +435,20 @@ class LBFGS:
             product = gain * along[1][i]
             product += sum(sy[j][i] * of_steps[j] + yy[i][j] * of_changes[j] for j in self.order)
             of_steps[i] += alphas[i] - product / sy[i][i]
-        weights = self.memory.new_tensor([of_steps, of_changes])
-        step = g * -gain
-        for rows, w in zip(self.memory[:, :n], weights, strict=True):
-            step.addmv_(rows.t(), w, alpha=-1)
-        return step
+        return of_steps, of_changes, gain
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as tensors and plain values."""
+        return {**self._numbers(), "memory": self.memory}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a state that later steps leave as it is."""
+        return copy.deepcopy(self.state_dict())
+
+    def _numbers(self) -> dict[str, Any]:
+        """Return the state without the pairs."""
         return {
             "x": self.x,
-            "memory": self.memory,
             "mixed": self.mixed,
             "changes": self.changes,
             "order": self.order,
@@ -404,8 +459,12 @@ class LBFGS:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
+        self._load_numbers(state)
+        self.memory = state["memory"].to(self.x.device)
+
+    def _load_numbers(self, state: dict[str, Any]) -> None:
         device, last = self.x.device, state["last"]
-        self.x, self.memory = state["x"].to(device), state["memory"].to(device)
+        self.x = state["x"].to(device)
         self.mixed, self.changes, self.used = state["mixed"], state["changes"], state["used"]
         self.last = None if last is None else (last[0].to(device), last[1], last[2].to(device))
         self.order, self.tries = list(state["order"]), state["tries"]

@@ -139,9 +139,8 @@ class GatysStylizer(Stylizer):
         content, state = ordinary((content, state))
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         check_size(size, (content.shape[-2], content.shape[-1]), self.encoder)
-        fit_memory(
-            size, self.encoder, self.compute, strict=True, checkpointing=False, max_memory=self.options.max_memory
-        )
+        limit = self.options.max_memory
+        fit_memory(size, self.encoder, self.compute, strict=True, checkpointing=False, limit=limit)
         if state is not None and state["size"] != list(size):
             raise OptionError("the state belongs to another painting; continue with the same photograph and options")
         return self._paint(content, size, state)

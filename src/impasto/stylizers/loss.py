@@ -10,7 +10,6 @@ from ..device import Compute
 from ..errors import OptionError
 from ..image.picture import opaque, visible
 from ..image.resize import blur, resize
-from ..models.moments import raw_moments
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import STYLE_LAYER_WEIGHTS, BlendOptions, OptimizeOptions, named_weights
 from ..style.extra import quantiles, sample_positions
@@ -25,7 +24,6 @@ from ..style.neighbours import (
 )
 from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
 from ..style.terms import (
-    ContentTerm,
     HistogramTerm,
     LaplacianTerm,
     MomentsTerm,
@@ -37,8 +35,10 @@ from ..style.terms import (
     divide,
     inside,
 )
+from .memory import Tiling
 from .protocol import Region
 from .schedule import Scale
+from .tiled_loss import TiledLoss, TiledView
 
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 """Layers of the self-similarity loss: the middle of the network, as in STROTSS."""
@@ -74,6 +74,8 @@ class Problem:
         Whether the painting tiles the plane.
     checkpointing : bool
         Save memory (`VGG.look`).
+    tiling : Tiling, optional
+        How the scales that do not fit into memory are computed in tiles.
     """
 
     encoder: VGG
@@ -86,6 +88,12 @@ class Problem:
     mask: Tensor | None = None
     wrap: bool = False
     checkpointing: bool = False
+    tiling: Tiling | None = None
+
+    def tiles(self, scale: Scale) -> Tiling | None:
+        """Return how a scale is computed in tiles, or None if it is computed in one piece."""
+        found = self.tiling
+        return None if found is None or scale.size[0] * scale.size[1] <= found.whole else found
 
 
 def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
@@ -102,10 +110,15 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     """
     p, o, settings = problem, problem.options, problem.options.settings
     encoder, compute = p.encoder, p.compute
-    view = View(encoder, compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
-    style_view = View(encoder, compute) if p.wrap else view  # a style does not tile
+    tiles, layers = p.tiles(scale), layer_shares(o, encoder)
     whole = resize(p.content, scale.size)
-    content, shown = compute.picture(opaque(whole)), visible(whole)
+    content, shown = opaque(whole).to(compute.device), visible(whole)
+    if tiles is None:
+        content = compute.picture(content)
+        view = View(encoder, compute, wrap=WRAP_MARGIN if p.wrap else 0, checkpointing=p.checkpointing)
+    else:
+        view = TiledView(encoder, compute, scale.size, measured_layers(o, encoder), tiles.side, tiles.content_on_disk)
+    style_view = View(encoder, compute) if p.wrap else view  # a style does not tile
     seen = blur(content, o.content_blur * max(scale.size) / max(p.size))
     mask = None
     if p.mask is not None:
@@ -120,7 +133,6 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     several = [*([(1.0, style_scales[0], r.style)] for r in p.regions), own]
     # Each part of the picture with its styles: share, size as a multiple of the painting's, and style.
     painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
-    layers = layer_shares(o, encoder)
     toward = min(o.strength, 1.0)
 
     def size_of(style_scale: float) -> float:
@@ -140,11 +152,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     def moments_term(kind: str) -> Term:
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
         if toward < 1:  # interpolate from the photograph's own moments
-            features = view.features(content, tuple(layers))
-            for (part, _), moments in zip(painted, wanted, strict=True):
-                for k, f in features.items():
-                    weights = None if part.mask is None else view.weights(part.mask, f)
-                    moments[k] = torch.lerp(raw_moments(f, weights), moments[k], toward)
+            start = view.moments(content, tuple(layers), [part.mask for part, _ in painted])
+            for mine, moments in zip(start, wanted, strict=True):
+                for k, m in mine.items():
+                    moments[k] = torch.lerp(m, moments[k], toward)
         targets = [(part, moments) for (part, _), moments in zip(painted, wanted, strict=True)]
         return MomentsTerm("gram" if kind == "gram" else "moments", encoder, targets, layers)
 
@@ -184,7 +195,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         weight = settings.content_weight * MORE_STYLE ** max(0.0, o.strength - 1)
         if mask is not None and where is not None:
             weight /= max(float(where.mean() / (1.0 if shown is None else shown.mean())), 1e-6)
-        terms["content"] = weight, ContentTerm(encoder, view.features(seen, tuple(chosen)), chosen, shown)
+        terms["content"] = weight, view.content(seen, chosen, shown)
     if settings.style_weight:
         losses = named_weights(o.style_loss, "--style-loss")
         for name, weight in losses.items():
@@ -200,7 +211,23 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         terms["similarity"] = o.similarity_weight, SimilarityTerm(encoder, features, positions)
     if o.tv_weight and toward:
         terms["tv"] = o.tv_weight * toward, VariationTerm(p.wrap)
-    return PerceptualLoss(view, terms, None if mask is None else (content, mask))
+    over = None if mask is None else (content, mask)
+    return TiledLoss(view, terms, over) if isinstance(view, TiledView) else PerceptualLoss(view, terms, over)
+
+
+def measured_layers(options: OptimizeOptions, encoder: VGG) -> tuple[str, ...]:
+    """Return the layers that the style and the content losses measure."""
+    return (*layer_shares(options, encoder), *content_shares(options, encoder))
+
+
+def check_tiles(options: OptimizeOptions) -> str:
+    """Return why the loss cannot be computed in tiles, or "" if it can."""
+    if "nn" in named_weights(options.style_loss, "--style-loss") and options.settings.style_weight:
+        return "--style-loss nn compares the whole picture and is not painted in tiles; moments and gram are"
+    for name in ("histogram", "similarity"):
+        if getattr(options, f"{name}_weight"):
+            return f"--{name}-weight compares the whole picture and is not painted in tiles; leave it out"
+    return ""
 
 
 def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG) -> None:

@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from ..device import Compute, available_memory
+from ..device import Compute, available_memory, used_memory
 from ..errors import MemoryNeedError
 from ..image.resize import fit_size
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, block_of
@@ -23,6 +24,51 @@ SHARE = 0.9
 """Share of the available memory that a painting may take."""
 
 
+PICTURE = 12
+"""Bytes per pixel of one picture in float32."""
+PICTURES = {"lbfgs": 4, "adam": 8, "pyramid": 12}
+"""Pictures that a step in tiles takes: with L-BFGS, the present and the last one and their gradients; with Adam its
+moments and copies, too; a pyramid has all of them in its bands as well."""
+MASK_PICTURES = 4 * (1 + 1 / 3 + 1) / PICTURE
+"""What a mask of a part takes, with those reduced to the layers and the sums of all masks, in pictures."""
+PAIR = 12
+"""Bytes per pixel of one of L-BFGS's pairs in bfloat16: a step, and the change of the gradient."""
+SIDES = (768, 512, 384, 256)
+"""Sides of a tile in pixels, best first: larger ones take more memory, and fewer pixels are in margins."""
+LARGEST_ON_DISK = 512
+"""With files, tiles are not larger than this."""
+TILE_SHARE = 1.25
+"""What a tile takes, relative to a picture of its size: tiles of different sizes leave gaps in the memory."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a painting that does not fit into memory is optimised in tiles.
+
+    Parameters
+    ----------
+    side : int
+        Side of a tile in pixels, without the margin.
+    pairs : int
+        How many of L-BFGS's pairs are kept in memory. The others are in files.
+    content_on_disk : bool
+        Whether the content's features are in files.
+    need : int
+        Bytes of memory that the painting takes.
+    disk : int
+        Bytes of the files.
+    whole : int
+        Pixels up to which a scale is painted in one piece.
+    """
+
+    side: int
+    pairs: int
+    content_on_disk: bool
+    need: int
+    disk: int
+    whole: int
+
+
 def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpointing: bool = False) -> int:
     """Return the bytes that optimising a painting takes beyond the process's current memory.
 
@@ -33,6 +79,11 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
     checkpointing : bool
         Whether the encoder recomputes its features instead of keeping them (`VGG.look`).
     """
+    return FIXED_BYTES + round(size[0] * size[1] * (_features(encoder, compute, checkpointing) + PICTURE_BYTES))
+
+
+def _features(encoder: VGG, compute: Compute, checkpointing: bool = False) -> float:
+    """Return the bytes per pixel that the encoder's features take at the peak of a step."""
     deepest = max((*STYLE_LAYERS, CONTENT_LAYER), key=lambda k: encoder.layers[k])
     blocks: dict[int, float] = {}
     for name, conv in encoder.convolutions():
@@ -42,8 +93,95 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
     # With checkpointing only the largest block is held, and the blocks' outputs, a quarter of a layer each.
     between = sum(encoder.width(f"conv{b}_1") / encoder.stride(f"pool{b}") ** 2 for b in blocks) / COPIES
     per_pixel = max(blocks.values()) + between if checkpointing else sum(blocks.values())
-    item = 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
-    return FIXED_BYTES + round(size[0] * size[1] * (COPIES * per_pixel * item + PICTURE_BYTES))
+    return COPIES * per_pixel * _item(compute)
+
+
+def _item(compute: Compute) -> int:
+    """Return the bytes of one feature."""
+    return 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
+
+
+def memory_budget(compute: Compute, limit: int | None) -> tuple[float, str] | None:
+    """Return the bytes that a painting may take beyond the process's current memory, and where they come from.
+
+    Parameters
+    ----------
+    limit : int or None
+        The bytes that the whole process may take, if they are limited.
+
+    Returns
+    -------
+    (float, str) or None
+        The bytes, and a sentence for messages; None if nothing limits them.
+    """
+    available, found = available_memory(compute.device), []
+    if available is not None:
+        found.append((SHARE * available, f"{gigabytes(available)} is free"))
+    if limit is not None:
+        left = max(0, limit - used_memory(compute.device))
+        found.append((left, f"--max-memory leaves {gigabytes(left)}"))
+    return min(found, default=None)
+
+
+def fit_tiles(
+    size: tuple[int, int],
+    encoder: VGG,
+    compute: Compute,
+    content_layers: Sequence[str],
+    margin: int,
+    pictures: float,
+    pairs: int,
+    limit: int | None = None,
+    said: Callable[[str], None] = log.warning,
+) -> Tiling | None:
+    """Fit an optimisation into memory in tiles, if it does not fit in one piece. The tiles are logged.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    content_layers : sequence of str
+        The layers of the content's features.
+    margin : int
+        Pixels around each tile.
+    pictures : float
+        Number of pictures of the painting's size that are kept in memory, in addition to L-BFGS's pairs.
+    pairs : int
+        Number of L-BFGS's pairs.
+    limit : int, optional
+        The bytes that the process may take.
+    said : callable
+        Takes the message; the log by default.
+
+    Returns
+    -------
+    Tiling or None
+        None if the painting fits in one piece, or not even in tiles.
+    """
+    budget = memory_budget(compute, limit)
+    if budget is None or memory_need(size, encoder, compute, checkpointing=True) <= budget[0]:
+        return None
+    pixels, each = size[0] * size[1], _features(encoder, compute)
+    stored = pixels * sum(encoder.width(k) / encoder.stride(k) ** 2 for k in content_layers) * _item(compute)
+    # One after the other, what is read least often goes to the disk: the content's features, then pairs.
+    places = [(True, pairs), *((False, n) for n in range(pairs, -1, -1))]
+    ways = [(side, *places[0]) for side in SIDES]
+    ways += [(side, *place) for side in SIDES if side <= LARGEST_ON_DISK for place in places[1:]]
+    for side, in_memory, kept in ways:
+        tile = min(pixels, (side + 2 * margin) ** 2)
+        need = FIXED_BYTES + TILE_SHARE * tile * each + pixels * (PICTURE * pictures + PAIR * kept) + stored * in_memory
+        if need > budget[0]:
+            continue
+        disk = pixels * PAIR * (pairs - kept) + stored * (not in_memory)
+        whole = (budget[0] - FIXED_BYTES - 2 * PICTURE * pixels) / (each + PICTURE_BYTES)
+        files = f" and {gigabytes(disk)} of temporary files" if disk else ""
+        one_piece = gigabytes(memory_need(size, encoder, compute))
+        said(
+            f"painting {size[1]}x{size[0]} in tiles of {side} pixels, because in one piece it needs about {one_piece} "
+            f"of memory and {budget[1]}: taking {gigabytes(need)}{files}"
+        )
+        return Tiling(side, kept, not in_memory, round(need), round(disk), max(0, round(whole)))
+    return None
 
 
 def fit_memory(
@@ -53,7 +191,8 @@ def fit_memory(
     strict: bool,
     checkpointing: bool = True,
     said: Callable[[str], None] = log.warning,
-    max_memory: float | None = None,
+    limit: int | None = None,
+    why: str = "",
 ) -> tuple[tuple[int, int], bool]:
     """Fit a painting into memory: at full size, with checkpointing, or smaller. The latter two are logged.
 
@@ -67,8 +206,10 @@ def fit_memory(
         Whether checkpointing may be used.
     said : callable
         Takes the message; the log by default.
-    max_memory : float, optional
-        The memory to use, in GB.
+    limit : int, optional
+        The bytes that the process may take.
+    why : str
+        Why it cannot be painted in tiles, for messages; may be empty.
 
     Returns
     -------
@@ -80,35 +221,17 @@ def fit_memory(
     MemoryNeedError
         If the painting does not fit and must not shrink, or if nothing fits.
     """
-    limit, reason = memory_limit(compute, max_memory)
+    budget = memory_budget(compute, limit)
     need = memory_need(size, encoder, compute)
-    if limit is None or need <= limit:
+    if budget is None or need <= budget[0]:
         return size, False
-    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {reason}"
+    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {budget[1]}"
     least = memory_need(size, encoder, compute, checkpointing)
-    if least <= limit:
+    if least <= budget[0]:
         said(f"{problem}: taking {gigabytes(least)} and a third more time, by computing features twice")
         return size, True
-    return _smaller(size, least - FIXED_BYTES, limit - FIXED_BYTES, problem, strict, said), checkpointing
-
-
-def memory_limit(compute: Compute, max_memory: float | None) -> tuple[float | None, str]:
-    """Return the bytes that a painting may take, and the reason as text.
-
-    Parameters
-    ----------
-    max_memory : float or None
-        The memory to use, in GB. A painting never takes more than a share of what is free.
-
-    Returns
-    -------
-    (float or None, str)
-        None if there is no limit, because the system does not say what is free.
-    """
-    available = available_memory(compute.device)
-    if max_memory is not None and (available is None or 1e9 * max_memory < SHARE * available):
-        return 1e9 * max_memory, f"--max-memory allows {gigabytes(1e9 * max_memory)}"
-    return (None, "") if available is None else (SHARE * available, f"{gigabytes(available)} is free")
+    problem += f" ({why})" if why else ""
+    return _smaller(size, least - FIXED_BYTES, budget[0] - FIXED_BYTES, problem, strict, said), checkpointing
 
 
 def _smaller(

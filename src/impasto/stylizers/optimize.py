@@ -9,12 +9,13 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..device import Compute, freed_memory_kept, ordinary, with_gradients
+from ..device import Compute, freed_memory_kept, ordinary, return_freed_memory, with_gradients
 from ..errors import OptionError
 from ..image.color import match_palette
 from ..image.picture import opaque
@@ -23,11 +24,21 @@ from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import OptimizeOptions, named_weights
 from ..style.target import StyleTarget
 from ..style.terms import PerceptualLoss
-from .descent import Descent
-from .loss import Problem, build_loss, check_styles, content_shares, layer_shares, shares_and_scales
-from .memory import fit_memory
+from .descent import HISTORY, LBFGS, Descent
+from .lean_lbfgs import LeanLBFGS
+from .loss import (
+    Problem,
+    build_loss,
+    check_styles,
+    check_tiles,
+    content_shares,
+    measured_layers,
+    shares_and_scales,
+)
+from .memory import MASK_PICTURES, PICTURES, Tiling, fit_memory, fit_tiles
 from .protocol import Region, Step, Stylizer, check_masks
 from .schedule import Scale, check_size, painting_size, schedule, timed
+from .tiled_loss import TiledLoss, margin_of
 
 log = logging.getLogger(__name__)
 
@@ -97,17 +108,22 @@ class OptimizeStylizer(Stylizer):
             raise OptionError("--mask is black everywhere, so nothing would be painted; make the part to paint white")
         height, width = content.shape[-2:]
         size = painting_size((height, width), o)
-        layers = (*layer_shares(o, self.encoder), *content_shares(o, self.encoder))
+        layers = measured_layers(o, self.encoder)
         check_size(size, (height, width), self.encoder, (*STYLE_LAYERS, *layers))
         refine = bool(o.settings.style_weight) and "nn" in named_weights(o.style_loss, "--style-loss")
         schedule(size, o, refine)
-        size, checkpointing = fit_memory(size, self.encoder, self.compute, o.strict_size, max_memory=o.max_memory)
+        resized, cut_out = size != (height, width), content.shape[1] == 4
+        size, checkpointing, tiling = fit_painting(
+            size, o, self.encoder, self.compute, len(regions), mask is not None, resized, cut_out, self.wrap
+        )
         scales = schedule(size, o, refine)
         if state is not None and (state["size"] != list(size) or len(state["iterations"]) != len(scales)):
             raise OptionError("the state belongs to another painting; continue with the same photograph and options")
         styles = [self._matched(s, content) for s in self.styles]
         regions = [replace(r, style=self._matched(r.style, content)) for r in regions]
-        problem = Problem(self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing)
+        problem = Problem(
+            self.encoder, self.compute, o, content, size, styles, regions, mask, self.wrap, checkpointing, tiling
+        )
         return self._paint(problem, scales, state)
 
     def _matched(self, style: Tensor | StyleTarget, content: Tensor) -> Tensor | StyleTarget:
@@ -126,7 +142,7 @@ class OptimizeStylizer(Stylizer):
             place = Place(state["index"], state["done"], state["begun"], None)
             scales = [replace(s, iterations=n) for s, n in zip(scales, state["iterations"], strict=True)]
             begun -= state["seconds"]  # time already spent
-        with freed_memory_kept():
+        with freed_memory_kept(large=problem.tiling is None):
             while place.index < len(scales):
                 place = yield from self._scale(problem, scales, start, place, state, begun)
                 state = None
@@ -141,13 +157,26 @@ class OptimizeStylizer(Stylizer):
         begun: float,
     ) -> Generator[Step, None, "Place"]:
         """Yield the steps of one scale. Returns the starting point of the next scale."""
-        scale, done = scales[place.index], place.done
+        scale, done, tiles = scales[place.index], place.done, problem.tiles(scales[place.index])
+        if tiles is not None:
+            return_freed_memory()  # of the coarse scales
         x = self.begin(place.x, start, scale) if state is None else self.compute.picture(place.x)
         loss = build_loss(problem, scale, x)
         if self.options.time is not None and state is None:
             left = self.options.time - (time.monotonic() - begun)
             scales[place.index] = scale = timed(scales, place.index, left, lambda: seconds(loss, x))
-        descent = Descent(loss, x, scale, self.options, place.carried, self.wrap)
+        descent = Descent(
+            loss,
+            x,
+            scale,
+            self.options,
+            place.carried,
+            self.wrap,
+            LBFGS if tiles is None else partial(LeanLBFGS, in_memory=tiles.pairs),
+            before=loss.move if isinstance(loss, TiledLoss) else lambda index: None,
+        )
+        if tiles is not None:  # only the `nn` loss needs the first picture to continue
+            x = place.x
         if state is not None:
             descent.load(state["descent"])
         later = sum(s.iterations for s in scales[place.index + 1 :])
@@ -160,7 +189,8 @@ class OptimizeStylizer(Stylizer):
             @with_gradients
             def snapshot(done: int = done) -> dict[str, Any]:
                 spent = time.monotonic() - begun
-                return {**where, "done": done, "seconds": spent, "begun": x, "descent": descent.state()}
+                first = x if tiles is None else descent.painted
+                return {**where, "done": done, "seconds": spent, "begun": first, "descent": descent.state()}
 
             total = done + descent.left + later
             painted = loss.composed(descent.painted)
@@ -184,8 +214,9 @@ class OptimizeStylizer(Stylizer):
         x = resize(x, scale.size, wrap=self.wrap)
         if self.options.detail and coarse != scale.size:
             fine = resize(start, scale.size, wrap=self.wrap)
-            lost = fine - resize(resize(fine, coarse, wrap=self.wrap), scale.size, wrap=self.wrap)
-            x = (x + self.options.detail * lost.to(x.device)).clamp(0, 1)
+            lost = resize(resize(fine, coarse, wrap=self.wrap), scale.size, wrap=self.wrap)
+            lost = lost.neg_().add_(fine).mul_(self.options.detail)  # in place, since large pictures fill the memory
+            x = lost.to(x.device).add_(x).clamp_(0, 1)
         return self.compute.picture(x)
 
     def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
@@ -207,8 +238,66 @@ class OptimizeStylizer(Stylizer):
         elif self.start is None:
             raise OptionError(f"--start {start} is not a picture; give content, blurred, noise, grey or a picture")
         else:
-            found = resize(self.start, size) if isinstance(self.start, Tensor) else self.start(whole, regions)
+            found = self.start if isinstance(self.start, Tensor) else self.start(whole, regions)
+            found = resize(found, size)
         return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
+
+
+def fit_painting(
+    size: tuple[int, int],
+    options: OptimizeOptions,
+    encoder: VGG,
+    compute: Compute,
+    regions: int = 0,
+    masked: bool = False,
+    resized: bool = True,
+    cut_out: bool = False,
+    wrap: bool = False,
+    said: Callable[[str], None] = log.warning,
+) -> tuple[tuple[int, int], bool, Tiling | None]:
+    """Fit a painting into memory: in one piece, with checkpointing, in tiles, or smaller. All but the first are logged.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the painting in pixels.
+    regions : int
+        Number of regions.
+    masked, resized, cut_out, wrap : bool
+        Whether only a part is painted, the photograph has another size, it has an alpha, the painting tiles the plane.
+    said : callable
+        Takes the message; the log by default.
+
+    Returns
+    -------
+    ((int, int), bool, Tiling or None)
+        The size; whether to use checkpointing; the tiles, if it is painted in tiles.
+
+    Raises
+    ------
+    MemoryNeedError
+        If the painting does not fit and must not be painted smaller, or if nothing fits.
+    """
+    why = "a picture that tiles the plane is not painted in tiles" if wrap else check_tiles(options)
+    if not why:
+        kind = options.optimizer if not options.pyramid else "pyramid"
+        masks = (regions + 1 if regions or masked or cut_out else 0) * MASK_PICTURES
+        pictures = PICTURES[kind] + masks + resized + cut_out + 2 * masked + 2 * bool(options.average)
+        tiling = fit_tiles(
+            size,
+            encoder,
+            compute,
+            tuple(content_shares(options, encoder)) if options.settings.content_weight else (),
+            margin_of(encoder, measured_layers(options, encoder))[0],
+            pictures + (options.begins_with != "content"),
+            HISTORY if options.optimizer == "lbfgs" else 0,
+            options.max_memory,
+            said,
+        )
+        if tiling is not None:
+            return size, False, tiling
+    strict, limit = options.strict_size, options.max_memory
+    return *fit_memory(size, encoder, compute, strict, said=said, limit=limit, why=why), None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ..models.layers import mirrored
 from ..models.moments import moment_sums
 from ..models.network import LEAST_SIDE, STRIDE, Network
 from ..models.rows import FileStore, Masks, MemoryStore, RowPass, Stream, drained, each, stored, temporary_folder
-from .memory import gigabytes, memory_limit
+from .memory import gigabytes, memory_budget
 from .protocol import Region, check_masks
 from .schedule import painting_size
 
@@ -250,7 +250,7 @@ class TiledPainting:
         self.source, self.size = source, painting_size(source.size, stylizer.options)
         self.places = [(r.mask, stylizer.bind(r.style)) for r in regions]
         parts = len(regions) + 1 + (source.channels == 4)
-        limit, reason = memory_limit(self.compute, self.options.max_memory)
+        limit, reason = _budget(self.compute, self.options.max_memory)
         plan = partial(strip_memory, self.size, self.net, self.compute, parts, streaming)
         self.strip = strip_rows(self.size, plan, limit, reason)
         self.exact = self.options.statistics == "exact"
@@ -436,18 +436,18 @@ def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
     return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[_item(compute)] * net.config.width / 32)
 
 
-def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory: float | None) -> str | None:
+def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> str | None:
     """Return why a painting of height and width `size` cannot be painted as a whole, or None if it can."""
-    need, (limit, reason) = pass_memory(size, net, compute), memory_limit(compute, max_memory)
+    need, (limit, reason) = pass_memory(size, net, compute), _budget(compute, max_memory)
     if limit is None or need <= limit:
         return None
     return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {reason}"
 
 
-def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: float | None) -> None:
+def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> None:
     """Raise MemoryNeedError if not even strips of a painting of height and width `size` fit into memory."""
     if too_large(size, net, compute, max_memory) is not None:
-        strip_rows(size, partial(strip_memory, size, net, compute, 1, False), *memory_limit(compute, max_memory))
+        strip_rows(size, partial(strip_memory, size, net, compute, 1, False), *_budget(compute, max_memory))
 
 
 def strip_memory(size: tuple[int, int], net: Network, compute: Compute, parts: int, streaming: bool, strip: int) -> int:
@@ -516,6 +516,11 @@ def check_space(need: int) -> None:
             f"exact statistics need about {gigabytes(need)} for temporary files, {folder} has {gigabytes(free)}; set "
             "TMPDIR to a folder on a larger disk, or give --statistics sampled"
         )
+
+
+def _budget(compute: Compute, max_memory: int | None) -> tuple[float | None, str]:
+    """Return the bytes that a painting may take, None if nothing limits them, and the reason."""
+    return memory_budget(compute, max_memory) or (None, "")
 
 
 def _item(compute: Compute) -> int:

@@ -1,0 +1,79 @@
+"""Tensors that are read and written in pieces: in memory, or in a temporary file if memory does not suffice."""
+
+import math
+import os
+import tempfile
+import weakref
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import MemoryNeedError
+
+
+class Store:
+    """A tensor in memory, or in a temporary file that disappears with it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its shape. It starts with zeros.
+    dtype : torch.dtype
+        Its type.
+    device : torch.device
+        Its device, if it is in memory.
+    on_disk : bool
+        Whether to keep it in a file.
+
+    Raises
+    ------
+    MemoryNeedError
+        If the disk has no room for the file.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, *, on_disk: bool = False):
+        self.shape, self.dtype = shape, dtype
+        self._tensor = None if on_disk else torch.zeros(shape, dtype=dtype, device=device)
+        self._file = _reserved(math.prod(shape) * dtype.itemsize) if on_disk else None
+        if self._file is not None:
+            weakref.finalize(self, self._file.close)
+
+    def open(self) -> Tensor:
+        """Return the tensor for reading and writing.
+
+        In a file, the parts that are used take memory until the tensor goes: take a slice at once, and drop both.
+        """
+        if self._file is None:
+            assert self._tensor is not None
+            return self._tensor
+        mapped = np.memmap(self._file, dtype=np.uint8, mode="r+", shape=(math.prod(self.shape) * self.dtype.itemsize,))
+        return torch.from_numpy(mapped).view(self.dtype).view(self.shape)
+
+
+def folder() -> Path:
+    """Return the folder of temporary files: TMPDIR if it is set, else one that is not in memory, if there is one."""
+    lasting = Path("/var/tmp")
+    return lasting if "TMPDIR" not in os.environ and lasting.is_dir() else Path(tempfile.gettempdir())
+
+
+def _reserved(size: int) -> BinaryIO:
+    """Return a temporary file of so many bytes whose place on the disk is reserved."""
+    file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder()))  # noqa: SIM115
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+        else:
+            piece = bytes(1 << 20)
+            for start in range(0, size, len(piece)):
+                file.write(piece[: size - start])
+            file.flush()
+    except OSError as error:
+        file.close()
+        raise MemoryNeedError(
+            f"{folder()} has no room for {size / 1e9:.1f} GB of temporary data ({error.strerror}); free some, or set "
+            "TMPDIR to another folder"
+        ) from error
+    return file
