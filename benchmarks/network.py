@@ -236,14 +236,13 @@ def removals(net: Network) -> dict[str, Callable[[Tensor], Tensor]]:
 
         return remove
 
-    up = [3 + 2 * c.blocks, 4 + 2 * (c.blocks + c.upper)]  # the norms of the upsampling convolutions
-    branches = [i for i in sorted(layout.linear) if i not in up]
-    levels = ["an eighth"] * c.blocks + ["a quarter"] * c.upper + ["half"] * c.fine
-    found = {
-        f"block {k} at {level}": without([i]) for k, (i, level) in enumerate(zip(branches, levels, strict=True), 1)
-    }
-    found |= {"everything at an eighth": without(up[:1]), "everything at a quarter": without(up[1:])}
-    return found | {f"`{part}`": without([], [part]) for part in ("quarter", "half", "photo", "filters", "noise")}
+    up = 2 + 2 * c.blocks  # the norm of the upsampling convolution
+    branches = [i for i in sorted(layout.linear) if i != up]
+    levels = ["a quarter"] * c.blocks + ["half"] * c.fine
+    blocks = enumerate(zip(branches, levels, strict=True), 1)
+    found = {f"block {k} at {level}": without([i]) for k, (i, level) in blocks}
+    found |= {"everything at a quarter": without([up]), "all blocks": without(branches)}
+    return found | {f"`{part}`": without([], [part]) for part in ("half", "photo", "filters", "noise")}
 
 
 def report(pair: Pair, *found: Judgement) -> None:

@@ -31,7 +31,7 @@ from impasto.models.network import (
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
 CONFIG = NetworkConfig(
-    "0123456789abcdef", LAYERS, width=4, blocks=2, upper=1, fine=1, rank=2, noise=3, hidden=8, styles=("one", "two")
+    "0123456789abcdef", LAYERS, width=4, blocks=2, fine=1, rank=2, noise=3, hidden=8, styles=("one", "two")
 )
 
 
@@ -115,19 +115,15 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
         return F.conv2d(x, m.weight)
 
     def noisy(x: Tensor, level: int) -> Tensor:
-        amplitudes = parts["noise"].view(3, -1)[level]
+        amplitudes = parts["noise"].view(2, -1)[level]
         noise = net.noise[level, :, : x.shape[2], : x.shape[3]] * amplitudes[:, None, None]
         return x + torch.einsum("khw,kc->chw", noise, net.noises[level])
 
     half = normed(convolved(F.pixel_unshuffle(x, 2), net.down[0])).relu()
-    quarter = normed(convolved(half, net.down[1])).relu()
-    y = noisy(normed(convolved(quarter, net.down[2])).relu(), 0)
+    y = noisy(normed(convolved(half, net.down[1])).relu(), 0)
     for i in range(0, len(net.blocks), 2):
         y = block(y, net.blocks[i], net.blocks[i + 1])
-    y = noisy(normed(enlarged(y, net.up[0])) + quarter * parts["quarter"][:, None, None], 1)
-    for i in range(0, len(net.upper), 2):
-        y = block(y, net.upper[i], net.upper[i + 1])
-    y = noisy(normed(enlarged(y, net.up[1])) + half * parts["half"][:, None, None], 2)
+    y = noisy(normed(enlarged(y, net.up)) + half * parts["half"][:, None, None], 1)
     for i in range(0, len(net.fine), 2):
         y = block(y, net.fine[i], net.fine[i + 1])
     y = smoothed(F.pixel_shuffle(convolved(y, net.last, 2), 2), 0)
@@ -151,9 +147,8 @@ def test_it_is_what_it_is_written_out(net: Network) -> None:
         {"rank": 0},
         {"noise": 0},
         {"blocks": 0},
-        {"upper": 0},
         {"fine": 2},
-        {"blocks": 0, "upper": 0, "fine": 0, "rank": 0, "noise": 0},
+        {"blocks": 0, "fine": 0, "rank": 0, "noise": 0},
     ],
     ids=str,
 )
@@ -314,7 +309,7 @@ def test_noise_is_repeated_beyond_its_side(net: Network) -> None:
 
 def test_noise_at_half_of_the_size_has_none_of_the_finest_waves(net: Network) -> None:
     """They would be painted as a weave. Noise at the smaller sizes is blurred when it is enlarged."""
-    waves = torch.fft.fft2(net.noise[2].double()).abs()
+    waves = torch.fft.fft2(net.noise[1].double()).abs()
     for finest in (waves[:, net.noise.shape[-1] // 2], waves[:, :, net.noise.shape[-1] // 2]):
         assert finest.max() < 1e-4 * waves.mean()
     assert net.noise[0].std() == pytest.approx(1, rel=0.05)
@@ -513,7 +508,6 @@ def test_it_begins_as_a_known_network(net: Network) -> None:
     [
         {"width": 8},
         {"blocks": 3},
-        {"upper": 0},
         {"fine": 0},
         {"rank": 1},
         {"noise": 2},

@@ -13,16 +13,14 @@ from impasto.models.rows import FileStore, Masks, MemoryStore, RowPass, Store, S
 LAYERS = {"relu1_1": 4, "relu2_1": 5}
 SHAPES: list[dict[str, Any]] = [
     {},
-    {"blocks": 0, "upper": 0, "fine": 0},
-    {"blocks": 3, "upper": 2, "fine": 0, "rank": 0},
+    {"blocks": 0, "fine": 0},
+    {"blocks": 3, "fine": 0, "rank": 0},
     {"noise": 0},
 ]
 
 
 def network(**shape: Any) -> Network:
-    net = Network(
-        NetworkConfig("digest", LAYERS, **{"width": 4, "blocks": 1, "upper": 1, "fine": 1, "hidden": 8, **shape})
-    )
+    net = Network(NetworkConfig("digest", LAYERS, **{"width": 4, "blocks": 1, "fine": 1, "hidden": 8, **shape}))
     generator = torch.Generator().manual_seed(0)
     net.initialise(generator)
     for mixing in net.noises:
@@ -136,7 +134,7 @@ def test_the_margin_is_what_a_tile_sees(shape: dict[str, Any]) -> None:
     """What is painted inside does not depend on any pixel beyond the margin, but on some within its last 8 pixels."""
     net = network(**shape)
     m, affine = net.margin, affines(net, 1)
-    assert m % 8 == 0
+    assert m % 4 == 0
     x = picture(2 * m + 80, 2 * m + 80)
     given = net.statistics(x, affine)
     x.requires_grad_()

@@ -16,9 +16,7 @@ LOW, HIGH = Compute(torch.device("cpu"), torch.bfloat16), Compute(torch.device("
 
 
 def network(**changes: Any) -> Network:
-    config = NetworkConfig(
-        "", {"relu1_1": 3}, **{"width": 4, "blocks": 1, "upper": 1, "rank": 1, "hidden": 8, **changes}
-    )
+    config = NetworkConfig("", {"relu1_1": 3}, **{"width": 4, "blocks": 1, "rank": 1, "hidden": 8, **changes})
     return Network(config).eval().requires_grad_(False)
 
 

@@ -39,7 +39,7 @@ def encoder() -> VGG:
 @pytest.fixture(scope="module")
 def model(encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of random weights."""
-    net = Network(NetworkConfig(encoder.digest, LAYERS, width=4, blocks=1, upper=1, rank=2, hidden=8))
+    net = Network(NetworkConfig(encoder.digest, LAYERS, width=4, blocks=1, rank=2, hidden=8))
     net.initialise(torch.Generator().manual_seed(0))
     styles = [load_builtin(n).at(512) for n in builtin_names()[:4]]
     for layer, summary in net.summaries.items():

@@ -424,7 +424,7 @@ def test_memory(
     assert max(found.shape) == 2000
     assert "rows at a time" in caplog.text
     monkeypatch.setattr(memory, "available_memory", lambda _: 1000)
-    with pytest.raises(MemoryNeedError, match=r"a 2000x\d+ painting needs about .* even in strips of 8 rows"):
+    with pytest.raises(MemoryNeedError, match=r"a 2000x\d+ painting needs about .* even in strips of 4 rows"):
         paint(size=2000)
 
 

@@ -174,7 +174,7 @@ def test_max_memory(
         found = stylizer(max_memory=used_memory(PLAIN.device) + 100_000_000)(large)
     assert "needs about 0.1 GB of memory, --max-memory leaves 0.1 GB: painting it" in caplog.text
     torch.testing.assert_close(found, whole, rtol=0, atol=5e-4)
-    message = r"needs about 0.2 GB of memory even in strips of 8 rows, --max-memory leaves 0.1 GB; free or allow"
+    message = r"needs about 0.2 GB of memory even in strips of 4 rows, --max-memory leaves 0.1 GB; free or allow"
     with pytest.raises(MemoryNeedError, match=message):
         stylizer(max_memory=used_memory(PLAIN.device) + 100_000_000, scale=3.0).steps(large)
 

@@ -17,7 +17,6 @@ SMALL: dict[str, Any] = {
     "crop": 64,
     "width": 4,
     "blocks": 1,
-    "upper": 1,
     "fine": 1,
     "rank": 1,
     "hidden": 8,

@@ -209,7 +209,7 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     assert all(v.shape == (2,) for v in near.values())
     for term in ("style", "content", "tone", "plain"):
         assert near[term].abs().max() < 1e-3 * far[term].min(), term
-    torch.testing.assert_close(near["variation"], 1.5 * total_variation(pictures))
+    torch.testing.assert_close(near["variation"], 2.5 * total_variation(pictures))
 
 
 def test_paint_in_plain_places_costs_more() -> None:
@@ -392,7 +392,7 @@ def test_it_learns_styles_alone(brief: Brief) -> None:
     before, after, recipe = fixed(
         brief(width=8, steps=1000, paintings=(), identity=0.0, warm_up=0, batch=2, **rates), 20
     )
-    assert after["style"] < 0.96 * before["style"]
+    assert after["style"] < 0.97 * before["style"]
     learnt = recipe.net.learnt.detach()
     assert (learnt.abs().amax(1) > 0.01).all()
     samples = [recipe.sample(0, i) for i in range(2)]
@@ -441,7 +441,7 @@ def test_it_goes_on_from_a_known_network_with_other_styles(brief: Brief, tmp_pat
 
 def test_the_file_names_what_it_began_with_and_no_folder(brief: Brief, tmp_path: Path) -> None:
     """A network that is passed on tells nothing of the machine that it was trained on."""
-    shape = {"width": 32, "blocks": 5, "upper": 2, "fine": 2, "rank": 4, "hidden": 68}  # that of the bundled one
+    shape = {"width": 32, "blocks": 2, "fine": 4, "rank": 8, "hidden": 320}  # that of the bundled one
     own = tmp_path / "own.safetensors"
     for base, name in (
         (None, None),
@@ -485,7 +485,7 @@ def test_what_is_missing(brief: Brief, tmp_path: Path) -> None:
 
 def arguments(o: TrainNetworkOptions, *more: str) -> list[str]:
     pictures = ["--photos", *map(str, o.photos), "--paintings", *map(str, o.paintings), "--styles", *o.styles]
-    shape = ["--width", "4", "--blocks", "1", "--upper", "1", "--fine", "1"]
+    shape = ["--width", "4", "--blocks", "1", "--fine", "1"]
     shape += ["--rank", "1", "--hidden", "8", "--device", "cpu"]
     steps = ["--steps", "4", "--batch", "2", "--crop", "64", "--precision", "float32", "--checkpoint-every", "2"]
     return ["train", "network", *pictures, "--out", str(o.out), *shape, *steps, *more]
@@ -501,8 +501,8 @@ def test_on_the_command_line(brief: Brief, tmp_path: Path, photo_file: Any, caps
     net, metadata = load_network(o.out)
     assert net.config.styles == ("starry-night", "great-wave")
     assert net.config.encoder == load_encoder("compact").digest
-    numbers = [getattr(net.config, k) for k in ("width", "blocks", "upper", "fine", "rank", "hidden")]
-    assert numbers == [4, 1, 1, 1, 1, 8]
+    numbers = [getattr(net.config, k) for k in ("width", "blocks", "fine", "rank", "hidden")]
+    assert numbers == [4, 1, 1, 1, 8]
     account = training_account(metadata)
     assert account["recipe"] == "impasto train network"
     assert (account["steps"], account["batch"], account["crop"]) == (4, 2, 64)

@@ -309,7 +309,7 @@ def instance_norm(
     if statistics is None:
         return _InstanceNorm.apply(x, scale, shift, relu)  # type: ignore[no-any-return]
     mean, variance = statistics.unbind(1)
-    if len(x) == len(scale) == len(mean) == 1:  # one pass, in float32 inside
+    if len(x) == len(scale) == len(mean) == 1 and not statistics.requires_grad:  # one pass, in float32 inside
         y = F.batch_norm(x, mean[0], variance[0], scale[0], shift[0], False, 0.0, EPSILON)
         return y.relu_() if relu else y
     slope = scale * (variance + EPSILON).rsqrt()
