@@ -146,7 +146,9 @@ def test_it_is_said_in_one_line(
     with caplog.at_level(logging.INFO, logger="impasto"):
         steps = stylizer().steps(content)
     (message,) = caplog.messages
-    assert message == "a 203x150 painting needs about 0.1 GB of memory, 0.1 GB is free: painting it 24 rows at a time"
+    assert (
+        message == "a 203x150 painting needs about 0.1 GB of memory, and 0.1 GB is free: painting it 24 rows at a time"
+    )
     assert next(steps).total > 6
 
 
@@ -172,9 +174,9 @@ def test_max_memory(
     whole = stylizer()(large)
     with caplog.at_level(logging.INFO, logger="impasto"):
         found = stylizer(max_memory=used_memory(PLAIN.device) + 100_000_000)(large)
-    assert "needs about 0.1 GB of memory, --max-memory leaves 0.1 GB: painting it" in caplog.text
+    assert "needs about 0.1 GB of memory, and --max-memory leaves 0.1 GB: painting it" in caplog.text
     torch.testing.assert_close(found, whole, rtol=0, atol=5e-4)
-    message = r"needs about 0.2 GB of memory even in strips of 4 rows, --max-memory leaves 0.1 GB; free or allow"
+    message = r"needs about 0.2 GB of memory even in strips of 4 rows, and --max-memory leaves 0.1 GB; free or allow"
     with pytest.raises(MemoryNeedError, match=message):
         stylizer(max_memory=used_memory(PLAIN.device) + 100_000_000, scale=3.0).steps(large)
 

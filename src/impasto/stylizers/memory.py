@@ -223,7 +223,7 @@ def fit_memory(
     need = memory_need(size, encoder, compute)
     if budget is None or need <= budget[0]:
         return size, False
-    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {budget[1]}"
+    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, and {budget[1]}"
     least = memory_need(size, encoder, compute, checkpointing)
     if least <= budget[0]:
         said(f"{problem}: computing features twice, which takes {gigabytes(least)} and a third more time")

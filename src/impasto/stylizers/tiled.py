@@ -441,7 +441,7 @@ def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory:
     need, (limit, reason) = pass_memory(size, net, compute), _budget(compute, max_memory)
     if limit is None or need <= limit:
         return None
-    return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {reason}"
+    return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, and {reason}"
 
 
 def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> None:
@@ -496,7 +496,7 @@ def strip_rows(size: tuple[int, int], need: Callable[[int], int], limit: float |
         if best == 1:
             raise MemoryNeedError(
                 f"a {size[1]}x{size[0]} painting needs about {gigabytes(need(STRIDE))} of memory even in strips of "
-                f"{STRIDE} rows, {reason}; free or allow more memory, or paint smaller with --size"
+                f"{STRIDE} rows, and {reason}; free or allow more memory, or paint smaller with --size"
             )
         best = max(1, best * 3 // 4)
     return best * STRIDE
