@@ -185,9 +185,9 @@ class Learn(PairOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts(PairOptions):
-    """Paint each pair without one part of the network after the other, to see what each part contributes.
+    """Paint each pair with one part of the network removed at a time, to see what each part contributes.
 
-    A part that can be removed without raising the loss is not used: it is dead weight, or has died in training.
+    A part that can be removed without raising the loss is not used: it is not needed, or it died in training.
     """
 
     model: Model = None
@@ -220,7 +220,7 @@ class Parts(PairOptions):
 
 
 def removals(net: Network) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return for each part of a network a function that removes it from affines (N, `layout.size`), in place."""
+    """Return, for each part of a network, a function that removes it from affines (N, `layout.size`) in place."""
     layout, c = net.layout, net.config
     begins = [sum(layout.norms[:i]) for i in range(len(layout.norms))]
 

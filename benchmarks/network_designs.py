@@ -1,7 +1,7 @@
 """Designs of the network, each trained on the same pictures for the same time, judged on pairs, and timed.
 
     python benchmarks/network_designs.py PAIRS --folder DATASETS --heldout DATASETS/heldout.txt --minutes 30
-    python benchmarks/network_designs.py PAIRS ... --designs default "rank 0" "rank 8" --judge TEACHER
+    python benchmarks/network_designs.py PAIRS ... --designs default "rank 0" "rank 4" --judge TEACHER
 
 A design is a line in `DESIGNS`: options of `impasto train network`, or classes that replace the project's own. The
 number of steps that fit into the time is measured first, so that every schedule runs to its end. --steps gives all
@@ -48,7 +48,7 @@ from impasto.train.start import start_network_training
 HALF = "half "
 """Prefix of the names of layers at half the size."""
 TRIAL, FIRST = 12, 4
-"""Number of trial steps to find out how many fit into the time, and of the first ones that are not timed."""
+"""Number of trial steps, to find out how many fit into the time, and how many of them are not timed, as warm-up."""
 PASSES = 7
 """Timed passes of each design; the median is reported."""
 

@@ -3,10 +3,10 @@
     python benchmarks/tiled.py
     python benchmarks/tiled.py --megapixels 144 --max-memory 1.5 --no-whole
 
-The photograph is `--photo`, enlarged to the size with a little grain, row by row as it is read. It is painted from this
-source into a sink that keeps nothing, except for the difference. Times are for one megapixel and over the time of
-`--reference` megapixels painted as a whole, in turns. Memory is measured in a fresh process that paints one photograph:
-the peak resident size minus that after loading; `--max-memory` is what it may take.
+The photograph is `--photo`, enlarged with a little grain, row by row as it is read. The painting goes to a sink that
+keeps nothing, except when its difference is measured. Times are per megapixel, and over the time per megapixel of
+`--reference` megapixels painted as a whole, measured in turns. Memory is measured in a fresh process that paints one
+photograph: the peak resident size minus that after loading. `--max-memory` limits it.
 """
 
 import shlex
@@ -68,7 +68,7 @@ class Tiled:
     megapixels: Annotated[float, Doc("Size of the 4:3 photograph.")] = 12.0
     methods: Annotated[tuple[Method, ...], Doc("Where the statistics come from.")] = ("exact", "sampled")
     max_memory: Annotated[float, Doc("Memory that the painting may take, in GB.")] = 1.0
-    styles: Annotated[tuple[str, ...], Doc("The styles of the differences; the first one is used for the rest.")] = (
+    styles: Annotated[tuple[str, ...], Doc("The styles of the differences; times and memory use the first.")] = (
         "udnie",
         "starry-night",
         "great-wave",
@@ -79,7 +79,7 @@ class Tiled:
     whole: Annotated[bool, Doc("Measure the difference to the whole, which must fit into memory.")] = True
     reference: Annotated[float, Doc("Megapixels painted as a whole to compare the time with; 0 to skip times.")] = 12.0
     repeats: Annotated[int, Doc("Timed paintings of each; the median is reported.")] = 3
-    memory_of: Annotated[Method | None, Doc("Measure the memory in this process, of this method.")] = None
+    memory_of: Annotated[Method | None, Doc("Only measure the memory of this method, in this process.")] = None
 
     def __call__(self) -> None:
         """Print the tables."""

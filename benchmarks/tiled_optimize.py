@@ -1,15 +1,16 @@
-"""An optimisation in tiles against the same in one piece: the loss, the seams and the memory.
+"""An optimisation in tiles, compared with the same in one piece: loss, seams and memory.
 
     python benchmarks/tiled_optimize.py --size 4608
     python benchmarks/tiled_optimize.py --size 6928 --limit 4GB --ways tiled
 
 Each painting is made in its own process. Memory is the peak resident size minus that after loading the encoder and the
-photograph. `--limit` is the most that the whole process may take in tiles; by default it is what it takes after
-loading, and a quarter of what the painting in one piece takes beyond that.
+photograph. `--limit` is the memory that the whole process may take in tiles. The default is what it takes after
+loading, plus a quarter (`--share`) of what the painting in one piece takes beyond that.
 
-The energy at the borders is the mean squared difference of the pixels at both sides of the lines that were borders of
-tiles at some step of the last scale, divided by that of the other lines at multiples of the encoder's stride, in the
-same painting. Since a picture is not the same everywhere, it is compared with the other painting's at the same lines.
+The energy of a line is the mean squared difference between the pixels on its two sides. The table has the energy of the
+lines that were borders of tiles at some step of the last scale, over that of the other lines at multiples of the
+encoder's stride. Since a picture is not the same everywhere, this ratio is compared with that of the other painting at
+the same lines.
 """
 
 import json
@@ -57,7 +58,7 @@ class TiledOptimize:
     quality: Annotated[Quality, Doc("The quality, for the iterations.")] = "good"
     iterations: Annotated[int | None, Doc("Iterations over all scales instead.")] = None
     precision: Annotated[Precision, Doc("Precision of the encoder.")] = "auto"
-    share: Annotated[float, Doc("The limit in tiles, as a share of what one piece takes.")] = 0.25
+    share: Annotated[float, Doc("The default limit in tiles, as a share of what one piece takes.")] = 0.25
     limit: Annotated[int | None, BYTES, Doc("The limit in tiles, in bytes.")] = None
     ways: Annotated[tuple[str, ...], Doc("`whole` and `tiled`, or one of them.")] = WAYS
     keep: Annotated[Path | None, FILE, Doc("A folder for the paintings.")] = None

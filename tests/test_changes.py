@@ -1,4 +1,4 @@
-"""The options as keyword arguments: the types that editors know, and the page that lists them."""
+"""The keyword arguments of the library's calls: their types, and the page that lists them."""
 
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -17,7 +17,7 @@ needs_page = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is 
 
 
 def with_lists(hint: Any) -> set[Any]:
-    """The alternatives of a type, with a list beside each tuple."""
+    """Return the alternatives of a type, with a list for each tuple."""
     if get_origin(hint) in (Union, UnionType):
         return set().union(*map(with_lists, get_args(hint)))
     if get_origin(hint) is tuple:
@@ -46,7 +46,7 @@ def type_name(hint: Any) -> str:
 
 
 def rows(options: type, besides: type | None = None) -> list[str]:
-    """The rows of the page's table; only those that differ from the rows of another class."""
+    """Return the rows of the page's table, except those that are the same for the class `besides`."""
     found, hints = [], get_type_hints(options, include_extras=True)
     for field in fields(options):
         assert field.default is not MISSING

@@ -1,4 +1,4 @@
-"""What options are made of: how numbers, times and named weights are read from the command line."""
+"""How numbers, times and named weights are read from the command line."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_what_is_no_list_of_numbers(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "counts"), [("300", 300), ("60,30", (60, 30)), ("1,2,3", (1, 2, 3)), ("-5", -5)])
 def test_counts(text: str, counts: int | tuple[int, ...]) -> None:
-    """One is a number, several are a tuple; that -5 is out of range is for the options to say."""
+    """One count is a number, several are a tuple. The parser accepts -5; the options check ranges."""
     assert parse_counts([text]) == counts
 
 
@@ -110,7 +110,7 @@ def test_named_weights_that_make_no_sense(text: str, message: str) -> None:
 
 
 def test_without_known_names_any_will_do() -> None:
-    """Layers depend on the encoder, which options do not know."""
+    """Without known names, any name is accepted: layers depend on the encoder, which options do not know."""
     assert named_weights("relu9_9:2", "--layers") == {"relu9_9": 2.0}
 
 
@@ -124,6 +124,6 @@ def test_without_known_names_any_will_do() -> None:
     ],
 )
 def test_options_survive_a_record(changes: dict[str, object]) -> None:
-    """Lists come back as tuples, and what was one number as that."""
+    """Options come back from JSON unchanged: lists as tuples, and single numbers as numbers."""
     options = OptimizeOptions(**changes)  # type: ignore[arg-type]
     assert OptimizeOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options

@@ -63,7 +63,7 @@ def layer_breaches(source: str, name: str, is_package: bool) -> list[str]:
     part = name.split(".")[1]
     breaches = []
     for target, line in imported_modules(ast.parse(source), name, is_package):
-        if target == "impasto":  # `from .. import __version__`, the only thing to be had there that loads nothing
+        if target == "impasto":  # `from .. import __version__`, the only name there that loads nothing
             continue
         if RANKS[target.split(".")[1]] > RANKS[part]:
             breaches.append(f"{name}:{line} imports {target}, which stands below it")

@@ -1,4 +1,4 @@
-"""Writing row by row: the same files as `write_image`, and never half of one."""
+"""Writing row by row gives the same files as `write_image`, and never an incomplete one."""
 
 import io
 import os
@@ -28,7 +28,7 @@ RECORD = {"style": "a"}
 
 @pytest.fixture(scope="module")
 def image() -> Tensor:
-    """(1, 4, H, W), with alpha."""
+    """Return a picture with alpha, (1, 4, H, W)."""
     return torch.rand(1, 4, 150, 301, generator=torch.Generator().manual_seed(0))
 
 
@@ -134,7 +134,7 @@ def pyvips_has_zstd() -> bool:
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_deep_zoom(image: Tensor, tmp_path: Path, channels: int) -> None:
-    """The second writing replaces the first."""
+    """A second DeepZoom pyramid of the same name replaces the first."""
     for _ in range(2):
         write(image[:, :channels], tmp_path / "a.dzi")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["a.dzi", "a_files"]
@@ -201,7 +201,7 @@ with open_sink(sys.argv[1], (1000, 1000)) as sink:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the length of files")
 @pytest.mark.parametrize(("name", "limit"), [("a.tif", 10**6), ("a.png", 10**6), ("a.tif", 3_020_000)])
 def test_a_full_disk(tmp_path: Path, name: str, limit: int) -> None:
-    """While the rows are collected, and while they are encoded."""
+    """The disk may become full while the rows are collected, or while they are encoded."""
     command = [sys.executable, "-c", FULL, str(tmp_path / name), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0

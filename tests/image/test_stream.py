@@ -1,4 +1,4 @@
-"""Reading in parts: the same pixels as `read_image`, in little memory."""
+"""Reading in parts gives the same pixels as `read_image`, in little memory."""
 
 import io
 import subprocess
@@ -31,7 +31,7 @@ def whole(picture: Picture) -> Tensor:
 
 
 def assert_same(data: bytes) -> None:
-    """Two sweeps over tiles that overlap, and the reduced picture, show what `read_image` reads."""
+    """Check that overlapping tiles, read twice, and the reduced picture have the pixels of `read_image`."""
     picture = read_image(io.BytesIO(data))
     wanted = whole(picture)
     with open_source(io.BytesIO(data)) as source:
@@ -125,7 +125,7 @@ def test_metadata_after_the_pixels_of_a_png(levels: NDArray[np.uint8], encoded: 
 @settings(max_examples=25)
 @given(data=st.data())
 def test_any_order(data: st.DataObject) -> None:
-    """Rectangles in any order, of pictures of any size and orientation: a temporary copy is made where it is needed."""
+    """Rectangles can be read in any order, from pictures of any size and orientation."""
     height, width = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 60))
     array = np.random.default_rng(height * width).integers(0, 256, (height, width, 4), np.uint8)
     tags = Image.Exif()

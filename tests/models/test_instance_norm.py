@@ -1,4 +1,4 @@
-"""The instance norm: PyTorch's own with an affine map and a ReLU behind it, and its gradient."""
+"""The instance norm equals PyTorch's own followed by an affine map and a ReLU, and so does its gradient."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from impasto.models.layers import EPSILON, SMALL, instance_norm, statistics_of
 
 SIZES = [(1, 1), (1, 7), (6, 7), (31, 33), (32, 32), (36, 41)]
-"""On both sides of where PyTorch's own norm takes over."""
+"""Sizes below and above the one from which PyTorch's own norm is used."""
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -16,7 +16,7 @@ def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def plain(x: Tensor, scale: Tensor, shift: Tensor, relu: bool = False, statistics: Tensor | None = None) -> Tensor:
-    """What the docstring says, in the fewest operations."""
+    """Return what the docstring of `instance_norm` says, in the fewest operations."""
     mean, variance = (
         (x.mean((2, 3)), x.var((2, 3), correction=0))
         if statistics is None
@@ -34,7 +34,7 @@ def test_the_sizes_are_on_both_sides() -> None:
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_it_is_pytorchs_own(size: tuple[int, int], relu: bool) -> None:
-    """Every picture of a batch with its own scale and shift."""
+    """Each picture of a batch has its own scale and shift."""
     x, scale, shift = 2 + 3 * drawn(2, 5, *size), drawn(2, 5, seed=1), drawn(2, 5, seed=2)
     found = instance_norm(x, scale, shift, relu=relu)
     if size == (1, 1):  # of one pixel nothing is left but the shift
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_finite_differences(size: tuple[int, int], relu: 
 
 @pytest.mark.parametrize("relu", [False, True])
 def test_gradients_of_large_pictures_are_autograds(relu: bool) -> None:
-    """In float64, those of the fewest operations; large pictures forward through PyTorch's own norm."""
+    """Compare with autograd in float64, with sizes whose forward pass uses PyTorch's own norm."""
     inputs = [1 + drawn(2, 3, 36, 41, dtype=torch.float64)]
     inputs += [drawn(2, 3, seed=i, dtype=torch.float64) for i in (1, 2)]
     of = drawn(2, 3, 36, 41, seed=9, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_gradients_of_large_pictures_are_autograds(relu: bool) -> None:
 
 
 def test_gradients_through_given_statistics() -> None:
-    """They are constants: a pixel changes itself alone."""
+    """Given statistics are constants, so a pixel affects only itself."""
     x, scale, shift = (drawn(*s, seed=i, dtype=torch.float64) for i, s in enumerate([(1, 3, 4, 5)] + [(1, 3)] * 2))
     given = torch.stack([drawn(1, 3, seed=5), drawn(1, 3, seed=6).square()], 1).double()
     inputs = [t.requires_grad_() for t in (x, scale, shift)]
@@ -96,7 +96,7 @@ def test_gradients_through_given_statistics() -> None:
 
 
 def test_statistics_of_another_picture() -> None:
-    """One for all pictures, or one for each."""
+    """Statistics may be given once for all pictures, or for each."""
     x, scale, shift = drawn(2, 4, 5, 6), drawn(2, 4, seed=1), drawn(2, 4, seed=2)
     given = torch.rand(2, 2, 4, generator=torch.Generator().manual_seed(3))
     for statistics in (given, given[:1]):
@@ -112,7 +112,7 @@ def test_statistics_are_mean_and_variance() -> None:
 
 
 def test_statistics_of_a_part() -> None:
-    """Weights of 0 and 1 cut a part out, and a weight of 2 is a pixel twice."""
+    """Weights of 0 and 1 select a part, and a weight of 2 counts a pixel twice."""
     x, mask = drawn(2, 4, 6, 8), torch.zeros(2, 1, 6, 8)
     mask[..., :3] = 1
     torch.testing.assert_close(statistics_of(x, mask), statistics_of(x[..., :3]))
@@ -140,7 +140,7 @@ def test_the_statistics_are_float32_in_bfloat16(size: tuple[int, int]) -> None:
 
 
 def test_statistics_of_large_pictures_are_accurate() -> None:
-    """Sums in float32 of millions of pixels are not, and a tile of a picture would show that it has others."""
+    """Plain sums in float32 over millions of pixels are not accurate, and tiles would then not match the picture."""
     x = (0.5 * drawn(1, 3, 700, 900) - 3) * torch.linspace(0.2, 1.8, 700)[:, None]
     mean, variance = x.double().mean((2, 3)), x.double().var((2, 3), correction=0)
     found = statistics_of(x)[0]

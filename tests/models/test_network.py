@@ -1,4 +1,4 @@
-"""The network that paints: what it computes, what its affines mean, its file, and what it says of files of others."""
+"""The network: what it computes, what its affines mean, its file, and the errors about other files."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ CONFIG = NetworkConfig(
 
 
 def network(config: NetworkConfig = CONFIG, seed: int = 0) -> Network:
-    """A network of random weights, none of them 0."""
+    """Return a network with random weights, none of which is 0."""
     net = Network(config)
     generator = torch.Generator().manual_seed(seed)
     net.initialise(generator)
@@ -50,7 +50,7 @@ def network(config: NetworkConfig = CONFIG, seed: int = 0) -> Network:
 
 
 def affines(net: Network, *seeds: int) -> Tensor:
-    """Styles that are far apart: what a new network begins with, and noise."""
+    """Return affines of styles that are far apart: those of a new network, plus noise."""
     last = net.predictor[-1]
     assert isinstance(last, nn.Linear)
     noise = [torch.randn(net.layout.size, generator=torch.Generator().manual_seed(100 + s)) for s in seeds]
@@ -83,7 +83,10 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 
 def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
-    """The network of one picture by plain functions, of a size that it divides and that its noise covers."""
+    """Return the result of the network for one picture, written in plain functions.
+
+    The sides must be multiples of the stride, and no larger than the noise.
+    """
     parts = {k: affine[0, s] for k, s in net.layout.parts.items()}
     scales, shifts = parts["scale"].split(net.layout.norms), parts["shift"].split(net.layout.norms)
     filters = list(parts["filters"].split([2 * net.config.rank * c for c in net.layout.mixed]))
@@ -133,7 +136,7 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
 
 
 def test_it_is_what_it_is_written_out(net: Network) -> None:
-    """Every number of the affine in its place: each is random."""
+    """The network equals the plain functions with random affines, so every number of the affine is in its place."""
     x, affine = picture(40, 56), affines(net, 1)
     found, wanted = net(x, affine), written_out(net, x, affine)
     assert found.shape == x.shape
@@ -153,7 +156,7 @@ def test_it_is_what_it_is_written_out(net: Network) -> None:
     ids=str,
 )
 def test_shapes(changes: dict[str, int]) -> None:
-    """Without filters or without blocks it still is what it is written out."""
+    """Networks without filters, noise or blocks equal the plain functions, too."""
     net = network(replace(CONFIG, **changes))
     assert net.layout.size == net.predict(moments(1)).shape[1]
     assert net.layout.parts["noise"].stop == net.layout.size
@@ -170,7 +173,7 @@ def test_the_layout_covers_an_affine_once(net: Network) -> None:
 
 @pytest.mark.parametrize("size", [(2, 2), (5, 7), (8, 3)], ids=str)
 def test_resizing_and_convolving_from_the_small_picture(size: tuple[int, int]) -> None:
-    """Bilinear, and as PyTorch resizes the padded picture; where that has no say, as it resizes the picture itself."""
+    """The result equals PyTorch's bilinear resizing of the padded picture; inside, also that of the picture itself."""
     convolution = nn.Conv2d(5, 3, 3, bias=False)
     x = torch.randn(2, 5, *size, generator=torch.Generator().manual_seed(0))
     found = resized_convolution(F.pad(x, (1, 1, 1, 1)), convolution)
@@ -196,7 +199,7 @@ def test_a_blur_leaves_ramps_and_takes_the_finest_waves(pad: int) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3), (23, 25), (24, 24), (33, 47), (31, 64)], ids=str)
 def test_any_size(net: Network, size: tuple[int, int]) -> None:
-    """What is missing to a size that it divides is reflected, and cut off again."""
+    """Pictures are padded by reflection to multiples of the stride, and cropped afterwards."""
     x, affine = picture(*size), affines(net, 1)
     found = net(x, affine)
     assert found.shape == x.shape
@@ -223,7 +226,7 @@ def test_a_batch_is_its_pictures_one_by_one(net: Network) -> None:
 
 
 def test_it_has_no_state(net: Network) -> None:
-    """A second time it paints the same to the last bit, whatever was painted between, and in whatever threads."""
+    """A picture is painted the same to the last bit after other pictures, and in other threads."""
     jobs = [(picture(24 + 8 * (i % 3), 32), affines(net, i % 4)) for i in range(12)]
     first = [net(*job) for job in jobs]
     again = [net(*job) for job in reversed(jobs)][::-1]
@@ -243,7 +246,7 @@ def test_in_bfloat16_it_paints_nearly_the_same(net: Network) -> None:
 
 
 def test_gradients_reach_everything() -> None:
-    """Weights, affine and picture; through masks and statistics, too."""
+    """The weights, the affine and the picture get gradients, with masks, too."""
     net = network().requires_grad_(True)
     for masks in (None, torch.tensor([0.3, 0.7]).view(2, 1, 1, 1).expand(2, 1, 32, 32)):
         net.zero_grad()
@@ -255,7 +258,7 @@ def test_gradients_reach_everything() -> None:
 
 
 def test_the_plain_pass_is_exported_as_it_is(net: Network) -> None:
-    """`torch.export` captures it: no branch depends on the picture's contents, and nothing is left behind."""
+    """`torch.export` captures the forward pass, since no branch depends on the picture and there is no state."""
     given = picture(32, 40), affines(net, 1)
     program = torch.export.export(net, given)
     other = torch.rand(1, 3, 32, 40), affines(net, 2)
@@ -287,7 +290,7 @@ def test_other_statistics_are_another_painting(net: Network) -> None:
 
 
 def test_a_part_with_the_statistics_of_the_whole_is_a_part_of_the_whole(net: Network) -> None:
-    """Away from its borders: what a tile is painted like."""
+    """Away from its borders, a tile is painted like the whole picture."""
     x, affine = picture(64, 320), affines(net, 1)
     whole, given = net(x, affine), net.statistics(x, affine)
     left = net(x[..., :224], affine, given)
@@ -308,7 +311,7 @@ def test_noise_is_repeated_beyond_its_side(net: Network) -> None:
 
 
 def test_noise_at_half_of_the_size_has_none_of_the_finest_waves(net: Network) -> None:
-    """They would be painted as a weave. Noise at the smaller sizes is blurred when it is enlarged."""
+    """The finest waves would show as a weave. Noise at the smaller size is blurred when it is enlarged."""
     waves = torch.fft.fft2(net.noise[1].double()).abs()
     for finest in (waves[:, net.noise.shape[-1] // 2], waves[:, :, net.noise.shape[-1] // 2]):
         assert finest.max() < 1e-4 * waves.mean()
@@ -346,7 +349,7 @@ def test_a_mask_of_one_style_everywhere_is_that_style(net: Network, size: tuple[
 def test_parts_of_one_style_with_the_statistics_of_the_whole_are_the_plain_pass(
     net: Network, size: tuple[int, int]
 ) -> None:
-    """However they are cut; masks that overlap everywhere see the whole themselves."""
+    """This holds for any cut. Parts whose masks overlap everywhere compute the statistics of the whole themselves."""
     x, affine = picture(*size), affines(net, 1)
     both, plain = affine.expand(2, -1), net(x, affine)
     close(net(x, both, net.statistics(x, affine), halves(*size)), plain)
@@ -355,7 +358,7 @@ def test_parts_of_one_style_with_the_statistics_of_the_whole_are_the_plain_pass(
 
 
 def test_each_part_is_in_its_own_style(net: Network) -> None:
-    """Away from the border between them each half is nearly a picture of its own in its style."""
+    """Away from the border between them, each half is painted nearly like a picture of its own."""
     x, affine, masks = picture(48, 320), affines(net, 1, 2), halves(48, 320)
     found = net(x, affine, None, masks)
     own = net.statistics(x, affine, masks)
@@ -423,7 +426,7 @@ def test_the_predictor_sees_the_moments_alone(net: Network) -> None:
 
 
 def test_a_summary_is_means_and_the_logarithms_of_deviations() -> None:
-    """Of the channels, and along its directions, with the answers from the features themselves."""
+    """The deviations of channels and along directions equal those computed from the features."""
     g = torch.Generator().manual_seed(1)
     f = torch.randn(1, 5, 9, 11, generator=g) @ torch.randn(11, 11, generator=g)
     summary = StyleSummary(5)
@@ -486,7 +489,7 @@ def test_learnt_styles_go_by_name(net: Network) -> None:
 
 
 def test_it_begins_as_a_known_network(net: Network) -> None:
-    """All is the known one's; of the learnt styles those that it has, and the others begin as predicted."""
+    """All weights are copied, and the learnt styles that both have. Other styles begin as predicted."""
     for styles in (("two", "new"), (), ("one", "two"), ("new",)):
         other = Network(replace(CONFIG, styles=styles))
         other.begin_as(net)
@@ -557,7 +560,7 @@ def test_there_and_back(net: Network, file: Path) -> None:
 
 
 def test_what_was_read_is_written_as_it_was(file: Path, tmp_path: Path) -> None:
-    """So equal networks have one digest; others have others."""
+    """So equal networks have the same digest, and different ones do not."""
     found, _ = load_network(file)
     again = tmp_path / "again.safetensors"
     save_network(found, again, training={"steps": 3}, licence="CC0-1.0")
@@ -639,7 +642,7 @@ def test_a_file_of_something_else(tmp_path: Path, file: Path) -> None:
 
 
 def test_the_file_is_enough(file: Path) -> None:
-    """What is needed to build the network is in it, as JSON, and comes back as it was."""
+    """The file holds, as JSON, everything that is needed to build the network."""
     config, tensors, metadata = read_model_file(file, "network")
     assert NetworkConfig.from_dict(config) == CONFIG
     assert NetworkConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG

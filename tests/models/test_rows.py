@@ -1,4 +1,4 @@
-"""The network on rows is the network on the whole picture; its margin is what it sees."""
+"""The network gives the same result on rows as on the whole picture, and sees nothing beyond its margin."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,7 @@ def rows_of(net: Network, x: Tensor, strip: int, affine: Tensor, statistics: Ten
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("strip", [8, 24, 200])
 def test_rows_are_those_of_the_whole(shape: dict[str, Any], strip: int) -> None:
-    """With given statistics and with their own, in memory and in files."""
+    """Compare with given statistics and with the picture's own, in memory and in files."""
     net, x = network(**shape), picture(88, 48)
     affine = affines(net, 1)
     given = net.statistics(x, affine)
@@ -95,7 +95,7 @@ def test_rows_of_a_part_have_the_wholes_noise() -> None:
 
 
 def test_something_happens_before_the_first_row() -> None:
-    """Statistics of the whole take time: there is a turn for each strip and layer."""
+    """Statistics of the whole picture take time, so the stream yields once for each strip and layer."""
     net, x = network(), picture(64, 32)
     stream = RowPass(net, affines(net, 1), None, None, MemoryStore, 16).paint(iter(x.split(16, 2)))
     turns = 0
@@ -113,7 +113,7 @@ def test_low_precision_in_a_file() -> None:
 
 
 def test_statistics_of_parts_add_up() -> None:
-    """Also where the mean is large against the deviation, and for parts that a region does not reach."""
+    """This holds for means much larger than the deviation, too, and for parts that a region does not reach."""
     x, masks = 100 + torch.rand(1, 3, 12, 7), torch.rand(2, 1, 12, 7)
     masks[0, :, :4] = 0
     for m in (None, masks):
@@ -131,7 +131,7 @@ def test_statistics_of_parts_add_up() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_margin_is_what_a_tile_sees(shape: dict[str, Any]) -> None:
-    """What is painted inside does not depend on any pixel beyond the margin, but on some within its last 8 pixels."""
+    """The inside of a tile depends on no pixel beyond the margin, but on some within the margin's last 8 pixels."""
     net = network(**shape)
     m, affine = net.margin, affines(net, 1)
     assert m % 4 == 0

@@ -66,7 +66,7 @@ def test_checkpointing_comes_before_a_smaller_size(
     (message,) = caplog.messages
     needs = memory_need(size, net, CPU), memory_need(size, net, CPU, checkpointing=True)
     assert f"needs about {needs[0] / 1e9:.1f} GB of memory" in message
-    assert f"taking {needs[1] / 1e9:.1f} GB and a third more time, by computing features twice" in message
+    assert f"computing features twice, which takes {needs[1] / 1e9:.1f} GB and a third more time" in message
     with pytest.raises(MemoryNeedError, match=r"--size \d+ fits"):
         fit_memory(size, net, CPU, strict=True, checkpointing=False)
 
@@ -113,7 +113,7 @@ def test_with_checkpointing_it_is_the_same_painting(
     photo: Callable[..., Tensor],
     style_loss: str,
 ) -> None:
-    """But for rounding; the log says that it is used."""
+    """The paintings differ only by rounding, and the log says that checkpointing is used."""
     content, style, net = photo("coffee", 96), photo("chelsea", 96), load_encoder("compact")
     options = OptimizeOptions(size=96, coarsest=64, iterations=6, style_loss=style_loss)
     paintings = []
@@ -123,7 +123,7 @@ def test_with_checkpointing_it_is_the_same_painting(
             paintings.append(OptimizeStylizer([style], options, net, CPU)(content))
     torch.testing.assert_close(*paintings, rtol=0, atol=1e-3)
     assert [m.partition(": ")[2] for m in caplog.messages] == [
-        "taking 0.3 GB and a third more time, by computing features twice"
+        "computing features twice, which takes 0.3 GB and a third more time"
     ]
 
 

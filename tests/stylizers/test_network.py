@@ -1,4 +1,4 @@
-"""The network's Stylizer: what each control does, measured on a small network that was never trained."""
+"""The network's stylizer: what each control does, measured on a small network that was not trained."""
 
 import logging
 import math
@@ -42,7 +42,7 @@ Paint = Callable[..., Tensor]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, encoder: VGG, photo: Callable[[str, int], Tensor]) -> Path:
-    """A network of random weights, in which styles make a difference; it has learnt one beyond the prediction."""
+    """Return the file of a network with random weights that paints styles differently and has learnt one of them."""
     seen = {k: encoder.width(k) for k in LAYERS}
     net = Network(NetworkConfig(encoder.digest, seen, 4, 1, 1, 1, hidden=8, styles=("the-scream",)))
     generator = torch.Generator().manual_seed(0)
@@ -85,7 +85,7 @@ def cup(photo: Callable[[str, int], Tensor]) -> Tensor:
 
 @pytest.fixture
 def paint(model: Path, content: Tensor) -> Paint:
-    """`paint("udnie", strength=0.5)`: the photograph in those styles, 96 pixels wide, unless an option says so."""
+    """Return a function that paints the photograph: `paint("udnie", strength=0.5)`. It is 96 pixels wide by default."""
 
     def run(*styles: Any, **options: Any) -> Tensor:
         options = {"model": str(model), "size": 96, "precision": "float32", **options}
@@ -119,7 +119,7 @@ def left(height: int = 20, width: int = 30) -> Tensor:
 def test_it_is_the_networks_painting_in_the_styles_colours(
     net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
 ) -> None:
-    """The style is the file's moments at the painting's size, and nothing else."""
+    """The painting depends only on the style file's moments at the painting's size."""
     moments = load_builtin("udnie").at(96)
     wanted = colour(net(content, net.predict(moments)), net.style_colours(moments))
     found = stylizer()(content)
@@ -143,7 +143,7 @@ def test_it_has_one_step(content: Tensor, stylizer: Callable[..., NetworkStylize
 def test_it_paints_when_the_step_is_asked_for(
     net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
 ) -> None:
-    """So that who follows the steps sees how long it takes."""
+    """So progress shows how long the painting takes."""
     painted: list[Tensor] = []
 
     def run(x: Tensor, *rest: Any) -> Tensor:
@@ -179,7 +179,7 @@ def test_the_same_again_and_from_several_threads(content: Tensor, stylizer: Call
 def test_compiled_is_the_same(
     content: Tensor, stylizer: Callable[..., NetworkStylizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch.compile without code generation, which needs a C++ compiler and its time: what it captures is run."""
+    """Run what torch.compile captures, without code generation, which needs a C++ compiler and takes long."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **options: compiler(f, backend="eager", **options))
     torch.compiler.reset()
@@ -218,7 +218,7 @@ def test_a_painting_is_measured_once_for_many_photographs(
 def test_what_the_network_learnt_of_a_style_is_heeded(
     net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
 ) -> None:
-    """It goes by the built-in's name, by its share in a blend; a style of other names has the prediction alone."""
+    """A learnt style is found by its name and counts by its share in a blend. Other styles are only predicted."""
     scream, learnt = load_builtin("the-scream"), net.learnt_style("the-scream")
     assert learnt is not None
     moments = scream.at(96)
@@ -280,7 +280,7 @@ def test_another_encoder_is_refused(net: Network, encoder: VGG, cup: Tensor) -> 
 
 
 def test_without_strength_it_is_the_photograph(paint: Paint, content: Tensor) -> None:
-    """In its own colours, whatever the style; through the network: no special case."""
+    """At strength 0 the painting is the photograph in its own colours, for any style and region."""
     for styles in (("udnie",), ("great-wave", "the-scream")):
         found = paint(*styles, strength=0.0)
         assert -10 * math.log10(max(1e-12, (found - content).square().mean().item())) > 50
@@ -289,7 +289,7 @@ def test_without_strength_it_is_the_photograph(paint: Paint, content: Tensor) ->
 
 
 def test_the_strength_leads_away_from_the_photograph(paint: Paint, content: Tensor) -> None:
-    """Ever further, and on beyond 1; it is no blend of pictures."""
+    """The distance grows with the strength, also beyond 1, and the painting is not a blend of pictures."""
     found = [paint(strength=s) for s in (0.0, 0.02, 0.25, 0.5, 1.0, 1.5)]
     away = [difference(f, content) for f in found]
     assert away == sorted(away)
@@ -310,7 +310,7 @@ def test_styles_blend_by_their_weights(paint: Paint) -> None:
 
 
 def test_the_size_of_the_strokes(paint: Paint, cup: Tensor, caplog: pytest.LogCaptureFixture) -> None:
-    """Over the painting's size; strokes larger than the style's picture has are said and limited."""
+    """Strokes larger than the style's picture allows are limited, and the log says so."""
     plain = paint("udnie")
     assert difference(paint("udnie", style_scale=4.0), plain) > 0.005
     assert difference(paint("udnie", style_scale=1.1), plain) < difference(paint("udnie", style_scale=4.0), plain)
@@ -342,7 +342,7 @@ def test_the_photographs_colours(paint: Paint, content: Tensor) -> None:
 
 
 def test_regions_have_styles_of_their_own(paint: Paint) -> None:
-    """Far from the border between them each is in its own style; one everywhere is that style."""
+    """Far from the border between them, each region is in its own style. A region everywhere is that style alone."""
     both = paint("udnie", regions=[(left(), "great-wave")])
     one, two = paint("udnie"), paint("great-wave")
     for columns, own, other in ((slice(0, 24), two, one), (slice(72, 96), one, two)):
@@ -355,7 +355,7 @@ def test_regions_have_styles_of_their_own(paint: Paint) -> None:
 
 
 def test_a_region_in_the_same_style_changes_little(paint: Paint) -> None:
-    """Where masks are grey everywhere both parts see all of the picture, and nothing changes at all."""
+    """If the mask is grey everywhere, both parts see the whole picture, and nothing changes."""
     grey = paint("udnie", regions=[(torch.full((1, 1, 8, 12), 0.5), "udnie")])
     torch.testing.assert_close(grey, paint("udnie"), rtol=0, atol=2e-3)
 
@@ -363,7 +363,7 @@ def test_a_region_in_the_same_style_changes_little(paint: Paint) -> None:
 def test_a_part_with_the_wholes_statistics_is_a_part_of_the_whole(
     stylizer: Callable[..., NetworkStylizer], photo: Callable[[str, int], Tensor]
 ) -> None:
-    """In norms, colours and strength; its own statistics make another painting of it."""
+    """A tile matches the whole with the statistics of the whole, and does not match with its own."""
     content = resize(photo("coffee", 400), (64, 400))
     for strength in (1.0, 0.5):
         painter = stylizer(size=None, scale=1.0, strength=strength)
@@ -474,7 +474,7 @@ def test_the_method_by_quality_and_model() -> None:
 
 
 def test_all_ways_to_ask_for_it_are_one(content: Tensor, cup: Tensor) -> None:
-    """The quality, the method, the bundled network by name and by its file."""
+    """The quality, the method, and the bundled network's name or file all select the same network."""
     asked: list[dict[str, Any]] = [
         {"quality": "instant"},
         {"method": "network"},
@@ -495,7 +495,7 @@ def test_each_quality_has_its_size(model: Path, photo: Callable[[str, int], Tens
 def test_on_the_command_line(
     tmp_path: Path, model: Path, content: Tensor, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """The painting with a region, its record, and the same again from it."""
+    """Paint with a region on the command line, read the record, and rerun it."""
     monkeypatch.chdir(tmp_path)
     write_image(Picture(content), "photo.png")
     write_image(Picture(content.flip(3)), "style.png")
@@ -521,7 +521,7 @@ def test_on_the_command_line(
 
 
 def test_an_optimisation_that_starts_from_it(photo: Callable[[str, int], Tensor]) -> None:
-    """With a rate of nearly 0 the painting is the start: of the coarsest scale's size, with the regions."""
+    """At a rate of nearly 0, the painting is the network's, with its regions."""
     content, sky = photo("coffee", 96), torch.zeros(1, 1, 64, 96)
     sky[..., :32, :] = 1
     options: dict[str, Any] = {"style_weights": (2.0, 1.0), "precision": "float32"}

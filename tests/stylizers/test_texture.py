@@ -1,4 +1,4 @@
-"""Textures: they have the style's statistics, the exact size, and tile the plane where they shall."""
+"""Textures have the style's statistics and the exact size, and tile the plane with `seamless`."""
 
 from collections.abc import Callable
 from dataclasses import fields

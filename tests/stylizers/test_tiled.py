@@ -1,4 +1,4 @@
-"""Paintings in strips: the same as the whole, whatever the memory."""
+"""Paintings in strips are the same as those in one piece, with any amount of memory."""
 
 import logging
 from collections.abc import Callable
@@ -34,7 +34,7 @@ SIZE = (150, 203)
 
 @pytest.fixture(scope="module")
 def net(encoder: VGG, photo: Callable[[str, int], Tensor]) -> Network:
-    """A network of random weights, in which styles make a difference."""
+    """Return a network with random weights that paints different styles differently."""
     net = Network(NetworkConfig(encoder.digest, {k: encoder.width(k) for k in LAYERS}, 4, 1, 1, 1, hidden=8))
     generator = torch.Generator().manual_seed(0)
     net.initialise(generator)
@@ -69,7 +69,7 @@ def stylizer(net: Network, encoder: VGG) -> Callable[..., NetworkStylizer]:
 
 @pytest.fixture
 def low(monkeypatch: pytest.MonkeyPatch, net: Network) -> Callable[..., None]:
-    """`low((150, 203))`: there is memory for a part of a painting of that height and width."""
+    """Return a function that leaves memory for only a part of a painting of some height and width."""
 
     def set_free(size: tuple[int, int], in_file: bool = False) -> None:
         whole = tiled.pass_memory(size, net, PLAIN) - tiled.FIXED_BYTES
@@ -90,7 +90,7 @@ def left(height: int, width: int) -> Tensor:
 
 
 def cutout(content: Tensor) -> Tensor:
-    """An ellipse of the photograph, soft at its edge, and arbitrary colours where nothing is visible."""
+    """Return an ellipse of the photograph with a soft edge, and arbitrary colours where nothing is visible."""
     height, width = content.shape[-2:]
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     alpha = (4 * (0.7 - x**2 - y**2)).clamp(0, 1)[None, None]
@@ -146,14 +146,16 @@ def test_it_is_said_in_one_line(
     with caplog.at_level(logging.INFO, logger="impasto"):
         steps = stylizer().steps(content)
     (message,) = caplog.messages
-    assert message == "a 203x150 painting needs about 0.1 GB of memory, 0.1 GB is free: painting it 24 rows at a time"
+    assert (
+        message == "a 203x150 painting needs about 0.1 GB of memory, and 0.1 GB is free: painting it 24 rows at a time"
+    )
     assert next(steps).total > 6
 
 
 def test_the_steps_show_how_far_it_is(
     stylizer: Callable[..., NetworkStylizer], content: Tensor, low: Callable[..., None]
 ) -> None:
-    """The photograph, painted from above; the painting as a whole comes last."""
+    """The steps show the photograph, painted from the top down; the last step shows the whole painting."""
     low(SIZE)
     *steps, last = stylizer().steps(content)
     first, late = steps[0].image, steps[-1].image
@@ -167,14 +169,14 @@ def test_the_steps_show_how_far_it_is(
 def test_max_memory(
     stylizer: Callable[..., NetworkStylizer], content: Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As much as the option allows is used, even if more is free."""
+    """A painting uses no more than the option allows, even if more is free."""
     large = resize(content, (1000, 1353))
     whole = stylizer()(large)
     with caplog.at_level(logging.INFO, logger="impasto"):
         found = stylizer(max_memory=used_memory(PLAIN.device) + 100_000_000)(large)
-    assert "needs about 0.1 GB of memory, --max-memory leaves 0.1 GB: painting it" in caplog.text
+    assert "needs about 0.1 GB of memory, and --max-memory leaves 0.1 GB: painting it" in caplog.text
     torch.testing.assert_close(found, whole, rtol=0, atol=5e-4)
-    message = r"needs about 0.2 GB of memory even in strips of 4 rows, --max-memory leaves 0.1 GB; free or allow"
+    message = r"needs about 0.2 GB of memory even in strips of 4 rows, and --max-memory leaves 0.1 GB; free or allow"
     with pytest.raises(MemoryNeedError, match=message):
         stylizer(max_memory=used_memory(PLAIN.device) + 100_000_000, scale=3.0).steps(large)
 
@@ -215,7 +217,7 @@ def test_with_given_statistics(
 
 
 class Recorder(MemorySource):
-    """A source that knows how much was read at a time."""
+    """A source that records how much was read at a time."""
 
     def __init__(self, image: Tensor):
         super().__init__(image)
@@ -239,7 +241,7 @@ def test_from_a_source_to_a_sink(
     alpha: bool,
     keep_colours: float,
 ) -> None:
-    """Rows are read and written a few at a time, and the photograph's alpha comes with them."""
+    """Rows are read and written a few at a time, with the photograph's alpha."""
     photo = cutout(content) if alpha else content
     painter: Any = stylizer(mask_feather=1.0)
     if keep_colours:

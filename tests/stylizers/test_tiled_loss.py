@@ -1,4 +1,4 @@
-"""The loss in tiles is that of the whole picture, and so is its gradient, wherever the tiles are."""
+"""The loss in tiles and its gradient are those of the whole picture, for every place of the tiles."""
 
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ TINY = ("relu1_1", "relu3_1", "conv4_2", "pool4")
 
 
 def network(padding: Literal["zeros", "reflect"], pooling: Literal["max", "average"]) -> VGG:
-    """A network of five narrow blocks, with random weights, in float64."""
+    """Return a network of five narrow blocks, with random weights, in float64."""
     config = VGGConfig((3, 4, 5, 6, 4), (2, 2, 2, 2, 1), {"relu1_1": 7, "relu3_1": 9}, padding)
     net = VGG(config, "tiny", pooling).eval().double()
     net.initialise(torch.Generator().manual_seed(0))
@@ -43,7 +43,7 @@ def random_picture(seed: int, *size: int, channels: int = 3) -> Tensor:
 
 
 def evaluated(loss: PerceptualLoss, image: Tensor) -> tuple[dict[str, float], Tensor]:
-    """The terms at a picture, and the gradient of their sum."""
+    """Return the terms at a picture, and the gradient of their sum."""
     image = image.clone().requires_grad_(True)
     terms = loss(image)
     terms["total"].backward()
@@ -66,7 +66,7 @@ def check_same(whole: PerceptualLoss, tiled: PerceptualLoss, image: Tensor, turn
 def test_tiles_measure_what_the_whole_does(
     padding: Literal["zeros", "reflect"], pooling: Literal["max", "average"], size: tuple[int, int], side: int
 ) -> None:
-    """In exact arithmetic, for layers of every kind, and sides that are no multiples of the stride."""
+    """Compare in float64, with layers of every kind, and sides that are not multiples of the stride."""
     net, content, image = (
         network(padding, pooling),
         random_picture(1, *size).double(),
@@ -112,7 +112,7 @@ OPTIONS: list[dict[str, Any]] = [
 def test_a_paintings_loss_in_tiles(
     encoder: VGG, content: Tensor, style: Tensor, options: dict[str, Any], parts: bool, on_disk: bool
 ) -> None:
-    """In float32, with all that a painting can have: regions, a mask, an alpha."""
+    """Compare in float32, with everything that a painting can have: regions, a mask, an alpha."""
     chosen = OptimizeOptions(size=96, style_loss="gram", **options)
     size = (content.shape[-2], content.shape[-1])
     more: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def test_small_scales_are_painted_whole(encoder: VGG, content: Tensor, style: Te
 
 
 def test_the_contents_features_are_those_of_the_whole(encoder: VGG, content: Tensor) -> None:
-    """Its spread, too: the content loss of a blank picture is the same."""
+    """The content's spread is the same, too: so the content loss of a blank picture is."""
     size, shares = (content.shape[-2], content.shape[-1]), {"relu4_1": 1.0}
     whole = View(encoder, PLAIN).content(content, shares)
     tiled = TiledView(encoder, PLAIN, size, ("relu4_1",), 32, on_disk=True).content(content, shares)
@@ -161,7 +161,7 @@ def test_the_contents_features_are_those_of_the_whole(encoder: VGG, content: Ten
 @pytest.mark.parametrize("length", [7, 64, 100, 333, 1000])
 @pytest.mark.parametrize("place", range(4))
 def test_tiles_cover_a_side_once(length: int, place: int) -> None:
-    """Aligned to the stride, each with its margin inside the picture, and all but the last of one size."""
+    """Tiles are aligned to the stride, have their margin inside the picture, and have one size, except for the last."""
     found = spans(length, 48, 8, 32, place)
     assert [s.start for s in found] == [0, *(s.end for s in found[:-1])]
     assert found[-1].end == length

@@ -49,7 +49,7 @@ class Layout:
     bands : int
         Colour samples per pixel that libvips decodes: 1 also for RGB palettes whose colours are all grey.
     alpha : bool
-        Whether the sample after them is the alpha.
+        Whether the colours are followed by an alpha sample.
     bits : int
         8 or 16 bits per sample.
     icc : bytes or None
@@ -85,9 +85,8 @@ class Layout:
 class Decoder:
     """Decodes rectangles of a file, as its own samples.
 
-    Reading downwards, it keeps only some rows in memory. When it is asked for earlier rows, it decodes the file again
-    from the top if they begin there. Else, it makes an uncompressed temporary copy of the file, which has random
-    access.
+    Reading downwards, it keeps only some rows in memory. To go back to the top, it decodes the file again. To go back
+    to any other row, it makes an uncompressed temporary copy of the file, which has random access.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ class Decoder:
     Raises
     ------
     ValueError
-        If it is of a kind that cannot be decoded in parts.
+        If the file cannot be decoded in parts.
     """
 
     def __init__(self, file: BinaryIO, image: Image.Image, is_deep: bool, name: str):
@@ -114,8 +113,8 @@ class Decoder:
         self.copy: BinaryIO | None = None
         self.held: tuple[Any, ...] = ()  # libvips reads from these for as long as the region is used
         self.region: Any = None
-        self.rows: Raw | None = None  # those of a sweep that are kept
-        self.first = self.next = 0  # the first of them, and the next to decode
+        self.rows: Raw | None = None  # the rows kept while reading downwards
+        self.first = self.next = 0  # numbers of the first of them and of the next to decode
         source, header = self._open()
         self.layout = _layout(header, image, is_deep, name)
         del header, source
@@ -159,7 +158,7 @@ class Decoder:
         return raw.reshape(height, width, -1)[:, :, : self.layout.bands + self.layout.alpha]
 
     def _advance(self, top: int, height: int) -> None:
-        """Decode up to a rectangle's last row. Keep the rows from half its height above it on."""
+        """Decode up to a rectangle's last row. Keep the rows that begin half its height above it."""
         if self.next >= top + height:
             return
         keep = max(self.first, top - height // 2)
@@ -171,7 +170,7 @@ class Decoder:
         self.rows, self.first = np.concatenate(parts), keep
 
     def unpack(self) -> None:
-        """Make an uncompressed temporary copy, which has random access. It is deleted at the end in any case.
+        """Make an uncompressed temporary copy, which has random access. It is always deleted at the end.
 
         Raises
         ------
@@ -226,7 +225,7 @@ class Decoder:
         return raw
 
     def close(self) -> None:
-        """Close the files that it opened, and delete the temporary copy."""
+        """Close the opened files and delete the temporary copy."""
         self.region, self.held, self.rows = None, (), None
         if self.copy is not None:
             self.copy.truncate(0)  # libvips may keep it open for a while

@@ -69,7 +69,7 @@ class FileSink:
         Raises
         ------
         OptionError
-            If the rows are of another width or number of channels, or too many.
+            If the rows have another width or number of channels, or there are too many.
         PictureError
             If a value is not finite, or the disk is full.
         """
@@ -169,17 +169,17 @@ def open_sink(
     channels : int
         3, or 4 with alpha last. JPEG has no transparency: the picture is composited over white.
     metadata : Metadata, optional
-        The photograph's.
+        The photograph's metadata.
     bits : 8, 16 or None
         Bits per sample; 16 only for PNG and TIFF. None keeps the photograph's, if the format supports them.
     quality : int
         1 to 100, for JPEG (also in TIFF and DeepZoom), WebP (where 100 is lossless) and AVIF.
     compression : str
-        Of a TIFF: one of `COMPRESSIONS`.
+        Compression of a TIFF: one of `COMPRESSIONS`.
     pyramid : bool
         Whether a TIFF also holds the picture at 1/2, 1/4 ... of its size, for viewers that zoom.
     big : bool, optional
-        Whether to write a TIFF as BigTIFF. None does so if its pixels take more than 4 GB uncompressed.
+        Whether to write a TIFF as BigTIFF. By default, if its pixels take more than 4 GB uncompressed.
     keep_gps : bool
         Whether to keep the photograph's GPS position in the metadata.
     record : dict, optional

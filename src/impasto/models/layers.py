@@ -193,7 +193,7 @@ def circular_pad(x: Tensor, pad: int) -> Tensor:
     Parameters
     ----------
     x : Tensor
-        (N, C, H, W), any dtype and memory format. If it is smaller than `pad`, it is repeated; PyTorch raises an error.
+        (N, C, H, W), any dtype and memory format. A side smaller than `pad` is repeated; PyTorch would raise an error.
     pad : int
         Pixels added on each side.
 

@@ -99,7 +99,7 @@ class NetworkConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
         """Return the configuration from `to_dict`'s result. Raises KeyError, TypeError or ValueError if invalid."""
         if values.get("version") != VERSION:
-            raise ValueError("its version is another; train it again with `impasto train network`")
+            raise ValueError("it is of another version; train it again with `impasto train network`")
         layers = {str(k): int(c) for k, c in dict(values["layers"]).items()}
         numbers = {k: int(values[k]) for k in RANGES}
         if not layers or not all(low <= numbers[k] <= high for k, (low, high) in RANGES.items()):
@@ -123,8 +123,8 @@ class Layout:
         Channels of each norm, in the order of the forward pass.
     linear : set of int
         The norms without a ReLU: that of the upsampling convolution, and those that end a residual branch. With a ReLU,
-        upsampled features die in training: those that skip the deeper layers are easier to learn from, and a channel
-        whose shift has become negative enough has no gradient.
+        upsampled features die in training: the features that skip the deeper layers are easier to learn from, and a
+        channel whose shift has become negative enough has no gradient.
     mixed : list of int
         Channels of each low-rank filter, in the same order.
     noise : list of slice
@@ -420,7 +420,7 @@ class Operations(Protocol[Features, Kept]):
     """
 
     def keep(self, x: Features) -> tuple[Features, Kept]:
-        """Return features twice: to go on with, and to `add` later."""
+        """Return features twice: to continue with, and to `add` later."""
         ...
 
     def add(self, x: Features, kept: Kept, part: str = "") -> Features:
@@ -444,7 +444,7 @@ class Operations(Protocol[Features, Kept]):
         ...
 
     def noisy(self, x: Features, level: int) -> Features:
-        """Add the noise of a resolution, from 0, the lowest, to 2."""
+        """Add the noise of a resolution: 0 for a quarter, 1 for half."""
         ...
 
     def enlarged(self, x: Features, convolution: nn.Module) -> Features:

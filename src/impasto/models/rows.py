@@ -1,6 +1,6 @@
 """The network on the rows of a picture, from top to bottom, for pictures of any size.
 
-Every layer keeps the last rows that it has seen, as many as its kernel overlaps, and goes on from them when more rows
+Every layer keeps the last rows that it has seen, as many as its kernel overlaps, and continues from them when more rows
 come. So no row is computed twice, there are no tiles whose borders could show, and memory grows with the picture's
 width only.
 
@@ -9,7 +9,7 @@ rows yet, so that a consumer can show progress, or stop.
 
 A norm whose statistics are not given needs all rows of the picture before it can return the first one. It puts them
 into a store, in memory or in a file, and sums up their statistics. So the exact statistics of a picture of any size
-take hardly more computation than one pass. What they need is space for the stores.
+take hardly more computation than one pass, but they need space for the stores.
 """
 
 import os
@@ -80,12 +80,12 @@ def temporary_folder() -> str:
 
 
 class FileStore:
-    """Rows in a temporary file without a name, so that nothing remains of it however the process ends.
+    """Rows in a temporary file without a name. The system deletes it however the process ends.
 
     Raises
     ------
     MemoryNeedError
-        If it cannot be written, because the disk is full.
+        If the file cannot be written because the disk is full.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class FileStore:
             ) from error
 
     def read(self, top: int, count: int) -> Tensor:
-        """Return rows, in channels_last if N is 1."""
+        """Return rows, channels_last if N is 1."""
         found = torch.empty((count, *self.row), dtype=self.like.dtype)
         self.file.seek(top * found[0].numel() * found.element_size())
         assert self.file.readinto(_bytes(found)) == found.numel() * found.element_size()
@@ -202,9 +202,9 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
     statistics : Tensor or None
         (1 or R, 2, C), the means and variances of the norms; None to take them from the picture (`found`).
     masks : Masks or None
-        The masks of the regions. Their rows must be there before those of the picture.
+        The masks of the regions. Append their rows before the picture's are read.
     store : callable
-        Returns a new store for features. With given statistics it holds the rows of a margin, otherwise all.
+        Returns a new store for features. It holds only the rows of a margin if statistics are given, otherwise all.
     strip : int
         Rows of the picture that are read at a time from a store.
     origin : (int, int)
@@ -225,7 +225,7 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
         self.statistics, self.masks, self.store, self.strip = statistics, masks, store, strip
         self.origin = origin
         self.found: list[Tensor] = []
-        """The statistics that each norm has taken so far, all when the stream has ended."""
+        """The statistics of each norm so far; complete once the stream has ended."""
 
     def paint(self, image: Stream) -> Stream:
         """Return the painted rows (1, 3, n, W), float32, of a picture's rows (1, 3, n, W).
@@ -235,7 +235,7 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
         return self.net.run(self, Rows(image, 1)).stream
 
     def keep(self, x: Rows) -> tuple[Rows, KeptRows]:
-        """Return the features, and the store that they pass through into."""
+        """Return the features, and a store that collects them as they pass."""
         store = self.store()
 
         def passed(rows: Tensor, top: int) -> Tensor:
@@ -321,12 +321,12 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
 
     @staticmethod
     def _each(x: Rows, of: Callable[[Tensor, int], Tensor], shrink: int = 1) -> Rows:
-        """Apply a function of rows, and of the first one's number, to each part of a stream."""
+        """Apply a function to each part of a stream: it takes the rows and the first one's number."""
         return Rows(each(x.stream, of), x.stride * shrink)
 
 
 def each(stream: Stream, of: Callable[[Tensor, int], Tensor]) -> Stream:
-    """Apply a function of rows, and of the first one's number, to each part of a stream."""
+    """Apply a function to each part of a stream: it takes the rows and the first one's number."""
     top = 0
     for rows in stream:
         if rows is None:
@@ -341,7 +341,7 @@ def each(stream: Stream, of: Callable[[Tensor, int], Tensor]) -> Stream:
 def drained(
     stream: Stream, store: Store, look: Callable[[Tensor, int], None]
 ) -> Generator[None, None, tuple[Store, int]]:
-    """Put all rows of a stream into a store and call a function with each part, and with its first row's number.
+    """Put all rows of a stream into a store, and call a function with each part and its first row's number.
 
     Yields None after each part. Returns the store and the number of rows.
     """
@@ -373,10 +373,10 @@ def _windows(stream: Stream, kernel: int, stride: int, of: Callable[[Tensor], Te
     stream : stream
         The rows (1, C, n, W).
     kernel, stride : int
-        The operation takes `kernel` rows to one, and moves by `stride`. The picture is padded by reflection so that an
-        operation of stride 1 keeps its size.
+        The operation turns `kernel` rows into one, and moves by `stride`. The picture is padded by reflection so that
+        an operation of stride 1 keeps its size.
     of : callable
-        The operation. It takes padded rows and pads nothing.
+        The operation. It takes padded rows and does not pad them.
     """
     pad = kernel // 2
     window: Tensor | None = None
@@ -402,7 +402,7 @@ def _windows(stream: Stream, kernel: int, stride: int, of: Callable[[Tensor], Te
 
 
 def _extended(window: Tensor | None, rows: Tensor, pad: int) -> Tensor:
-    """Append rows (1, C, n, W) to a window (1, C, k, W + 2 pad). The first one begins with reflected rows."""
+    """Append rows (1, C, n, W) to a window (1, C, k, W + 2 pad). The first window begins with reflected rows."""
     (n, c, h, w), above = rows.shape, pad if window is None else window.shape[2]
     x = torch.empty(
         (n, c, above + h, w + 2 * pad), dtype=rows.dtype, device=rows.device, memory_format=torch.channels_last

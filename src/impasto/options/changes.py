@@ -1,6 +1,6 @@
 """The options as keyword arguments of the library's calls, for editors and type checkers.
 
-Only names and types are repeated here, and lists may stand for tuples. Defaults, ranges and help are in the options.
+This module repeats only names and types, and accepts lists for tuples. Defaults, ranges and help are in the options.
 """
 
 from typing import Literal, TypedDict

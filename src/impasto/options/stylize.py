@@ -41,9 +41,9 @@ class StylizeOptions(OptimizeOptions):
     statistics: Annotated[
         Literal["exact", "sampled"],
         Doc(
-            "Where a painting too large for memory gets its statistics from. `exact`: from the whole picture, so that "
-            "it is the painting that more memory would give; needs space for temporary files. `sampled`: from parts "
-            "of the picture; faster, but not quite the same painting."
+            "Where a painting too large for memory takes its statistics from. `exact`: the whole picture; gives the "
+            "same painting as with more memory, but needs space for temporary files. `sampled`: parts of the picture; "
+            "faster, but the painting differs a little."
         ),
         NETWORK,
     ] = "exact"

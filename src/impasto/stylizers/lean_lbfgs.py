@@ -1,7 +1,7 @@
-"""L-BFGS for pictures that fill the memory.
+"""L-BFGS for pictures that nearly fill the memory.
 
 The steps and the changes of the gradient are kept in bfloat16, in memory or in files, and all sums run over pieces of
-the picture. Beside them, a step needs four pictures: the present and the previous one, and their gradients.
+the picture. In addition, a step needs four pictures: the current and the previous one, and their gradients.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class LeanLBFGS(LBFGS):
         self.rows = self.history
         size, device = self.x.numel(), self.x.device
         self.stores = [Store((2, size), torch.bfloat16, device, on_disk=i >= self.in_memory) for i in range(self.rows)]
-        self.products: Tensor | None = None  # of steps and changes with the gradient, (2, used), once they are known
+        self.products: Tensor | None = None  # of steps and changes with the gradient, (2, used), once computed
 
     def _pieces(self) -> Iterator[slice]:
         size = self.x.numel()
@@ -56,14 +56,14 @@ class LeanLBFGS(LBFGS):
             pair = torch.stack([x[p] - last_x[p], g[p] - last_g[p]])
             self.stores[i].open()[:, p] = pair.to(torch.bfloat16)
         self.order = [*(j for j in self.order if j != i), i]
-        # From here on, the pair is what the store holds of it.
+        # From here on, use the pair as it was stored, rounded to bfloat16.
         found = self._along(g, i)
         self.mixed[i, : self.used], self.mixed[: self.used, i] = found[1, :, 0], found[0, :, 1]
         self.changes[i, : self.used] = self.changes[: self.used, i] = found[1, :, 1]
         self.products = found[:, :, 2]
 
     def _along(self, g: Tensor, pair: int | None = None) -> Tensor:
-        """Return products of all steps and changes with a pair's step and change, if it is given, and with g.
+        """Return the products of all steps and changes with g, and with a pair's step and change if one is given.
 
         Returns
         -------
@@ -98,7 +98,7 @@ class LeanLBFGS(LBFGS):
         return {**self._numbers(), "stores": [s.open() for s in self.stores[: self.used]]}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state, which is to be written before the next step: a copy would need as much memory again."""
+        """Return the state. Write it before the next step: a copy would need as much memory again."""
         return self.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -22,23 +22,21 @@ FIXED_BYTES = 250_000_000
 """Bytes that do not depend on the size: buffers of the libraries, statistics, small parts of the content's features."""
 SHARE = 0.9
 """Share of the available memory that a painting may take."""
-
-
 PICTURE = 12
 """Bytes per pixel of one picture in float32."""
 PICTURES = {"lbfgs": 4, "adam": 8, "pyramid": 12}
-"""Pictures that a step in tiles takes: with L-BFGS, the present and the last one and their gradients; with Adam its
-moments and copies, too; a pyramid has all of them in its bands as well."""
+"""Pictures that a step in tiles keeps in memory. L-BFGS: the current and the previous one, and their gradients. Adam:
+its moments and copies, too. A pyramid: all of these again as bands."""
 MASK_PICTURES = 4 * (1 + 1 / 3 + 1) / PICTURE
-"""What a mask of a part takes, with those reduced to the layers and the sums of all masks, in pictures."""
+"""Memory of a part's mask, including its copies reduced to the layers and the sums of all masks, in pictures."""
 PAIR = 12
 """Bytes per pixel of one of L-BFGS's pairs in bfloat16: a step, and the change of the gradient."""
 SIDES = (768, 512, 384, 256)
-"""Sides of a tile in pixels, best first: larger ones take more memory, and fewer pixels are in margins."""
+"""Sides of a tile in pixels, best first: larger tiles have fewer pixels in margins, but take more memory."""
 LARGEST_ON_DISK = 512
-"""With files, tiles are not larger than this."""
+"""Largest side of a tile if temporary files are used."""
 TILE_SHARE = 1.25
-"""What a tile takes, relative to a picture of its size: tiles of different sizes leave gaps in the memory."""
+"""Memory of a tile, relative to a picture of its size: tiles of different sizes leave gaps in the memory."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +175,8 @@ def fit_tiles(
         files = f" and {gigabytes(disk)} of temporary files" if disk else ""
         one_piece = gigabytes(memory_need(size, encoder, compute))
         said(
-            f"painting {size[1]}x{size[0]} in tiles of {side} pixels, because in one piece it needs about {one_piece} "
-            f"of memory and {budget[1]}: taking {gigabytes(need)}{files}"
+            f"painting {size[1]}x{size[0]} in tiles of {side} pixels, which takes {gigabytes(need)} of memory{files}: "
+            f"in one piece it needs about {one_piece}, and {budget[1]}"
         )
         return Tiling(side, kept, not in_memory, round(need), round(disk), max(0, round(whole)))
     return None
@@ -225,10 +223,10 @@ def fit_memory(
     need = memory_need(size, encoder, compute)
     if budget is None or need <= budget[0]:
         return size, False
-    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {budget[1]}"
+    problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, and {budget[1]}"
     least = memory_need(size, encoder, compute, checkpointing)
     if least <= budget[0]:
-        said(f"{problem}: taking {gigabytes(least)} and a third more time, by computing features twice")
+        said(f"{problem}: computing features twice, which takes {gigabytes(least)} and a third more time")
         return size, True
     problem += f" ({why})" if why else ""
     return _smaller(size, least - FIXED_BYTES, budget[0] - FIXED_BYTES, problem, strict, said), checkpointing

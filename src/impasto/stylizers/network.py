@@ -85,7 +85,7 @@ class NetworkStylizer(Stylizer):
         self.run: Callable[..., Tensor] = torch.compile(net) if options.compile else net
 
     def bind(self, style: StyleTarget | Tensor) -> "MeasuredStyle":
-        """Return the style, learnt first with the option `learn`. Raises StyleError if it does not fit the encoder."""
+        """Return the style, learnt first if `learn` is set. Raises StyleError if it does not fit the encoder."""
         if isinstance(style, StyleTarget):
             style.check(self.encoder)
         else:
@@ -132,15 +132,16 @@ class NetworkStylizer(Stylizer):
         statistics: PassStatistics | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> Iterator[Step]:
-        """Return the one step; of a painting that does not fit into memory as a whole, a step for each strip of it.
+        """Return the only step; or, if the painting does not fit into memory as a whole, a step for each strip.
 
-        Before the last step, these show a reduced picture: the photograph, painted as far as it is done. There is no
-        state to continue from, so `state` is not used. Errors are raised immediately; otherwise as `Stylizer.steps`.
+        Until the last step, these show a reduced picture: the photograph, painted from the top as far as it is done.
+        There is no state to continue from, so `state` is not used. Errors are raised immediately. Otherwise this works
+        as `Stylizer.steps`.
 
         Parameters
         ----------
         statistics : PassStatistics, optional
-            Statistics of the whole picture that `content` is a tile of, taken with the same regions. By default those
+            Statistics of the whole picture that `content` is a tile of, taken with the same regions. By default, those
             of `content`.
         origin : (int, int)
             Row and column of the first pixel of `content` in that picture, multiples of 4, at the size of the painting.

@@ -264,7 +264,8 @@ def fit_painting(
     regions : int
         Number of regions.
     masked, resized, cut_out, wrap : bool
-        Whether only a part is painted, the photograph has another size, it has an alpha, the painting tiles the plane.
+        Whether only a part is painted, the photograph has another size, it has an alpha, or the painting tiles the
+        plane.
     said : callable
         Takes the message; the log by default.
 

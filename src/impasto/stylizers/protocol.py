@@ -102,7 +102,7 @@ class Stylizer(ABC):
     """The device and precision that it paints with."""
 
     def __call__(self, content: Tensor, regions: Sequence[Region] = (), mask: Tensor | None = None) -> Tensor:
-        """Paint (1, 3, H, W), float32, sRGB, [0, 1]: the image of the last of the `steps`, with their parameters."""
+        """Paint (1, 3, H, W), float32, sRGB, [0, 1]: the last image of `steps`, with the same parameters."""
         return last_image(self.steps(content, regions, mask))
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Tensors that are read and written in pieces: in memory, or in a temporary file if memory does not suffice."""
+"""Tensors that are read and written in pieces: in memory, or in a temporary file if they do not fit."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from ..errors import MemoryNeedError
 
 
 class Store:
-    """A tensor in memory, or in a temporary file that disappears with it.
+    """A tensor in memory, or in a temporary file that is deleted with this object.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ class Store:
     def open(self) -> Tensor:
         """Return the tensor for reading and writing.
 
-        In a file, the parts that are used take memory until the tensor goes: take a slice at once, and drop both.
+        If it is in a file, the parts that you use stay in memory as long as the tensor does. So take a slice at once,
+        and keep neither.
         """
         if self._file is None:
             assert self._tensor is not None
@@ -54,13 +55,13 @@ class Store:
 
 
 def folder() -> Path:
-    """Return the folder of temporary files: TMPDIR if it is set, else one that is not in memory, if there is one."""
+    """Return the folder for temporary files: TMPDIR if it is set, else /var/tmp if it exists: /tmp may be in memory."""
     lasting = Path("/var/tmp")
     return lasting if "TMPDIR" not in os.environ and lasting.is_dir() else Path(tempfile.gettempdir())
 
 
 def _reserved(size: int) -> BinaryIO:
-    """Return a temporary file of so many bytes whose place on the disk is reserved."""
+    """Return a temporary file of `size` bytes, with its space on the disk reserved."""
     file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder()))  # noqa: SIM115
     try:
         if hasattr(os, "posix_fallocate"):
@@ -73,7 +74,7 @@ def _reserved(size: int) -> BinaryIO:
     except OSError as error:
         file.close()
         raise MemoryNeedError(
-            f"{folder()} has no room for {size / 1e9:.1f} GB of temporary data ({error.strerror}); free some, or set "
-            "TMPDIR to another folder"
+            f"{folder()} has no room for {size / 1e9:.1f} GB of temporary data ({error.strerror}); free some space, "
+            "or set TMPDIR to another folder"
         ) from error
     return file

@@ -1,8 +1,8 @@
-"""Paint a picture of any size in one pass, strip by strip, as if memory had sufficed for the whole.
+"""Paint a picture of any size in one pass, strip by strip, with the result of painting it as a whole.
 
-The strips have the picture's full width. The network goes on from strip to strip (`models.rows`), so they have no
-borders, and nothing is computed twice. What the whole picture decides is taken from the whole picture, or from samples
-of it: the statistics of the norms, and the moments of the painting's colours.
+The strips have the picture's full width. The network continues from strip to strip (`models.rows`), so they have no
+borders, and nothing is computed twice. The statistics of the norms and the moments of the painting's colours depend on
+the whole picture. They are taken from all of it, or from samples:
 
 - **exact**: the network's layers go over the whole picture one after the other. The features in between are kept in
   memory, or in a temporary file.
@@ -50,7 +50,7 @@ PICTURE_BYTES = 12
 STRIP_PIXELS = 2_000_000
 """Pixels of a strip if memory allows: larger strips are not faster."""
 STRIP_BYTES = {2: 280, 4: 510}
-"""The same for a strip, with what the layers keep of it; measured at 6 megapixels in bfloat16."""
+"""The same for a strip, with the rows that the layers keep of it; measured at 6 megapixels in bfloat16."""
 MARGIN_BYTES = {2: 22_000, 4: 40_000}
 """Bytes per number inside the network -> bytes per pixel of the width, for width 32, that the layers keep between
 strips."""
@@ -69,7 +69,7 @@ class PassStatistics:
     Parameters
     ----------
     affine, colours : Tensor
-        (R, P) and (R, 3, 4), the styles at the options' strength: of the regions, and last of the rest.
+        (R, P) and (R, 3, 4), the styles of the regions, and last that of the rest, at the options' strength.
     norms : Tensor
         (R, 2, C), means and variances of the norms.
     moments : Tensor
@@ -89,7 +89,7 @@ class Strip:
     Parameters
     ----------
     done, total : int
-        The parts of the work that are done, and all of them.
+        The number of parts of the work done so far, and of all.
     rows : Tensor or None
         (1, 3, n, W), float32, sRGB, [0, 1]: the next painted rows; None if there are none yet.
     """
@@ -123,7 +123,7 @@ def paint_tiled(
     statistics : PassStatistics, optional
         Statistics to paint with, taken with the same regions.
     progress : callable
-        Takes the parts of the work that are done, and all of them. It may raise an exception to stop.
+        Takes the number of parts of the work done so far, and of all. It may raise an exception to stop.
 
     Raises
     ------
@@ -221,7 +221,7 @@ class TiledPainting:
     Parameters
     ----------
     stylizer : NetworkStylizer
-        What paints.
+        The stylizer, with its styles and options.
     source : PictureSource
         The photograph.
     regions, mask
@@ -361,7 +361,7 @@ class TiledPainting:
             yield torch.cat([x[..., s] for s in squares], 3), parts
 
     def _photo_moments(self) -> Generator[None, None, Tensor | None]:
-        """Sum up the photograph's own colours, if the strength asks for them. Yields None for each strip."""
+        """Sum up the photograph's own colours if the strength needs them. Yields None for each strip."""
         if self.options.strength == 1:
             return None
         sums = Sums()
@@ -441,7 +441,7 @@ def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory:
     need, (limit, reason) = pass_memory(size, net, compute), _budget(compute, max_memory)
     if limit is None or need <= limit:
         return None
-    return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, {reason}"
+    return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, and {reason}"
 
 
 def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> None:
@@ -489,14 +489,14 @@ def strip_rows(size: tuple[int, int], need: Callable[[int], int], limit: float |
     Raises
     ------
     MemoryNeedError
-        If the smallest strips take more.
+        If not even the smallest strips fit.
     """
     best = max(1, min(padded_size(size)[0], STRIP_PIXELS // size[1]) // STRIDE)
     while limit is not None and need(best * STRIDE) > limit:
         if best == 1:
             raise MemoryNeedError(
                 f"a {size[1]}x{size[0]} painting needs about {gigabytes(need(STRIDE))} of memory even in strips of "
-                f"{STRIDE} rows, {reason}; free or allow more memory, or paint smaller with --size"
+                f"{STRIDE} rows, and {reason}; free or allow more memory, or paint smaller with --size"
             )
         best = max(1, best * 3 // 4)
     return best * STRIDE

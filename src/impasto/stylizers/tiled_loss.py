@@ -4,11 +4,11 @@ The terms measure sums over pixels, and sums of tiles add up. A first pass adds 
 gradients. The loss and its gradient with respect to the sums follow from them, as for a picture in one piece. A second
 pass runs each tile again and injects that gradient at its layers.
 
-A tile is a rectangle of the picture that only it measures, and a margin that the deepest layer sees. Its borders are
-multiples of the encoder's stride, so that it pools the same pixels as the whole picture does. Where a tile ends at the
-picture's border, it is padded as the picture is. So the features of a tile are those of the picture, and what they
-contribute to the gradient of the margin's pixels is added to that of the neighbours. The borders move from
-evaluation to evaluation, so that not even the rounding of half precision differs at the same lines every time.
+A tile is a rectangle of the picture that no other tile measures, and the margin around it that the deepest layer sees.
+Its borders are at multiples of the encoder's stride, so it pools the same pixels as the whole picture does. Where a
+tile ends at the picture's border, it is padded like the picture. So the features of a tile are those of the picture.
+Their gradient reaches into the margin, where it is added to that of the neighbouring tiles. The borders move from
+evaluation to evaluation; otherwise half precision would round differently at the same lines every time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ from ..style.terms import ContentTerm, LaplacianTerm, PerceptualLoss, Term, Vari
 from .store import Store
 
 PLACES = ((0, 0), (2, 1), (1, 2), (3, 3))
-"""Where the borders between tiles are in one evaluation after the other: steps of a stride from the first place, along
-the height and the width. There are few, since oneDNN keeps a kernel, with its memory, for every size of tile."""
+"""How far the borders between tiles are moved in one evaluation after the other, in strides, along the height and the
+width. There are few places, since oneDNN keeps a kernel, with its memory, for every size of tile."""
 ROWS = 64 * POOLING
-"""Rows of the picture in which the terms of the pixels are computed."""
+"""Rows of the picture at a time, for the terms that are computed on pixels."""
 
 
 def margin_of(encoder: VGG, layers: Sequence[str]) -> tuple[int, int]:
@@ -47,7 +47,7 @@ def margin_of(encoder: VGG, layers: Sequence[str]) -> tuple[int, int]:
 
 
 class Span(NamedTuple):
-    """A tile along one side of the picture, in pixels: its own ones, and those with the margin."""
+    """The range of a tile along one side of the picture, in pixels, without and with the margin."""
 
     start: int
     end: int
@@ -55,21 +55,21 @@ class Span(NamedTuple):
     seen_end: int
 
     def own(self, stride: int) -> slice:
-        """Return its own features in the whole picture's."""
+        """Return where the tile's own features are among those of the picture."""
         return slice(self.start // stride, self.end // stride)
 
     def all(self, stride: int) -> slice:
-        """Return its features with the margin in the whole picture's."""
+        """Return where the tile's features, with the margin, are among those of the picture."""
         return slice(self.seen_start // stride, self.seen_end // stride)
 
     def inside(self, stride: int) -> slice:
-        """Return its own features in those of the tile."""
+        """Return where the tile's own features are among all of its features."""
         first = self.seen_start // stride
         return slice(self.start // stride - first, self.end // stride - first)
 
     @property
     def seen(self) -> slice:
-        """Its pixels with the margin."""
+        """The range of the tile's pixels, with the margin."""
         return slice(self.seen_start, self.seen_end)
 
 
@@ -79,11 +79,11 @@ def spans(length: int, side: int, stride: int, margin: int, place: int) -> list[
     Parameters
     ----------
     length, side, margin : int
-        Pixels of the picture's side, of a tile's, and of the margin.
+        The picture's side, a tile's side and the margin, in pixels.
     stride : int
         Tiles start at multiples of this.
     place : int
-        How many strides before the last of `PLACES` the borders are.
+        How many strides the borders are moved towards the start.
     """
     side = max(stride, side // stride * stride)
     if length <= side:
@@ -105,7 +105,7 @@ class Tile(NamedTuple):
     columns: Span
 
     def pixels(self, image: Tensor) -> Tensor:
-        """Return its pixels with the margin, of a picture or a mask (1, C, H, W): a view."""
+        """Return the tile's pixels, with the margin, of a picture or a mask (1, C, H, W): a view."""
         return image[:, :, self.rows.seen, self.columns.seen]
 
 
@@ -149,7 +149,7 @@ class TiledView(View):
         return (Tile(r, c) for r in rows for c in columns)
 
     def reduced(self, mask: Tensor, layer: str) -> Tensor:
-        """Return a mask (1, 1, H, W) of the picture in the size of a layer's features, computed once."""
+        """Return a mask (1, 1, H, W) of the picture, reduced to the size of a layer's features; computed once."""
         _, known = self.masks.setdefault(id(mask), (mask, {}))
         if layer not in known:
             stride = self.encoder.stride(layer)
@@ -258,7 +258,7 @@ class StoredContentTerm(ContentTerm):
         self.weights = {k: share / self._spread(k, sums[k][0]) for k, share in shares.items()}
 
     def _spread(self, layer: str, sums: Tensor) -> float:
-        """Return the sum of the centred content's squares after the head, from its sums of products."""
+        """Return the sum of squares of the centred content after the head, from the content's sums of products."""
         total = sums[-1, -1].clamp(min=1e-6)
         centred = sums[:-1, :-1] - sums[:-1, -1:] * sums[-1:, :-1] / total
         metric = self.metrics[layer]
@@ -274,7 +274,7 @@ class StoredContentTerm(ContentTerm):
 
 
 class Pixels:
-    """The picture that a loss is computed for, row by row, so that it need not be composited in one piece.
+    """The picture that a loss is computed for, composited in parts, so that it takes little memory.
 
     Parameters
     ----------
@@ -323,9 +323,9 @@ class TiledVariation(Term):
             gradient[:, :, start:end, :-1] -= step
 
     def _differences(self, pixels: Pixels) -> Iterator[tuple[int, int, tuple[Tensor, int], tuple[Tensor, int]]]:
-        """Yield rows [start, end), their differences to the rows below and to the columns at the right.
+        """Yield rows [start, end), their differences to the rows below, and to the columns on the right.
 
-        With each comes the number of such differences in the whole picture.
+        Each difference comes with the number of such differences in the whole picture.
         """
         _, c, h, w = pixels.image.shape
         for start in range(0, h, ROWS):
@@ -394,10 +394,10 @@ class TiledLoss(PerceptualLoss):
         super().__init__(view, {k: (w, _tiled(t)) for k, (w, t) in terms.items()}, over)
         self.tiled = view
         self.turn = 0
-        """The number of the evaluation, by which the tiles move."""
+        """The number of the evaluation, which sets the place of the tiles."""
 
     def move(self, turn: int) -> None:
-        """Move the tiles to the place that they have in an evaluation of that number."""
+        """Move the tiles to their place in an evaluation, given its number."""
         self.turn = turn
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
@@ -407,7 +407,7 @@ class TiledLoss(PerceptualLoss):
 
 
 def _tiled(term: Term) -> Term:
-    """Return a term that is computed in tiles, for one of the whole picture."""
+    """Return the term that computes in tiles what `term` computes for the whole picture."""
     if isinstance(term, VariationTerm):
         assert not term.wrap, "a picture that tiles the plane is painted in one piece"
         return TiledVariation()
