@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
@@ -102,6 +103,10 @@ class FileSink:
         except OSError as error:
             raise _not_written(self._name, error) from error
         self.done += shape[2]
+
+    def thinned(self, step: int) -> Tensor:
+        """Return every `step`-th pixel of the rows so far, without alpha: (1, 3, n, w), float32, sRGB, [0, 1]."""
+        return self._rows.thinned(step, self.done)
 
     def finish(self, target: Target) -> None:
         """Encode the rows, once, and move the file into place. Raises the errors of `open_sink`."""
@@ -346,6 +351,13 @@ class _Rows:
         self.file.seek(0)
         source = pyvips.Source.new_from_descriptor(self.file.fileno())
         return source, pyvips.Image.tiffload_source(source, access="sequential", unlimited=True)
+
+    def thinned(self, step: int, done: int) -> Tensor:
+        """Return every `step`-th pixel of the first `done` rows, (1, 3, n, w), in [0, 1]."""
+        at, shape = self.file.tell(), (done, self.size[1], self.channels)
+        rows = np.memmap(self.file, self.dtype, "r", self.start, shape)[::step, ::step, :3]
+        self.file.seek(at)
+        return torch.from_numpy(rows.astype(np.float32) / np.iinfo(self.dtype).max).permute(2, 0, 1)[None]
 
     def levels(self) -> "np.ndarray[Any, Any]":
         """Return the whole picture: (H, W, C)."""

@@ -263,7 +263,7 @@ class TiledPainting:
         """Bytes of the temporary files."""
         self.kept, self.found = kept if self.exact else None, None
         if self.in_file and strip is None:
-            check_space(stored)
+            check_space(stored, self.exact)
 
     @cached_property
     def photo(self) -> Photograph:
@@ -534,8 +534,6 @@ class Preview:
         The photograph.
     size : (int, int)
         Height and width of the painting.
-    done : int
-        Rows of the painting that are done, but not shown.
 
     Attributes
     ----------
@@ -543,13 +541,13 @@ class Preview:
         (1, 3, h, w). Never modified: it is replaced when rows are added.
     """
 
-    def __init__(self, source: PictureSource, size: tuple[int, int], done: int = 0):
-        self.image, self.size, self.done = opaque(source.reduced(min(PREVIEW_SIZE, max(size)))), size, done
+    def __init__(self, source: PictureSource, size: tuple[int, int]):
+        self.image, self.size, self.done = opaque(source.reduced(min(PREVIEW_SIZE, max(size)))), size, 0
 
-    def add(self, rows: Tensor) -> None:
-        """Show the next rows of the painting, (1, 3, n, W)."""
+    def add(self, rows: Tensor, count: int | None = None) -> None:
+        """Show the next rows of the painting, (1, 3, n, W), or a reduced copy of `count` rows."""
         height, width = self.image.shape[2:]
-        begin, self.done = self.done, self.done + rows.shape[2]
+        begin, self.done = self.done, self.done + (count or rows.shape[2])
         top, bottom = (height * row // self.size[0] for row in (begin, self.done))
         if top < bottom:
             small = resize(rows, (bottom - top, width)).to(self.image)
@@ -715,14 +713,15 @@ def stored_bytes(net: Network, compute: Compute, parts: int) -> int:
     return round(STORED_BYTES[_item(compute)] * net.config.width / 32) + (6 * parts if parts > 1 else 0)
 
 
-def check_space(need: int) -> None:
-    """Raise MemoryNeedError if a temporary file of `need` bytes does not fit onto the disk."""
+def check_space(need: int, exact: bool) -> None:
+    """Raise MemoryNeedError if temporary files of `need` bytes, for exact or sampled statistics, do not fit."""
     folder = temporary_folder()
     free = shutil.disk_usage(folder).free
     if need > free:
         raise MemoryNeedError(
-            f"exact statistics need about {gigabytes(need)} for temporary files, {folder} has {gigabytes(free)}; set "
-            "TMPDIR to a folder on a larger disk, or give --statistics sampled"
+            f"{'exact' if exact else 'sampled'} statistics need about {gigabytes(need)} for temporary files, {folder} "
+            f"has {gigabytes(free)}; set TMPDIR to a folder on a larger disk"
+            + (", or give --statistics sampled" if exact else "")
         )
 
 

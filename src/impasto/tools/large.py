@@ -31,7 +31,7 @@ from ..stylizers.choose import choose_method, resolve_compute
 from ..stylizers.memory import gigabytes
 from ..stylizers.protocol import Region, Step, Stylizer
 from ..stylizers.schedule import painting_size
-from ..stylizers.tiled import PassStatistics, Preview, StreamedPainting, too_large
+from ..stylizers.tiled import PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting, too_large
 from .checkpoint import Checkpoint
 from .driver import Observer, drive
 from .job import PaintJob
@@ -176,8 +176,10 @@ def paint_large(
         done=state.get(ROWS_DONE, 0),
         **tiff,
     ) as sink:
-        preview = None if run is None else Preview(source, painting.size, sink.done)
+        preview = None if run is None else Preview(source, painting.size)
         pictures = [] if preview is None else [("content", preview.image)]
+        if preview is not None and sink.done:
+            preview.add(sink.thinned(max(1, max(painting.size) // PREVIEW_SIZE)), sink.done)
         with (
             Stop() as stop,
             run or nullcontext(),
@@ -222,7 +224,8 @@ def steps_of(
         What the steps show. Without it, they show nothing.
     """
     names = [f.name for f in fields(PassStatistics)]
-    statistics = PassStatistics(**{k: state[k].to(painting.compute.device) for k in names}) if state else None
+    there = {k: state[k] if k == "moments" else state[k].to(painting.compute.device) for k in names if state}
+    statistics = PassStatistics(**there) if there else None
     nothing = torch.zeros(1, 3, 1, 1)
 
     def now() -> dict[str, Any]:
@@ -267,10 +270,10 @@ def plan(job: PaintJob, painting: StreamedPainting, rows: int) -> str:
     beside = job.run or Path(job.destination.file).parent
     space = [(rows + (0 if painting.kept is None else PAINTED_BYTES * height * width), str(beside))]
     space += [(painting.file_bytes, temporary_folder())] if painting.file_bytes else []
+    places = " and ".join(f"{gigabytes(count)} in {folder}" for count, folder in space)
     return (
-        f"{reason or f'a {width}x{height} painting'}: painting it in {-(-height // painting.strip)} strips; takes "
-        f"{duration(expected_seconds(painting))}, and for the time "
-        + " and ".join(f"{gigabytes(count)} of {folder}" for count, folder in space)
+        f"{reason or f'a {width}x{height} painting'}: painting it from file to file in {-(-height // painting.strip)} "
+        f"strips, which takes {duration(expected_seconds(painting))}; temporary files: {places}"
     )
 
 
