@@ -295,5 +295,5 @@ def test_memory_does_not_grow_with_the_height(here: Path, photo_file: Callable[[
         assert ("from file to file" in done.stderr) == (height > 250)
         peaks.append(int(done.stdout))
     assert read_image(f"out.{suffix}").size == (16_000, 3000)
-    assert peaks[2] < peaks[1] + 60  # the larger picture has 430 MB more, in floats
+    assert peaks[2] < peaks[1] + 120  # the larger picture has 430 MB more, in floats
     assert peaks[2] < peaks[0] + 500
