@@ -79,3 +79,17 @@ def test_a_large_photograph_is_painted_in_the_size_asked_for(here: Path, run: Ru
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.02)
     assert run("rerun", "out.png", "-o", "again.png")[0] == 0
     assert torch.equal(read_image("again.png").tensor, found.tensor)
+
+
+def test_a_painting_smaller_than_the_photograph(here: Path, run: Run) -> None:
+    """A line says so, unless the size was asked for, and names the option for all of it."""
+    Image.new("RGB", (900, 600), "teal").save("large.png")
+    line = "impasto: the painting has 512x341 pixels; --scale 1 paints all 900x600 of the photograph\n"
+    for photo, options, said in (
+        ("large.png", [], True),
+        ("large.png", ["--size", "300"], False),
+        ("large.png", ["--scale", "1"], False),
+        ("photo.png", [], False),
+    ):
+        code, _, err = run("stylize", photo, "udnie", "--quality", "instant", *options, "-o", "out.png")
+        assert (code, line in err) == (0, said)

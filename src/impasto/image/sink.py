@@ -10,12 +10,13 @@ import shutil
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import OptionError, PictureError
@@ -57,11 +58,24 @@ ENCODED_SHARE = {"TIFF": 1.4, "PNG": 1.0}
 
 
 class FileSink:
-    """Collects the rows of a picture; made by `open_sink`."""
+    """Collects the rows of a picture; made by `open_sink`.
 
-    def __init__(self, rows: "_Rows", channels: int, flat: bool, name: str):
-        self.size, self.done = rows.size, 0
-        self._rows, self._channels, self._flat, self._name, self._warned = rows, channels, flat, name, False
+    Attributes
+    ----------
+    size : (int, int)
+        The picture's height and width.
+    channels : int
+        3, or 4 with alpha last.
+    done : int
+        The rows that it has.
+    """
+
+    def __init__(
+        self, rows: "_Rows", channels: int, flat: bool, name: str, done: int, encode: Callable[[Target], None]
+    ):
+        self.size, self.done = rows.size, done
+        self._rows, self.channels, self._flat, self._name, self._warned = rows, channels, flat, name, False
+        self._encode, self._finished = encode, False
 
     def write(self, rows: Tensor) -> None:
         """Add the next rows: (1, C, n, W), float32, sRGB, [0, 1].
@@ -75,7 +89,7 @@ class FileSink:
         """
         height, width = self.size
         shape = tuple(rows.shape)
-        if len(shape) != 4 or (*shape[:2], shape[3]) != (1, self._channels, width) or self.done + shape[2] > height:
+        if len(shape) != 4 or (*shape[:2], shape[3]) != (1, self.channels, width) or self.done + shape[2] > height:
             raise OptionError(f"rows of shape {shape} do not fit a picture of {width}x{height} after {self.done} rows")
         if self._flat:
             if not self._warned and rows[:, 3].min() < 1:
@@ -90,11 +104,25 @@ class FileSink:
             raise _not_written(self._name, error) from error
         self.done += shape[2]
 
+    def thinned(self, step: int) -> Tensor:
+        """Return every `step`-th pixel of the rows so far, without alpha: (1, 3, n, w), float32, sRGB, [0, 1]."""
+        return self._rows.thinned(step, self.done)
+
+    def finish(self, target: Target) -> None:
+        """Encode the rows, once, and move the file into place. Raises the errors of `open_sink`."""
+        if self._finished:
+            return
+        if self.done != self.size[0]:
+            raise OptionError(f"{self._name}: only {self.done} of {self.size[0]} rows were given; it was not written")
+        self._encode(target)
+        self._finished = True
+
 
 def check_sink(
     target: Target,
     size: tuple[int, int],
     *,
+    rows: Path | None = None,
     channels: int = 3,
     bits: int | None = None,
     compression: str = "deflate",
@@ -109,8 +137,9 @@ def check_sink(
     """
     name = target_name(target)
     deep.require(name)
-    path = Path(os.path.realpath(target)) if isinstance(target, str | os.PathLike) else Path()
-    if format is None and path.suffix.lower() == DEEP_ZOOM_SUFFIX:
+    if is_deep_zoom(target, format):
+        assert isinstance(target, str | os.PathLike)
+        path = Path(os.path.realpath(target))
         if bits not in (None, 8):
             raise OptionError(f"{name}: DeepZoom tiles have 8 bits a sample; for 16 write .png or .tiff")
         check_writable(path, name)
@@ -126,15 +155,25 @@ def check_sink(
         raise OptionError(f"--compression jpeg does not support {what}; choose deflate, lzw or zstd")
     if file_format == "TIFF" and not deep.compresses(compression):
         raise OptionError(f"--compression {compression}: this libvips does not support it; choose deflate or lzw")
-    folder, need = _folder(target), size[0] * size[1] * channels * (2 if bits == 16 else 1)
-    need = int(need * (1 + ENCODED_SHARE.get(file_format, 0.5)))
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise PictureError(
-            f"{name} may need {need / 1e9:.1f} GB while it is written, and {folder} has {free / 1e9:.1f} GB free; "
-            "choose another place"
-        )
+    folder, need = _folder(target), rows_bytes(size, channels, bits)
+    places = {folder: need * ENCODED_SHARE.get(file_format, 0.5)}
+    kept = folder if rows is None else next(p for p in rows.absolute().parents if p.exists())
+    there = rows.stat().st_size if rows is not None and rows.exists() else 0
+    same = next((p for p in places if os.stat(p).st_dev == os.stat(kept).st_dev), kept)
+    places[same] = places.get(same, 0) + max(0, need - there)
+    for place, more in places.items():
+        free = shutil.disk_usage(place).free
+        if free < more:
+            raise PictureError(
+                f"{name} may need {more / 1e9:.1f} GB while it is written, and {place} has {free / 1e9:.1f} GB free; "
+                "choose another place"
+            )
     return file_format
+
+
+def rows_bytes(size: tuple[int, int], channels: int, bits: int | None) -> int:
+    """Return the bytes of the temporary file that the rows of a picture are collected in."""
+    return size[0] * size[1] * channels * (2 if bits == 16 else 1)
 
 
 @contextmanager
@@ -152,6 +191,8 @@ def open_sink(
     keep_gps: bool = False,
     record: dict[str, Any] | None = None,
     format: str | None = None,  # noqa: A002
+    rows: Path | None = None,
+    done: int = 0,
 ) -> Iterator[FileSink]:
     """Open a picture to write it row by row. At the end, it is encoded and moved into place; after an error it is not.
 
@@ -186,6 +227,11 @@ def open_sink(
         How the picture was made, serialisable by `json.dumps`; `read_record` returns it.
     format : str, optional
         `png`, `jpeg`, `webp`, `tiff` or `avif`; None uses the target's suffix.
+    rows : Path, optional
+        Collect the rows in this file, and keep it if the picture is not finished. By default in a temporary file beside
+        the target.
+    done : int
+        The rows that are in `rows` already, from an earlier sink of the same picture.
 
     Yields
     ------
@@ -204,34 +250,59 @@ def open_sink(
     check_record(record)
     if channels not in (3, 4):
         raise OptionError(f"a picture with {channels} channels cannot be written; it must have 3 or 4")
-    if bits is None:
-        suffix_format = check_sink(target, size, channels=channels, format=format)
-        bits = 16 if source.bits > 8 and suffix_format in DEEP_FORMATS and compression != "jpeg" else 8
-    file_format = check_sink(target, size, channels=channels, bits=bits, compression=compression, format=format)
+    bits = bits_of(target, bits, source, compression, format)
+    file_format = check_sink(
+        target, size, rows=rows, channels=channels, bits=bits, compression=compression, format=format
+    )
     flat = channels == 4 and file_format == "JPEG"
     dtype = np.dtype(np.uint16 if bits == 16 else np.uint8)
     companions = companions_of(source, size, keep_gps=keep_gps, record=record)
-    temporary = beside(_folder(target) / "rows")
-    file = created(temporary)
+    temporary = rows or beside(_folder(target) / "rows")
+    if not done:
+        temporary.unlink(missing_ok=True)
+    elif not temporary.exists():
+        raise PictureError(f"{name}: the rows that were kept of it in {temporary} are gone; start over")
+    file = open(temporary, "r+b") if done else created(temporary)  # noqa: SIM115
+    finished = False
     try:
-        rows = _Rows(file, size, 3 if flat else channels, dtype)
-        sink = FileSink(rows, channels, flat, name)
+        collected = _Rows(file, size, 3 if flat else channels, dtype, done, name)
+
+        def encode(final: Target) -> None:
+            _finish(collected, final, file_format, companions, name, quality, compression, pyramid, big)
+
+        sink = FileSink(collected, channels, flat, name, done, encode)
         yield sink
-        if sink.done != size[0]:
-            raise OptionError(f"{name}: only {sink.done} of {size[0]} rows were given; it was not written")
-        _finish(rows, target, file_format, companions, name, quality, compression, pyramid, big)
+        sink.finish(target)
+        finished = True
     finally:
         with suppress(OSError):  # raised again if the disk is full
             file.close()
-        with suppress(OSError):
-            os.truncate(temporary, 0)  # libvips may keep it open for a while
-        temporary.unlink(missing_ok=True)
+        if finished or rows is None:
+            with suppress(OSError):
+                os.truncate(temporary, 0)  # libvips may keep it open for a while
+            temporary.unlink(missing_ok=True)
+
+
+def bits_of(target: Target, bits: int | None, source: Metadata, compression: str, format: str | None) -> int:  # noqa: A002
+    """Return the bits per sample to write: those given, or else the photograph's, if the format supports them."""
+    if bits is not None:
+        return bits
+    suffix_format = DEEP_ZOOM if is_deep_zoom(target, format) else check_target(target, format=format)
+    return 16 if source.bits > 8 and suffix_format in DEEP_FORMATS and compression != "jpeg" else 8
+
+
+def is_deep_zoom(target: Target, format: str | None = None) -> bool:  # noqa: A002
+    """Return whether a target becomes a DeepZoom pyramid."""
+    is_path = isinstance(target, str | os.PathLike)
+    return format is None and is_path and Path(target).suffix.lower() == DEEP_ZOOM_SUFFIX
 
 
 class _Rows:
     """The temporary file of uncompressed rows: a BigTIFF, which libvips reads from top to bottom in little memory."""
 
-    def __init__(self, file: BinaryIO, size: tuple[int, int], channels: int, dtype: "np.dtype[Any]"):
+    def __init__(
+        self, file: BinaryIO, size: tuple[int, int], channels: int, dtype: "np.dtype[Any]", done: int, name: str
+    ):
         self.file, self.size, self.channels, self.dtype = file, size, channels, dtype
         (height, width), row = size, size[1] * channels * dtype.itemsize
         self.nbytes = height * row
@@ -264,7 +335,14 @@ class _Rows:
             return head + exif.directories(exif.Exif(order, main), 16, form=exif.BIG)
 
         self.start = len(header(0))
-        file.write(header(self.start))
+        if not done:
+            file.write(header(self.start))
+            return
+        kept = self.start + done * row
+        if file.read(self.start) != header(self.start) or os.fstat(file.fileno()).st_size < kept:
+            raise PictureError(f"{name}: the rows that were kept of it are damaged, or of another picture; start over")
+        file.truncate(kept)
+        file.seek(kept)
 
     def image(self) -> tuple[Any, Any]:
         """Return libvips' source, which must outlive the image, and the image, to be read from top to bottom."""
@@ -273,6 +351,13 @@ class _Rows:
         self.file.seek(0)
         source = pyvips.Source.new_from_descriptor(self.file.fileno())
         return source, pyvips.Image.tiffload_source(source, access="sequential", unlimited=True)
+
+    def thinned(self, step: int, done: int) -> Tensor:
+        """Return every `step`-th pixel of the first `done` rows, (1, 3, n, w), in [0, 1]."""
+        at, shape = self.file.tell(), (done, self.size[1], self.channels)
+        rows = np.memmap(self.file, self.dtype, "r", self.start, shape)[::step, ::step, :3]
+        self.file.seek(at)
+        return torch.from_numpy(rows.astype(np.float32) / np.iinfo(self.dtype).max).permute(2, 0, 1)[None]
 
     def levels(self) -> "np.ndarray[Any, Any]":
         """Return the whole picture: (H, W, C)."""

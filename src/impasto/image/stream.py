@@ -3,7 +3,7 @@
 `open_source` opens a file as a `PictureSource`, whose pixels are those of `read_image`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -75,6 +75,8 @@ class FileSource:
         if self._orientation in TRANSPOSED:
             top, left, height, width = left, top, width, height
         with decoding(self.metadata.name):
+            if self._orientation in FROM_BELOW:
+                self._decoder.unpack()
             raw = self._decoder.read(top, left, height, width)
             return _joined(*tensors(turned(self._decoder.layout.samples(raw, self.metadata.name), self._orientation)))
 
@@ -106,9 +108,9 @@ def open_source(
     keep a whole picture in memory for WebP, interlaced PNG and progressive JPEG. Other formats and kinds (AVIF, HEIC,
     Lab, floats ...) are read as a whole.
 
-    If the picture must be turned by its EXIF orientation, or is read in another order, it is first copied,
-    uncompressed, to a temporary file in `tempfile.gettempdir()`, which honours TMPDIR. That takes 3 bytes per pixel for
-    RGB at 8 bits and 8 for RGBA at 16.
+    If the picture must be turned by its EXIF orientation, or is read in another order, it is copied, uncompressed, to a
+    temporary file in `tempfile.gettempdir()`, which honours TMPDIR. That takes 3 bytes per pixel for RGB at 8 bits and
+    8 for RGBA at 16.
 
     Parameters
     ----------
@@ -129,24 +131,57 @@ def open_source(
     PictureError
         As in `read_image`; also if the extra `large` is not installed, or there is no space for the temporary copy.
     """
-    with opened(source, max_megapixels) as (file, name):
-        deep.require(name)
-        with decoding(name):
-            found = _decoder(file, name, max_megapixels)
-            file.seek(0)
-            whole = WholeSource(read_opened(file, name, max_megapixels)) if found is None else None
+    with opened(source, max_megapixels) as (file, name), _in_parts(file, name, max_megapixels, random_access) as found:
         if found is None:
-            assert whole is not None
-            yield whole
-            return
-        decoder, orientation, metadata = found
-        try:
+            file.seek(0)
             with decoding(name):
-                if random_access or orientation in FROM_BELOW:
-                    decoder.unpack()
-            yield FileSource(decoder, orientation, metadata)
-        finally:
-            decoder.close()
+                found = WholeSource(read_opened(file, name, max_megapixels))
+        yield found
+
+
+@contextmanager
+def open_in_parts(
+    source: Source, wanted: Callable[[tuple[int, int]], bool], *, max_megapixels: float = MAX_MEGAPIXELS
+) -> Iterator[FileSource | None]:
+    """Open a picture as `open_source` does, if it is wanted and can be read in parts. Reads only the file's header.
+
+    Parameters
+    ----------
+    wanted : callable
+        Takes the two sides in pixels, in any order, and returns whether to open the picture.
+
+    Yields
+    ------
+    FileSource or None
+        None if the picture is not wanted, or must be read as a whole.
+    """
+    with opened(source, max_megapixels) as (file, name):
+        with decoding(name):
+            image = identify(file, file.read(64))
+        if image is None or not wanted(image.size):
+            yield None
+            return
+        file.seek(0)
+        with _in_parts(file, name, max_megapixels, False) as found:
+            yield found
+
+
+@contextmanager
+def _in_parts(file: BinaryIO, name: str, max_megapixels: float, random_access: bool) -> Iterator[FileSource | None]:
+    deep.require(name)
+    with decoding(name):
+        found = _decoder(file, name, max_megapixels)
+    if found is None:
+        yield None
+        return
+    decoder, orientation, metadata = found
+    try:
+        if random_access:
+            with decoding(name):
+                decoder.unpack()
+        yield FileSource(decoder, orientation, metadata)
+    finally:
+        decoder.close()
 
 
 def _decoder(file: BinaryIO, name: str, max_megapixels: float) -> tuple[Decoder, int, Metadata] | None:

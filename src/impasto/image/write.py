@@ -392,6 +392,12 @@ def keep_elsewhere(data: bytes, target: Target, suffix: str) -> Path | None:
     return None
 
 
+def rescued(data: bytes, target: Target, suffix: str, error: PictureError) -> PictureError:
+    """Save a finished file as `keep_elsewhere` does. Returns the error to raise, which says where the picture is."""
+    kept = keep_elsewhere(data, target, suffix)
+    return PictureError(str(error) if kept is None else f"{error}; the picture is kept in {kept}")
+
+
 def _place_at(data: bytes, path: Path) -> None:
     if path.exists() and not path.is_file():  # a pipe or a device
         path.write_bytes(data)
@@ -459,10 +465,7 @@ def write_image(
             raise
         if not data:  # the picture does not fit the format
             data, file_format = encoded(levels, "PNG", quality, companions, name), "PNG"
-        kept = keep_elsewhere(data, target, SUFFIX_OF[file_format])
-        if kept is None:
-            raise
-        raise PictureError(f"{error}; the picture is kept in {kept}") from error
+        raise rescued(data, target, SUFFIX_OF[file_format], error) from error
 
 
 def encoded(levels: NDArray[Any], file_format: str, quality: int, companions: Companions, name: str) -> bytes:

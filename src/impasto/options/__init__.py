@@ -19,7 +19,7 @@ from .groups import (
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
 from .learn import LearnOptions
 from .optimize import ITERATIONS, LONG_SIDE, STARTS, OptimizeOptions, Settings
-from .output import FileOptions, OutputOptions
+from .output import Compression, FileOptions, OutputOptions
 from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions
@@ -35,6 +35,7 @@ __all__ = [
     "STYLE_LAYER_WEIGHTS",
     "BlendOptions",
     "ColourSpace",
+    "Compression",
     "FileOptions",
     "LearnOptions",
     "MachineOptions",

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from ..ranges import MAX_MEGAPIXELS, Range, check_ranges
-from .kinds import BITS
+from .kinds import BITS, NUMBER
+
+Compression = Literal["deflate", "lzw", "zstd", "jpeg", "none"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,23 @@ class FileOptions:
         Literal[8, 16] | None, BITS, Doc("Bits per channel of the output. Default: those of the photo, or 8.")
     ] = None
     jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
-    max_megapixels: Annotated[float, Doc("Refuse larger pictures before decoding them."), Range(0.001, 1e6)] = (
-        MAX_MEGAPIXELS
-    )
+    max_megapixels: Annotated[
+        float | None,
+        NUMBER,
+        Doc(
+            f"Refuse larger pictures before decoding them. Default {MAX_MEGAPIXELS:g}; a photo that is painted in "
+            "strips from its file may have any size."
+        ),
+        Range(0.001, 1e6),
+    ] = None
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+    @property
+    def limit(self) -> float:
+        """The most megapixels of a picture that is held in memory."""
+        return MAX_MEGAPIXELS if self.max_megapixels is None else self.max_megapixels
 
 
 @dataclass(frozen=True)
@@ -30,16 +43,5 @@ class OutputOptions(FileOptions):
     """Options for reading a photograph and writing its painting."""
 
     keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False
-
-
-@dataclass(frozen=True)
-class TiffOptions:
-    """Options for writing large TIFFs."""
-
-    compression: Annotated[
-        Literal["deflate", "lzw", "zstd", "jpeg", "none"], Doc("Compression of TIFF output; jpeg loses detail.")
-    ] = "deflate"
+    compression: Annotated[Compression, Doc("Compression of TIFF output; jpeg loses detail.")] = "deflate"
     pyramid: Annotated[bool, Doc("Add smaller copies to TIFF output, for viewers that zoom.")] = False
-
-    def __post_init__(self) -> None:
-        check_ranges(self)

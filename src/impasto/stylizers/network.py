@@ -29,12 +29,10 @@ from .learn import learnt
 from .loss import shares_and_scales
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
-from .tiled import PassStatistics, TiledPainting, pass_memory, too_large
+from .tiled import PassStatistics, Preview, TiledPainting, pass_memory, too_large
 
 log = logging.getLogger(__name__)
 
-PREVIEW_SIZE = 1024
-"""Long side in pixels of the picture that the steps of a painting in strips show before the last one."""
 PHOTO_SIZE = 512
 """Long side in pixels at which the photograph is measured for strengths other than 1."""
 
@@ -212,17 +210,12 @@ class NetworkStylizer(Stylizer):
     def _in_strips(self, painting: TiledPainting, statistics: PassStatistics | None) -> Iterator[Step]:
         """Yield a step after each part of the work. The last one has the painting."""
         size, found = painting.size, []
-        preview = opaque(painting.source.reduced(min(PREVIEW_SIZE, max(size))))
-        height, done = preview.shape[2], 0
+        preview = Preview(painting.source, size)
         for strip in painting.strips(statistics):
             if strip.rows is not None:
                 found.append(strip.rows)
-                begin, done = done, done + strip.rows.shape[2]
-                top, bottom = (height * row // size[0] for row in (begin, done))
-                if top < bottom:
-                    rows = resize(strip.rows, (bottom - top, preview.shape[3])).to(preview)
-                    preview = torch.cat([preview[:, :, :top], rows, preview[:, :, bottom:]], 2)
-            painted = torch.cat(found, 2) if done == size[0] else preview
+                preview.add(strip.rows)
+            painted = torch.cat(found, 2) if preview.done == size[0] else preview.image
             yield Step(size, 1, 1, strip.done, strip.total, {}, painted, schedule=(strip.total,))
 
     @staticmethod

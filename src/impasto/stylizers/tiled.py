@@ -13,30 +13,33 @@ the whole picture. They are taken from all of it, or from samples:
 import logging
 import math
 import shutil
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..device import Compute, with_gradients
-from ..errors import MemoryNeedError, OptionError
-from ..image.picture import OpaqueRows
-from ..image.resize import blur_rows, resize_rows
+from ..errors import MemoryNeedError, OptionError, PictureError
+from ..image import deep
+from ..image.picture import OpaqueRows, opaque
+from ..image.resize import blur_rows, resize, resize_rows
 from ..image.strips import PictureSink, PictureSource, ResizedSource
 from ..models.colours import colour
 from ..models.layers import mirrored
 from ..models.moments import moment_sums
 from ..models.network import LEAST_SIDE, STRIDE, Network
-from ..models.rows import FileStore, Masks, MemoryStore, RowPass, Stream, drained, each, stored, temporary_folder
+from ..models.rows import FileStore, Masks, MemoryStore, RowPass, Store, Stream, drained, each, temporary_folder
 from .memory import gigabytes, memory_budget
-from .protocol import Region, check_masks
+from .protocol import Region, Stylizer, check_masks
 from .schedule import painting_size
 
 if TYPE_CHECKING:
-    from .colours import ColourKeeper
     from .network import MeasuredStyle, NetworkStylizer
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,8 @@ STORED_BYTES = {2: 80, 4: 140}
 """Bytes per number inside the network -> bytes per pixel, for width 32, that exact statistics keep at the peak."""
 SAMPLES, SAMPLE_SIDE = 4_000_000, 256
 """Pixels that are sampled for the statistics, and side of the squares. An eighth at each side does not count."""
+PREVIEW_SIZE = 1024
+"""Long side in pixels of the picture that shows how far a painting is."""
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, without their whole parts, spread evenly."""
 
@@ -100,7 +105,7 @@ class Strip:
 
 
 def paint_tiled(
-    stylizer: "NetworkStylizer | ColourKeeper",
+    stylizer: Stylizer,
     source: PictureSource,
     sink: PictureSink,
     regions: Sequence[Region] = (),
@@ -133,23 +138,9 @@ def paint_tiled(
     MemoryNeedError
         Immediately, if not even a few rows fit into memory.
     """
-    from .colours import ColourKeeper
-    from .network import NetworkStylizer
-
-    keeper = stylizer if isinstance(stylizer, ColourKeeper) else None
-    inner = stylizer if keeper is None else keeper.inner
-    if not isinstance(inner, NetworkStylizer):
-        raise OptionError(f"the method {inner.method} does not paint in strips; choose the method network")
-    painting = TiledPainting(inner, source, regions, mask, streaming=True)
-    top = 0
-    for strip in painting.strips(statistics):
+    for strip in StreamedPainting(stylizer, source, regions, mask).strips(statistics):
         if strip.rows is not None:
-            rows, count = strip.rows.cpu(), strip.rows.shape[2]
-            if keeper is not None:
-                rows = keeper.kept(rows, painting.photo.rows(top, count)[0])
-            shown = painting.photo.shown(top, count)
-            sink.write(rows if shown is None else torch.cat([rows, shown], 1))
-            top += count
+            sink.write(strip.rows)
         progress(strip.done, strip.total)
 
 
@@ -184,11 +175,11 @@ class Photograph:
         """Return the alpha of rows, (1, 1, count, W), or None if the photograph has none."""
         return self._read(top, count)[:, 3:] if self.cutout else None
 
-    def padded(self, strip: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield `rows`, `strip` at a time, padded by reflection as `Network.forward` pads pictures."""
+    def padded(self, strip: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield `rows` from `begin` on, `strip` at a time, padded by reflection as `Network.forward` pads pictures."""
         width, sides = self.size[1], padded_size(self.size)
         rows, columns = (mirrored(s, side, torch.device("cpu")) for s, side in zip(self.size, sides, strict=True))
-        for part in rows.split(strip):
+        for part in rows[begin:].split(strip):
             first, last = int(part.min()), int(part.max())
             found = self.rows(first, last + 1 - first)
             plain = sides[1] == width and len(part) == last + 1 - first and int(part[-1]) == last
@@ -230,6 +221,15 @@ class TiledPainting:
         Whether the painting's rows are written as they come, and not kept in memory.
     origin : (int, int)
         As for `NetworkStylizer.steps`.
+    strip : int, optional
+        Rows of a strip, to go on with those of an earlier painting. By default, what fits into memory.
+    kept : Path, optional
+        A file that keeps what is needed to go on after the statistics are taken, if they are exact.
+
+    Attributes
+    ----------
+    found : PassStatistics or None
+        The statistics, once they are taken.
     """
 
     def __init__(
@@ -241,6 +241,8 @@ class TiledPainting:
         *,
         streaming: bool = False,
         origin: tuple[int, int] = (0, 0),
+        strip: int | None = None,
+        kept: Path | None = None,
     ):
         check_masks(source.size, regions, mask)
         if mask is not None and not mask.any():
@@ -252,30 +254,39 @@ class TiledPainting:
         parts = len(regions) + 1 + (source.channels == 4)
         limit, reason = _budget(self.compute, self.options.max_memory)
         plan = partial(strip_memory, self.size, self.net, self.compute, parts, streaming)
-        self.strip = strip_rows(self.size, plan, limit, reason)
+        self.strip = strip or strip_rows(self.size, plan, limit, reason)
         self.exact = self.options.statistics == "exact"
         pixels = self.size[0] * self.size[1]
-        kept = (pixels if self.exact else min(pixels, SAMPLES)) * stored_bytes(self.net, self.compute, parts)
-        self.in_file = limit is not None and plan(self.strip) + kept > limit
-        if self.in_file:
-            check_space(kept)
+        stored = (pixels if self.exact else min(pixels, SAMPLES)) * stored_bytes(self.net, self.compute, parts)
+        self.in_file = limit is not None and plan(self.strip) + stored > limit
+        self.file_bytes = stored if self.in_file else 0
+        """Bytes of the temporary files."""
+        self.kept, self.found = kept if self.exact else None, None
+        if self.in_file and strip is None:
+            check_space(stored, self.exact)
 
-    @property
+    @cached_property
     def photo(self) -> Photograph:
         """The photograph at the painting's size; a cut-out is read once to fill its hidden areas."""
-        if not hasattr(self, "_photo"):
-            self._photo = Photograph(self.source, self.size, self.places)
-        return self._photo
+        return Photograph(self.source, self.size, self.places)
 
     @with_gradients
     @torch.no_grad()
-    def strips(self, statistics: PassStatistics | None = None) -> Iterator[Strip]:
-        """Yield the progress and the painted rows, from top to bottom."""
-        strips, top = -(-padded_size(self.size)[0] // self.strip), 0
-        sweeps = 0 if statistics is not None else len(self.net.layout.norms) + 1
+    def strips(self, statistics: PassStatistics | None = None, finished: int | None = None) -> Iterator[Strip]:
+        """Yield the progress and the painted rows, from top to bottom.
+
+        Parameters
+        ----------
+        statistics : PassStatistics, optional
+            Statistics to paint with.
+        finished : int, optional
+            The number of rows that are painted already, if the painting goes on with `statistics` that were `found`.
+        """
+        strips, top = -(-padded_size(self.size)[0] // self.strip), finished or 0
+        sweeps = 0 if statistics is not None and finished is None else len(self.net.layout.norms) + 1
         before = sweeps * (strips if self.exact else -(-min(SAMPLES // self.size[1], self.size[0]) // self.strip))
-        done, total = 0, before + strips
-        stream = self._painted(statistics)
+        done, total = 0 if finished is None else before, before + strips
+        stream = self._painted(statistics, finished)
         while True:
             with self.compute.autocast():  # in each turn: the caller's code runs between them
                 rows = next(stream, self)
@@ -286,24 +297,76 @@ class TiledPainting:
             done = max(done, total if top == self.size[0] else min(before, done + 1) + top // self.strip)
             yield Strip(done, total, rows)
 
-    def _painted(self, given: PassStatistics | None) -> Stream:
-        """Yield painted rows, or None after other work."""
+    def _painted(self, given: PassStatistics | None, finished: int | None) -> Stream:
+        """Yield painted rows below those that are finished, or None after other work."""
         if given is None and not self.exact:
             given = yield from self._sampled()
+        top = finished or 0
         if given is None:
-            affine, colours = self._styles((yield from self._photo_moments()))
-            norms, moments = None, None
+            stream, masks = yield from self._measured()
+        elif finished is not None and self.kept is not None:
+            self.found, masks = given, None
+            stream = self._kept_rows(KeptStore(self.kept, self.size[1], self.compute.device, again=True), top)
         else:
-            affine, colours, norms, moments = given.affine, given.colours, given.norms, given.moments
-        store = FileStore if norms is None and self.in_file else MemoryStore
-        masks = Masks(store) if self.places or self.photo.cutout else None
-        net = RowPass(self.net, affine, norms, masks, store, self.strip, self.origin)
-        stream = self._cropped(net.paint(self._image(masks)))
-        if moments is None:
-            sums = Sums()
-            kept = yield from drained(stream, store(), lambda x, top: sums.add(x, self._masks(masks, x, top)))
-            moments, stream = sums.moments(), stored(*kept, self.strip)
-        yield from each(stream, partial(self._finished, colours=colours, moments=moments, masks=masks))
+            self.found = given
+            begin = max(0, (top - 2 * self._lag(given)) // self.strip - 2) * self.strip if top else 0
+            masks = self._new_masks(MemoryStore, begin)
+            origin = (self.origin[0] + begin, self.origin[1])
+            net = RowPass(self.net, given.affine, given.norms, masks, MemoryStore, self.strip, origin)
+            stream = self._below(self._cropped(net.paint(self._image(masks, begin)), begin), begin, top)
+        found = self.found
+        assert found is not None
+        yield from each(stream, lambda rows, row: self._finished(rows, top + row, found, masks))
+
+    def _measured(self) -> Generator[None, None, tuple[Stream, "PlacedMasks | None"]]:
+        """Paint the picture with its exact statistics. Returns the rows, whose colours are not set, and the masks."""
+        affine, colours = self._styles((yield from self._photo_moments()))
+        store = FileStore if self.in_file else MemoryStore
+        masks = self._new_masks(store)
+        net = RowPass(self.net, affine, None, masks, store, self.strip, self.origin)
+        rows = store() if self.kept is None else KeptStore(self.kept, self.size[1], self.compute.device)
+        stream, sums = self._cropped(net.paint(self._image(masks))), Sums()
+        yield from drained(stream, rows, lambda x, top: sums.add(x, self._masks(masks, x, top)))
+        if isinstance(rows, KeptStore):
+            rows.flush()
+        self.found = PassStatistics(affine, colours, torch.cat(net.found, 2), sums.moments())
+        return self._kept_rows(rows, 0), masks
+
+    def _kept_rows(self, store: Store, top: int) -> Stream:
+        """Yield the rows of a store from `top` on."""
+        while top < self.size[0]:
+            count = min(self.strip, self.size[0] - top)
+            rows, top = [store.read(top, count)], top + count
+            store.forget(top)
+            yield rows.pop()
+
+    def _new_masks(self, store: Callable[[], Store], begin: int = 0) -> "PlacedMasks | None":
+        return PlacedMasks(store, begin) if self.places or self.photo.cutout else None
+
+    def _lag(self, given: PassStatistics) -> int:
+        """Return how many rows of a picture the network reads below those that it returns."""
+        read = 0
+
+        def blank() -> Stream:
+            nonlocal read
+            while True:
+                read += STRIDE
+                yield self.compute.picture(torch.zeros(1, 3, STRIDE, LEAST_SIDE))
+
+        net = RowPass(self.net, given.affine[:1], given.norms[:1], None, MemoryStore, STRIDE)
+        rows = next(rows for rows in net.paint(blank()) if rows is not None)
+        return read - rows.shape[2] + STRIDE
+
+    @staticmethod
+    def _below(stream: Stream, begin: int, top: int) -> Stream:
+        """Remove the rows above `top` from a stream that begins at `begin`."""
+        for rows in stream:
+            if rows is None:
+                yield None
+                continue
+            above = max(0, min(rows.shape[2], top - begin))
+            begin += rows.shape[2]
+            yield rows[:, :, above:] if above < rows.shape[2] else None
 
     def _sampled(self) -> Generator[None, None, PassStatistics]:
         """Take statistics from parts of the picture. Yields None after each part of the work."""
@@ -380,17 +443,16 @@ class TiledPainting:
         styles = [style for _, style in self.places]
         return self.stylizer.styles_of(max(self.size), styles, self.photo.cutout, self.photo.source.reduced, own)
 
-    def _image(self, masks: Masks | None) -> Stream:
-        """Yield the photograph's padded rows on the device, and append their masks."""
-        for x, parts in self.photo.padded(self.strip):
+    def _image(self, masks: "PlacedMasks | None", begin: int = 0) -> Stream:
+        """Yield the photograph's padded rows from `begin` on, on the device, and append their masks."""
+        for x, parts in self.photo.padded(self.strip, begin):
             if masks is not None and parts is not None:
                 masks.append(parts.to(self.compute.device))
             yield self.compute.picture(x)
 
-    def _cropped(self, stream: Stream) -> Stream:
-        """Remove the padding from painted rows."""
+    def _cropped(self, stream: Stream, top: int = 0) -> Stream:
+        """Remove the padding from painted rows, which begin at `top`."""
         height, width = self.size
-        top = 0
         for rows in stream:
             if rows is not None:
                 rows, top = rows[:, :, : max(0, height - top), :width], top + rows.shape[2]
@@ -400,12 +462,16 @@ class TiledPainting:
     def _masks(self, masks: Masks | None, x: Tensor, top: int) -> Tensor | None:
         return None if masks is None else masks.read(1, top, x.shape[2])[..., : x.shape[3]].to(x.device)
 
-    def _finished(self, x: Tensor, top: int, colours: Tensor, moments: Tensor, masks: Masks | None) -> Tensor:
+    def _finished(self, x: Tensor, top: int, found: PassStatistics, masks: "PlacedMasks | None") -> Tensor:
         """Set the colours of painted rows, and blend them with the photograph by the mask."""
         count = x.shape[2]
-        painted = colour(x.float(), colours, moments, self._masks(masks, x, top)).contiguous()
         if masks is not None:
-            masks.forget(top + count)
+            parts = self._masks(masks, x, top - masks.begin)
+            masks.forget(top + count - masks.begin)
+        else:
+            parts = self.photo.rows(top, count)[1] if self.places or self.photo.cutout else None
+            parts = None if parts is None else parts.to(x.device)
+        painted = colour(x.float(), found.colours, found.moments, parts).contiguous()
         if self.mask is None:
             return painted
         mask, photo = self.mask, self.photo.rows(top, count)[0].to(painted)
@@ -413,6 +479,138 @@ class TiledPainting:
             lambda t, n: mask_rows(mask, self.size, t, n), self.size[0], self.options.mask_feather, top, count
         )
         return photo + where.to(painted) * (painted - photo)
+
+
+class StreamedPainting(TiledPainting):
+    """A painting whose rows are written as they come, in the photograph's colours and with its alpha if it has one.
+
+    Parameters
+    ----------
+    stylizer : NetworkStylizer, or ColourKeeper around one
+        What paints.
+    source, regions, mask, strip, kept
+        As for `TiledPainting`.
+
+    Raises
+    ------
+    OptionError
+        If the stylizer does not paint in one pass.
+    """
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        source: PictureSource,
+        regions: Sequence[Region],
+        mask: Tensor | None,
+        *,
+        strip: int | None = None,
+        kept: Path | None = None,
+    ):
+        from .colours import ColourKeeper
+        from .network import NetworkStylizer
+
+        self.keeper = stylizer if isinstance(stylizer, ColourKeeper) else None
+        inner = stylizer if self.keeper is None else self.keeper.inner
+        if not isinstance(inner, NetworkStylizer):
+            raise OptionError(f"the method {inner.method} does not paint in strips; choose the method network")
+        super().__init__(inner, source, regions, mask, streaming=True, strip=strip, kept=kept)
+
+    def _finished(self, x: Tensor, top: int, found: PassStatistics, masks: "PlacedMasks | None") -> Tensor:
+        """Set the colours of painted rows, and add the photograph's alpha: (1, 3 or 4, n, W), on the CPU."""
+        rows, count = super()._finished(x, top, found, masks).cpu(), x.shape[2]
+        if self.keeper is not None:
+            rows = self.keeper.kept(rows, self.photo.rows(top, count)[0])
+        shown = self.photo.shown(top, count)
+        return rows if shown is None else torch.cat([rows, shown], 1)
+
+
+class Preview:
+    """A reduced copy of the photograph, painted from the top as far as the painting is done.
+
+    Parameters
+    ----------
+    source : PictureSource
+        The photograph.
+    size : (int, int)
+        Height and width of the painting.
+
+    Attributes
+    ----------
+    image : Tensor
+        (1, 3, h, w). Never modified: it is replaced when rows are added.
+    """
+
+    def __init__(self, source: PictureSource, size: tuple[int, int]):
+        self.image, self.size, self.done = opaque(source.reduced(min(PREVIEW_SIZE, max(size)))), size, 0
+
+    def add(self, rows: Tensor, count: int | None = None) -> None:
+        """Show the next rows of the painting, (1, 3, n, W), or a reduced copy of `count` rows."""
+        height, width = self.image.shape[2:]
+        begin, self.done = self.done, self.done + (count or rows.shape[2])
+        top, bottom = (height * row // self.size[0] for row in (begin, self.done))
+        if top < bottom:
+            small = resize(rows, (bottom - top, width)).to(self.image)
+            self.image = torch.cat([self.image[:, :, :top], small, self.image[:, :, bottom:]], 2)
+
+
+class PlacedMasks(Masks):
+    """Masks of a picture's rows from `begin` on."""
+
+    def __init__(self, store: Callable[[], Store], begin: int):
+        super().__init__(store)
+        self.begin = begin
+
+
+class KeptStore(FileStore):
+    """Painted rows in a file that outlives the process.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    width : int
+        The picture's width.
+    device : torch.device
+        Where to read the rows to.
+    again : bool
+        Whether the rows are there already.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be written or read.
+    """
+
+    def __init__(self, path: Path, width: int, device: torch.device, again: bool = False):
+        self.path = path
+        with self._named():
+            self.file = path.open("r+b" if again else "w+b")
+        weakref.finalize(self, self.file.close)
+        self.like, self.row = torch.empty(0, device=device), (1, width, 3)
+
+    def append(self, rows: Tensor) -> None:
+        """Add the next rows, (1, 3, n, W)."""
+        with self._named():
+            self.file.write(rows.permute(2, 0, 3, 1).float().cpu().contiguous().numpy().data)
+
+    def read(self, top: int, count: int) -> Tensor:
+        """Return rows."""
+        with self._named():
+            return super().read(top, count)
+
+    def flush(self) -> None:
+        """Hand all rows to the system, so that they are there even if the process is killed."""
+        with self._named():
+            self.file.flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, AssertionError) as error:
+            reason = getattr(error, "strerror", None) or "it is cut short"
+            raise PictureError(f"{self.path} cannot be used ({reason}); free disk space, or start over") from error
 
 
 class Sums:
@@ -446,8 +644,16 @@ def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory:
 
 def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> None:
     """Raise MemoryNeedError if not even strips of a painting of height and width `size` fit into memory."""
-    if too_large(size, net, compute, max_memory) is not None:
-        strip_rows(size, partial(strip_memory, size, net, compute, 1, False), *_budget(compute, max_memory))
+    if too_large(size, net, compute, max_memory) is None:
+        return
+    limit = _budget(compute, max_memory)
+    try:
+        strip_rows(size, partial(strip_memory, size, net, compute, 1, False), *limit)
+    except MemoryNeedError as error:
+        if deep.available():
+            raise
+        strip_rows(size, partial(strip_memory, size, net, compute, 1, True), *limit)
+        raise MemoryNeedError(f"{error}; or run {deep.INSTALL}, so that it is not held in memory") from error
 
 
 def strip_memory(size: tuple[int, int], net: Network, compute: Compute, parts: int, streaming: bool, strip: int) -> int:
@@ -507,14 +713,15 @@ def stored_bytes(net: Network, compute: Compute, parts: int) -> int:
     return round(STORED_BYTES[_item(compute)] * net.config.width / 32) + (6 * parts if parts > 1 else 0)
 
 
-def check_space(need: int) -> None:
-    """Raise MemoryNeedError if a temporary file of `need` bytes does not fit onto the disk."""
+def check_space(need: int, exact: bool) -> None:
+    """Raise MemoryNeedError if temporary files of `need` bytes, for exact or sampled statistics, do not fit."""
     folder = temporary_folder()
     free = shutil.disk_usage(folder).free
     if need > free:
         raise MemoryNeedError(
-            f"exact statistics need about {gigabytes(need)} for temporary files, {folder} has {gigabytes(free)}; set "
-            "TMPDIR to a folder on a larger disk, or give --statistics sampled"
+            f"{'exact' if exact else 'sampled'} statistics need about {gigabytes(need)} for temporary files, {folder} "
+            f"has {gigabytes(free)}; set TMPDIR to a folder on a larger disk"
+            + (", or give --statistics sampled" if exact else "")
         )
 
 

@@ -56,14 +56,16 @@ def make_record(described: Mapping[str, Any], last: Step, finished: bool) -> dic
         options = {**options, "time": None, "iterations": last.schedule}
     losses = last.losses if last.measured is None else last.measured()
     return {
-        **versions(),
-        **described,
-        "options": options,
-        "size": [last.image.shape[-1], last.image.shape[-2]],
+        **one_pass_record({**described, "options": options}, (last.image.shape[-2], last.image.shape[-1])),
         "iterations": last.iteration,
         **({} if finished else {"total": last.total, "interrupted": True}),
         "losses": {k: round(v, 6) for k, v in losses.items()},
     }
+
+
+def one_pass_record(described: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Return the record of a finished painting of height and width `size` that was made in one pass."""
+    return {**versions(), **described, "size": [size[1], size[0]], "iterations": 1, "losses": {}}
 
 
 def versions() -> dict[str, str]:

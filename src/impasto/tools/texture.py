@@ -75,7 +75,7 @@ def make_texture(job: TextureJob) -> None:
         After the texture so far is written.
     """
     opening = start_logging(f"Texture; {named_styles(job.styles, job.options)}")
-    planned, limit = job.destination.file, job.output.max_megapixels
+    planned, limit = job.destination.file, job.output.limit
     file_format = "png" if planned == "-" else None
     check_target(planned, format=file_format, bits=job.output.bits, size=job.size)
     styles = [resolve_style(s, limit, long_side=style_side(job.size, job.options)) for s in job.styles]

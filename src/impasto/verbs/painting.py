@@ -8,7 +8,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..errors import OptionError
-from ..options import OutputOptions, StylizeOptions
+from ..options import Compression, OutputOptions, StylizeOptions
 from ..options.kinds import BITS, INT, NUMBER
 from .show import say, say_json, table
 
@@ -147,6 +147,12 @@ class OutputChanges:
         bool | None, tyro.conf.arg(metavar="{True,False}"), Doc("Keep the photo's GPS position in the output.")
     ] = None
     max_megapixels: Annotated[float | None, NUMBER, Doc("Refuse larger pictures, before they are decoded.")] = None
+    compression: Annotated[
+        Compression | None, tyro.conf.arg(metavar="NAME"), Doc("Compression of TIFF output; jpeg loses detail.")
+    ] = None
+    pyramid: Annotated[
+        bool | None, tyro.conf.arg(metavar="{True,False}"), Doc("Add smaller copies to TIFF output.")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,13 @@ from ...options.kinds import Group
 from ...ranges import Range
 
 NOT_A_VISITORS = frozenset(
-    ("model", "encoder", "device", "offline", "learn", "compile", "max_memory", "statistics", "max_megapixels")
+    (
+        *("model", "encoder", "device", "offline", "learn", "compile", "max_memory", "statistics"),
+        *("max_megapixels", "compression", "pyramid"),
+    )
 )
-"""Options that visitors cannot set: they name files, devices or the network, or belong to the server."""
+"""Options that visitors cannot set: they name files, devices or the network, belong to the server, or are for pictures
+that are too large for it."""
 CHOICES: Mapping[str, tuple[str, ...]] = {"start": STARTS}
 """Choices of options that also take a file's path, which visitors cannot give."""
 LONGEST_TEXT = 500
