@@ -25,7 +25,6 @@ from memory import resident
 from torch import Tensor
 from typing_extensions import Doc
 
-from impasto.device import choose_compute, used_memory
 from impasto.errors import ImpastoError
 from impasto.image.read import read_image
 from impasto.image.strips import MemorySink, MemorySource, PictureSink, ResizedSource
@@ -114,7 +113,7 @@ class Tiled:
             precision=self.precision,
             model=self.model,
             statistics=method,
-            max_memory=None if max_memory is None else used_memory(choose_compute().device) + round(1e9 * max_memory),
+            max_memory=None if max_memory is None else round(1e9 * max_memory),
         )
         assert isinstance(found, NetworkStylizer)
         return found

@@ -4,8 +4,8 @@
     python benchmarks/tiled_optimize.py --size 6928 --limit 4GB --ways tiled
 
 Each painting is made in its own process. Memory is the peak resident size minus that after loading the encoder and the
-photograph. `--limit` is the memory that the whole process may take in tiles. The default is what it takes after
-loading, plus a quarter (`--share`) of what the painting in one piece takes beyond that.
+photograph. `--limit` is the memory that the painting may take in tiles. The default is a quarter
+(`--share`) of what the painting in one piece takes.
 
 The energy of a line is the mean squared difference between the pixels on its two sides. The table has the energy of the
 lines that were borders of tiles at some step of the last scale, over that of the other lines at multiples of the
@@ -82,7 +82,7 @@ class TiledOptimize:
             command = [sys.executable, *sys.argv, "--way", way, "--keep", str(folder)]
             if way == "tiled" and limit is None:
                 whole = found["whole"]
-                limit = round(whole["loaded"] + self.share * whole["peak"])
+                limit = round(self.share * whole["peak"])
             command += ["--limit", str(limit)] if way == "tiled" else []
             found[way] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         pictures = {way: torch.from_numpy(np.load(folder / f"{way}.npy", mmap_mode="c")) for way in self.ways}

@@ -42,14 +42,6 @@ def free_memory(root: Path = ROOT) -> int | None:
     return max(0, min(left))
 
 
-def used_memory(root: Path = ROOT) -> int:
-    """Return the bytes of memory that this process takes now, or 0 if the system does not say."""
-    with suppress(OSError, ValueError):
-        (kilobytes,) = re.findall(r"^VmRSS:\s*(\d+) kB$", (root / "proc/self/status").read_text(), re.MULTILINE)
-        return int(kilobytes) * 1024
-    return 0
-
-
 def allowed_processors(root: Path = ROOT) -> int | None:
     """Return the number of processors that this process can keep busy, or None if there is no limit.
 

@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from . import container
 from .container import ROOT, allowed_processors, free_memory
 from .errors import OptionError
 from .options import Precision
@@ -156,13 +155,6 @@ def available_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_memory()
-
-
-def used_memory(device: torch.device) -> int:
-    """Return the bytes on the device that this process takes now, or 0 if the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return container.used_memory()
 
 
 @lru_cache

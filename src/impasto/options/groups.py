@@ -302,7 +302,10 @@ class MachineOptions:
     max_memory: Annotated[
         int | None,
         BYTES,
-        Doc("Most memory that the process may take, such as 4GB or 800MB. Larger pictures are painted in parts."),
+        Doc(
+            "Most memory that a painting may take, such as 4GB or 800MB; the program itself takes about 0.4 GB more. "
+            "Larger pictures are painted in parts."
+        ),
         Range(1, None, "B"),
         NETWORK,
     ] = None

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..device import Compute, available_memory, used_memory
+from ..device import Compute, available_memory
 from ..errors import MemoryNeedError
 from ..image.resize import fit_size
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG, block_of
@@ -105,7 +105,7 @@ def memory_budget(compute: Compute, limit: int | None) -> tuple[float, str] | No
     Parameters
     ----------
     limit : int or None
-        The bytes that the whole process may take, if they are limited.
+        The bytes that `--max-memory` allows, if it is given.
 
     Returns
     -------
@@ -116,8 +116,7 @@ def memory_budget(compute: Compute, limit: int | None) -> tuple[float, str] | No
     if available is not None:
         found.append((SHARE * available, f"{gigabytes(available)} is free"))
     if limit is not None:
-        left = max(0, limit - used_memory(compute.device))
-        found.append((left, f"--max-memory leaves {gigabytes(left)}"))
+        found.append((limit, f"--max-memory allows {gigabytes(limit)}"))
     return min(found, default=None)
 
 
@@ -147,7 +146,7 @@ def fit_tiles(
     pairs : int
         Number of L-BFGS's pairs.
     limit : int, optional
-        The bytes that the process may take.
+        The bytes that `--max-memory` allows.
     said : callable
         Takes the message; the log by default.
 
@@ -205,7 +204,7 @@ def fit_memory(
     said : callable
         Takes the message; the log by default.
     limit : int, optional
-        The bytes that the process may take.
+        The bytes that `--max-memory` allows.
     why : str
         Why it cannot be painted in tiles, for messages; may be empty.
 
