@@ -238,9 +238,9 @@ def test_an_option_that_it_does_not_heed_is_an_error(name: str) -> None:
 
 def test_every_option_is_heeded_or_refused() -> None:
     """`carry` is refused as what only Adam on pixels has, since the recipe's optimiser is not an option's, and `model`,
-    `learn` and `compile` as what only the network has."""
+    `learn`, `statistics` and `compile` as what only the network has."""
     names = {f.name for f in fields(StylizeOptions)}
-    assert names == {*RECIPE, *NOT_HEEDED, "carry", "model", "learn", "compile"}
+    assert names == {*RECIPE, *NOT_HEEDED, "carry", "model", "learn", "statistics", "compile"}
     with pytest.raises(OptionError, match="--preset gatys has one scale; give --iterations one number"):
         OptimizeOptions(preset="gatys", iterations=(3, 4))
 

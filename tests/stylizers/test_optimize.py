@@ -206,8 +206,8 @@ def test_the_best_picture_of_a_scale_is_kept(
     found = [3.0, 1.0, 2.0, 1.0]
 
     class Faked(Descent):
-        def __init__(self, loss: Any, x: Tensor, *more: Any):
-            super().__init__(loss, x, *more)
+        def __init__(self, loss: Any, x: Tensor, *more: Any, **named: Any):
+            super().__init__(loss, x, *more, **named)
             began.append(round(x.mean().item(), 4))
 
         def _adam(self) -> tuple[Tensor, dict[str, float]]:

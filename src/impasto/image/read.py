@@ -8,6 +8,7 @@ import logging
 import os
 import struct
 import zlib
+from functools import cache
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -86,6 +87,7 @@ def read_image(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, sized:
 
 def read_opened(file: BinaryIO, name: str, max_megapixels: float, sized: Sized | None = None) -> Picture:
     """Read a picture as `read_image` does, from a seekable file at its beginning. Call it inside `decoding(name)`."""
+    sized = None if sized is None else cache(sized)  # called once, although several ways of reading may be tried
     head = file.read(64)
     if heif.is_heif(head):
         samples, info, reduction = heif.read_heif(file, name, max_megapixels, sized)
