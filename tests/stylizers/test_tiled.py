@@ -19,7 +19,7 @@ from impasto.models.network import Network, NetworkConfig, StyleSummary
 from impasto.models.vgg import VGG
 from impasto.options import STYLE_LAYER_WEIGHTS, StylizeOptions, named_weights
 from impasto.style.target import builtin_names, load_builtin
-from impasto.stylizers import memory, tiled
+from impasto.stylizers import memory, network_memory, tiled
 from impasto.stylizers.colours import ColourKeeper
 from impasto.stylizers.network import NetworkStylizer
 from impasto.stylizers.optimize import OptimizeStylizer
@@ -72,13 +72,15 @@ def low(monkeypatch: pytest.MonkeyPatch, net: Network) -> Callable[..., None]:
     """Return a function that leaves memory for only a part of a painting of some height and width."""
 
     def set_free(size: tuple[int, int], in_file: bool = False) -> None:
-        whole = tiled.pass_memory(size, net, PLAIN) - tiled.FIXED_BYTES
-        monkeypatch.setattr(memory, "available_memory", lambda _: (tiled.FIXED_BYTES + 0.9 * whole) / memory.SHARE)
+        whole = network_memory.pass_memory(size, net, PLAIN) - network_memory.FIXED_BYTES
+        monkeypatch.setattr(
+            memory, "available_memory", lambda _: (network_memory.FIXED_BYTES + 0.9 * whole) / memory.SHARE
+        )
         # What is negligible for a large painting is not for a small one.
-        monkeypatch.setattr(tiled, "PICTURE_BYTES", 0)
-        monkeypatch.setattr(tiled, "MARGIN_BYTES", {4: 0})
-        monkeypatch.setattr(tiled, "STORED_BYTES", {4: 10_000 if in_file else 0})
-        monkeypatch.setattr(tiled, "STRIP_PIXELS", 24 * size[1])
+        monkeypatch.setattr(network_memory, "PICTURE_BYTES", 0)
+        monkeypatch.setattr(network_memory, "MARGIN_BYTES", {4: 0})
+        monkeypatch.setattr(network_memory, "STORED_BYTES", {4: 10_000 if in_file else 0})
+        monkeypatch.setattr(network_memory, "STRIP_PIXELS", 24 * size[1])
 
     return set_free
 
@@ -248,7 +250,7 @@ def test_from_a_source_to_a_sink(
         painter = ColourKeeper(painter, "oklab", keep_colours)
     mask = left(30, 41)
     whole = painter(photo, mask=mask)
-    monkeypatch.setattr(tiled, "STRIP_PIXELS", 16 * SIZE[1])
+    monkeypatch.setattr(network_memory, "STRIP_PIXELS", 16 * SIZE[1])
     source, sink, seen = Recorder(photo), MemorySink(), list[tuple[int, int]]()
     paint_tiled(painter, source, sink, mask=mask, progress=lambda done, total: seen.append((done, total)))
     found = sink.image()
@@ -265,7 +267,7 @@ def test_from_a_source_to_a_sink(
 def test_a_painting_that_is_stopped(
     stylizer: Callable[..., NetworkStylizer], content: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiled, "STRIP_PIXELS", 16 * SIZE[1])
+    monkeypatch.setattr(network_memory, "STRIP_PIXELS", 16 * SIZE[1])
 
     def stop(done: int, total: int) -> None:
         if done > total // 2:
@@ -295,7 +297,7 @@ def test_a_full_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     low(SIZE, in_file=True)
-    monkeypatch.setattr(tiled, "STORED_BYTES", {4: 10**15})
+    monkeypatch.setattr(network_memory, "STORED_BYTES", {4: 10**15})
     message = (
         r"exact statistics need about \d+.\d GB for temporary files, .* has .* GB; set TMPDIR to a folder on a larger"
     )
@@ -320,5 +322,5 @@ def test_nothing_is_left_in_the_folder(
 
 def test_the_largest_paintings_need_hardly_more(net: Network) -> None:
     """In strips, memory grows with the width; a taller picture takes no more."""
-    square, tall = (tiled.strip_memory((h, 12_000), net, PLAIN, 1, True, 64) for h in (12_000, 120_000))
+    square, tall = (network_memory.strip_memory((h, 12_000), net, PLAIN, 1, True, 64) for h in (12_000, 120_000))
     assert square == tall

@@ -16,7 +16,9 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import Protocol
 
@@ -24,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MemoryNeedError
+from ..errors import MemoryNeedError, PictureError
 from .layers import combined_statistics, statistics_of
 from .network import Network, Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
 
@@ -188,6 +190,65 @@ class Summary:
     def statistics(self) -> Tensor:
         """Return means and variances (1 or R, 2, C), float32."""
         return combined_statistics(torch.stack(self.weights), torch.stack(self.found)).float()
+
+
+class PlacedMasks(Masks):
+    """Masks of a picture's rows from `begin` on."""
+
+    def __init__(self, store: Callable[[], Store], begin: int):
+        super().__init__(store)
+        self.begin = begin
+
+
+class KeptStore(FileStore):
+    """Painted rows in a file that outlives the process.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    width : int
+        The picture's width.
+    device : torch.device
+        Where to read the rows to.
+    again : bool
+        Whether the rows are there already.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be written or read.
+    """
+
+    def __init__(self, path: Path, width: int, device: torch.device, again: bool = False):
+        self.path = path
+        with self._named():
+            self.file = path.open("r+b" if again else "w+b")
+        weakref.finalize(self, self.file.close)
+        self.like, self.row = torch.empty(0, device=device), (1, width, 3)
+
+    def append(self, rows: Tensor) -> None:
+        """Add the next rows, (1, 3, n, W)."""
+        with self._named():
+            self.file.write(rows.permute(2, 0, 3, 1).float().cpu().contiguous().numpy().data)
+
+    def read(self, top: int, count: int) -> Tensor:
+        """Return rows."""
+        with self._named():
+            return super().read(top, count)
+
+    def flush(self) -> None:
+        """Hand all rows to the system, so that they are there even if the process is killed."""
+        with self._named():
+            self.file.flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, AssertionError) as error:
+            reason = getattr(error, "strerror", None) or "it is cut short"
+            raise PictureError(f"{self.path} cannot be used ({reason}); free disk space, or start over") from error
 
 
 class RowPass(StyleOperations, Operations[Rows, KeptRows]):

@@ -23,12 +23,12 @@ from .colours import ColourKeeper
 from .gatys import GatysStylizer
 from .memory import fit_memory
 from .network import NetworkStylizer
+from .network_memory import check_memory
 from .optimize import OptimizeStylizer, Painter, fit_painting
 from .protocol import Stylizer
 from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
-from .tiled import check_memory
 
 log = logging.getLogger(__name__)
 

@@ -91,10 +91,10 @@ def _features(encoder: VGG, compute: Compute, checkpointing: bool = False) -> fl
     # With checkpointing only the largest block is held, and the blocks' outputs, a quarter of a layer each.
     between = sum(encoder.width(f"conv{b}_1") / encoder.stride(f"pool{b}") ** 2 for b in blocks) / COPIES
     per_pixel = max(blocks.values()) + between if checkpointing else sum(blocks.values())
-    return COPIES * per_pixel * _item(compute)
+    return COPIES * per_pixel * item_bytes(compute)
 
 
-def _item(compute: Compute) -> int:
+def item_bytes(compute: Compute) -> int:
     """Return the bytes of one feature."""
     return 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize
 
@@ -159,7 +159,7 @@ def fit_tiles(
     if budget is None or memory_need(size, encoder, compute, checkpointing=True) <= budget[0]:
         return None
     pixels, each = size[0] * size[1], _features(encoder, compute)
-    stored = pixels * sum(encoder.width(k) / encoder.stride(k) ** 2 for k in content_layers) * _item(compute)
+    stored = pixels * sum(encoder.width(k) / encoder.stride(k) ** 2 for k in content_layers) * item_bytes(compute)
     # One after the other, what is read least often goes to the disk: the content's features, then pairs.
     places = [(True, pairs), *((False, n) for n in range(pairs, -1, -1))]
     ways = [(side, *places[0]) for side in SIDES]

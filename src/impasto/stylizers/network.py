@@ -27,9 +27,10 @@ from ..style.target import StyleTarget, blend, check_shape
 from ..style.terms import divide
 from .learn import learnt
 from .loss import shares_and_scales
+from .network_memory import pass_memory, too_large
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
-from .tiled import PassStatistics, Preview, TiledPainting, pass_memory, too_large
+from .tiled import PassStatistics, Preview, TiledPainting
 
 log = logging.getLogger(__name__)
 

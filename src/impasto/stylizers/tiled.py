@@ -12,10 +12,7 @@ the whole picture. They are taken from all of it, or from samples:
 
 import logging
 import math
-import shutil
-import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,18 +21,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..device import Compute, with_gradients
-from ..errors import MemoryNeedError, OptionError, PictureError
-from ..image import deep
+from ..device import with_gradients
+from ..errors import OptionError
 from ..image.picture import OpaqueRows, opaque
 from ..image.resize import blur_rows, resize, resize_rows
 from ..image.strips import PictureSink, PictureSource, ResizedSource
 from ..models.colours import colour
 from ..models.layers import mirrored
 from ..models.moments import moment_sums
-from ..models.network import LEAST_SIDE, STRIDE, Network
-from ..models.rows import FileStore, Masks, MemoryStore, RowPass, Store, Stream, drained, each, temporary_folder
-from .memory import gigabytes, memory_budget
+from ..models.network import LEAST_SIDE, STRIDE
+from ..models.rows import FileStore, KeptStore, Masks, MemoryStore, PlacedMasks, RowPass, Store, Stream, drained, each
+from .network_memory import (
+    check_space,
+    padded_size,
+    stored_bytes,
+    strip_budget,
+    strip_memory,
+    strip_rows,
+)
 from .protocol import Region, Stylizer, check_masks
 from .schedule import painting_size
 
@@ -44,21 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PIXEL_BYTES = {2: 150, 4: 275}
-"""Bytes per number inside the network -> bytes per pixel at the peak, for width 32; measured at 12 megapixels."""
-FIXED_BYTES = 60_000_000
-"""Bytes that do not depend on the size."""
-PICTURE_BYTES = 12
-"""Bytes per pixel of the painting."""
-STRIP_PIXELS = 2_000_000
-"""Pixels of a strip if memory allows: larger strips are not faster."""
-STRIP_BYTES = {2: 280, 4: 510}
-"""The same for a strip, with the rows that the layers keep of it; measured at 6 megapixels in bfloat16."""
-MARGIN_BYTES = {2: 22_000, 4: 40_000}
-"""Bytes per number inside the network -> bytes per pixel of the width, for width 32, that the layers keep between
-strips."""
-STORED_BYTES = {2: 80, 4: 140}
-"""Bytes per number inside the network -> bytes per pixel, for width 32, that exact statistics keep at the peak."""
 SAMPLES, SAMPLE_SIDE = 4_000_000, 256
 """Pixels that are sampled for the statistics, and side of the squares. An eighth at each side does not count."""
 PREVIEW_SIZE = 1024
@@ -196,12 +184,6 @@ def mask_rows(mask: Tensor, size: tuple[int, int], top: int, count: int) -> Tens
     return resize_rows(lambda a, b: mask[:, :, a:b], (mask.shape[2], mask.shape[3]), size, top, count)
 
 
-def padded_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the height and width that the network pads a picture to."""
-    height, width = (max(LEAST_SIDE, -(-side // STRIDE) * STRIDE) for side in size)
-    return height, width
-
-
 def _picked(x: Tensor | None, rows: Tensor, columns: Tensor) -> Tensor | None:
     return None if x is None else x.index_select(2, rows).index_select(3, columns)
 
@@ -252,7 +234,7 @@ class TiledPainting:
         self.source, self.size = source, painting_size(source.size, stylizer.options)
         self.places = [(r.mask, stylizer.bind(r.style)) for r in regions]
         parts = len(regions) + 1 + (source.channels == 4)
-        limit, reason = _budget(self.compute, self.options.max_memory)
+        limit, reason = strip_budget(self.compute, self.options.max_memory)
         plan = partial(strip_memory, self.size, self.net, self.compute, parts, streaming)
         self.strip = strip or strip_rows(self.size, plan, limit, reason)
         self.exact = self.options.statistics == "exact"
@@ -554,65 +536,6 @@ class Preview:
             self.image = torch.cat([self.image[:, :, :top], small, self.image[:, :, bottom:]], 2)
 
 
-class PlacedMasks(Masks):
-    """Masks of a picture's rows from `begin` on."""
-
-    def __init__(self, store: Callable[[], Store], begin: int):
-        super().__init__(store)
-        self.begin = begin
-
-
-class KeptStore(FileStore):
-    """Painted rows in a file that outlives the process.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    width : int
-        The picture's width.
-    device : torch.device
-        Where to read the rows to.
-    again : bool
-        Whether the rows are there already.
-
-    Raises
-    ------
-    PictureError
-        If the file cannot be written or read.
-    """
-
-    def __init__(self, path: Path, width: int, device: torch.device, again: bool = False):
-        self.path = path
-        with self._named():
-            self.file = path.open("r+b" if again else "w+b")
-        weakref.finalize(self, self.file.close)
-        self.like, self.row = torch.empty(0, device=device), (1, width, 3)
-
-    def append(self, rows: Tensor) -> None:
-        """Add the next rows, (1, 3, n, W)."""
-        with self._named():
-            self.file.write(rows.permute(2, 0, 3, 1).float().cpu().contiguous().numpy().data)
-
-    def read(self, top: int, count: int) -> Tensor:
-        """Return rows."""
-        with self._named():
-            return super().read(top, count)
-
-    def flush(self) -> None:
-        """Hand all rows to the system, so that they are there even if the process is killed."""
-        with self._named():
-            self.file.flush()
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, AssertionError) as error:
-            reason = getattr(error, "strerror", None) or "it is cut short"
-            raise PictureError(f"{self.path} cannot be used ({reason}); free disk space, or start over") from error
-
-
 class Sums:
     """Sums up the moments of the colours of a picture's parts, row by row."""
 
@@ -627,109 +550,3 @@ class Sums:
     def moments(self) -> Tensor:
         """Return the raw moments (1 or R, 4, 4), float32."""
         return (self.total / self.total[:, -1:, -1:].clamp(min=1e-12)).float()
-
-
-def pass_memory(size: tuple[int, int], net: Network, compute: Compute) -> int:
-    """Return the bytes that a network's pass at height and width `size` takes beyond the process's current memory."""
-    return FIXED_BYTES + round(size[0] * size[1] * PIXEL_BYTES[_item(compute)] * net.config.width / 32)
-
-
-def too_large(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> str | None:
-    """Return why a painting of height and width `size` cannot be painted as a whole, or None if it can."""
-    need, (limit, reason) = pass_memory(size, net, compute), _budget(compute, max_memory)
-    if limit is None or need <= limit:
-        return None
-    return f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, and {reason}"
-
-
-def check_memory(size: tuple[int, int], net: Network, compute: Compute, max_memory: int | None) -> None:
-    """Raise MemoryNeedError if not even strips of a painting of height and width `size` fit into memory."""
-    if too_large(size, net, compute, max_memory) is None:
-        return
-    limit = _budget(compute, max_memory)
-    try:
-        strip_rows(size, partial(strip_memory, size, net, compute, 1, False), *limit)
-    except MemoryNeedError as error:
-        if deep.available():
-            raise
-        strip_rows(size, partial(strip_memory, size, net, compute, 1, True), *limit)
-        raise MemoryNeedError(f"{error}; or run {deep.INSTALL}, so that it is not held in memory") from error
-
-
-def strip_memory(size: tuple[int, int], net: Network, compute: Compute, parts: int, streaming: bool, strip: int) -> int:
-    """Return the bytes that a painting in strips takes beyond the process's current memory.
-
-    Parameters
-    ----------
-    size : (int, int)
-        Height and width of the painting.
-    parts : int
-        The number of parts with their own styles.
-    streaming : bool
-        Whether the painting itself is not kept in memory.
-    strip : int
-        Rows of a strip.
-    """
-    item, (height, width) = _item(compute), size
-    share = net.config.width / 32
-    whole = 0 if streaming else PICTURE_BYTES * height * width
-    masks = 6 * parts if parts > 1 else 0
-    pixel = STRIP_BYTES[item] * share * (1.5 if parts > 1 else 1) + masks
-    return FIXED_BYTES + whole + round(width * (strip * pixel + MARGIN_BYTES[item] * share + 144 * masks))
-
-
-def strip_rows(size: tuple[int, int], need: Callable[[int], int], limit: float | None, reason: str) -> int:
-    """Return the rows of a strip, a multiple of the network's stride.
-
-    Parameters
-    ----------
-    size : (int, int)
-        Height and width of the painting.
-    need : callable
-        Takes the rows of a strip and returns the bytes that the painting takes with it.
-    limit : float or None
-        The bytes that it may take.
-    reason : str
-        Where the limit comes from.
-
-    Raises
-    ------
-    MemoryNeedError
-        If not even the smallest strips fit.
-    """
-    best = max(1, min(padded_size(size)[0], STRIP_PIXELS // size[1]) // STRIDE)
-    while limit is not None and need(best * STRIDE) > limit:
-        if best == 1:
-            raise MemoryNeedError(
-                f"a {size[1]}x{size[0]} painting needs about {gigabytes(need(STRIDE))} of memory even in strips of "
-                f"{STRIDE} rows, and {reason}; free or allow more memory, or paint smaller with --size"
-            )
-        best = max(1, best * 3 // 4)
-    return best * STRIDE
-
-
-def stored_bytes(net: Network, compute: Compute, parts: int) -> int:
-    """Return the bytes per pixel that exact statistics keep, in memory or in a file, for a number of parts."""
-    return round(STORED_BYTES[_item(compute)] * net.config.width / 32) + (6 * parts if parts > 1 else 0)
-
-
-def check_space(need: int, exact: bool) -> None:
-    """Raise MemoryNeedError if temporary files of `need` bytes, for exact or sampled statistics, do not fit."""
-    folder = temporary_folder()
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise MemoryNeedError(
-            f"{'exact' if exact else 'sampled'} statistics need about {gigabytes(need)} for temporary files, {folder} "
-            f"has {gigabytes(free)}; set TMPDIR to a folder on a larger disk"
-            + (", or give --statistics sampled" if exact else "")
-        )
-
-
-def _budget(compute: Compute, max_memory: int | None) -> tuple[float | None, str]:
-    """Return the bytes that a painting may take, None if nothing limits them, and the reason."""
-    return memory_budget(compute, max_memory) or (None, "")
-
-
-def _item(compute: Compute) -> int:
-    """Return the bytes per number inside the network."""
-    return 4 if compute.autocast_dtype is None else compute.autocast_dtype.itemsize

@@ -29,9 +29,10 @@ from ..models.rows import temporary_folder
 from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.choose import choose_method, resolve_compute
 from ..stylizers.memory import gigabytes
+from ..stylizers.network_memory import too_large
 from ..stylizers.protocol import Region, Step, Stylizer
 from ..stylizers.schedule import painting_size
-from ..stylizers.tiled import PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting, too_large
+from ..stylizers.tiled import PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting
 from .checkpoint import Checkpoint
 from .driver import Observer, drive
 from .job import PaintJob
