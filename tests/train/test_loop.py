@@ -202,7 +202,7 @@ from pathlib import Path
 from impasto.options import TrainNetworkOptions
 from impasto.train import network
 from impasto.train.start import start_network_training
-from impasto.train.loop import train
+from impasto.train.loop import stop_fabric, train
 network.CALIBRATION = 6
 torch.set_num_threads(1)
 values = json.loads(sys.argv[1])
@@ -212,6 +212,7 @@ training = start_network_training(o)
 for step in train(training):
     pass
 print(training.fabric.global_rank, training.fabric.world_size, json.dumps(step.figures))
+stop_fabric(training.fabric)
 """
 
 

@@ -9,7 +9,7 @@ from ..device import freed_memory_kept
 from ..errors import TrainingError
 from ..options import TrainEncoderOptions, TrainNetworkOptions
 from ..train.distill import EncoderRecipe
-from ..train.loop import Training, train
+from ..train.loop import Training, stop_fabric, train
 from ..train.network import NetworkRecipe
 from ..train.start import sample_sheet, start_encoder_training, start_network_training
 from .progress import bar, counting_bar, start_logging
@@ -141,6 +141,7 @@ def follow(training: Training, title: str, every: int, look: Look, measured: Seq
         log.info("%s: trained", o.out)
     if asked is not None:
         raise asked
+    stop_fabric(training.fabric)
 
 
 def _text(figures: dict[str, float]) -> str:

@@ -119,6 +119,16 @@ def start_fabric(o: TrainOptions) -> "Fabric":
     return fabric
 
 
+def stop_fabric(fabric: "Fabric") -> None:
+    """Wait for the other processes, and close the connections to them.
+
+    A process that exits while others are still connected to it may make them abort.
+    """
+    if fabric.world_size > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def count_processes(o: TrainOptions) -> int:
     """Return the number of processes that the options ask for, or that torchrun has started."""
     return max(o.devices * o.nodes, int(os.environ.get("WORLD_SIZE", 1)))
