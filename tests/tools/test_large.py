@@ -51,7 +51,7 @@ def test_it_is_the_painting_that_more_memory_gives(photo: Path, run: Run, name: 
     assert "--max-memory allows 0.1 GB: painting it from file to file in " in err
     assert "strips, which takes about " in err
     torch.testing.assert_close(pixels(name), pixels(f"whole-{name}"), rtol=0, atol=2.01 / 255)
-    assert (pixels(name) - pixels(f"whole-{name}")).abs().mean() < 0.02 / 255
+    assert (pixels(name) - pixels(f"whole-{name}")).abs().mean() < 0.1 / 255
     found, wanted = read_image(name).metadata, read_image(f"whole-{name}").metadata
     assert found.exif == wanted.exif != b""
     (one, other) = (read_record(n) for n in (name, f"whole-{name}"))
