@@ -7,9 +7,11 @@
 
 `impasto train network` reads pictures in worker processes and computes eigenvalues on the CPU, so a GPU waits for it.
 Here, everything happens on the GPU: crops are drawn and resized there, and roots of covariances are computed by the
-Newton-Schulz iteration instead of eigenvalues. The step is captured once and replayed. The loss is the same. --check
-compares the loss and its gradient with those of `impasto train network` on one batch, without a GPU, too. The state of
-a training is written next to its output, and --resume continues from it.
+Newton-Schulz iteration instead of eigenvalues. The step is captured once and replayed. The loss is the same but for
+rounding and `SMOOTHING`: --check compares it and its gradient with those of `impasto train network` on one batch, with
+or without a GPU. The state of a training is written next to its output, and --resume continues from it.
+
+An earlier form of this program has trained on a GPU. This one has been run on a CPU only.
 """
 
 import io
@@ -40,6 +42,7 @@ from impasto.device import Compute, channels_last, choose_compute
 from impasto.errors import ImpastoError
 from impasto.models import colours as colours_module
 from impasto.models.colours import colour
+from impasto.models.layers import EPSILON
 from impasto.models.moments import covariance, raw_moments
 from impasto.models.network import (
     NOISE_SIDE,
@@ -63,8 +66,8 @@ from impasto.train.network import LEAST_DEVIATION, PART_ZOOM, PHOTO_ZOOM, SCALE_
 from impasto.train.optimisers import ITERATIONS, LEAST_NORM, MOMENTUM, NEWTON_SCHULZ
 
 SMOOTHING = 1e-3
-"""Variance added to every channel, relative to the style's mean square per channel. With `losses.EPSILON`, a tenth of
-it, the rounding of sums in float32 would sometimes make a covariance negative, and the iteration would diverge."""
+"""Variance added to every channel, relative to the style's mean square per channel: ten times `losses.EPSILON`. The
+iteration diverges if rounding has made an eigenvalue negative."""
 EVERY = 10
 """Steps between two looks at the clock."""
 LOG_EVERY = 500
@@ -172,7 +175,7 @@ def instance_norm(
     """Return the result of `models.layers.instance_norm`, by PyTorch's own operations, which the compiler fuses."""
     assert statistics is None
     variance, mean = torch.var_mean(x.float(), (2, 3), correction=0)
-    slope = scale * (variance + 1e-5).rsqrt()
+    slope = scale * (variance + EPSILON).rsqrt()
     y = x.float() * slope[:, :, None, None] + (shift - slope * mean)[:, :, None, None]
     return (y.relu() if relu else y).to(x.dtype)
 
