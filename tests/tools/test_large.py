@@ -50,8 +50,8 @@ def test_it_is_the_painting_that_more_memory_gives(photo: Path, run: Run, name: 
     assert code == 0
     assert "--max-memory allows 0.1 GB: painting it from file to file in " in err
     assert "strips, which takes about " in err
-    torch.testing.assert_close(pixels(name), pixels(f"whole-{name}"), rtol=0, atol=2.01 / 255)
-    assert (pixels(name) - pixels(f"whole-{name}")).abs().mean() < 0.1 / 255
+    torch.testing.assert_close(pixels(name), pixels(f"whole-{name}"), rtol=0, atol=1.01 / 255)
+    assert (pixels(name) - pixels(f"whole-{name}")).abs().mean() < 0.02 / 255
     found, wanted = read_image(name).metadata, read_image(f"whole-{name}").metadata
     assert found.exif == wanted.exif != b""
     (one, other) = (read_record(n) for n in (name, f"whole-{name}"))
@@ -152,7 +152,7 @@ def test_without_the_extra(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatc
     assert run("stylize", photo, *STYLE, *LITTLE, "-o", "streamed.png")[0] == 0
     monkeypatch.setattr(deep, "available", lambda: False)
     assert run("stylize", photo, *STYLE, *LITTLE, "-o", "a.png")[0] == 0
-    torch.testing.assert_close(pixels("a.png"), pixels("streamed.png"), rtol=0, atol=2.01 / 255)
+    torch.testing.assert_close(pixels("a.png"), pixels("streamed.png"), rtol=0, atol=1.01 / 255)
     code, _, err = run("stylize", photo, *STYLE, *LITTLE, "-o", "a.dzi")
     assert (code, 'run pip install "impasto[large]"' in err) == (1, True)
     Image.new("RGB", (800, 12_000)).save("tall.png")
