@@ -36,7 +36,7 @@ from torch import Tensor
 from typing_extensions import Doc
 
 import impasto.models.moments
-import impasto.models.network
+import impasto.models.passes
 import impasto.style.painting
 from impasto.device import Compute, channels_last, choose_compute
 from impasto.errors import ImpastoError
@@ -44,17 +44,9 @@ from impasto.models import colours as colours_module
 from impasto.models.colours import colour
 from impasto.models.layers import EPSILON
 from impasto.models.moments import covariance, raw_moments
-from impasto.models.network import (
-    NOISE_SIDE,
-    RANGES,
-    Network,
-    NetworkConfig,
-    Origins,
-    StyleSummary,
-    WholePass,
-    save_network,
-)
+from impasto.models.network import RANGES, Network, NetworkConfig, StyleSummary, save_network
 from impasto.models.networks import find_network
+from impasto.models.passes import NOISE_SIDE, Origins, WholePass
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import TrainNetworkOptions
@@ -410,9 +402,9 @@ class GraphTraining:
         """Replace functions of the package by those above, which leave everything on the device."""
         colours_module.transport = transport
         impasto.models.moments.moment_sums = moment_sums
-        impasto.models.network.instance_norm = instance_norm
-        impasto.models.network.reflection_pad = reflection_pad
-        impasto.models.network.PHASES = impasto.models.network.PHASES.to(self.device)
+        impasto.models.passes.instance_norm = instance_norm
+        impasto.models.passes.reflection_pad = reflection_pad
+        impasto.models.passes.PHASES = impasto.models.passes.PHASES.to(self.device)
         impasto.style.painting.colour = self.loss.recoloured  # pyright: ignore[reportAttributeAccessIssue]
 
     @torch.no_grad()
@@ -625,8 +617,8 @@ class GraphTraining:
         modules = (
             colours_module,
             impasto.models.moments,
-            impasto.models.network,
-            impasto.models.network,
+            impasto.models.passes,
+            impasto.models.passes,
             impasto.style.painting,
         )
         own = [getattr(m, n) for m, n in zip(modules, names, strict=True)]

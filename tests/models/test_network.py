@@ -17,17 +17,8 @@ from impasto.errors import WeightsError
 from impasto.models.layers import EPSILON, fill
 from impasto.models.model_file import read_model_file, write_model_file
 from impasto.models.moments import raw_moments
-from impasto.models.network import (
-    LEAST_SIDE,
-    STRIDE,
-    Network,
-    NetworkConfig,
-    StyleSummary,
-    blurred,
-    load_network,
-    resized_convolution,
-    save_network,
-)
+from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network
+from impasto.models.passes import LEAST_SIDE, STRIDE, blurred, resized_convolution
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
 CONFIG = NetworkConfig(

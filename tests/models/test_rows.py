@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.models.network import Network, NetworkConfig, padded
+from impasto.models.network import Network, NetworkConfig
+from impasto.models.passes import padded
 from impasto.models.rows import FileStore, Masks, MemoryStore, RowPass, Store, Summary
 
 LAYERS = {"relu1_1": 4, "relu2_1": 5}

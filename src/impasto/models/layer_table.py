@@ -9,8 +9,9 @@ from torch import nn
 
 from ..errors import OptionError, WeightsError
 from .model_file import read_metadata
-from .network import EARLIER, KIND, STRIDE, Network, StyleSummary
+from .network import EARLIER, KIND, Network, StyleSummary
 from .networks import NETWORK, find_network
+from .passes import STRIDE
 from .vgg import VGG
 from .weights import MODELS, load_encoder
 

@@ -15,23 +15,21 @@ like any other. Colours are set in a separate step, `models.colours`: the moment
 style's colours, and the painting's colours are matched to them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..device import with_gradients
 from ..errors import WeightsError
 from .colours import ColourReader
 from .download import DIGEST_DIGITS, file_digest
-from .layers import fill, instance_norm, reflection_pad, statistics_of
 from .model_file import build_network, read_metadata, read_model_file, write_model_file
 from .moments import covariance
+from .passes import ORIGIN, STRIDE, Features, Kept, Operations, Origins, WholePass, affected_rows, fixed_noise, padded
 
 KIND = "network"
 """The `kind` in its model files."""
@@ -39,22 +37,11 @@ EARLIER = ("transformer", "arbitrary")
 """The kinds of earlier networks, which are no longer supported."""
 VERSION = 2
 """The version of the architecture. Weights of another version would load, but paint badly."""
-STRIDE, LEAST_SIDE = 4, 24
-"""Stride of the deepest features, and the side to which smaller pictures are padded, in pixels."""
 LEAST_VARIANCE = 1e-4
 """Added to variances before the logarithm; features are of the order of one."""
-NOISE_SIDE = 128
-"""Side of the square of noise, in features. It repeats beyond that."""
 RANGES = dict.fromkeys(("blocks", "fine", "rank", "noise"), (0, 64))
 RANGES |= {"width": (4, 256), "hidden": (1, 4096)}
 """Smallest and largest values allowed in a file."""
-
-Features = TypeVar("Features")
-Kept = TypeVar("Kept")
-
-Origins = Sequence[tuple[int, int]]
-ORIGIN: Origins = ((0, 0),)
-"""The origin of pictures that are not part of larger ones."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +214,7 @@ class Network(nn.Module):
         self.last = nn.Conv2d(w, 12, 5)
         self.noises = nn.ParameterList([torch.zeros(config.noise, c) for c in (2 * w, w)])
         """The mixing matrix from noise to features at each resolution."""
-        self.register_buffer("noise", _noise(config.noise), persistent=False)
+        self.register_buffer("noise", fixed_noise(config.noise), persistent=False)
         self.noise: Tensor
         self.summaries = nn.ModuleDict({k: StyleSummary(c) for k, c in config.layers.items()})
         self.predictor = nn.Sequential(
@@ -348,7 +335,7 @@ class Network(nn.Module):
 
         The tile must begin at a multiple of the stride and be painted with given statistics.
         """
-        return -(-self.run(_Affected(), 0) // STRIDE) * STRIDE
+        return -(-affected_rows(self) // STRIDE) * STRIDE
 
     @property
     def channels(self) -> int:
@@ -411,340 +398,6 @@ class Network(nn.Module):
         for c in self.layout.mixed:  # the first factor of each; the second starts at 0
             filters[at : at + c * rank].normal_(0, c**-0.5, generator=generator)
             at += 2 * c * rank
-
-
-class Operations(Protocol[Features, Kept]):
-    """The operations that the network consists of, on whole pictures or on rows (`models.rows`).
-
-    Norms and filters take their numbers from the style in the order in which they are called.
-    """
-
-    def keep(self, x: Features) -> tuple[Features, Kept]:
-        """Return features twice: to continue with, and to `add` later."""
-        ...
-
-    def add(self, x: Features, kept: Kept, part: str = "") -> Features:
-        """Add kept features, multiplied by a part of the affine."""
-        ...
-
-    def unshuffled(self, image: Features) -> Features:
-        """Turn 2x2 pixels into channels."""
-        ...
-
-    def convolved(self, x: Features, convolution: nn.Module) -> Features:
-        """Apply a 3x3 convolution, padded by reflection."""
-        ...
-
-    def norm(self, x: Features) -> Features:
-        """Apply the next instance norm, and its ReLU if it has one."""
-        ...
-
-    def mix(self, x: Features) -> Features:
-        """Add the result of the next low-rank filter, a 1x1 convolution that the style gives."""
-        ...
-
-    def noisy(self, x: Features, level: int) -> Features:
-        """Add the noise of a resolution: 0 for a quarter, 1 for half."""
-        ...
-
-    def enlarged(self, x: Features, convolution: nn.Module) -> Features:
-        """Blur, resize to twice the size and convolve."""
-        ...
-
-    def pictured(self, x: Features, convolution: nn.Module) -> Features:
-        """Convolve, turn channels into 2x2 pixels, and blur."""
-        ...
-
-    def scaled(self, x: Features, part: str) -> Features:
-        """Multiply each channel by its number in a part of the affine."""
-        ...
-
-
-class StyleOperations:
-    """The operations of one forward pass that depend on the style.
-
-    Parameters
-    ----------
-    net : Network
-        The network.
-    affine : Tensor
-        As for `Network.forward`. With masks, (R, 1, h, w) at the size of the features, there is one for each region.
-    """
-
-    def __init__(self, net: Network, affine: Tensor):
-        self.net, self.layout = net, net.layout
-        self.parts = {k: affine[:, s] for k, s in net.layout.parts.items()}
-        self.norms = self.channels = self.mixed = self.filters = 0
-        """Numbers of norms, their channels, filters and their parameters used so far."""
-
-    def next_norm(self) -> tuple[slice, bool]:
-        """Return the channels of the next norm among all norms' channels, and whether it has a ReLU."""
-        relu, begin = self.norms not in self.layout.linear, self.channels
-        self.channels += self.layout.norms[self.norms]
-        self.norms += 1
-        return slice(begin, self.channels), relu
-
-    def next_filter(self) -> slice:
-        """Return the place of the next low-rank filter in the affine's part for filters."""
-        begin = self.filters
-        if self.layout.mixed:
-            self.filters += 2 * self.layout.rank * self.layout.mixed[self.mixed]
-            self.mixed += 1
-        return slice(begin, self.filters)
-
-    def normed(self, x: Tensor, own: slice, relu: bool, given: Tensor | None, masks: Tensor | None) -> Tensor:
-        """Apply an instance norm to features (N, C, H, W), with their own statistics or those given (N or R, 2, C)."""
-        scale, shift = self.parts["scale"][:, own], self.parts["shift"][:, own]
-        if masks is None:
-            return instance_norm(x, scale, shift, relu=relu, statistics=given)
-        assert given is not None
-
-        def of(i: list[int]) -> Tensor:
-            return instance_norm(x, scale[i], shift[i], relu=relu, statistics=given[i if len(given) > 1 else [0]])
-
-        return by_place(x, masks, of)
-
-    def times(self, x: Tensor, part: str, masks: Tensor | None) -> Tensor:
-        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
-        factor = self.parts[part].to(x.dtype)[:, :, None, None]
-        return x * factor if masks is None else by_place(x, masks, lambda i: x * factor[i])
-
-    def with_noise(self, x: Tensor, level: int, origins: Origins, masks: Tensor | None) -> Tensor:
-        """Add the noise of one resolution to features (N, C, H, W), so that strokes can form in plain areas.
-
-        It is scaled by the affine's amplitudes (N, K) and mixed by the network's matrix (K, C).
-        """
-        if not self.net.config.noise:
-            return x
-        at = STRIDE >> level  # picture pixels per feature pixel
-        parts = [_noise_part(self.net.noise[level], row // at, column // at, x) for row, column in origins]
-        rows = torch.cat(parts).permute(0, 2, 3, 1)  # (N or 1, H, W, K)
-        each = self.parts["noise"][:, self.layout.noise[level], None] * self.net.noises[level]  # (N, K, C)
-
-        def added(each: Tensor) -> Tensor:
-            mixed = rows.flatten(1, 2) @ each.to(rows.dtype)
-            return x + mixed.view(-1, *rows.shape[1:3], x.shape[1]).permute(0, 3, 1, 2)
-
-        return added(each) if masks is None else by_place(x, masks, lambda i: added(each[i]))
-
-    def filtered(self, x: Tensor, own: slice, masks: Tensor | None) -> Tensor:
-        """Add a low-rank filter's result to features (N, C, H, W)."""
-        if not self.layout.mixed:
-            return x
-        c, rank = x.shape[1], self.layout.rank
-        numbers = self.parts["filters"][:, own].to(x.dtype)
-        first, second = numbers[:, : c * rank].reshape(-1, c, rank), numbers[:, c * rank :].reshape(-1, rank, c)
-
-        def mixed(first: Tensor, second: Tensor) -> Tensor:
-            rows = x.permute(0, 2, 3, 1)
-            return x + (rows.flatten(1, 2) @ first @ second).view(rows.shape).permute(0, 3, 1, 2)
-
-        return mixed(first, second) if masks is None else by_place(x, masks, lambda i: mixed(first[i], second[i]))
-
-
-class WholePass(StyleOperations):
-    """The operations on whole pictures (N, C, H, W).
-
-    Parameters
-    ----------
-    net, affine, statistics, masks, origins
-        As for `Network.forward`.
-    found : list of Tensor, optional
-        Receives the statistics that the norms compute.
-    """
-
-    def __init__(
-        self,
-        net: Network,
-        affine: Tensor,
-        statistics: Tensor | None,
-        masks: Tensor | None,
-        origins: Origins,
-        found: list[Tensor] | None = None,
-    ):
-        super().__init__(net, affine)
-        self.statistics, self.masks, self.origins, self.found = statistics, masks, origins, found
-
-    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features twice."""
-        return x, x
-
-    def add(self, x: Tensor, kept: Tensor, part: str = "") -> Tensor:
-        """Add features, multiplied by a part of the affine."""
-        return x + (self.scaled(kept, part) if part else kept)
-
-    def unshuffled(self, image: Tensor) -> Tensor:
-        """Turn 2x2 pixels into channels."""
-        return F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
-
-    def convolved(self, x: Tensor, convolution: nn.Module) -> Tensor:
-        """Apply a 3x3 convolution, padded by reflection."""
-        return convolution(reflection_pad(x))
-
-    def norm(self, x: Tensor) -> Tensor:
-        """Apply the next instance norm, and its ReLU if it has one."""
-        own, relu = self.next_norm()
-        masks = self._masks(x)
-        given = None if self.statistics is None else self.statistics[:, :, own]
-        if given is None and (masks is not None or self.found is not None):
-            given = statistics_of(x, masks)
-        if self.found is not None and given is not None:
-            self.found.append(given)
-        return self.normed(x, own, relu, given, masks)
-
-    def mix(self, x: Tensor) -> Tensor:
-        """Add the result of the next low-rank filter."""
-        return self.filtered(x, self.next_filter(), self._masks(x))
-
-    def noisy(self, x: Tensor, level: int) -> Tensor:
-        """Add the noise of a resolution."""
-        return self.with_noise(x, level, self.origins, self._masks(x))
-
-    def enlarged(self, x: Tensor, convolution: nn.Module) -> Tensor:
-        """Blur, resize to twice the size and convolve."""
-        return resized_convolution(blurred(x, 1), convolution)
-
-    def pictured(self, x: Tensor, convolution: nn.Module) -> Tensor:
-        """Convolve, turn channels into 2x2 pixels, and blur."""
-        return blurred(shuffled(convolution(reflection_pad(x, 2))))
-
-    def scaled(self, x: Tensor, part: str) -> Tensor:
-        """Multiply each channel by its number in a part of the affine."""
-        return self.times(x, part, self._masks(x))
-
-    def _masks(self, x: Tensor) -> Tensor | None:
-        """Return the masks (R, 1, H, W) at the size of features."""
-        return None if self.masks is None else F.adaptive_avg_pool2d(self.masks, (x.shape[2], x.shape[3]))
-
-
-class _Affected(Operations[int, int]):
-    """Counts the rows at the border of a tile that depend on what is beyond the border."""
-
-    def keep(self, x: int) -> tuple[int, int]:
-        return x, x
-
-    def add(self, x: int, kept: int, part: str = "") -> int:
-        return max(x, kept)
-
-    def unshuffled(self, image: int) -> int:
-        return -(-image // 2)
-
-    def convolved(self, x: int, convolution: nn.Module) -> int:
-        assert isinstance(convolution, nn.Conv2d)
-        return -(-(x + 1) // convolution.stride[0])
-
-    def enlarged(self, x: int, convolution: nn.Module) -> int:
-        return 2 * (x + 2)  # one row for the blur, one for the convolution
-
-    def pictured(self, x: int, convolution: nn.Module) -> int:
-        return 2 * (x + 2) + 1
-
-    def norm(self, x: int) -> int:
-        return x
-
-    def mix(self, x: int) -> int:
-        return x
-
-    def noisy(self, x: int, level: int) -> int:
-        return x
-
-    def scaled(self, x: int, part: str) -> int:
-        return x
-
-
-def by_place(x: Tensor, masks: Tensor, of: Callable[[list[int]], Tensor]) -> Tensor:
-    """Return the sum over regions i of `of([i])` times the region's mask, (R, 1, H, W) at the size of `x`."""
-    found = torch.zeros_like(x)
-    for i, mask in enumerate(masks):
-        found += mask.to(x.dtype) * of([i])
-    return found
-
-
-def padded(image: Tensor) -> Tensor:
-    """Pad pictures or masks by reflection to sides that are multiples of the network's stride."""
-    return fill(image, STRIDE, LEAST_SIDE)
-
-
-def _noise(channels: int) -> Tensor:
-    """Return the noise (2, `channels`, side, side) of every network: normal, the same on every machine.
-
-    At half of the size it is blurred by [1, 2, 1] / 4 along both sides. Its finest waves would show as a weave, since
-    no blur follows before the picture has its full size.
-    """
-    shape = (2, channels, NOISE_SIDE, NOISE_SIDE)
-    noise = np.random.RandomState(0).standard_normal(shape)
-    for axis in (1, 2):
-        noise[1] = (np.roll(noise[1], -1, axis) + 2 * noise[1] + np.roll(noise[1], 1, axis)) / 4
-    return torch.from_numpy(noise.astype(np.float32))
-
-
-def _noise_part(noise: Tensor, row: int, column: int, like: Tensor) -> Tensor:
-    """Return the part (1, K, H, W) of the repeated noise (K, side, side) that starts at a row and column."""
-    rows, columns = (
-        (torch.arange(side, device=noise.device) + begin) % NOISE_SIDE
-        for side, begin in zip(like.shape[-2:], (row, column), strict=True)
-    )
-    return noise[:, rows][:, :, columns].to(like.dtype)[None]
-
-
-def shuffled(x: Tensor) -> Tensor:
-    """Turn channels of features (N, 12, H, W) into the 2x2 pixels of pictures (N, 3, 2 H, 2 W), float32."""
-    return F.pixel_shuffle(x.float().contiguous(), 2)
-
-
-def blurred(x: Tensor, pad: int = 0) -> Tensor:
-    """Blur features or pictures (N, C, H, W) with [1, 2, 1] / 4 in both directions, then pad by reflection.
-
-    This removes the highest frequency of the grid, +1, -1, +1. In plain areas, where nothing starts a stroke, a network
-    would draw such waves, and resizing would turn them into hatching.
-    """
-    return blurred_inside(reflection_pad(x, pad + 1))
-
-
-def blurred_inside(x: Tensor) -> Tensor:
-    """Blur as `blurred`, without padding: (N, C, H, W) becomes (N, C, H - 2, W - 2)."""
-    return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
-
-
-def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:
-    """Resize to twice the size bilinearly, then convolve.
-
-    Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016. It is computed at the small size,
-    as the four phases of the large one. An even large row is 1/4 of the previous small row and 3/4 of its own; an odd
-    one is 3/4 of its own and 1/4 of the next. So each phase is a 3x3 convolution of the small rows.
-
-    Parameters
-    ----------
-    x : Tensor
-        (N, I, H + 2, W + 2), padded by one.
-    convolution : Conv2d
-        3x3, without a bias.
-
-    Returns
-    -------
-    Tensor
-        (N, O, 2 H, 2 W), channels_last.
-    """
-    assert isinstance(convolution, nn.Conv2d)
-    weight = convolution.weight
-    outputs, inputs = weight.shape[:2]
-    kernel = weight.flatten(2) @ PHASES.to(weight)  # (O, I, 4 * 9)
-    kernel = kernel.view(outputs, inputs, 4, 3, 3).permute(2, 0, 1, 3, 4).flatten(0, 1)
-    x = F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last))  # (N, 4 O, H, W), phase after phase
-    n, _, h, w = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(n, h, w, 2, 2, outputs)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
-
-
-@torch.inference_mode(False)  # in whatever mode the module is first imported
-def _phases() -> Tensor:
-    """Return the matrix (9, 4 * 9) from the taps of a 3x3 kernel to the taps of the four phases' kernels."""
-    rows = torch.tensor([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])  # large by small ones
-    taps = torch.stack([rows[0:3].t(), rows[1:4].t()])  # (phase, tap at the small size, tap at the large one)
-    return torch.einsum("pas,qbt->stpqab", taps, taps).reshape(9, 36)
-
-
-PHASES = _phases()
 
 
 def save_network(net: Network, path: Path, *, training: dict[str, Any], licence: str) -> None:

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from ..errors import MemoryNeedError, PictureError
 from .layers import combined_statistics, statistics_of
-from .network import Network, Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
+from .network import Network
+from .passes import Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
 
 Stream = Iterator[Tensor | None]
 

@@ -7,7 +7,8 @@ from functools import partial
 from ..device import Compute
 from ..errors import MemoryNeedError
 from ..image import deep
-from ..models.network import LEAST_SIDE, STRIDE, Network
+from ..models.network import Network
+from ..models.passes import LEAST_SIDE, STRIDE
 from ..models.rows import temporary_folder
 from .memory import gigabytes, item_bytes, memory_budget
 

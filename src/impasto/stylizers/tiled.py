@@ -29,7 +29,7 @@ from ..image.strips import PictureSink, PictureSource, ResizedSource
 from ..models.colours import colour
 from ..models.layers import mirrored
 from ..models.moments import moment_sums
-from ..models.network import LEAST_SIDE, STRIDE
+from ..models.passes import LEAST_SIDE, STRIDE
 from ..models.rows import FileStore, KeptStore, Masks, MemoryStore, PlacedMasks, RowPass, Store, Stream, drained, each
 from .network_memory import (
     check_space,

@@ -22,8 +22,9 @@ from ..device import Compute, channels_last
 from ..models.colours import colour
 from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.moments import raw_moments
-from ..models.network import NOISE_SIDE, ORIGIN, STRIDE, Network, Origins, StyleSummary, save_network
+from ..models.network import Network, StyleSummary, save_network
 from ..models.networks import network_name
+from ..models.passes import NOISE_SIDE, ORIGIN, STRIDE, Origins
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
 from ..style.painting import PaintingLoss
