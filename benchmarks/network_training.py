@@ -144,7 +144,7 @@ def take_step(recipe: NetworkRecipe, step: int, clock: Clock) -> None:
     with clock.part("styles measured"):
         targets = recipe.targets(samples)
     with clock.part("network, forward"):
-        paintings, _ = recipe.paint(photos, targets, learnt)
+        paintings, *_ = recipe.paint(photos, targets, learnt)
     with torch.no_grad():
         colours = recipe.net.style_colours(targets)
     with clock.part("loss, forward"):

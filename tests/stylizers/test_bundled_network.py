@@ -11,10 +11,12 @@ from torch import Tensor
 import impasto
 from impasto.models.moments import raw_moments
 from impasto.models.networks import find_network
+from impasto.models.passes import ORIGIN, padded
 from impasto.models.vgg import VGG
 from impasto.models.weights import find_model
 from impasto.style.losses import gram_loss, head_metric
 from impasto.style.target import builtin_names, load_builtin
+from impasto.train.spikes import WatchedPass, highest
 
 pytestmark = pytest.mark.bundled
 
@@ -102,3 +104,17 @@ def test_it_is_finite_in_every_precision(content: Tensor, precision: str) -> Non
         painted = paint(content, "udnie", size=96, precision=precision, strength=strength)
         assert painted.isfinite().all()
         assert painted.std() > 0.02 or strength == 0
+
+
+@pytest.mark.parametrize("name", ["astronaut", "rocket"])
+def test_no_feature_is_a_spike(photo: Callable[[str, int], Tensor], name: str) -> None:
+    """Above 40 standard deviations, glowing dots show in the paintings (`impasto.train.spikes`)."""
+    net, content, found = find_network(None), photo(name, 512), dict[str, float]()
+    for style in builtin_names():
+        offset = net.learnt_style(style)
+        affine = net.predict(load_builtin(style).at(512.0))
+        watched = WatchedPass(net, affine if offset is None else affine + offset, ORIGIN, highest)
+        with torch.inference_mode():
+            net.run(watched, padded(content))
+        found[style] = max(float(s) for s in watched.spikes)
+    assert max(found.values()) < 40, found

@@ -106,6 +106,12 @@ class TrainNetworkOptions(TrainOptions):
         LOSS,
     ] = 0.1
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 2.5
+    spike_weight: Annotated[
+        float,
+        Doc("Weight of the loss against spikes in the features, which would show as glowing dots."),
+        Range(0),
+        LOSS,
+    ] = 0.01
     stability: Annotated[
         float,
         Doc("Weight of the loss against flicker: a photo moved a little must give the same painting."),

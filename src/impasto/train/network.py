@@ -24,7 +24,7 @@ from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.moments import raw_moments
 from ..models.network import Network, StyleSummary, save_network
 from ..models.networks import network_name
-from ..models.passes import NOISE_SIDE, ORIGIN, STRIDE, Origins
+from ..models.passes import NOISE_SIDE, ORIGIN, STRIDE, Origins, padded
 from ..models.vgg import VGG
 from ..options import TrainNetworkOptions
 from ..style.painting import PaintingLoss
@@ -35,6 +35,7 @@ from .augment import recolour
 from .move import moved
 from .optimisers import Optimisers
 from .pictures import PictureSet
+from .spikes import WatchedPass, excess
 
 PHOTO_ZOOM, PART_ZOOM = (0.8, 2.0), (0.6, 1.25)
 """Ranges of the enlargement of photographs and of paintings."""
@@ -216,8 +217,11 @@ class NetworkRecipe:
 
     def paint(
         self, photos: Tensor, targets: Mapping[str, Tensor], learnt: Sequence[int], origins: Origins = ORIGIN
-    ) -> tuple[Tensor, Tensor]:
-        """Return paintings (N, 3, H, W), float32, of photographs in the styles, and the same before colour matching."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return paintings (N, 3, H, W), float32, of photographs in the styles, and the same before colour matching.
+
+        The third result is how high the spikes in the features are, (N,).
+        """
         affine = self.net.predict(targets)
         if self.net.config.styles:
             index = torch.tensor(learnt, device=affine.device)
@@ -225,19 +229,21 @@ class NetworkRecipe:
         with torch.no_grad():
             colours = self.net.style_colours(targets)
         with self.compute.autocast():
-            painted = self.net(photos, affine, origins=origins)
-        return colour(painted, colours), painted
+            watched = WatchedPass(self.net, affine, origins, excess)
+            painted = self.net.run(watched, padded(photos))[:, :, : photos.shape[2], : photos.shape[3]]
+        return colour(painted, colours), painted, torch.stack(watched.spikes).sum(0)
 
     def loss(self, samples: Sequence[Sample]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the samples' losses, and the sums of its terms."""
         photos = self.compute.picture(torch.stack([s.photo for s in samples]))
         targets, learnt = self.targets(samples), [s.learnt for s in samples]
         origins = [noise_origin(s) for s in samples]
-        paintings, raw = self.paint(photos, targets, learnt, origins)
+        paintings, raw, spikes = self.paint(photos, targets, learnt, origins)
         with torch.no_grad():
             colours = self.net.style_colours(targets)
         terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
         terms["scale"] = SCALE_WEIGHT * scale_loss(raw, colours).sum()
+        terms["spikes"] = self.options.spike_weight * spikes.sum()
         if self.options.stability:
             terms["stability"] = self.options.stability * self.flicker(samples, photos, paintings, targets)
         return torch.stack(list(terms.values())).sum(), terms
@@ -256,7 +262,7 @@ class NetworkRecipe:
             noise = torch.from_numpy(rng.standard_normal(tuple(before.shape), dtype=np.float32)).to(before)
             before = self.compute.picture(before + float(rng.uniform(0, MOST_NOISE)) * noise)
             target = {n: m[k : k + 1] for n, m in targets.items()}
-            again, _ = self.paint(before, target, [sample.learnt], [noise_origin(sample)])
+            again, *_ = self.paint(before, target, [sample.learnt], [noise_origin(sample)])
             difference = (again - after)[..., inside:-inside, inside:-inside]
             total = total + difference.square().mean() / after.var((2, 3)).mean().clamp(min=1e-3)
         return STABILITY_EVERY * total
