@@ -38,6 +38,7 @@ from typing_extensions import Doc
 import impasto.models.moments
 import impasto.models.passes
 import impasto.style.painting
+import impasto.train.spikes
 from impasto.device import Compute, channels_last, choose_compute
 from impasto.errors import ImpastoError
 from impasto.models import colours as colours_module
@@ -46,7 +47,7 @@ from impasto.models.layers import EPSILON
 from impasto.models.moments import covariance, raw_moments
 from impasto.models.network import RANGES, Network, NetworkConfig, StyleSummary, save_network
 from impasto.models.networks import find_network
-from impasto.models.passes import NOISE_SIDE, Origins, WholePass
+from impasto.models.passes import NOISE_SIDE, Origins
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import TrainNetworkOptions
@@ -56,6 +57,7 @@ from impasto.stylizers.learn import OTHER_STROKES, PICTURE, STROKES
 from impasto.stylizers.sources import resolve_style
 from impasto.train.network import LEAST_DEVIATION, PART_ZOOM, PHOTO_ZOOM, SCALE_WEIGHT, scale_loss
 from impasto.train.optimisers import ITERATIONS, LEAST_NORM, MOMENTUM, NEWTON_SCHULZ
+from impasto.train.spikes import LIMIT, WatchedPass
 
 SMOOTHING = 1e-3
 """Variance added to every channel, relative to the style's mean square per channel: ten times `losses.EPSILON`. The
@@ -172,6 +174,13 @@ def instance_norm(
     return (y.relu() if relu else y).to(x.dtype)
 
 
+def excess(x: Tensor) -> Tensor:
+    """Return the result of `train.spikes.excess`, by PyTorch's own operations, which the compiler fuses."""
+    variance, mean = torch.var_mean(x.detach().float(), (2, 3), correction=0, keepdim=True)
+    z = (x.float() - mean) * (variance + EPSILON).rsqrt()
+    return (z - z.clamp(-LIMIT, LIMIT)).square().mean((2, 3)).sum(1)
+
+
 class FastLoss(PaintingLoss):
     """The loss on one device: features by a compiled function, recoloured photographs computed once."""
 
@@ -197,7 +206,7 @@ class FastLoss(PaintingLoss):
         return self.known[2]
 
 
-class GraphPass(WholePass):
+class GraphPass(WatchedPass):
     """A pass whose origins of the noise are a tensor (2, N), in features of the lowest resolution."""
 
     places: Tensor
@@ -322,6 +331,9 @@ class NetworkGraph:
         TrainNetworkOptions.tone_weight,
         TrainNetworkOptions.tv_weight,
     )
+    spike_weight: Annotated[float, Doc("Weight of the loss against spikes in the features.")] = (
+        TrainNetworkOptions.spike_weight
+    )
     width: Annotated[int, Doc("As for `impasto train network`; so are the next ones.")] = TrainNetworkOptions.width
     blocks: int = TrainNetworkOptions.blocks
     fine: int = TrainNetworkOptions.fine
@@ -404,6 +416,7 @@ class GraphTraining:
         impasto.models.moments.moment_sums = moment_sums
         impasto.models.passes.instance_norm = instance_norm
         impasto.models.passes.reflection_pad = reflection_pad
+        impasto.train.spikes.excess = excess
         impasto.models.passes.PHASES = impasto.models.passes.PHASES.to(self.device)
         impasto.style.painting.colour = self.loss.recoloured  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -473,12 +486,13 @@ class GraphTraining:
         origins = (torch.rand(2, o.batch, device=device) * NOISE_SIDE).long()
         return photos, targets, styles, origins
 
-    def painted(self, photos: Tensor, affine: Tensor, origins: Tensor) -> Tensor:
-        """Return the network's paintings (N, 3, H, W) before their colours are set."""
-        step = GraphPass(self.net, affine, None, None, ())
+    def painted(self, photos: Tensor, affine: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the network's paintings (N, 3, H, W) before their colours are set, and their spikes (N,)."""
+        step = GraphPass(self.net, affine, (), impasto.train.spikes.excess)
         step.places = origins
         with self.compute.autocast():
-            return self.net.run(step, photos)
+            painted = self.net.run(step, photos)
+        return painted, torch.stack(step.spikes).sum(0)
 
     def terms(
         self, photos: Tensor, targets: Mapping[str, Tensor], styles: Tensor, origins: Tensor
@@ -490,10 +504,11 @@ class GraphTraining:
         affine = torch.cat([own, known + self.net.learnt[styles], others])
         with torch.no_grad():
             colours = self.net.style_colours(targets)
-        raw = self.forward(photos, affine, origins)
+        raw, spikes = self.forward(photos, affine, origins)
         paintings = colour(raw, colours)
         terms = {k: v.mean() for k, v in self.loss(paintings, photos, targets, colours).items()}
-        return terms | {"scale": SCALE_WEIGHT * scale_loss(raw, colours).mean()}
+        scale = SCALE_WEIGHT * scale_loss(raw, colours).mean()
+        return terms | {"scale": scale, "spikes": self.options.spike_weight * spikes.mean()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -613,13 +628,14 @@ class GraphTraining:
         "direction" is the cosine between both gradients, and 1.
         """
         batch = self.sample()
-        names = "transport", "moment_sums", "instance_norm", "reflection_pad", "colour"
+        names = "transport", "moment_sums", "instance_norm", "reflection_pad", "colour", "excess"
         modules = (
             colours_module,
             impasto.models.moments,
             impasto.models.passes,
             impasto.models.passes,
             impasto.style.painting,
+            impasto.train.spikes,
         )
         own = [getattr(m, n) for m, n in zip(modules, names, strict=True)]
         self.replace_functions()
