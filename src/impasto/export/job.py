@@ -1,0 +1,192 @@
+"""Exporting the network: measure the styles, write the file, compare its paintings, and only then move it into place."""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..errors import ImpastoError, OptionError, WeightsError
+from ..files import beside, move
+from ..image.read import read_image
+from ..image.resize import fit
+from ..models.network import load_network
+from ..models.networks import network_path
+from ..models.weights import load_encoder
+from ..options import ExportOptions
+from ..style.target import builtin_names
+from ..stylizers.learn import bundled_photographs
+from ..train.pictures import find_pictures
+from .check import Difference, compare, inputs_of
+from .extra import check_extra
+from .formats import SUFFIXES, trace, write_onnx, write_openvino, write_torch
+from .graph import PaintingGraph
+from .quantise import quantise
+from .runtimes import load
+from .styles import Style, measure, named, write_style
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1.0
+"""The largest difference of a float32 file's paintings from this package's own, in levels of 255."""
+ROUNDING = 1e-3
+"""Added to it for the rounding of differences."""
+CALIBRATION, CALIBRATION_SIDE = 24, 400
+"""The most photographs with which 8 bits are calibrated, and their long side in pixels."""
+STYLES_SUFFIX = ".styles"
+"""The suffix of the folder of style files."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    styles : list of Path
+        The style files.
+    difference : Difference
+        How far its paintings are from this package's own.
+    """
+
+    path: Path
+    styles: list[Path]
+    difference: Difference
+
+
+def export(styles: Sequence[str], out: Path | None, options: ExportOptions, files: Sequence[str] = ()) -> Exported:
+    """Export the network.
+
+    Parameters
+    ----------
+    styles : sequence of str
+        Pictures, style files or built-in styles to bake into the file; several are blended. If empty, the style is an
+        input of the file.
+    out : Path, optional
+        The file to write. By default impasto.onnx, .xml or .pt2 in the working folder.
+    files : sequence of str
+        Styles to write as style files in a folder beside it. `all` stands for the built-in ones.
+
+    Raises
+    ------
+    ImpastoError
+        If a library is missing, a style cannot be read, or the file cannot be written or paints something else.
+    """
+    if styles and files:
+        raise OptionError("--styles writes styles for a file that takes them as input; leave out STYLE, or --styles")
+    check_extra(options.format)
+    path = target_of(out, options)
+    net, network = load_network(network_path(options.model))
+    encoder = load_encoder("compact")
+    baked = measure(styles, net, encoder, options) if styles else None
+    beside_it = [measure([s], net, encoder, options) for s in named(files)]
+    checked = [baked] if baked else beside_it[:4] or [measure([s], net, encoder, options) for s in builtin_names()[:4]]
+    metadata = {
+        "version": __version__,
+        "licence": network.get("licence", ""),
+        "network": net.digest,
+        "encoder": encoder.digest,
+        "styles": json.dumps([] if baked is None else list(baked.about)),
+        **{name: str(getattr(options, name)) for name in ("precision", "pictures", "size")},
+    }
+    low = torch.float32 if options.precision == "float32" else torch.float16
+    features = torch.float16 if (options.format, options.precision) == ("onnx", "float16") else torch.float32
+    features = low if options.format == "torch" else features
+    uint8 = options.pictures == "uint8"
+    graph = PaintingGraph(net, encoder, None if baked is None else (baked.affine, baked.colours), uint8, features, low)
+    folder = beside(path)
+    try:
+        folder.mkdir(parents=True)
+        written = write(graph, folder, options, metadata, checked)
+        log.info("written; comparing its paintings with Impasto's own")
+        run = load(written, options.format)
+        found = compare(run, net, encoder, checked, bundled_photographs(), uint8=uint8, baked=baked is not None)
+        report(found, path, options)
+        for file in sorted(folder.glob(written.stem + ".*"), key=lambda f: f == written):  # the .bin before its .xml
+            move(file, path.with_suffix(file.suffix))
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    placed = []
+    for style in beside_it:
+        placed.append(path.with_suffix(STYLES_SUFFIX) / f"{style.name}.safetensors")
+        write_style(style, placed[-1], {k: v for k, v in metadata.items() if k in ("version", "network", "size")})
+    return Exported(path, placed, found)
+
+
+def target_of(out: Path | None, options: ExportOptions) -> Path:
+    """Return the file to write, with the suffix of the format. Raises OptionError for another suffix."""
+    suffix = SUFFIXES[options.format]
+    path = Path("impasto" + suffix) if out is None else out / ("impasto" + suffix) if out.is_dir() else out
+    if path.suffix == "":
+        return path.with_suffix(suffix)
+    if path.suffix != suffix:
+        raise OptionError(f"--out {path}: a file of --format {options.format} ends in {suffix}; name it so")
+    return path
+
+
+def write(
+    graph: PaintingGraph, folder: Path, options: ExportOptions, metadata: dict[str, str], styles: Sequence[Style]
+) -> Path:
+    """Write a graph into an empty folder and return the file."""
+    program, name = trace(graph), folder / "network"
+    path = name.with_suffix(SUFFIXES[options.format])
+    if options.format == "torch":
+        write_torch(program, path, metadata)
+        return path
+    source = folder / "source.onnx"
+    write_onnx(program, source, metadata)
+    if options.precision == "int8":
+        photos = calibration(options)
+        wanted = [styles[i % len(styles)] for i in range(len(photos))]
+        baked = graph.affine is not None
+        inputs = [
+            inputs_of(p, (1.0,), [s], uint8=graph.uint8, baked=baked) for p, s in zip(photos, wanted, strict=True)
+        ]
+        whole = source.rename(folder / "float32.onnx")
+        quantise(whole, source, inputs)
+    if options.format == "openvino":
+        write_openvino(source, path, metadata, compressed=options.precision != "float32")
+        return path
+    return source.rename(path)
+
+
+def calibration(options: ExportOptions) -> list[Tensor]:
+    """Return the photographs (1, 3, H, W), uint8, with which 8 bits are calibrated.
+
+    Raises
+    ------
+    OptionError
+        If the folders of the options have no pictures.
+    """
+    if not options.photos:
+        return [p[None] for p in bundled_photographs()]
+    paths = [path for folder in options.photos for path in find_pictures(folder)]
+    if not paths:
+        raise OptionError(f"--photos {options.photos[0]}: there are no pictures in this folder")
+    chosen = paths[:: -(-len(paths) // CALIBRATION)]
+    pictures = (fit(read_image(p).tensor, CALIBRATION_SIDE) for p in chosen)
+    return [(255 * p).round().to(torch.uint8) for p in pictures]
+
+
+def report(found: Difference, path: Path, options: ExportOptions) -> None:
+    """Log how far the paintings are from this package's own. Raises ImpastoError if a float32 file's are too far."""
+    if options.precision == "float32" and found.largest > TOLERANCE + ROUNDING:
+        raise ImpastoError(
+            f"{path} was not kept: at {found.size} its painting is {found.largest:.3g} levels of 255 off Impasto's own; "
+            f"install the versions of {options.format} that constraints.txt names"
+        )
+    log.info(
+        "%s: paintings of twelve sizes differ from Impasto's own by %.2g levels of 255 on average, by %.3g at most",
+        path,
+        found.mean,
+        found.largest,
+    )
