@@ -145,8 +145,10 @@ class FixedStyle(NetworkStylizer):
         """Return the style without measuring it."""
         return MeasuredStyle(style, self.encoder, self.compute, tuple(self.net.config.layers))
 
-    def affine(self, *_: Any) -> tuple[Tensor, Tensor]:
-        """Return the style's affine (1, P) and colours (1, 3, 4)."""
+    def affine(
+        self, styles: Sequence[MeasuredStyle], shares: Sequence[float], scales: Sequence[float], long: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the style's affine (1, P) and colours (1, 3, 4), whatever the size."""
         return self.style.affine, self.style.colours
 
 

@@ -30,7 +30,7 @@ def colours_in(picture: Tensor) -> Tensor:
 
 
 def matched(painting: Tensor, colours: Tensor) -> Tensor:
-    """Match the colours of paintings (N, 3, H, W) to those of styles (N, 3, 4), as `models.colours.colour`, unclamped."""
+    """Match the colours of paintings (N, 3, H, W) to those of styles (N, 3, 4), as `colour`, but not clamped."""
     own = colours_in(painting)
     matrix = transport(own[:, :, :3], colours[:, :, :3])
     centred = painting - own[:, :, 3:, None]

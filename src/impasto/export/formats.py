@@ -3,18 +3,22 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.export import Dim, ExportedProgram
 
+from ..errors import ImpastoError
+from ..image.source import one_line
 from .graph import PaintingGraph
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto
+
+T = TypeVar("T")
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 """Format -> suffix of its file. OpenVINO's weights are in a second file, .bin."""
@@ -56,7 +60,23 @@ def trace(graph: PaintingGraph) -> ExportedProgram:
         examples |= {"affine": torch.ones(count, graph.net.layout.size), "colours": torch.ones(count, 3, 4)}
         shapes |= {"affine": {0: batch}, "colours": {0: batch}}
     with quiet(), torch.no_grad():
-        return torch.export.export(graph.eval(), tuple(examples.values()), dynamic_shapes=shapes, strict=False)
+        program = _supported(torch.export.export, graph.eval(), tuple(examples.values()), dynamic_shapes=shapes)
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # has paths of this machine
+    return program
+
+
+def _supported(function: Callable[..., T], *inputs: Any, **options: Any) -> T:
+    """Call one of PyTorch's exporters. Raises ImpastoError if it cannot export the network."""
+    try:
+        return function(*inputs, **options)
+    except Exception as error:
+        raise ImpastoError(
+            f"PyTorch {torch.__version__} cannot export the network ({one_line(error)[:200]}); install the version "
+            "that constraints.txt names"
+        ) from error
 
 
 def write_torch(program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
@@ -70,10 +90,11 @@ def write_onnx(program: ExportedProgram, path: Path, metadata: Mapping[str, str]
     import onnx
 
     with quiet():
-        exported = torch.onnx.export(program, dynamo=True, verbose=False, output_names=[OUTPUT])
+        exported = _supported(torch.onnx.export, program, dynamo=True, verbose=False, output_names=[OUTPUT])
     assert exported is not None
     model = exported.model_proto
     name_axes(model)
+    strip(model.graph)
     model.producer_name, model.producer_version = "impasto", metadata["version"]
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, path)
@@ -88,7 +109,18 @@ def name_axes(model: "ModelProto") -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
                 size.dim_param = names[size.dim_param]
-    del model.graph.value_info[:]  # in terms of the old names; every runtime infers them
+
+
+def strip(graph: "GraphProto") -> None:
+    """Remove what runtimes do not read: each node's origin, with paths of this machine, and the shapes in between."""
+    del graph.value_info[:], graph.metadata_props[:]
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                strip(attribute.g)
 
 
 def write_openvino(source: Path, path: Path, metadata: Mapping[str, str], compressed: bool) -> None:

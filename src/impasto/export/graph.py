@@ -49,19 +49,14 @@ class PaintingGraph(nn.Module):
         super().__init__()
         self.net, self.uint8, self.dtype = copy.deepcopy(net), uint8, dtype
         self.photograph = PhotographStyle(self.net, encoder, measuring)
-        kernel = enlarging_kernel(net.up)
-        for part in (self.net.down, self.net.blocks, self.net.fine, self.net.last):
+        self.net.up = enlarging(net.up)
+        for part in (self.net.down, self.net.blocks, self.net.up, self.net.fine, self.net.last):
             part.to(dtype)
-        self.register_buffer("kernel", kernel.to(dtype))
         self.register_buffer("affine", None if style is None else style[0])
         self.register_buffer("colours", None if style is None else style[1])
-        self.kernel: Tensor
         self.affine: Tensor | None
         self.colours: Tensor | None
-        for unused in ("up", "summaries", "predictor", "colours"):  # `photograph` has its own
-            delattr(self.net, unused)
-        del self.net.learnt
-        self.net.up = Enlarging(self.kernel)
+        del self.net.summaries, self.net.predictor, self.net.colours, self.net.learnt  # `photograph` has its own
 
     def forward(
         self, image: Tensor, strength: Tensor, affine: Tensor | None = None, colours: Tensor | None = None
@@ -112,19 +107,6 @@ class PaintingGraph(nn.Module):
 
         found = torch.cond((strength != 1).any(), between, whole, (photo, strength, affine, colours))
         return found[0], found[1]
-
-
-class Enlarging(nn.Module):
-    """The convolution of `ExportPass.enlarged`, with the kernel of `enlarging_kernel`."""
-
-    def __init__(self, kernel: Tensor):
-        super().__init__()
-        self.register_buffer("kernel", kernel)
-        self.kernel: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn (N, I, H + 2, W + 2) into (N, O, 2 H, 2 W)."""
-        return F.pixel_shuffle(F.conv2d(x, self.kernel), 2)
 
 
 class ExportPass(WholePass):
@@ -185,7 +167,7 @@ class ExportPass(WholePass):
 
     def enlarged(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Blur, resize to twice the size and convolve."""
-        return convolution(blurred_inside(reflected(x, 2)))
+        return F.pixel_shuffle(convolution(blurred_inside(reflected(x, 2))), 2)
 
     def pictured(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Convolve, turn channels into 2x2 pixels, and blur."""
@@ -208,10 +190,14 @@ def reflected(x: Tensor, pad: int = 1) -> Tensor:
     return F.pad(x, (pad,) * 4, mode="reflect")
 
 
-def enlarging_kernel(convolution: nn.Module) -> Tensor:
-    """Return the kernel (4 O, I, 3, 3) of `models.passes.resized_convolution`, in the order of `pixel_shuffle`."""
-    assert isinstance(convolution, nn.Conv2d)
+def enlarging(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Return a convolution with four times as many channels: `pixel_shuffle` of its result enlarges and convolves.
+
+    It is that of `models.passes.resized_convolution`, with the channels in the order of `pixel_shuffle`.
+    """
     weight = convolution.weight
     outputs, inputs = weight.shape[:2]
-    kernel = (weight.flatten(2) @ PHASES.to(weight)).view(outputs, inputs, 4, 3, 3)
-    return kernel.permute(0, 2, 1, 3, 4).reshape(4 * outputs, inputs, 3, 3).contiguous()
+    kernel = (weight.flatten(2) @ PHASES.to(weight)).view(outputs, inputs, 4, 3, 3).permute(0, 2, 1, 3, 4)
+    found = nn.Conv2d(inputs, 4 * outputs, 3, bias=False)
+    found.weight = nn.Parameter(kernel.reshape(4 * outputs, inputs, 3, 3).contiguous(), requires_grad=False)
+    return found

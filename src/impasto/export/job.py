@@ -1,4 +1,4 @@
-"""Exporting the network: measure the styles, write the file, compare its paintings, and only then move it into place."""
+"""Exporting the network: measure the styles, write the file, compare its paintings, then move it into place."""
 
 import json
 import logging
@@ -38,6 +38,8 @@ ROUNDING = 1e-3
 """Added to it for the rounding of differences."""
 CALIBRATION, CALIBRATION_SIDE = 24, 400
 """The most photographs with which 8 bits are calibrated, and their long side in pixels."""
+LOW = (("float16",), ("float16", "int8"))
+"""The precisions with which the network, and the measuring of the photograph, are written in float16."""
 STYLES_SUFFIX = ".styles"
 """The suffix of the folder of style files."""
 
@@ -96,11 +98,11 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
         "styles": json.dumps([] if baked is None else list(baked.about)),
         **{name: str(getattr(options, name)) for name in ("precision", "pictures", "size")},
     }
-    low = torch.float32 if options.precision == "float32" else torch.float16
-    features = torch.float16 if (options.format, options.precision) == ("onnx", "float16") else torch.float32
-    features = low if options.format == "torch" else features
+    dtypes = [torch.float32, torch.float32]
+    if options.format != "openvino":  # which stores weights as float16 itself
+        dtypes = [torch.float16 if options.precision in low else torch.float32 for low in LOW]
     uint8 = options.pictures == "uint8"
-    graph = PaintingGraph(net, encoder, None if baked is None else (baked.affine, baked.colours), uint8, features, low)
+    graph = PaintingGraph(net, encoder, None if baked is None else (baked.affine, baked.colours), uint8, *dtypes)
     folder = beside(path)
     try:
         folder.mkdir(parents=True)
@@ -181,7 +183,7 @@ def report(found: Difference, path: Path, options: ExportOptions) -> None:
     """Log how far the paintings are from this package's own. Raises ImpastoError if a float32 file's are too far."""
     if options.precision == "float32" and found.largest > TOLERANCE + ROUNDING:
         raise ImpastoError(
-            f"{path} was not kept: at {found.size} its painting is {found.largest:.3g} levels of 255 off Impasto's own; "
+            f"{path} was not kept: at {found.size} it paints {found.largest:.3g} levels of 255 off Impasto itself; "
             f"install the versions of {options.format} that constraints.txt names"
         )
     log.info(

@@ -1,6 +1,7 @@
 """The style of strength 0: that of the photograph itself, unpainted, as `NetworkStylizer` predicts it."""
 
 import copy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class PhotographStyle(nn.Module):
         self.summaries, self.predictor = copy.deepcopy(net.summaries), copy.deepcopy(net.predictor).to(dtype)
         last = max(encoder.layers[k] for k in self.layers)
         self.places = {encoder.layers[k]: k for k in self.layers}
-        self.features = copy.deepcopy(encoder.features[: last + 1]).to(dtype)
+        self.features = nn.Sequential(*copy.deepcopy(list(encoder.features)[: last + 1])).to(dtype)
         self.reflect = encoder.config.padding == "reflect"
         self.register_buffer("mean", encoder.mean.clone())
         self.register_buffer("std", encoder.std.clone())
@@ -70,9 +71,8 @@ def reduced(photo: Tensor) -> Tensor:
     height, width = photo.shape[2], photo.shape[3]
     long = torch.sym_max(height, width)
     limit = torch.sym_min(long, PHOTO_SIZE)
-    rows, columns = (
-        resizing(side, torch.sym_max(1, (2 * side * limit + long) // (2 * long))) for side in (height, width)
-    )
+    sides = [cast(int, torch.sym_max(1, (2 * side * limit + long) // (2 * long))) for side in (height, width)]
+    rows, columns = resizing(height, sides[0]), resizing(width, sides[1])
     return (rows @ photo @ columns.t()).clamp(0, 1)
 
 

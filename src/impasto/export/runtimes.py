@@ -1,4 +1,4 @@
-"""Running an exported file as the programs do that it is for, on the CPU, in float32 wherever the file leaves a choice."""
+"""Running an exported file on the CPU as other programs do, in float32 where the file leaves a choice."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
