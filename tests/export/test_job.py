@@ -1,6 +1,7 @@
 """Exported files: they paint what the package paints, say what they are, and are kept only if they do."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -21,7 +23,7 @@ from impasto.export.check import compare, distance, inputs_of, paint
 from impasto.export.graph import PaintingGraph
 from impasto.export.job import Exported, export
 from impasto.export.runtimes import Run, load
-from impasto.export.styles import Style
+from impasto.export.styles import Style, write_style
 from impasto.models.network import Network
 from impasto.models.vgg import VGG
 from impasto.options import ExportOptions
@@ -32,6 +34,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
 
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 CASES = ((16, 16, (1.0,)), (17, 31, (0.4,)), (97, 131, (1.0, 1.4)), (150, 261, (1.0,)))
 """Fewer sizes than a user's export is compared at."""
 
@@ -169,8 +172,9 @@ def test_style_files(
     assert distance(load(made.path, "onnx")(inputs), own).max() <= 1
 
 
+@pytest.mark.usefixtures("_traced_once")
 def test_file_that_paints_something_else_is_not_kept(
-    _traced_once: None, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The earlier file stays, and nothing else is left."""
 
@@ -234,3 +238,28 @@ def test_photographs_of_a_folder(tmp_path: Path, photo_file: Callable[[str], Pat
 def test_all_styles() -> None:
     assert job.named(["all"]) == builtin_names()
     assert job.named(["udnie", "a.jpg"]) == ["udnie", "a.jpg"]
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not in the source distribution")
+def test_python_program_of_the_documentation(
+    exported: Callable[..., tuple[Exported, ExportOptions]],
+    net: Network,
+    encoder: VGG,
+    styles: list[Style],
+    levels: Callable[..., Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs as it stands there, and paints what the package paints."""
+    shutil.copy(exported("onnx")[0].path, tmp_path)
+    write_style(styles[0], tmp_path / "impasto.styles" / "starry-night.safetensors", {})
+    pixels = levels(121, 202)[0].permute(1, 2, 0).contiguous().numpy()
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", quality=95)
+    found = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    monkeypatch.chdir(tmp_path)
+    exec(compile(found[1], str(PAGE), "exec"), {})
+    photo = np.asarray(Image.open("photo.jpg"), np.float32) / 255
+    painting = np.array(Image.open("painting.png"))
+    own = paint(net, encoder, styles[0], torch.from_numpy(photo).permute(2, 0, 1)[None], 1.0)
+    assert distance(painting[None], own).max() <= 1
