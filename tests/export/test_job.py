@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from impasto.cli import main
 from impasto.errors import ImpastoError, OptionError
 from impasto.export import extra, formats, job
-from impasto.export.check import compare, distance, inputs_of, paint
+from impasto.export.check import Difference, compare, distance, inputs_of, paint
 from impasto.export.graph import PaintingGraph
 from impasto.export.job import Exported, export
 from impasto.export.runtimes import Run, load
@@ -235,9 +235,21 @@ def test_photographs_of_a_folder(tmp_path: Path, photo_file: Callable[[str], Pat
     assert max(found.shape) == job.CALIBRATION_SIDE
 
 
+def test_numbers_that_do_not_fit() -> None:
+    """A painting of no numbers is kept in no precision."""
+    with pytest.raises(ImpastoError, match=r"a.onnx was not kept: its numbers do not fit into float16"):
+        job.report(Difference(np.inf, np.inf, "16x16"), Path("a.onnx"), ExportOptions(precision="float16"))
+
+
+def test_two_styles_of_one_name() -> None:
+    job.check_names(["udnie", "tahiti"])
+    with pytest.raises(OptionError, match="--styles has 2 styles called udnie"):
+        job.check_names(["tahiti", "udnie", "udnie"])
+
+
 def test_all_styles() -> None:
     assert job.named(["all"]) == builtin_names()
-    assert job.named(["udnie", "a.jpg"]) == ["udnie", "a.jpg"]
+    assert job.named(["udnie", "a.jpg", "udnie"]) == ["udnie", "a.jpg"]
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not in the source distribution")

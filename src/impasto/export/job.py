@@ -3,8 +3,10 @@
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -89,6 +91,8 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
     encoder = load_encoder("compact")
     baked = measure(styles, net, encoder, options) if styles else None
     beside_it = [measure([s], net, encoder, options) for s in named(files)]
+    check_names([s.name for s in beside_it])
+    photos = calibration(options) if options.precision == "int8" else []
     checked = [baked] if baked else beside_it[:4] or [measure([s], net, encoder, options) for s in builtin_names()[:4]]
     metadata = {
         "version": __version__,
@@ -106,10 +110,13 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
     folder = beside(path)
     try:
         folder.mkdir(parents=True)
-        written = write(graph, folder, options, metadata, checked)
+        written = write(
+            graph, folder, options, metadata, [(p, checked[i % len(checked)]) for i, p in enumerate(photos)]
+        )
         log.info("written; comparing its paintings with Impasto's own")
-        run = load(written, options.format)
-        found = compare(run, net, encoder, checked, bundled_photographs(), uint8=uint8, baked=baked is not None)
+        run, own = load(written, options.format), bundled_photographs()
+        found = compare(run, net, encoder, checked, own, uint8=uint8, baked=baked is not None)
+        del run  # closes the file
         report(found, path, options)
         for file in sorted(folder.glob(written.stem + ".*"), key=lambda f: f == written):  # the .bin before its .xml
             move(file, path.with_suffix(file.suffix))
@@ -124,6 +131,13 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
     return Exported(path, placed, found)
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise OptionError if two style files would have the same name."""
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise OptionError(f"--styles has {count} styles called {name}; rename the files of the others")
+
+
 def target_of(out: Path | None, options: ExportOptions) -> Path:
     """Return the file to write, with the suffix of the format. Raises OptionError for another suffix."""
     suffix = SUFFIXES[options.format]
@@ -136,9 +150,19 @@ def target_of(out: Path | None, options: ExportOptions) -> Path:
 
 
 def write(
-    graph: PaintingGraph, folder: Path, options: ExportOptions, metadata: dict[str, str], styles: Sequence[Style]
+    graph: PaintingGraph,
+    folder: Path,
+    options: ExportOptions,
+    metadata: dict[str, str],
+    examples: Sequence[tuple[Tensor, Style]],
 ) -> Path:
-    """Write a graph into an empty folder and return the file."""
+    """Write a graph into an empty folder and return the file.
+
+    Parameters
+    ----------
+    examples : sequence of (Tensor, Style)
+        For `int8`: the photographs (1, 3, H, W), uint8, and styles that calibrate it.
+    """
     program, name = trace(graph), folder / "network"
     path = name.with_suffix(SUFFIXES[options.format])
     if options.format == "torch":
@@ -147,14 +171,8 @@ def write(
     source = folder / "source.onnx"
     write_onnx(program, source, metadata)
     if options.precision == "int8":
-        photos = calibration(options)
-        wanted = [styles[i % len(styles)] for i in range(len(photos))]
-        baked = graph.affine is not None
-        inputs = [
-            inputs_of(p, (1.0,), [s], uint8=graph.uint8, baked=baked) for p, s in zip(photos, wanted, strict=True)
-        ]
-        whole = source.rename(folder / "float32.onnx")
-        quantise(whole, source, inputs)
+        baked, whole = graph.affine is not None, source.rename(folder / "float32.onnx")
+        quantise(whole, source, (inputs_of(p, (1.0,), [s], uint8=graph.uint8, baked=baked) for p, s in examples))
     if options.format == "openvino":
         write_openvino(source, path, metadata, compressed=options.precision != "float32")
         return path
@@ -180,7 +198,15 @@ def calibration(options: ExportOptions) -> list[Tensor]:
 
 
 def report(found: Difference, path: Path, options: ExportOptions) -> None:
-    """Log how far the paintings are from this package's own. Raises ImpastoError if a float32 file's are too far."""
+    """Log how far the paintings are from this package's own.
+
+    Raises
+    ------
+    ImpastoError
+        If those of a float32 file are too far, or those of another are no numbers.
+    """
+    if options.precision != "float32" and not isfinite(found.largest):
+        raise ImpastoError(f"{path} was not kept: its numbers do not fit into {options.precision}; choose float32")
     if options.precision == "float32" and found.largest > TOLERANCE + ROUNDING:
         raise ImpastoError(
             f"{path} was not kept: at {found.size} it paints {found.largest:.3g} levels of 255 off Impasto itself; "

@@ -66,8 +66,8 @@ def measure(sources: Sequence[str], net: Network, encoder: VGG, options: ExportO
 
 
 def named(sources: Sequence[str]) -> list[str]:
-    """Return the sources, with the names of all built-in styles for `all`."""
-    return [name for s in sources for name in (builtin_names() if s == ALL else [s])]
+    """Return the sources, each once, with the names of all built-in styles for `all`."""
+    return list(dict.fromkeys(name for s in sources for name in (builtin_names() if s == ALL else [s])))
 
 
 def write_style(style: Style, path: Path, metadata: dict[str, Any]) -> None:
