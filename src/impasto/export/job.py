@@ -40,8 +40,6 @@ ROUNDING = 1e-3
 """Added to it for the rounding of differences."""
 CALIBRATION, CALIBRATION_SIDE = 24, 400
 """The most photographs with which 8 bits are calibrated, and their long side in pixels."""
-LOW = (("float16",), ("float16", "int8"))
-"""The precisions with which the network, and the measuring of the photograph, are written in float16."""
 STYLES_SUFFIX = ".styles"
 """The suffix of the folder of style files."""
 
@@ -94,6 +92,7 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
     check_names([s.name for s in beside_it])
     photos = calibration(options) if options.precision == "int8" else []
     checked = [baked] if baked else beside_it[:4] or [measure([s], net, encoder, options) for s in builtin_names()[:4]]
+    examples = [(p, checked[i % len(checked)]) for i, p in enumerate(photos)]
     metadata = {
         "version": __version__,
         "licence": network.get("licence", ""),
@@ -102,17 +101,12 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
         "styles": json.dumps([] if baked is None else list(baked.about)),
         **{name: str(getattr(options, name)) for name in ("precision", "pictures", "size")},
     }
-    dtypes = [torch.float32, torch.float32]
-    if options.format != "openvino":  # which stores weights as float16 itself
-        dtypes = [torch.float16 if options.precision in low else torch.float32 for low in LOW]
-    uint8 = options.pictures == "uint8"
-    graph = PaintingGraph(net, encoder, None if baked is None else (baked.affine, baked.colours), uint8, *dtypes)
+    uint8, constants = options.pictures == "uint8", None if baked is None else (baked.affine, baked.colours)
+    graph = PaintingGraph(net, encoder, constants, uint8, *dtypes_of(options))
     folder = beside(path)
     try:
         folder.mkdir(parents=True)
-        written = write(
-            graph, folder, options, metadata, [(p, checked[i % len(checked)]) for i, p in enumerate(photos)]
-        )
+        written = write(graph, folder, options, metadata, examples)
         log.info("written; comparing its paintings with Impasto's own")
         run, own = load(written, options.format), bundled_photographs()
         found = compare(run, net, encoder, checked, own, uint8=uint8, baked=baked is not None)
@@ -129,6 +123,14 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
         placed.append(path.with_suffix(STYLES_SUFFIX) / f"{style.name}.safetensors")
         write_style(style, placed[-1], {k: v for k, v in metadata.items() if k in ("version", "network", "size")})
     return Exported(path, placed, found)
+
+
+def dtypes_of(options: ExportOptions) -> tuple[torch.dtype, torch.dtype]:
+    """Return the dtypes of the network, before its conversion to 8 bits, and of the measuring of the photograph."""
+    if options.format == "openvino":  # stores weights as float16 itself
+        return torch.float32, torch.float32
+    network = torch.float16 if options.precision == "float16" else torch.float32
+    return network, torch.float32 if options.precision == "float32" else torch.float16
 
 
 def check_names(names: Sequence[str]) -> None:
