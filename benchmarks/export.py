@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -25,7 +25,7 @@ from speed import interleaved
 from torch import Tensor
 from typing_extensions import Doc
 
-from impasto.errors import ImpastoError, OptionError
+from impasto.errors import ImpastoError
 from impasto.export.check import FixedStyle, inputs_of, paint
 from impasto.export.job import export
 from impasto.export.runtimes import Run, load
@@ -36,7 +36,7 @@ from impasto.models.network import Network
 from impasto.models.networks import find_network
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
-from impasto.options import ExportFormat, ExportOptions, ExportPrecision
+from impasto.options import ExportOptions
 from impasto.tools.metrics import Judgement, load_judge, markdown_table, over_photo
 from impasto.train.pictures import find_pictures
 
@@ -84,9 +84,8 @@ class ExportBenchmark:
     def exported(self, name: str, folder: Path) -> tuple[Run, int, float, float]:
         """Export one file. Return what runs it, its bytes, and its largest and mean difference in levels of 255."""
         kind, _, precision = name.partition(":")
-        if kind not in get_args(ExportFormat) or precision not in get_args(ExportPrecision):
-            raise OptionError(f"--files {name}: write it as {FILES[0]}")
-        options = ExportOptions(format=kind, precision=precision, model=self.model)
+        chosen: dict[str, Any] = {"format": kind, "precision": precision, "model": self.model}
+        options = ExportOptions(**chosen)
         place = folder / f"{kind}-{precision}"
         place.mkdir()
         made = export([], place, options)
@@ -103,11 +102,13 @@ class ExportBenchmark:
                 FixedStyle(net, encoder, style, 1),
             )
 
-            def own(levels: Tensor = levels, ours: FixedStyle = ours) -> object:
+            def own(levels: Tensor = levels, ours: FixedStyle = ours) -> Tensor:
                 return (255 * ours(levels.float() / 255)).round().byte()
 
-            steps: dict[str, Callable[[], object]] = {OURS: own}
-            steps |= {name: (lambda run=run, inputs=inputs: run(inputs)) for name, run in runs.items()}
+            steps: dict[str, Callable[[], Tensor]] = {OURS: own}
+            steps |= {
+                name: (lambda run=run, inputs=inputs: torch.from_numpy(run(inputs))) for name, run in runs.items()
+            }
             times = interleaved(list(steps.values()), self.repeats)
             median = {name: statistics.median(t) for name, t in zip(steps, times, strict=True)}
             rows += [(name, str(size), 1e3 * t, t / median[OURS]) for name, t in median.items()]

@@ -167,7 +167,7 @@ def test_style_files(
     assert about["styles"][0]["title"]
     photo = levels(64, 80)
     inputs = {"image": photo.permute(0, 2, 3, 1).contiguous().numpy(), "strength": np.ones(1, np.float32), **tensors}
-    style = Style("udnie", *(torch.from_numpy(tensors[k]) for k in ("affine", "colours")))
+    style = Style("udnie", torch.from_numpy(tensors["affine"]), torch.from_numpy(tensors["colours"]))
     own = paint(net, encoder, style, photo.float() / 255, 1.0)
     assert distance(load(made.path, "onnx")(inputs), own).max() <= 1
 
@@ -185,7 +185,7 @@ def test_file_that_paints_something_else_is_not_kept(
     path = tmp_path / "painter.onnx"
     path.write_text("an earlier file")
     monkeypatch.setattr(job, "load", broken)
-    with pytest.raises(ImpastoError, match=r"painter.onnx was not kept: at \d+x\d+ it paints 2 levels of 255 off"):
+    with pytest.raises(ImpastoError, match=r"painter.onnx was not kept: at \d+x\d+ it paints [23] levels of 255 off"):
         export([], path, ExportOptions(model=str(model)))
     assert path.read_text() == "an earlier file"
     assert list(tmp_path.iterdir()) == [path]
