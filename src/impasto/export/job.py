@@ -127,10 +127,9 @@ def export(styles: Sequence[str], out: Path | None, options: ExportOptions, file
 
 def dtypes_of(options: ExportOptions) -> tuple[torch.dtype, torch.dtype]:
     """Return the dtypes of the network, before its conversion to 8 bits, and of the measuring of the photograph."""
-    if options.format == "openvino":  # stores weights as float16 itself
-        return torch.float32, torch.float32
-    network = torch.float16 if options.precision == "float16" else torch.float32
-    return network, torch.float32 if options.precision == "float32" else torch.float16
+    low = options.precision == "float16" and options.format != "openvino"  # which stores float32 as float16 itself
+    measuring = torch.float32 if options.precision == "float32" else torch.float16  # but not in branches
+    return torch.float16 if low else torch.float32, measuring
 
 
 def check_names(names: Sequence[str]) -> None:
