@@ -5,6 +5,7 @@ model files are all derived from them. Nothing in this package imports torch.
 """
 
 from .encoder import TrainEncoderOptions
+from .export import ExportFormat, ExportOptions, ExportPictures, ExportPrecision
 from .groups import (
     CONTENT_LAYERS,
     STYLE_LAYER_WEIGHTS,
@@ -36,6 +37,10 @@ __all__ = [
     "BlendOptions",
     "ColourSpace",
     "Compression",
+    "ExportFormat",
+    "ExportOptions",
+    "ExportPictures",
+    "ExportPrecision",
     "FileOptions",
     "LearnOptions",
     "MachineOptions",
