@@ -7,6 +7,7 @@ model files are all derived from them. Nothing in this package imports torch.
 from .encoder import TrainEncoderOptions
 from .groups import (
     CONTENT_LAYERS,
+    STROKES,
     STYLE_LAYER_WEIGHTS,
     BlendOptions,
     ColourSpace,
@@ -32,6 +33,7 @@ __all__ = [
     "LEAST_SIZE",
     "LONG_SIDE",
     "STARTS",
+    "STROKES",
     "STYLE_LAYER_WEIGHTS",
     "BlendOptions",
     "ColourSpace",

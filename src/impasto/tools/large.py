@@ -282,7 +282,7 @@ def plan(job: PaintJob, painting: StreamedPainting, rows: int) -> str:
 def expected_seconds(painting: StreamedPainting) -> float:
     """Return roughly how long a painting takes on this machine, from a small one."""
     stylizer, compute = painting.stylizer, painting.compute
-    affine, _ = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales, TRIAL)
+    affine, _ = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales(TRIAL), TRIAL)
     x = compute.picture(torch.rand(1, 3, TRIAL, TRIAL))
     begun = 0.0
     for _ in range(2):  # the first one prepares the kernels

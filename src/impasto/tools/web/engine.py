@@ -18,7 +18,7 @@ from ...image.write import SUFFIXES, check_sides
 from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
-from ...stylizers.loss import shares_and_scales
+from ...stylizers.loss import check_blend
 from ...stylizers.schedule import painting_size
 from .estimate import Countdown, Pace
 from .jobs import SOURCES, Job, Status
@@ -103,7 +103,7 @@ class Engine:
         try:
             (folder / SOURCES).mkdir()
             paint = place(request, folder / SOURCES, options, output)
-            shares_and_scales(options, len(paint.styles))
+            check_blend(options, len(paint.styles))
             with self.reading:
                 limit = self.options.max_megapixels
                 check_uploads(paint, limit, lambda photo: self.check_size(photo, options, file_format))
