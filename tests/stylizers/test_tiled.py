@@ -299,7 +299,8 @@ def test_a_full_disk(
     low(SIZE, in_file=True)
     monkeypatch.setattr(network_memory, "STORED_BYTES", {4: 10**15})
     message = (
-        r"exact statistics need about \d+.\d GB for temporary files, .* has .* GB; set TMPDIR to a folder on a larger"
+        r"exact statistics need about \d+.\d GB for temporary files, and .* has .* GB; free some space there, or "
+        r"set TMPDIR to a folder on a larger disk, or give --statistics sampled"
     )
     with pytest.raises(MemoryNeedError, match=message):
         stylizer().steps(content)

@@ -247,7 +247,10 @@ def test_a_full_disk(photo: Path, run: Run) -> None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (500_000, 500_000))
         _, err = process.communicate()
     assert process.returncode == 1
-    assert err.splitlines()[-1] == "impasto: full.tif cannot be written (File too large); choose another place"
+    assert err.splitlines()[-1] == (
+        f"impasto: full.tif cannot be written: its rows need 0.0 GB, and {photo.parent / 'full'} cannot take them "
+        "(File too large); free some space there, or choose another place"
+    )
     assert err.splitlines()[-2].endswith("of 400 rows; continue with `impasto stylize --resume full`")
     assert not Path("full.tif").exists()
     code, _, err = run("stylize", "--resume", "full")

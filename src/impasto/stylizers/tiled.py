@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..device import with_gradients
+from ..device import return_freed_memory, with_gradients
 from ..errors import OptionError
 from ..image.picture import OpaqueRows, opaque
 from ..image.resize import blur_rows, resize, resize_rows
@@ -32,8 +32,8 @@ from ..models.moments import moment_sums
 from ..models.passes import LEAST_SIDE, STRIDE
 from ..models.rows import FileStore, KeptStore, Masks, MemoryStore, PlacedMasks, RowPass, Store, Stream, drained, each
 from .network_memory import (
-    check_space,
     padded_size,
+    statistics_files,
     stored_bytes,
     strip_budget,
     strip_memory,
@@ -51,6 +51,8 @@ SAMPLES, SAMPLE_SIDE = 4_000_000, 256
 """Pixels that are sampled for the statistics, and side of the squares. An eighth at each side does not count."""
 PREVIEW_SIZE = 1024
 """Long side in pixels of the picture that shows how far a painting is."""
+PAINTED_BYTES = 12
+"""Bytes per pixel of the painted rows before their colours are set."""
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, without their whole parts, spread evenly."""
 
@@ -244,8 +246,11 @@ class TiledPainting:
         self.file_bytes = stored if self.in_file else 0
         """Bytes of the temporary files."""
         self.kept, self.found = kept if self.exact else None, None
+        files = statistics_files(stored, self.exact)
+        self.new_store: Callable[[], Store] = partial(FileStore, files) if self.in_file else MemoryStore
+        """Returns a new store for features of the statistics."""
         if self.in_file and strip is None:
-            check_space(stored, self.exact)
+            files.check()
 
     @cached_property
     def photo(self) -> Photograph:
@@ -283,12 +288,13 @@ class TiledPainting:
         """Yield painted rows below those that are finished, or None after other work."""
         if given is None and not self.exact:
             given = yield from self._sampled()
+            return_freed_memory()  # the gaps that the samples leave do not fit the strips
         top = finished or 0
         if given is None:
             stream, masks = yield from self._measured()
         elif finished is not None and self.kept is not None:
             self.found, masks = given, None
-            stream = self._kept_rows(KeptStore(self.kept, self.size[1], self.compute.device, again=True), top)
+            stream = self._kept_rows(self._kept_store(self.kept, again=True), top)
         else:
             self.found = given
             begin = max(0, (top - 2 * self._lag(given)) // self.strip - 2) * self.strip if top else 0
@@ -303,16 +309,17 @@ class TiledPainting:
     def _measured(self) -> Generator[None, None, tuple[Stream, "PlacedMasks | None"]]:
         """Paint the picture with its exact statistics. Returns the rows, whose colours are not set, and the masks."""
         affine, colours = self._styles((yield from self._photo_moments()))
-        store = FileStore if self.in_file else MemoryStore
-        masks = self._new_masks(store)
-        net = RowPass(self.net, affine, None, masks, store, self.strip, self.origin)
-        rows = store() if self.kept is None else KeptStore(self.kept, self.size[1], self.compute.device)
+        masks = self._new_masks(self.new_store)
+        net = RowPass(self.net, affine, None, masks, self.new_store, self.strip, self.origin)
+        rows = self.new_store() if self.kept is None else self._kept_store(self.kept)
         stream, sums = self._cropped(net.paint(self._image(masks))), Sums()
         yield from drained(stream, rows, lambda x, top: sums.add(x, self._masks(masks, x, top)))
-        if isinstance(rows, KeptStore):
-            rows.flush()
         self.found = PassStatistics(affine, colours, torch.cat(net.found, 2), sums.moments())
         return self._kept_rows(rows, 0), masks
+
+    def _kept_store(self, path: Path, again: bool = False) -> KeptStore:
+        need = PAINTED_BYTES * self.size[0] * self.size[1]
+        return KeptStore(path, self.size[1], self.compute.device, need, again)
 
     def _kept_rows(self, store: Store, top: int) -> Stream:
         """Yield the rows of a store from `top` on."""
@@ -360,11 +367,10 @@ class TiledPainting:
             own = sums.moments()[:-1]
         affine, colours = self._styles(own)
         parts = len(affine)
-        store = FileStore if self.in_file else MemoryStore
-        kept = Masks(store)
+        kept = Masks(self.new_store)
         strip = max(STRIDE, self.strip // 2 // STRIDE * STRIDE)  # with masks, a row takes more memory
         # The borders of the squares are painted in the style of the rest.
-        net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, store, strip)
+        net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, self.new_store, strip)
 
         def image() -> Stream:
             for band, parts_of_it in self.samples():

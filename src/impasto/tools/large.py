@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import PictureError
+from ..files import temporary_folder
 from ..image import deep
 from ..image.picture import over_white
 from ..image.sink import FileSink, bits_of, check_sink, open_sink, rows_bytes
@@ -25,14 +26,13 @@ from ..image.source import MOST_MEGAPIXELS
 from ..image.stream import FileSource, open_in_parts
 from ..image.strips import PictureSource
 from ..models.networks import find_network
-from ..models.rows import temporary_folder
 from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.choose import choose_method, resolve_compute
 from ..stylizers.memory import gigabytes
 from ..stylizers.network_memory import too_large
 from ..stylizers.protocol import Region, Step, Stylizer
 from ..stylizers.schedule import painting_size
-from ..stylizers.tiled import PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting
+from ..stylizers.tiled import PAINTED_BYTES, PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting
 from .checkpoint import Checkpoint
 from .driver import Observer, drive
 from .job import PaintJob
@@ -46,8 +46,6 @@ ROWS_FILE, PAINTED_FILE = "rows.part", "painted.part"
 """In a run folder: the finished rows, and the painted rows before their colours are set."""
 ROWS_DONE = "rows"
 """The entry of a checkpoint's state that counts the finished rows."""
-PAINTED_BYTES = 12
-"""Bytes per pixel of the painted rows."""
 TRIAL, OVERHEAD = 512, 1.5
 """Side in pixels of the painting that is timed, and how much longer strips take per pixel, with reading and writing."""
 SCAN = 2_000_000
@@ -260,7 +258,8 @@ def check_painted(painting: StreamedPainting) -> None:
     free, need = shutil.disk_usage(folder).free, PAINTED_BYTES * painting.size[0] * painting.size[1]
     if free < need:
         raise PictureError(
-            f"the run folder needs {gigabytes(need)}, and {folder} has {gigabytes(free)} free; name another with --run"
+            f"the run folder needs {gigabytes(need)}, and {folder} has {gigabytes(free)}; free some space there, or "
+            "name another with --run"
         )
 
 
@@ -270,7 +269,7 @@ def plan(job: PaintJob, painting: StreamedPainting, rows: int) -> str:
     reason = too_large(painting.size, painting.net, painting.compute, job.options.max_memory)
     beside = job.run or Path(job.destination.file).parent
     space = [(rows + (0 if painting.kept is None else PAINTED_BYTES * height * width), str(beside))]
-    space += [(painting.file_bytes, temporary_folder())] if painting.file_bytes else []
+    space += [(painting.file_bytes, str(temporary_folder()))] if painting.file_bytes else []
     places = " and ".join(f"{gigabytes(count)} in {folder}" for count, folder in space)
     return (
         f"{reason or f'a {width}x{height} painting'}: painting it from file to file in {-(-height // painting.strip)} "
