@@ -209,6 +209,8 @@ class TiledPainting:
         Rows of a strip, to go on with those of an earlier painting. By default, what fits into memory.
     kept : Path, optional
         A file that keeps what is needed to go on after the statistics are taken, if they are exact.
+    in_file : bool, optional
+        Whether the features of the statistics are in temporary files. By default, if they do not fit into memory.
 
     Attributes
     ----------
@@ -227,6 +229,7 @@ class TiledPainting:
         origin: tuple[int, int] = (0, 0),
         strip: int | None = None,
         kept: Path | None = None,
+        in_file: bool | None = None,
     ):
         check_masks(source.size, regions, mask)
         if mask is not None and not mask.any():
@@ -242,7 +245,7 @@ class TiledPainting:
         self.exact = self.options.statistics == "exact"
         pixels = self.size[0] * self.size[1]
         stored = (pixels if self.exact else min(pixels, SAMPLES)) * stored_bytes(self.net, self.compute, parts)
-        self.in_file = limit is not None and plan(self.strip) + stored > limit
+        self.in_file = limit is not None and plan(self.strip) + stored > limit if in_file is None else in_file
         self.file_bytes = stored if self.in_file else 0
         """Bytes of the temporary files."""
         self.kept, self.found = kept if self.exact else None, None
@@ -280,7 +283,9 @@ class TiledPainting:
             if rows is self:
                 return
             assert not isinstance(rows, TiledPainting)
-            top += 0 if rows is None else rows.shape[2]
+            if rows is not None:
+                top += rows.shape[2]
+                return_freed_memory()  # else the gaps between the layers' features add up over the strips
             done = max(done, total if top == self.size[0] else min(before, done + 1) + top // self.strip)
             yield Strip(done, total, rows)
 
@@ -387,6 +392,18 @@ class TiledPainting:
             yield None
         return PassStatistics(affine, colours, torch.cat(net.found, 2)[:parts], sums.moments()[:parts])
 
+    @property
+    def squares(self) -> tuple[int, int, int]:
+        """The samples: rows and columns of squares, and their side in pixels."""
+        (height, width), side = self.size, min(SAMPLE_SIDE, *(s // STRIDE * STRIDE for s in self.size))
+        rows = min(height // side, max(1, round(math.sqrt(SAMPLES * height / width) / side)))
+        return rows, min(width // side, max(1, round(SAMPLES / side**2 / rows))), side
+
+    @property
+    def samples_size(self) -> int:
+        """The number of pixels of the samples."""
+        return math.prod(self.squares) * self.squares[2]
+
     def samples(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield squares of the photograph at full size, spread over it and side by side.
 
@@ -396,9 +413,7 @@ class TiledPainting:
             A row of squares (1, 3, side, w), and the masks of their parts (R + 1, 1, side, w). The last mask is that
             of the squares' borders, which have other neighbours here than in the picture.
         """
-        (height, width), side = self.size, min(SAMPLE_SIDE, *(s // STRIDE * STRIDE for s in self.size))
-        rows = min(height // side, max(1, round(math.sqrt(SAMPLES * height / width) / side)))
-        columns = min(width // side, max(1, round(SAMPLES / side**2 / rows)))
+        (height, width), (rows, columns, side) = self.size, self.squares
         border = side // 8
         inside = torch.zeros(1, 1, side, side)
         inside[:, :, border:-border, border:-border] = 1
@@ -476,7 +491,7 @@ class StreamedPainting(TiledPainting):
     ----------
     stylizer : NetworkStylizer, or ColourKeeper around one
         What paints.
-    source, regions, mask, strip, kept
+    source, regions, mask, strip, kept, in_file
         As for `TiledPainting`.
 
     Raises
@@ -494,6 +509,7 @@ class StreamedPainting(TiledPainting):
         *,
         strip: int | None = None,
         kept: Path | None = None,
+        in_file: bool | None = None,
     ):
         from .colours import ColourKeeper
         from .network import NetworkStylizer
@@ -502,7 +518,7 @@ class StreamedPainting(TiledPainting):
         inner = stylizer if self.keeper is None else self.keeper.inner
         if not isinstance(inner, NetworkStylizer):
             raise OptionError(f"the method {inner.method} does not paint in strips; choose the method network")
-        super().__init__(inner, source, regions, mask, streaming=True, strip=strip, kept=kept)
+        super().__init__(inner, source, regions, mask, streaming=True, strip=strip, kept=kept, in_file=in_file)
 
     def _finished(self, x: Tensor, top: int, found: PassStatistics, masks: "PlacedMasks | None") -> Tensor:
         """Set the colours of painted rows, and add the photograph's alpha: (1, 3 or 4, n, W), on the CPU."""
