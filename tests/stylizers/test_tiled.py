@@ -306,6 +306,18 @@ def test_a_full_disk(
         stylizer().steps(content)
 
 
+def test_kept_colours_in_low_precision(
+    net: Network, encoder: VGG, content: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the network is in bfloat16: its colours and the photograph's are set in float32."""
+    options, compute = StylizeOptions(method="network", scale=1.0), Compute(torch.device("cpu"), torch.bfloat16)
+    keeper = ColourKeeper(NetworkStylizer(net, [load_builtin("udnie")], options, encoder, compute), "oklab", 0.5)
+    whole, sink = keeper(content), MemorySink()
+    monkeypatch.setattr(network_memory, "STRIP_PIXELS", 24 * SIZE[1])
+    paint_tiled(keeper, MemorySource(content), sink)
+    assert (sink.image() - whole).abs().mean() < 0.02
+
+
 def test_nothing_is_left_in_the_folder(
     stylizer: Callable[..., NetworkStylizer],
     content: Tensor,

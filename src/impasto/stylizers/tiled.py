@@ -309,7 +309,12 @@ class TiledPainting:
             stream = self._below(self._cropped(net.paint(self._image(masks, begin)), begin), begin, top)
         found = self.found
         assert found is not None
-        yield from each(stream, lambda rows, row: self._finished(rows, top + row, found, masks))
+
+        def finished(rows: Tensor, row: int) -> Tensor:
+            with torch.autocast(rows.device.type, enabled=False):  # only the network is in low precision
+                return self._finished(rows, top + row, found, masks)
+
+        yield from each(stream, finished)
 
     def _measured(self) -> Generator[None, None, tuple[Stream, "PlacedMasks | None"]]:
         """Paint the picture with its exact statistics. Returns the rows, whose colours are not set, and the masks."""
