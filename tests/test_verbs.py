@@ -39,6 +39,7 @@ def test_lists_and_times_on_the_command_line() -> None:
     options = verb.options
     assert (options.style_weights, options.style_scale, options.time) == ((2.0, 1.0), (0.5, 2.0), 120.0)
     assert parse(["stylize", "a.jpg", "b.jpg", "--stroke", "0.5", "2"]).options.style_scale == (0.5, 2.0)
+    assert parse(["stylize", "--stroke-px", "8", "40", "a.jpg", "b.jpg"]).options.stroke_px == (8.0, 40.0)
     verb = parse(["stylize", "--style-weights", "2", "1", "a.jpg", "b.jpg", "c.jpg", "--iterations", "60", "30"])
     assert (verb.content, verb.styles) == ("a.jpg", ("b.jpg", "c.jpg"))
     assert (verb.options.style_weights, verb.options.iterations) == ((2.0, 1.0), (60, 30))

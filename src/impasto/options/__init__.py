@@ -8,6 +8,7 @@ from .encoder import TrainEncoderOptions
 from .export import ExportFormat, ExportOptions, ExportPictures, ExportPrecision
 from .groups import (
     CONTENT_LAYERS,
+    STROKES,
     STYLE_LAYER_WEIGHTS,
     BlendOptions,
     ColourSpace,
@@ -33,6 +34,7 @@ __all__ = [
     "LEAST_SIZE",
     "LONG_SIDE",
     "STARTS",
+    "STROKES",
     "STYLE_LAYER_WEIGHTS",
     "BlendOptions",
     "ColourSpace",

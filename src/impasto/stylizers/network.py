@@ -26,7 +26,7 @@ from ..options import StylizeOptions
 from ..style.target import StyleTarget, blend, check_shape
 from ..style.terms import divide
 from .learn import learnt
-from .loss import shares_and_scales
+from .loss import check_blend, style_scales, style_shares
 from .network_memory import pass_memory, too_large
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
@@ -77,7 +77,8 @@ class NetworkStylizer(Stylizer):
     ):
         check_encoder(net, encoder)
         self.net, self.encoder, self.options, self.compute = net, encoder, options, compute
-        self.shares, self.scales = shares_and_scales(options, len(styles))
+        check_blend(options, len(styles))
+        self.shares = style_shares(options, len(styles))
         compute.network(encoder)
         compute.network(net)
         self.styles = [self.bind(s) for s in styles]
@@ -161,6 +162,10 @@ class NetworkStylizer(Stylizer):
         """Return the bytes that a painting of height and width `size` takes beyond the process's current memory."""
         return pass_memory(size, self.net, self.compute)
 
+    def scales(self, long: int) -> tuple[float, ...]:
+        """Return each style's size relative to a painting with a long side of `long` pixels."""
+        return style_scales(self.options, len(self.styles), long)
+
     @torch.no_grad()
     def affine(
         self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
@@ -170,7 +175,7 @@ class NetworkStylizer(Stylizer):
         Parameters
         ----------
         shares, scales : sequence of float
-            Each style's share, with a sum of 1, and the size of its strokes.
+            Each style's share, with a sum of 1, and its size relative to the painting.
         long : int
             The painting's long side in pixels.
         """
@@ -269,8 +274,9 @@ class NetworkStylizer(Stylizer):
             Returns the raw moments (R, 4, 4) of the colours of the photograph's parts.
         """
         strength = self.options.strength
-        several = [self.affine([s], (1.0,), self.scales[:1], long) for s in styles]
-        several += [self.affine(self.styles, self.shares, self.scales, long)] * (2 if cutout else 1)
+        scales = self.scales(long)
+        several = [self.affine([s], (1.0,), scales[:1], long) for s in styles]
+        several += [self.affine(self.styles, self.shares, scales, long)] * (2 if cutout else 1)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
         if strength != 1:
             affine = torch.lerp(self._photograph(photo(PHOTO_SIZE)).to(affine), affine, strength)

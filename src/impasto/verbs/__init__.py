@@ -44,7 +44,7 @@ def parse(args: Sequence[str]) -> Any:
     )
 
 
-NUMBER_LISTS = ("--style-weights", "--style-scale", "--stroke", "--iterations")
+NUMBER_LISTS = ("--style-weights", "--style-scale", "--stroke", "--stroke-px", "--iterations")
 """Options that take numbers separated by commas or spaces."""
 
 
