@@ -15,10 +15,12 @@ from .painting import Info, Rerun, Styles, Stylize
 from .serving import Serve
 from .texture import Texture
 from .training import Train
+from .video import Video
 
 Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
+    | Annotated[Video, tyro.conf.subcommand("video")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Styles, tyro.conf.subcommand("styles")]
     | Annotated[Models, tyro.conf.subcommand("models")]

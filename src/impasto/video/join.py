@@ -1,0 +1,266 @@
+"""Joining the segments of a painted film into one file, with the sound and the subtitles of the original."""
+
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.video.stream import VideoStream
+
+from ..errors import FilmError, OptionError
+from ..files import beside, move
+from ..image.source import one_line, printable
+from .codecs import Target
+from .encode import OFFSET, palette_frame
+from .film import Description
+from .pictures import write_times
+from .segments import PartsFolder, Segment
+
+COPIED = ("audio", "subtitle")
+"""The kinds of streams that are copied."""
+CENTISECONDS, MILLISECONDS = Fraction(1, 100), Fraction(1, 1000)
+BITEXACT = {"fflags": "+bitexact"}
+"""Leave out random numbers and dates, so that a film painted again is the same file."""
+
+
+def copied_streams(container: InputContainer) -> list[Any]:
+    """Return the streams of a film that are copied: sound and subtitles."""
+    return [s for s in container.streams if s.type in COPIED and s.codec_context is not None]
+
+
+def check_streams(source: Path, target: Target) -> None:
+    """Raise OptionError if the target's format cannot hold a stream of the film that is to be copied."""
+    if not target.sound or source.is_dir():
+        return
+    try:
+        container = av.open(str(source), metadata_errors="replace")
+    except av.error.FFmpegError:
+        return  # an animated picture, which has no sound
+    with container, av.open(os.devnull, "w", format=target.format.name) as out:
+        for stream in copied_streams(container):
+            name = stream.codec_context.codec.canonical_name if stream.codec_context.codec else stream.codec_context.name
+            if not {name, stream.codec_context.name} & out.supported_codecs:
+                what = "sound" if stream.type == "audio" else "subtitles"
+                raise OptionError(
+                    f"--out {printable(str(target.path))}: {target.path.suffix} cannot hold the film's {what} ({name}); "
+                    "choose .mkv, which holds everything"
+                )
+
+
+def join(
+    parts: PartsFolder, target: Target, source: Path, about: Description, cut: tuple[float | None, float | None]
+) -> None:
+    """Write the painted film from its finished segments. The file is written completely or not at all.
+
+    Parameters
+    ----------
+    parts : PartsFolder
+        The segments.
+    target : Target
+        Where and how to write.
+    source : Path
+        The original, whose sound and subtitles are copied packet by packet.
+    about : Description
+        What is known of the film.
+    cut : (float or None, float or None)
+        Beginning and end of the painted part, in seconds from the first frame.
+
+    Raises
+    ------
+    FilmError
+        If the file cannot be written.
+    """
+    times = [t for s in parts.segments for t in s.times]
+    durations = _durations(parts.segments, about)
+    shift = 0 if cut[0] is None else times[0]
+    place = target.place
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if target.frames:
+            names = [target.path.name % (i + 1) for i in range(len(times))]
+            write_times(parts.frames, names, [float((t - shift) * about.time_base) for t in times])
+            if place.exists():
+                place.rmdir()
+            os.replace(parts.frames, place)
+            return
+        temporary = beside(place)
+        try:
+            if target.sound:
+                _write_film(temporary, parts, target, source, about, cut, [t - shift for t in times], durations, shift)
+            else:
+                _write_animation(temporary, parts, target, about, [t - shift for t in times], durations)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            move(temporary, place)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    except (av.error.FFmpegError, OSError) as error:
+        name = printable(str(place))
+        raise FilmError(
+            f"{name} cannot be written ({one_line(error)}); choose another place, or .mkv, which holds everything"
+        ) from error
+
+
+def _durations(segments: Sequence[Segment], about: Description) -> list[int]:
+    """Return how long each frame is shown: until the next one, and the last one as the film says."""
+    times = [t for s in segments for t in s.times]
+    last = segments[-1].durations[-1] or round(1 / (about.rate * about.time_base)) or 1
+    return [b - a for a, b in zip(times, times[1:], strict=False)] + [last]
+
+
+def _write_film(
+    path: Path,
+    parts: PartsFolder,
+    target: Target,
+    source: Path,
+    about: Description,
+    cut: tuple[float | None, float | None],
+    times: Sequence[int],
+    durations: Sequence[int],
+    shift: int,
+) -> None:
+    options = dict(BITEXACT)
+    if target.format.name in ("mp4", "mov"):
+        options["movflags"] = "+faststart"
+    with ExitStack() as stack:
+        original = None
+        with suppress(av.error.FFmpegError, OSError):
+            original = stack.enter_context(av.open(str(source), metadata_errors="replace"))
+        out = stack.enter_context(av.open(str(path), "w", format=target.format.name, options=options))
+        first = stack.enter_context(av.open(str(parts.file(0))))
+        stream = out.add_stream_from_template(first.streams.video[0])
+        stream.time_base = about.time_base
+        if target.codec is not None and target.codec.tag and target.format.name in ("mp4", "mov"):
+            stream.codec_context.codec_tag = target.codec.tag
+        packets = [_pictures(parts, stream, about, times, durations)]
+        if original is not None:
+            out.metadata.update({k: v for k, v in original.metadata.items() if k not in ("encoder",)})
+            if not any(cut):
+                _copy_chapters(original, out)
+            copies = {s.index: out.add_stream_from_template(s) for s in copied_streams(original)}
+            for index, copy in copies.items():
+                copy.metadata.update(original.streams[index].metadata)
+                copy.disposition = original.streams[index].disposition
+            if copies:
+                begin = float(shift * about.time_base) if cut[0] is not None else None
+                length = float((times[-1] + durations[-1]) * about.time_base) if any(cut) else None
+                packets.append(_sound(original, copies, begin, length))
+        for _, packet in heapq.merge(*packets, key=lambda item: item[0]):
+            out.mux_one(packet)
+
+
+def _pictures(
+    parts: PartsFolder, stream: VideoStream, about: Description, times: Sequence[int], durations: Sequence[int]
+) -> Iterator[tuple[float, Any]]:
+    """Yield the packets of all segments with their exact times, each with its decoding time in seconds."""
+    order = list(_frame_numbers(parts))
+    delay = max(place - number for place, number in enumerate(order))  # a frame is decoded when it is shown, or before
+    delay = max(0, delay)
+    step = min(durations)
+    for place, packet in enumerate(_segment_packets(parts)):
+        number = order[place]
+        dts = times[place - delay] if place >= delay else times[0] - (delay - place) * step
+        packet.pts, packet.dts, packet.duration = times[number], dts, durations[number]
+        packet.time_base, packet.stream = about.time_base, stream
+        yield float(dts * about.time_base), packet
+
+
+def _segment_packets(parts: PartsFolder) -> Iterator[Any]:
+    """Yield the packets of all segments, in the order of decoding."""
+    for index, _ in enumerate(parts.segments):
+        with av.open(str(parts.file(index))) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size:
+                    yield packet
+
+
+def _frame_numbers(parts: PartsFolder) -> Iterator[int]:
+    """Yield the numbers of the frames in the order of decoding."""
+    first = 0
+    for index, segment in enumerate(parts.segments):
+        with av.open(str(parts.file(index))) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size:
+                    assert packet.pts is not None and packet.time_base is not None
+                    yield first + round(packet.pts * packet.time_base * 1000) - OFFSET
+        first += len(segment.times)
+
+
+def _sound(
+    original: InputContainer, copies: dict[int, Any], begin: float | None, length: float | None
+) -> Iterator[tuple[float, Any]]:
+    """Yield the packets of the copied streams, each with its decoding time in seconds."""
+    if begin is not None:
+        original.seek(round(begin * av.time_base))
+    clock = 0.0
+    for packet in original.demux([original.streams[i] for i in copies]):
+        if not packet.size:
+            continue
+        base, shown = packet.time_base, packet.pts if packet.pts is not None else packet.dts
+        if begin is not None or length is not None:
+            if shown is None:
+                continue
+            seconds = float(shown * base) - (begin or 0.0)
+            if seconds < 0 or (length is not None and seconds >= length):
+                continue
+            back = round((begin or 0.0) / base)
+            packet.pts = None if packet.pts is None else packet.pts - back
+            packet.dts = None if packet.dts is None else packet.dts - back
+        packet.stream = copies[packet.stream.index]
+        clock = clock if packet.dts is None else float(packet.dts * base)
+        yield clock, packet
+
+
+def _copy_chapters(original: InputContainer, out: OutputContainer) -> None:
+    chapters = original.chapters()
+    if chapters:
+        out.set_chapters(chapters)
+
+
+def _write_animation(
+    path: Path,
+    parts: PartsFolder,
+    target: Target,
+    about: Description,
+    times: Sequence[int],
+    durations: Sequence[int],
+) -> None:
+    gif = target.format.name == "gif"
+    base = CENTISECONDS if gif else MILLISECONDS
+    ends = [round((t + d) * about.time_base / base) for t, d in zip(times, durations, strict=True)]
+    last = max(1, ends[-1] - round(times[-1] * about.time_base / base))
+    options = {**BITEXACT, **({"final_delay": str(last), "loop": "0"} if gif else {"loop": "0"})}
+    with av.open(str(path), "w", format=target.format.name, options=options) as out:
+        kind = {} if gif else {"options": {"quality": "85", "lossless": "0"}}
+        stream = out.add_stream("gif" if gif else "libwebp_anim", rate=about.rate, **kind)
+        assert isinstance(stream, VideoStream)
+        stream.codec_context.time_base = base
+        before = -1
+        number = 0
+        for index, _ in enumerate(parts.segments):
+            with av.open(str(parts.file(index))) as container:
+                for frame in container.decode(container.streams.video[0]):
+                    alpha = frame.format.name == "bgra"
+                    pixels = frame.to_ndarray(format="rgba" if alpha else "rgb24")
+                    if not number:
+                        stream.height, stream.width = pixels.shape[:2]
+                        stream.pix_fmt = "pal8" if gif else "bgra"
+                    shown = palette_frame(pixels) if gif else frame.reformat(format="bgra")
+                    time = max(before + 1, round(times[number] * about.time_base / base))
+                    shown.pts, shown.time_base, shown.duration = time, base, max(1, ends[number] - time)
+                    before = time
+                    number += 1
+                    out.mux(stream.encode(shown))
+        out.mux(stream.encode())
+
+
+def frame_folder_is_free(path: Path) -> bool:
+    """Return whether a folder of frames can be written: it does not exist, or is empty."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
