@@ -83,20 +83,21 @@ class Video:
         clips = [pan(*p, self.size, self.count) for p in PANS]
         clips += [film_clip(p, self.size, self.count) for p in self.films]
         rows = [
-            ("off", 0.0, 0.0),
-            *((f"statistics ({s:g})", s, 0.0) for s in self.stability),
-            *((f"statistics and flow ({s:g})", s, 1.0) for s in self.stability),
+            ("off", 0.0, 0),
+            *((f"statistics, {s:g}", s, 1) for s in self.stability),
+            *((f"+ canvas, {s:g}", s, 2) for s in self.stability),
+            *((f"+ flow, {s:g}", s, 3) for s in self.stability),
         ]
         found: dict[str, dict[str, list[tuple[float, float, float]]]] = {r[0]: {} for r in rows}
         for style in self.styles:
             for clip in clips:
-                for name, stability, flow in rows:
-                    painted = list(paint(clip.frames, style, stability, flow))
+                for name, stability, parts in rows:
+                    painted = list(paint(clip.frames, style, stability, parts))
                     error = warping_error(painted, clip) / warping_error(clip.frames, clip)
                     figures = style_figures(painted[::4], style)
                     found[name].setdefault(clip.name, []).append((error, *figures))
                     if self.sheets is not None:
-                        self.sheet(clip, painted, f"{clip.name}-{Path(style).stem}-{name.replace(' ', '-')}")
+                        self.sheet(clip, painted, f"{clip.name}-{Path(style).stem}-{parts}-{stability:g}")
         print("Warping error over the original's:\n")
         names = [c.name for c in clips]
         table = [
@@ -124,7 +125,7 @@ class Video:
                         shown = photo + rng.normal(0, noise, photo.shape) if noise else photo
                         yield np.clip(shown + 0.5, 0, 255).astype(np.uint8)
 
-                levels = [x.astype(float) for x in paint(frames(), self.styles[0], stability, 1.0)]
+                levels = [x.astype(float) for x in paint(frames(), self.styles[0], stability)]
                 steps = [np.abs(a - b).mean() for a, b in pairwise(levels[9:60])]
                 drift = np.abs(levels[9] - levels[-1]).mean()
                 table.append((f"{noise:g}", f"{stability:g}", f"{drift:.3f}", f"{statistics.mean(steps):.3f}"))
@@ -201,11 +202,14 @@ def within(flow: Floats) -> Floats:
     return valid
 
 
-def paint(frames: Any, style: str, stability: float, flow: float) -> Iterator[Any]:
-    """Yield the paintings of frames (H, W, 3), uint8; `flow` multiplies the weight of the moved painting."""
+def paint(frames: Any, style: str, stability: float, parts: int = 3) -> Iterator[Any]:
+    """Yield the paintings of frames (H, W, 3), uint8, with 1 to 3 parts: statistics, canvas, flow."""
     options = VideoOptions(stability=stability)
     painter = SteadyPainter(Looks([resolve_style(style)], options), options)
-    painter.weight *= flow
+    if parts < 3:
+        painter.weight = 0.0
+    if parts < 2:
+        painter.follow = lambda motion: None
     for seen in watch(Frame(i, x) for i, x in enumerate(frames)):
         painted = painter(replace(seen, motion=seen.motion if stability else None), 0.0)
         assert painted is not None

@@ -10,6 +10,7 @@ import impasto
 
 HEAVY = {
     "av",
+    "cv2",
     "fastapi",
     "gradio",
     "lightning",
@@ -67,7 +68,7 @@ def test_version(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
-@pytest.mark.parametrize("verb", [[], ["stylize"], ["serve"]], ids=["impasto", "stylize", "serve"])
+@pytest.mark.parametrize("verb", [[], ["stylize"], ["video"], ["serve"]], ids=["impasto", "stylize", "video", "serve"])
 def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))
     assert (verb or ["stylize"])[0] in output

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from ..image.write import check_target, write_image
 from ..options import VideoOptions
 from ..stylizers.sources import resolve_style, style_side
 from ..video.codecs import FORMATS, Target, find_target
-from ..video.film import Cut, Film, even, to_tensor
+from ..video.film import LOOK_BACK, Cut, Film, Frame, even, to_tensor
 from ..video.join import check_streams, frame_folder_is_free, join
 from ..video.looks import Looks
 from ..video.motion import Seen
 from ..video.painting import Progress, paint_segments
 from ..video.read import open_film
-from ..video.segments import SUFFIX, PartsFolder, film_entry
+from ..video.segments import SUFFIX, PartsFolder, begun_precision, film_entry
 from ..video.steady import SteadyPainter
 from .destination import Destination
 from .job import source_entry
@@ -67,13 +67,14 @@ class VideoJob:
         """Return the destination, with a suffix for a generated name."""
         return Destination(self.out, f"{self.film.stem}-{Path(self.named_styles[0]).name.split('.')[0]}", suffix)
 
-    def describe(self, size: tuple[int, int]) -> dict[str, Any]:
+    def describe(self, size: tuple[int, int], precision: str) -> dict[str, Any]:
         """Return what the painting depends on, as plain values, for continuing it."""
         return {
             "film": film_entry(self.film),
             "styles": [source_entry(s) for s in self.named_styles],
-            "options": self.options.to_dict(),
+            "options": {**self.options.to_dict(), "precision": precision},
             "size": list(size),
+            "precision": precision,
         }
 
 
@@ -106,9 +107,10 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     if planned.resolve() == job.film.resolve():
         raise OptionError(f"--out {printable(str(planned))} is the film itself; choose another name")
     size = painted_size(film, options)
-    painter = new_painter(job, size)
-    place = target.place
-    parts = PartsFolder(place.parent / (place.name + SUFFIX), job.describe(size), resume)
+    place = target.place.parent / (target.place.name + SUFFIX)
+    precision = begun_precision(place) if resume and options.precision == "auto" else None
+    painter = new_painter(job if precision is None else replace(job, options=replace(options, precision=precision)), size)
+    parts = PartsFolder(place, job.describe(size, painter.looks.stylizer.compute.precision), resume)
     opening()  # nothing was refused
     _say_what_is_lost(film, target, size)
     if parts.segments:
@@ -136,14 +138,14 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     done = parts.done
     parts.remove()
     rate = (done - before) / max(seconds, 1e-6)
-    log.info("%s: %dx%d, %d frames in %.1f s (%.1f a second)", place, size[1], size[0], done, seconds, rate)
+    log.info("%s: %dx%d, %d frames in %.1f s (%.1f a second)", target.place, size[1], size[0], done, seconds, rate)
     if broken:
         about = film.about
         shown = ", ".join(f"{float((t - about.first) * about.time_base):.2f} s" for t in broken[:LISTED])
         more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise BrokenFramesError(
             f"{about.name}: {len(broken)} of {done} frames could not be read (at {shown}{more}); the paintings before "
-            f"them stand in. The film is in {place}; fetch {about.name} again to paint all of it"
+            f"them stand in. The film is in {target.place}; fetch {about.name} again to paint all of it"
         )
 
 
@@ -162,16 +164,13 @@ def preview(job: VideoJob, seconds: float) -> None:
     size = painted_size(film, job.options)
     about = film.about
     wanted = about.first + round(seconds / about.time_base)
-    frame = None
-    # Reading begins at the key frame before, so a second earlier is enough to meet the frame that is shown.
-    since = wanted - round(2 / about.time_base)
-    with closing(film.frames(size, since if since > about.first else None)) as frames:
-        for found in frames:
-            if frame is not None and found.time > wanted:
-                break
-            frame = found if found.pixels is not None else frame
-    if frame is None or frame.pixels is None:
-        raise FilmError(f"{about.name} has no frame at {seconds:g} s; give an earlier --frame")
+    if about.seconds is not None and seconds >= about.seconds:
+        raise OptionError(f"--frame {seconds:g}s: {about.name} has only {about.seconds:g} s; give an earlier time")
+    since = wanted - round(LOOK_BACK / about.time_base)
+    frame = frame_at(film, size, wanted, since) if since >= about.first else None
+    frame = frame or frame_at(film, size, wanted, None)
+    if frame is None:
+        raise FilmError(f"{about.name}: no frame can be read at {seconds:g} s; give another --frame")
     painter = new_painter(job, size)
     opening()
     pixels = painter(Seen(frame, None, None), seconds)
@@ -180,6 +179,17 @@ def preview(job: VideoJob, seconds: float) -> None:
     with job.destination(".png").claimed() as path:
         write_image(Picture(painted[:, :3], painted[:, 3:] if painted.shape[1] == 4 else None), path)
         log.info("%s: %dx%d", path, size[1], size[0])
+
+
+def frame_at(film: Film, size: tuple[int, int], time: int, since: int | None) -> Frame | None:
+    """Return the frame that is shown at a time, or the last good one before it; None if none comes after `since`."""
+    last = None
+    with closing(film.frames(size, since)) as frames:
+        for frame in frames:
+            if frame.time > time:
+                break
+            last = last if frame.pixels is None else frame
+    return last
 
 
 def opened(job: VideoJob) -> Film:

@@ -136,8 +136,7 @@ class Cut:
     @property
     def about(self) -> Description:
         """What is known of the part. Its times are still those of the whole film."""
-        about = self.film.about
-        first = about.first if self.start is None else about.first + round(Fraction(self.start) / about.time_base)
+        about, (first, _) = self.film.about, self._bounds()
         ends = [s for s in (about.seconds, self.end) if s is not None]
         seconds = max(0.0, min(ends) - (self.start or 0.0)) if ends else None
         if self.fps is None:
@@ -147,11 +146,9 @@ class Cut:
 
     def frames(self, size: tuple[int, int], after: int | None = None) -> Iterator[Frame]:
         """Yield the frames of the part, as `Film.frames`."""
-        about, own = self.about, self.film.about
-        begin = own.first if self.start is None else own.first + round(Fraction(self.start) / own.time_base)
-        last = None if self.end is None else own.first + Fraction(self.end) / own.time_base
+        about, own, (begin, last) = self.about, self.film.about, self._bounds()
         if self.fps is None:
-            since = begin - 1 if after is None else after
+            since = begin - 1 if after is None else max(begin - 1, after)
             for frame in self.film.frames(size, since if since >= own.first else None):
                 if last is not None and frame.time >= last:
                     return
@@ -170,6 +167,12 @@ class Cut:
                 number += 1
             if last is not None and frame.time >= last:
                 return
+
+    def _bounds(self) -> tuple[int, int | None]:
+        """Return the beginning and the end in the film's own units; the end is left out."""
+        about = self.film.about
+        begin = about.first if self.start is None else about.first + round(self.start / about.time_base)
+        return begin, None if self.end is None else about.first + round(self.end / about.time_base)
 
     def _before(self, time: int) -> int | None:
         """Return a time after which to read so that the frame shown at `time` is among the frames read."""

@@ -24,6 +24,8 @@ from .segments import PartsFolder, Segment
 COPIED = ("audio", "subtitle")
 """The kinds of streams that are copied."""
 CENTISECONDS, MILLISECONDS = Fraction(1, 100), Fraction(1, 1000)
+WEBP_ALPHA = 0x10
+"""Flag of a WebP file with alpha."""
 BITEXACT = {"fflags": "+bitexact"}
 """Leave out random numbers and dates, so that a film painted again is the same file."""
 
@@ -135,7 +137,10 @@ def _write_film(
             original = stack.enter_context(av.open(str(source), metadata_errors="replace"))
         out = stack.enter_context(av.open(str(path), "w", format=target.format.name, options=options))
         first = stack.enter_context(av.open(str(parts.file(0))))
-        stream = out.add_stream_from_template(first.streams.video[0])
+        template = first.streams.video[0]
+        stream = out.add_stream_from_template(template, opaque=True)  # decoders' names may differ from encoders'
+        if template.metadata.get("alpha_mode") == "1":
+            stream.pix_fmt = "yuva420p"  # alpha is beside the packets, so the template does not know of it
         stream.time_base = about.time_base
         if target.codec is not None and target.codec.tag and target.format.name in ("mp4", "mov"):
             stream.codec_context.codec_tag = target.codec.tag
@@ -259,6 +264,31 @@ def _write_animation(
                     number += 1
                     out.mux(stream.encode(shown))
         out.mux(stream.encode())
+    if not gif:
+        _amend_webp(path, last, about.alpha)
+
+
+def _amend_webp(path: Path, milliseconds: int, alpha: bool) -> None:
+    """Set how long the last frame of an animated WebP is shown, and whether there is alpha.
+
+    The encoder takes the mean duration of the others, and no alpha where the transparent parts are only left out.
+    """
+    with path.open("r+b") as file:
+        place, found, end = 12, 0, path.stat().st_size
+        while place + 8 <= end:
+            file.seek(place)
+            kind, length = file.read(4), int.from_bytes(file.read(4), "little")
+            found = place if kind == b"ANMF" else found
+            place += 8 + length + length % 2
+        file.seek(12)
+        if alpha and file.read(4) == b"VP8X":
+            file.seek(20)
+            flags = file.read(1)[0]
+            file.seek(20)
+            file.write(bytes([flags | WEBP_ALPHA]))
+        if found:
+            file.seek(found + 8 + 12)  # after the header, and the frame's place and size
+            file.write(min(milliseconds, 2**24 - 1).to_bytes(3, "little"))
 
 
 def frame_folder_is_free(path: Path) -> bool:

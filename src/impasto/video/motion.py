@@ -22,8 +22,13 @@ DISAGREEMENT, LEAST_DISAGREEMENT = 0.01, 0.5
 """Tolerated squared difference of the two flows, relative to their squared lengths, and added to that (equation 5)."""
 ALIKE, UNLIKE = 0.02, 0.10
 """Difference of the moved frame from the new one, in [0, 1], up to which it counts in full, and from which not at all."""
-STILL = 1.5 / 255
-"""A place counts as still if standing still explains it as well as moving, up to this difference."""
+PLAIN = 1.5 / 255
+"""A place moves with the camera if that explains it as well as its own flow, up to this difference."""
+BESIDE = 1.0
+"""Reduced pixels up to which a flow may be the camera's motion, found inexactly; beyond, it must explain less well."""
+NEAR, LEAST_SHARE, REFINEMENTS, STILL = 1.0, 0.1, 3, 0.1
+"""The camera's motion: distance in reduced pixels from the median within which a flow belongs to it, the share of the
+picture that it needs, the steps of least squares, and the pixels below which the camera counts as still."""
 CUT, CUT_RATIO = 0.10, 2.5
 """A scene begins where what motion cannot explain is larger than this, and than this many times its mean so far."""
 MEMORY = 0.1
@@ -44,10 +49,13 @@ class Motion:
         (H, W, 2), float32: to each pixel's column and row, add these to get its place in the frame before.
     trust : array
         (H, W), float32, in [0, 1]: how far the flow can be trusted.
+    camera : (float, float)
+        Columns and rows by which most of the picture moves.
     """
 
     flow: Floats
     trust: Floats
+    camera: tuple[float, float] = (0.0, 0.0)
 
     def moved(self, before: Floats) -> Floats:
         """Return a picture (H, W, C), float32, of the frame before, moved to where its parts are now."""
@@ -98,7 +106,7 @@ def watch(frames: Iterable[Frame], sight: Sight | None = None) -> Iterator[Seen]
         Remembered from the frames before.
     """
     cv2.setNumThreads(1)  # the flow depends on how its work is divided
-    find = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    find = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for frame in frames:
         if frame.pixels is None:
             yield Seen(frame, None, sight)
@@ -147,22 +155,55 @@ def motion_between(before: Pixels, now: Pixels, size: tuple[int, int], find: Any
     else:
         flow, back = find.calc(grey, grey_before, None), find.calc(grey_before, grey, None)
     here, there = (x.astype(np.float32) / 255 for x in (now, before))
-    standing, moving = difference(here, there), difference(here, moved(there, flow))
-    flow = np.where((standing <= moving + STILL)[..., None], 0, flow).astype(np.float32)
     back = moved(back, flow)
     apart = ((flow + back) ** 2).sum(2)
     agreed = apart < DISAGREEMENT * ((flow**2).sum(2) + (back**2).sum(2)) + LEAST_DISAGREEMENT
-    still = (flow == 0).all(2)
-    moving = np.minimum(moving, standing)
-    likeness = np.clip((UNLIKE - moving) / (UNLIKE - ALIKE), 0, 1)
-    trust = np.where((agreed | still) & inside(flow), likeness, 0).astype(np.float32)
-    unexplained = float(moving.mean())
+    camera = camera_motion(grey / np.float32(255), grey_before / np.float32(255), flow, agreed)
+    with_camera = np.broadcast_to(camera, flow.shape)
+    moving, carried = difference(here, moved(there, flow)), difference(here, moved(there, with_camera))
+    beside = np.abs(flow - camera).max(2) < BESIDE
+    plain = carried <= np.where(beside, moving + PLAIN, moving - PLAIN)
+    flow = np.where(plain[..., None], with_camera, flow)
+    left = np.where(plain, carried, moving)
+    likeness = np.clip((UNLIKE - left) / (UNLIKE - ALIKE), 0, 1)
+    trust = np.where((agreed | plain) & inside(flow), likeness, 0).astype(np.float32)
+    unexplained = float(left.mean())
     if flow.shape[:2] != size:
         height, width = size
         scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+        flow, camera = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale, camera * scale
         trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
-    return Motion(flow, trust), unexplained
+    return Motion(flow, trust, (float(camera[0]), float(camera[1]))), unexplained
+
+
+def camera_motion(now: Floats, before: Floats, flow: Floats, agreed: NDArray[Any]) -> Floats:
+    """Return the columns and rows (2,), float32, by which most of the picture moves; 0 if there is no such motion.
+
+    The median of the flow where it can be trusted, refined by least squares (Lucas, Kanade, "An Iterative Image
+    Registration Technique with an Application to Stereo Vision", IJCAI 1981).
+
+    Parameters
+    ----------
+    now, before : array
+        (h, w), float32, in [0, 1].
+    flow : array
+        (h, w, 2), float32.
+    agreed : array
+        (h, w), where the flow can be trusted.
+    """
+    if agreed.sum() < LEAST_SHARE * agreed.size:
+        return np.zeros(2, np.float32)
+    found = np.median(flow[agreed], 0)
+    common = agreed & (np.abs(flow - found).max(2) < NEAR)
+    if common.sum() < LEAST_SHARE * agreed.size:
+        return np.zeros(2, np.float32)
+    for _ in range(REFINEMENTS):
+        carried = moved(before, np.broadcast_to(found, flow.shape))
+        slopes = np.stack([cv2.Sobel(carried, cv2.CV_32F, *d, scale=1 / 8)[common] for d in ((1, 0), (0, 1))])
+        step = np.linalg.lstsq(slopes @ slopes.T, slopes @ (now - carried)[common], rcond=1e-3)[0]
+        found = found + np.clip(step, -NEAR, NEAR)
+    still = np.abs(found).max() < STILL
+    return np.zeros(2, np.float32) if still else found.astype(np.float32)
 
 
 def difference(a: Floats, b: Floats) -> Floats:

@@ -74,14 +74,17 @@ def paint_segments(
     watched = ahead(watch(frames, sight)) if painter.options.stability else (Seen(f, None, None) for f in frames)
     with closing(frames), closing(watched), InOrder() as encoding:
         segment: _OpenSegment | None = None
+        missing: list[int] = []
         try:
             for seen in watched:
                 time, seconds = seen.frame.time, float((seen.frame.time - about.first) * about.time_base)
                 pixels = painter(seen, seconds)
                 if pixels is None:  # nothing stands in for a broken frame before the first good one
+                    missing.append(time)
                     continue
                 if segment is None:
                     segment = _OpenSegment(parts, target, about, (pixels.shape[0], pixels.shape[1]), done)
+                    segment.broken, missing = missing, []
                 segment.note(time, seen)
                 encoding.call(segment.writer.add, time, pixels, seen.frame.duration)
                 done += 1

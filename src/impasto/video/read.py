@@ -130,7 +130,7 @@ def picture_stream(container: InputContainer, name: str) -> VideoStream:
         raise FilmError(f"{name} has no pictures, {sound}; give a film")
     stream = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
     if stream.codec_context is None:
-        raise FilmError(f"{name}: its pictures are in a codec that is not supported; convert it first")
+        raise FilmError(f"{name}: its pictures cannot be decoded: the file is damaged or the codec unknown; convert it")
     stream.thread_type = "SLICE"  # frames in threads would be reported broken at other places
     return stream
 
@@ -180,11 +180,11 @@ def decoded(
 ) -> Iterator[tuple[int, VideoFrame | None]]:
     """Yield the times and frames of a stream, None for a frame that cannot be decoded.
 
-    A packet's time without a frame is a broken one: decoders return frames in the order of their times. Frames before
-    the first good one are left out, since after a seek they may need earlier ones.
+    A packet's time without a frame is a broken one: decoders return frames in the order of their times. After a seek,
+    such times before the first frame are left out, since their frames need earlier ones.
     """
     decoder = stream.codec_context
-    if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
+    if any(k.lower() == "alpha_mode" and v == "1" for k, v in stream.metadata.items()) and decoder.name in ("vp8", "vp9"):
         decoder = av.CodecContext.create("libvpx" if decoder.name == "vp8" else "libvpx-vp9", "r")
     waiting: list[int] = []
     last: int | None = None
@@ -194,7 +194,7 @@ def decoded(
         nonlocal last
         while waiting and (until is None or waiting[0] < until):
             time = heapq.heappop(waiting)
-            if last is not None and time > last:
+            if time > last if last is not None else after is None:
                 last = time
                 yield time, None
 
@@ -212,9 +212,8 @@ def decoded(
             while waiting and waiting[0] == time:
                 heapq.heappop(waiting)
             if last is None or time > last:
-                last = None if frame.is_corrupt and last is None else time
-                if last is not None:
-                    yield time, None if frame.is_corrupt else frame
+                last = time
+                yield time, None if frame.is_corrupt else frame
     yield from broken(None)
 
 

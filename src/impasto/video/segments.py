@@ -26,6 +26,8 @@ from .motion import Sight
 
 SUFFIX = ".parts"
 """Suffix of the folder of an unfinished film, after the film's name."""
+RECORD = "progress.json"
+"""File in it: the job and the finished segments."""
 ENDS = 2**20
 """Bytes at both ends of a film that identify it, with its length."""
 
@@ -127,7 +129,7 @@ class PartsFolder:
             tensors["sight.unexplained"] = torch.tensor(sight.unexplained, dtype=torch.float64)
         save_file(tensors or {"none": torch.zeros(1)}, self._state(number))
         self.segments.append(segment)
-        with atomic_write(self.path / "progress.json") as file:
+        with atomic_write(self.path / RECORD) as file:
             content = {"job": self.job, "segments": [asdict(s) for s in self.segments]}
             file.write(json.dumps(content).encode())
         self._state(number - 1).unlink(missing_ok=True)
@@ -153,11 +155,22 @@ class PartsFolder:
     def _read(self) -> dict[str, Any] | None:
         """Return the record of the folder; None if there is none yet."""
         try:
-            return json.loads((self.path / "progress.json").read_text(encoding="utf-8"))
+            return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise FilmError(f"{self.name} is damaged; delete the folder and start over") from error
+
+
+def begun_precision(path: Path) -> str | None:
+    """Return the precision of the unfinished painting in a folder, None if there is none.
+
+    `--precision auto` may choose another one each time.
+    """
+    try:
+        return json.loads((path / RECORD).read_text(encoding="utf-8"))["job"]["precision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def film_entry(path: Path) -> dict[str, Any]:
