@@ -159,7 +159,7 @@ def photograph(name: str, side: int) -> Floats:
     (path,) = Path(skimage.data_dir).glob(f"{name}.*")
     with Image.open(path) as image:
         size = even(fit_size((image.height, image.width), long_side=side))
-        return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS), np.float32)
+        return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS), np.float32)
 
 
 def pan(name: str, across: float, down: float, size: int, count: int) -> Clip:
@@ -182,8 +182,8 @@ def film_clip(path: Path, size: int, count: int) -> Clip:
     """Return the first frames of a film, with their flow."""
     film = open_film(path)
     shape = even(fit_size(film.about.size, long_side=size, enlarge=True))
-    frames = [f.pixels for f in islice(film.frames(shape), count)]
-    find = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    frames = [f.pixels for f in islice(film.frames(shape), count) if f.pixels is not None]
+    find: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flows = []
     for before, now in pairwise(frames):
         greys = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (now, before)]

@@ -126,12 +126,9 @@ def contents(path: Path) -> Contents:
                 colour = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
                 end = float((frame.pts + frame.duration) * stream.time_base)
         codec = decoder.codec.canonical_name
-    packets = []
     with av.open(str(path)) as film:
-        for stream in film.streams:
-            if stream.type in ("audio", "subtitle"):
-                packets.append([])
         others = [s for s in film.streams if s.type in ("audio", "subtitle")]
+        packets: list[list[bytes]] = [[] for _ in others]
         for packet in film.demux(others) if others else ():
             if packet.size:
                 packets[others.index(packet.stream)].append(bytes(packet))

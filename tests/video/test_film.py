@@ -231,7 +231,13 @@ def test_colours_are_kept(film: Callable[..., Path], video: Callable[..., Any], 
         (("--crf", "60"), "h264 goes from 0 to 51"),
         (("--codec", "prores", "--crf", "3"), "--crf has no effect on ProRes"),
         (("--start", "3s", "--end", "2s"), "is not after --start"),
-        (("--start", "3s",), "give an earlier time"),
+        (
+            (
+                "--start",
+                "3s",
+            ),
+            "give an earlier time",
+        ),
         (("--stability", "2"), "--stability is 2; it must be 0 to 1"),
         (("--strength", "2"), "--strength 2: give a number from 0 to 1.5"),
         (("--strength", "1s:1", "0s:0"), "the times must increase"),
@@ -261,7 +267,9 @@ def test_broken_frames_are_reported(
     """The last good painting stands in, every time is kept, and the exit code is 3."""
     import av
 
-    source = film(times=tuple(range(0, 240, 40)), codec="ffv1", pixels="bgr0", options={"g": "1", "slicecrc": "1", "level": "3"})
+    source = film(
+        times=tuple(range(0, 240, 40)), codec="ffv1", pixels="bgr0", options={"g": "1", "slicecrc": "1", "level": "3"}
+    )
     with av.open(str(source)) as opened:
         at = [p.pos for p in opened.demux(opened.streams.video[0])][2] + 60
     data = source.read_bytes()

@@ -149,7 +149,9 @@ def test_broken_frames(film: Callable[..., Path]) -> None:
     """What cannot be decoded is a frame without pixels, at its own time."""
     import av
 
-    path = film(times=tuple(range(0, 400, 40)), codec="ffv1", pixels="bgr0", options={"g": "1", "slicecrc": "1", "level": "3"})
+    path = film(
+        times=tuple(range(0, 400, 40)), codec="ffv1", pixels="bgr0", options={"g": "1", "slicecrc": "1", "level": "3"}
+    )
     with av.open(str(path)) as opened:
         at = [p.pos for p in opened.demux(opened.streams.video[0])][4] + 60
     data = path.read_bytes()
@@ -190,7 +192,9 @@ def test_animated_webp(tmp_path: Path, drawn: Callable[..., Any]) -> None:
 def test_part(film: Callable[..., Path], start: float | None, end: float | None) -> None:
     whole = open_film(film(times=tuple(range(200, 600, 40)), options={"g": "3"}))
     part = Cut(whole, start, end)
-    wanted = [t for t in range(200, 600, 40) if 200 + 1000 * (start or 0) <= t < 200 + 1000 * (9 if end is None else end)]
+    wanted = [
+        t for t in range(200, 600, 40) if 200 + 1000 * (start or 0) <= t < 200 + 1000 * (9 if end is None else end)
+    ]
     assert [f.time for f in part.frames((48, 64))] == wanted
     assert [f.time for f in part.frames((48, 64), after=360)] == [t for t in wanted if t > 360]
 

@@ -154,3 +154,29 @@ def test_killed_ten_times(film: Callable[..., Path], tmp_path: Path) -> None:
     assert kills >= 5
     painted(tmp_path, source.name, "udnie", "-o", "out.mkv", "--resume")
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_flat(film: Callable[..., Path], tmp_path: Path) -> None:
+    """The resident memory while frame 2,400 is painted is that of frame 600, within 5 %."""
+    source = film(times=tuple(range(0, 25000, 10)), rate=100, audio=("aac",))
+    code = f"""
+import os
+from impasto.cli import main
+from impasto.video.steady import SteadyPainter
+call, seen, pages = SteadyPainter.__call__, [], []
+def counting(self, *arguments):
+    seen.append(1)
+    if len(seen) in (600, 2400):
+        pages.append(int(open("/proc/self/statm").read().split()[1]))
+    return call(self, *arguments)
+SteadyPainter.__call__ = counting
+assert main(["video", {str(source)!r}, "udnie", "-o", "out.mkv"]) == 0
+assert pages[1] < 1.05 * pages[0], pages
+print(pages)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    sys.stdout.write(done.stdout)

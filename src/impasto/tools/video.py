@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LONG_SIDE = 1280
 """Largest long side of a painted film by default, in pixels."""
+MISSING = 0.5
+"""Seconds without frames at the end of a film from which it may be cut short."""
 LISTED = 5
 """Most times of broken frames in a message."""
 
@@ -109,7 +111,9 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     size = painted_size(film, options)
     place = target.place.parent / (target.place.name + SUFFIX)
     precision = begun_precision(place) if resume and options.precision == "auto" else None
-    painter = new_painter(job if precision is None else replace(job, options=replace(options, precision=precision)), size)
+    painter = new_painter(
+        job if precision is None else replace(job, options=replace(options, precision=precision)), size
+    )
     parts = PartsFolder(place, job.describe(size, painter.looks.stylizer.compute.precision), resume)
     opening()  # nothing was refused
     _say_what_is_lost(film, target, size)
@@ -124,6 +128,8 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
                     stop.hold()
                     if stop.asked is not None:
                         raise stop.asked
+            last = parts.segments[-1].times[-1] * film.about.time_base
+            _warn_if_cut_short(film, float(last - film.about.first * film.about.time_base))
             broken = [t for s in parts.segments for t in s.broken]
             seconds = time.monotonic() - begun
             join(parts, target, job.film, film.about, (options.start, options.end))
@@ -243,6 +249,18 @@ class _FilmBar:
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
+
+
+def _warn_if_cut_short(film: Film, last: float) -> None:
+    """Log a warning if the last frame, at `last` seconds, comes long before the end that the film promises."""
+    about = film.about
+    if about.seconds is not None and about.seconds - last > MISSING + 2 / float(about.rate):
+        log.warning(
+            "%s: the last frame is at %.1f s, but the film says that it lasts %.1f s; it may be cut short",
+            about.name,
+            last,
+            about.seconds,
+        )
 
 
 def _say_what_is_lost(film: Film, target: Target, size: tuple[int, int]) -> None:

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ AHEAD = 4
 """Items that wait between two threads at most, so that memory does not grow with the film."""
 
 
-def ahead(items: Iterable[T], size: int = AHEAD) -> Iterator[T]:
+def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[T, None, None]:
     """Yield items that a thread takes from an iterable, up to `size` ahead.
 
     An exception of the iterable is raised where its item would be. Closing the generator stops the thread and closes

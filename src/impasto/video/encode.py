@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
@@ -20,6 +21,8 @@ from .hdr import HDR
 
 log = logging.getLogger(__name__)
 
+HIGHEST_RATE = Fraction(240)
+"""The highest rate that encoders are told; it affects only how they share out bits."""
 OFFSET = 100
 """Added to the number of a frame for its time in a segment's file, so that packets can be decoded before it."""
 SDR = Colour(1, 1, 1)
@@ -58,7 +61,7 @@ class SegmentEncoder:
         if target.crf is not None:
             options["crf"] = str(target.crf)
         self.container = av.open(str(path), "w", format="matroska")
-        stream = self.container.add_stream(codec.encoder, rate=about.rate, options=options)
+        stream = self.container.add_stream(codec.encoder, rate=min(about.rate, HIGHEST_RATE), options=options)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = size
         stream.pix_fmt = self.format
@@ -90,10 +93,12 @@ class SegmentEncoder:
         self.numbers[time] = len(self.numbers)
         try:
             self._write(self.stream.encode(frame))
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             height, width = pixels.shape[:2]
             advice = "choose another --codec or --size"
-            raise FilmError(f"{self.stream.name} cannot encode {width}x{height} ({one_line(error)}); {advice}") from error
+            raise FilmError(
+                f"{self.stream.name} cannot encode {width}x{height} ({one_line(error)}); {advice}"
+            ) from error
 
     def close(self) -> None:
         """Finish the file."""

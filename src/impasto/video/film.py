@@ -1,6 +1,6 @@
 """What a film is: its frames, the times at which they are shown, and how its pixels are to be read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol
@@ -101,7 +101,7 @@ class Film(Protocol):
         """What is known of it."""
         ...
 
-    def frames(self, size: tuple[int, int], after: int | None = None) -> Iterator[Frame]:
+    def frames(self, size: tuple[int, int], after: int | None = None) -> Generator[Frame, None, None]:
         """Yield its frames in the order of their times, which increase.
 
         Parameters
@@ -144,7 +144,7 @@ class Cut:
         rate = Fraction(self.fps).limit_denominator(1001)
         return replace(about, first=int(first * about.time_base * rate), seconds=seconds, rate=rate, time_base=1 / rate)
 
-    def frames(self, size: tuple[int, int], after: int | None = None) -> Iterator[Frame]:
+    def frames(self, size: tuple[int, int], after: int | None = None) -> Generator[Frame, None, None]:
         """Yield the frames of the part, as `Film.frames`."""
         about, own, (begin, last) = self.about, self.film.about, self._bounds()
         if self.fps is None:
@@ -185,7 +185,7 @@ LOOK_BACK = 10
 """Longest time in seconds for which one frame may be shown, where the rate changes."""
 
 
-def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int | None]]:
+def _with_next(frames: Iterable[Frame]) -> Generator[tuple[Frame, int | None], None, None]:
     """Yield each frame with the time of the next one, None after the last."""
     before: Frame | None = None
     for frame in frames:

@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ..errors import FilmError, OptionError
@@ -41,16 +43,19 @@ def check_streams(source: Path, target: Target) -> None:
         return
     try:
         container = av.open(str(source), metadata_errors="replace")
-    except av.error.FFmpegError:
+    except FFmpegError:
         return  # an animated picture, which has no sound
     with container, av.open(os.devnull, "w", format=target.format.name) as out:
         for stream in copied_streams(container):
-            name = stream.codec_context.codec.canonical_name if stream.codec_context.codec else stream.codec_context.name
+            name = (
+                stream.codec_context.codec.canonical_name if stream.codec_context.codec else stream.codec_context.name
+            )
             if not {name, stream.codec_context.name} & out.supported_codecs:
                 what = "sound" if stream.type == "audio" else "subtitles"
+                suffix = target.path.suffix
                 raise OptionError(
-                    f"--out {printable(str(target.path))}: {target.path.suffix} cannot hold the film's {what} ({name}); "
-                    "choose .mkv, which holds everything"
+                    f"--out {printable(str(target.path))}: {suffix} cannot hold the film's {what} ({name}); choose "
+                    ".mkv, which holds everything"
                 )
 
 
@@ -103,7 +108,7 @@ def join(
             with suppress(OSError):
                 temporary.unlink()
             raise
-    except (av.error.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         name = printable(str(place))
         raise FilmError(
             f"{name} cannot be written ({one_line(error)}); choose another place, or .mkv, which holds everything"
@@ -114,7 +119,7 @@ def _durations(segments: Sequence[Segment], about: Description) -> list[int]:
     """Return how long each frame is shown: until the next one, and the last one as the film says."""
     times = [t for s in segments for t in s.times]
     last = segments[-1].durations[-1] or round(1 / (about.rate * about.time_base)) or 1
-    return [b - a for a, b in zip(times, times[1:], strict=False)] + [last]
+    return [b - a for a, b in pairwise(times)] + [last]
 
 
 def _write_film(
@@ -133,7 +138,7 @@ def _write_film(
         options["movflags"] = "+faststart"
     with ExitStack() as stack:
         original = None
-        with suppress(av.error.FFmpegError, OSError):
+        with suppress(FFmpegError, OSError):
             original = stack.enter_context(av.open(str(source), metadata_errors="replace"))
         out = stack.enter_context(av.open(str(path), "w", format=target.format.name, options=options))
         first = stack.enter_context(av.open(str(parts.file(0))))

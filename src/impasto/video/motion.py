@@ -6,7 +6,7 @@ the flow at half the size. A place is trusted where the flow forward and the flo
 the new one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ Floats = NDArray[Any]
 DISAGREEMENT, LEAST_DISAGREEMENT = 0.01, 0.5
 """Tolerated squared difference of the two flows, relative to their squared lengths, and added to that (equation 5)."""
 ALIKE, UNLIKE = 0.02, 0.10
-"""Difference of the moved frame from the new one, in [0, 1], up to which it counts in full, and from which not at all."""
+"""Difference of the moved frame from the new one, in [0, 1], up to which it counts in full; from which, not at all."""
 PLAIN = 1.5 / 255
 """A place moves with the camera if that explains it as well as its own flow, up to this difference."""
 BESIDE = 1.0
@@ -97,7 +97,7 @@ class Seen:
     sight: Sight | None
 
 
-def watch(frames: Iterable[Frame], sight: Sight | None = None) -> Iterator[Seen]:
+def watch(frames: Iterable[Frame], sight: Sight | None = None) -> Generator[Seen, None, None]:
     """Yield frames with their motion.
 
     Parameters
@@ -227,4 +227,5 @@ def inside(flow: Floats) -> NDArray[Any]:
 
 def moved(picture: Floats, flow: Floats) -> Floats:
     """Return a picture (H, W, C), float32, with each pixel taken from where the flow points, by cubic interpolation."""
-    return cv2.remap(picture, places(flow), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    columns, rows = np.moveaxis(places(flow), 2, 0)
+    return cv2.remap(picture, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -1,11 +1,11 @@
 """Painting a film: reading, painting and encoding side by side, segment by segment."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import av
+from av.error import FFmpegError
 
 from ..errors import FilmError
 from .ahead import InOrder, ahead
@@ -41,7 +41,7 @@ class Progress:
 
 def paint_segments(
     film: Film, size: tuple[int, int], painter: SteadyPainter, parts: PartsFolder, target: Target
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Paint a film into segments, and yield the progress after each frame.
 
     Continues after the segments that are finished. Closing the iterator keeps those.
@@ -118,7 +118,7 @@ class _OpenSegment:
         else:
             try:
                 self.writer = SegmentEncoder(parts.unfinished(), target, about, size)
-            except (av.error.FFmpegError, OSError) as error:
+            except (FFmpegError, OSError) as error:
                 raise FilmError(f"{parts.name} cannot be written ({error.strerror}); choose another place") from error
 
     def note(self, time: int, seen: Seen) -> None:
@@ -131,6 +131,4 @@ class _OpenSegment:
     def finish(self, state: Any, seen: Seen | None) -> None:
         """Finish the segment; called by the thread that encodes."""
         self.writer.close()
-        self.parts.finish(
-            Segment(self.times, self.durations, self.broken), state, None if seen is None else seen.sight
-        )
+        self.parts.finish(Segment(self.times, self.durations, self.broken), state, None if seen is None else seen.sight)

@@ -1,12 +1,14 @@
 """Films that are pictures: a folder with a picture for each frame, and animated WebP."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from ..errors import FilmError, ImpastoError
 from ..image.read import read_image
@@ -71,14 +73,14 @@ class FolderFilm:
             times = [known[p.name] for p in self.paths]
         except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
             raise FilmError(f"{path} is damaged; delete it to show the pictures at --fps") from error
-        if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(times)):
             raise FilmError(f"{path}: the times do not increase; delete it to show the pictures at --fps")
         return times
 
-    def _read(self, path: Path):  # noqa: ANN202
+    def _read(self, path: Path) -> Tensor:
         return read_image(path).pixels
 
-    def frames(self, size: tuple[int, int], after: int | None = None) -> Iterator[Frame]:
+    def frames(self, size: tuple[int, int], after: int | None = None) -> Generator[Frame, None, None]:
         """Yield the frames, as `Film.frames`. A picture that cannot be read is a broken frame."""
         dtype, channels = (np.uint16 if self.about.deep else np.uint8), 4 if self.about.alpha else 3
         ends = [*self.times[1:], self.times[-1] + round(1 / (self.about.rate * self.about.time_base))]
@@ -124,7 +126,7 @@ class AnimatedFilm:
         rate = Fraction(1000 * count, max(1, end))
         self.about = Description(self.name, (image.height, image.width), base, rate, 0, end / 1000, 8, alpha)
 
-    def frames(self, size: tuple[int, int], after: int | None = None) -> Iterator[Frame]:
+    def frames(self, size: tuple[int, int], after: int | None = None) -> Generator[Frame, None, None]:
         """Yield the frames, as `Film.frames`."""
         with decoding(self.name), Image.open(self.path) as image:
             time = 0
@@ -134,8 +136,8 @@ class AnimatedFilm:
                 duration = max(1, int(image.info.get("duration", 0)))
                 if after is None or time > after:
                     shown = image.convert("RGBA" if self.about.alpha else "RGB")
-                    if shown.size != size[::-1]:
-                        shown = shown.resize(size[::-1], Image.Resampling.LANCZOS)
+                    if shown.size != (size[1], size[0]):
+                        shown = shown.resize((size[1], size[0]), Image.Resampling.LANCZOS)
                     yield Frame(time, np.asarray(shown), duration)
                 time += duration
 

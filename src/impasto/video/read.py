@@ -1,7 +1,7 @@
 """Reading films with PyAV: every frame at its own time, upright, in square pixels, in sRGB."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -22,7 +24,7 @@ BT709, BT601 = 1, 6
 """Matrix coefficients of HD and of SD films, which those that do not say are taken to have."""
 HD_LINES = 720
 """Lines from which on a film that does not say is taken to be HD."""
-ATTACHED = av.stream.Disposition.attached_pic
+ATTACHED = Disposition.attached_pic
 PICTURES = ("image2", "_pipe")
 """What the names of picture formats contain."""
 
@@ -79,7 +81,7 @@ class ContainerFilm:
             self.rotation = first.rotation % 360
             self.expected = stream.frames
 
-    def frames(self, size: tuple[int, int], after: int | None = None) -> Iterator[Frame]:
+    def frames(self, size: tuple[int, int], after: int | None = None) -> Generator[Frame, None, None]:
         """Yield the frames, as `Film.frames`."""
         with opened(self.path) as container:
             stream = picture_stream(container, self.name)
@@ -114,7 +116,7 @@ def opened(path: Path) -> InputContainer:
     name = printable(str(path))
     try:
         container = av.open(str(path), metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise FilmError(f"{name} is not a film, or is cut short ({one_line(error)}); fetch it again") from error
     if any(sign in container.format.name for sign in PICTURES):
         container.close()
@@ -128,7 +130,7 @@ def picture_stream(container: InputContainer, name: str) -> VideoStream:
     if not streams:
         sound = "only sound" if container.streams.audio else "nothing that can be shown"
         raise FilmError(f"{name} has no pictures, {sound}; give a film")
-    stream = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
+    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
     if stream.codec_context is None:
         raise FilmError(f"{name}: its pictures cannot be decoded: the file is damaged or the codec unknown; convert it")
     stream.thread_type = "SLICE"  # frames in threads would be reported broken at other places
@@ -177,20 +179,23 @@ def describe(first: VideoFrame, stream: VideoStream, container: InputContainer, 
 
 def decoded(
     container: InputContainer, stream: VideoStream, after: int | None
-) -> Iterator[tuple[int, VideoFrame | None]]:
+) -> Generator[tuple[int, VideoFrame | None], None, None]:
     """Yield the times and frames of a stream, None for a frame that cannot be decoded.
 
     A packet's time without a frame is a broken one: decoders return frames in the order of their times. After a seek,
     such times before the first frame are left out, since their frames need earlier ones.
     """
     decoder = stream.codec_context
-    if any(k.lower() == "alpha_mode" and v == "1" for k, v in stream.metadata.items()) and decoder.name in ("vp8", "vp9"):
+    if any(k.lower() == "alpha_mode" and v == "1" for k, v in stream.metadata.items()) and decoder.name in (
+        "vp8",
+        "vp9",
+    ):
         decoder = av.CodecContext.create("libvpx" if decoder.name == "vp8" else "libvpx-vp9", "r")
     waiting: list[int] = []
     last: int | None = None
     step = max(1, round(1 / ((stream.average_rate or 25) * (stream.time_base or Fraction(1, 1000)))))
 
-    def broken(until: int | None) -> Iterator[tuple[int, None]]:
+    def broken(until: int | None) -> Generator[tuple[int, None], None, None]:
         nonlocal last
         while waiting and (until is None or waiting[0] < until):
             time = heapq.heappop(waiting)
@@ -203,7 +208,7 @@ def decoded(
             heapq.heappush(waiting, packet.pts)
         try:
             frames = decoder.decode(packet)
-        except av.error.FFmpegError:
+        except FFmpegError:
             continue
         for frame in frames:
             assert isinstance(frame, VideoFrame)
@@ -217,13 +222,12 @@ def decoded(
     yield from broken(None)
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream] | None]":
+def _packets(container: InputContainer, stream: VideoStream) -> "Generator[av.Packet[VideoStream] | None, None, None]":
     """Yield the packets of a stream, then None. A file that is cut short ends there."""
     try:
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
-    except av.error.FFmpegError:
+    except FFmpegError:
         pass
     yield None
-

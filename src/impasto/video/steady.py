@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..image.color import keep_colours
 from ..image.picture import opaque
-from ..options import VideoOptions
 from ..models.passes import STRIDE
+from ..options import VideoOptions
 from ..stylizers.tiled import PassStatistics
 from .film import Pixels, to_pixels, to_tensor
 from .looks import Looks
@@ -93,7 +93,7 @@ class SteadyPainter:
     def __init__(self, looks: Looks, options: VideoOptions):
         self.looks, self.options = looks, options
         self.memory = 1 + round((MEASUREMENTS - 1) * options.stability)
-        self.weight = HIGHEST_WEIGHT * (1 - (1 - options.stability) ** 2)
+        self.weight = HIGHEST_WEIGHT * options.stability
         self.held: Held | None = None
         self.last: Tensor | None = None
         self.canvas, self.place = (0.0, 0.0), (0, 0)
