@@ -66,9 +66,16 @@ def test_the_error_of_a_call_is_raised() -> None:
     def fail() -> None:
         raise KeyError("there")
 
-    with pytest.raises(KeyError, match="there"), InOrder() as calls:
-        calls.call(fail)
-        calls.finish()
-    with pytest.raises(ZeroDivisionError), InOrder() as calls:
-        calls.call(time.sleep, 0.01)
-        raise ZeroDivisionError
+    def make() -> None:
+        with InOrder() as calls:
+            calls.call(fail)
+
+    def stop() -> None:
+        with InOrder() as calls:
+            calls.call(time.sleep, 0.01)
+            raise ZeroDivisionError
+
+    with pytest.raises(KeyError, match="there"):
+        make()
+    with pytest.raises(ZeroDivisionError):
+        stop()

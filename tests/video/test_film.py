@@ -245,8 +245,8 @@ def test_colours_are_kept(film: Callable[..., Path], video: Callable[..., Any], 
         (("--styles-at", "0s:nobody"), "nobody"),
         (("--frame", "1s", "--resume"), "leave out --resume"),
         (("-o", "film.mkv"), "is the film itself"),
-        (("-o", "missing/out.webm"), "cannot hold the film's sound (aac); choose .mkv"),
-        (("-o", "out.mp4"), "cannot hold the film's subtitles (subrip); choose .mkv"),
+        (("-o", "missing/out.webm"), "cannot hold the film's sound (aac); choose .mp4 or .m4v or .mov or .mkv"),
+        (("-o", "out.mp4"), "cannot hold the film's subtitles (srt); choose .mkv"),
     ],
 )
 def test_refusals(

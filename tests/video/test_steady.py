@@ -1,6 +1,7 @@
 """Steady painting: what is still stays still, nothing drifts, a cut leaves no ghost, moving flickers less."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -49,7 +50,7 @@ def test_noise_is_calmed_and_nothing_drifts(frame: Any) -> None:
     rng = np.random.default_rng(0)
     frames = [np.clip(frame + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8) for _ in range(40)]
     alone, steady = (painted(frames, s) for s in (0, 0.5))
-    changes = [np.mean([np.abs(a - b).mean() for a, b in zip(x[10:], x[11:], strict=False)]) for x in (alone, steady)]
+    changes = [np.mean([np.abs(a - b).mean() for a, b in pairwise(x[10:])]) for x in (alone, steady)]
     assert changes[1] < 0.6 * changes[0]
     early, late = (np.mean(steady[i : i + 5], 0) for i in (10, 35))
     assert np.abs(early - late).mean() < 1
@@ -70,7 +71,7 @@ def test_a_pan_flickers_less(photo: Photo) -> None:
     errors, details = [], []
     for stability in (0, 0.5):
         found = painted(frames, stability)
-        pairs = zip(found, found[1:], strict=False)
+        pairs = pairwise(found)
         errors.append(np.mean([np.abs(b[8:-9, 8:-11] - a[9:-8, 11:-8]).mean() for a, b in pairs]))
         details.append((found[-1] - cv2.blur(found[-1], (15, 15))).std())
     assert errors[1] < 0.5 * errors[0]
@@ -167,5 +168,5 @@ def test_styles_change_steadily(frame: Any) -> None:
     found = painted([frame] * 9, 0.5, styles_at=times)
     alone = painted([frame], 0.5, styles_at=("0s:starry-night",))[0]
     distances = [np.abs(f - alone).mean() for f in found]
-    assert all(b < a + 0.5 for a, b in zip(distances, distances[1:], strict=False))
+    assert all(b < a + 0.5 for a, b in pairwise(distances))
     assert distances[-1] < 0.25 * distances[0]

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from ..errors import FilmError, OptionError
 from ..files import beside, move
 from ..image.source import one_line, printable
-from .codecs import Target
+from .codecs import FORMATS, Target
 from .encode import OFFSET, palette_frame
 from .film import Description
 from .pictures import write_times
@@ -45,18 +45,26 @@ def check_streams(source: Path, target: Target) -> None:
         container = av.open(str(source), metadata_errors="replace")
     except FFmpegError:
         return  # an animated picture, which has no sound
-    with container, av.open(os.devnull, "w", format=target.format.name) as out:
-        for stream in copied_streams(container):
-            name = (
-                stream.codec_context.codec.canonical_name if stream.codec_context.codec else stream.codec_context.name
-            )
-            if not {name, stream.codec_context.name} & out.supported_codecs:
-                what = "sound" if stream.type == "audio" else "subtitles"
-                suffix = target.path.suffix
-                raise OptionError(
-                    f"--out {printable(str(target.path))}: {suffix} cannot hold the film's {what} ({name}); choose "
-                    ".mkv, which holds everything"
-                )
+    with container:
+        streams = copied_streams(container)
+        missing = next((s for s in streams if not _holds(target.format.name, s)), None)
+        if missing is None:
+            return
+        able = [k for k, f in FORMATS.items() if f.codecs and all(_holds(f.name, s) for s in streams)]
+        what, name = "sound" if missing.type == "audio" else "subtitles", missing.codec_context.name
+        advice = f"choose {' or '.join(able)}" if able else "convert the film to .mkv first"
+        path, suffix = printable(str(target.path)), target.path.suffix
+        raise OptionError(f"--out {path}: {suffix} cannot hold the film's {what} ({name}); {advice}")
+
+
+def _holds(format_name: str, stream: Any) -> bool:
+    """Return whether a format can hold a stream without encoding it anew."""
+    with av.open(os.devnull, "w", format=format_name) as out:
+        try:
+            out.add_stream_from_template(stream)
+        except (FFmpegError, ValueError):
+            return False
+    return True
 
 
 def join(
@@ -110,9 +118,7 @@ def join(
             raise
     except (FFmpegError, OSError) as error:
         name = printable(str(place))
-        raise FilmError(
-            f"{name} cannot be written ({one_line(error)}); choose another place, or .mkv, which holds everything"
-        ) from error
+        raise FilmError(f"{name} cannot be written ({one_line(error)}); choose another place or format") from error
 
 
 def _durations(segments: Sequence[Segment], about: Description) -> list[int]:
