@@ -18,6 +18,20 @@ Codec = Literal["auto", "h264", "hevc", "vp9", "av1", "prores"]
 FILM = Group("film")
 
 
+def split_keys(texts: list[str]) -> tuple[str, ...]:
+    """Split `0s:udnie,8s:a.jpg` at the commas before times."""
+    return tuple(t for t in re.split(r",(?=[0-9.]+[smh]?:)", texts[0]) if t)
+
+
+KEYS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="KEYS",
+    instance_from_str=split_keys,
+    is_instance=lambda v: isinstance(v, tuple),
+    str_from_instance=lambda keys: [",".join(keys)],
+)
+
+
 @dataclass(frozen=True)
 class VideoOptions(MachineOptions, BlendOptions, Options):
     """Options for `video`."""
@@ -37,13 +51,15 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
     ] = 0.5
     strength: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(metavar="NUMBER [TIME:NUMBER ...]"),
+        KEYS,
+        tyro.conf.arg(metavar="NUMBER|TIME:NUMBER[,...]"),
         Doc("How strongly to apply the style (0 to 1.5): one number, or key frames such as `0s:0 4s:1`."),
         LOOK,
     ] = ("1",)
     styles_at: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(metavar="TIME:STYLE [TIME:STYLE ...]"),
+        KEYS,
+        tyro.conf.arg(metavar="TIME:STYLE[,...]"),
         Doc("Styles that change over time, instead of STYLE: `0s:udnie 8s:starry-night`. Blended in between."),
         LOOK,
     ] = ()

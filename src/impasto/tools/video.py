@@ -166,7 +166,7 @@ def preview(job: VideoJob, seconds: float) -> None:
     opening = start_logging(f"Frame at {seconds:g} s of {job.film}; styles: {', '.join(job.named_styles)}")
     target = job.destination(".png").file
     check_target(target, format=None)
-    film = opened(job)
+    film = open_film(job.film, job.options.fps)
     size = painted_size(film, job.options)
     about = film.about
     wanted = about.first + round(seconds / about.time_base)
@@ -179,7 +179,7 @@ def preview(job: VideoJob, seconds: float) -> None:
         raise FilmError(f"{about.name}: no frame can be read at {seconds:g} s; give another --frame")
     painter = new_painter(job, size)
     opening()
-    pixels = painter(Seen(frame, None, None), seconds)
+    pixels = painter(Seen(frame, None, None), seconds - (job.options.start or 0.0))
     assert pixels is not None
     painted = to_tensor(pixels)
     with job.destination(".png").claimed() as path:

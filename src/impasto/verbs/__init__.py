@@ -3,6 +3,7 @@
 Tyro makes the parser and the help from these dataclasses. The options are defined in `options`.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
@@ -39,7 +40,7 @@ def parse(args: Sequence[str]) -> Any:
         Verb,
         prog="impasto",
         description=DESCRIPTION,
-        args=join_numbers(args) or ["--help"],
+        args=join_key_frames(join_numbers(args)) or ["--help"],
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
 
@@ -65,5 +66,22 @@ def join_numbers(args: Sequence[str]) -> list[str]:
             continue
         joining = number if joining else False
         joining = joining or arg in NUMBER_LISTS
+        found.append(arg)
+    return found
+
+
+KEY_FRAMES = ("--strength", "--styles-at")
+"""Options that take key frames separated by commas or spaces."""
+
+
+def join_key_frames(args: Sequence[str]) -> list[str]:
+    """Return the arguments with lists like `--strength 0s:0 4s:1` joined: `--strength 0s:0,4s:1`."""
+    found: list[str] = []
+    joining = False
+    for arg in args:
+        if joining and found[-1] not in KEY_FRAMES and re.match(r"[0-9.]+[smh]?:", arg):
+            found[-1] += f",{arg}"
+            continue
+        joining = arg in KEY_FRAMES or (joining and found[-1] in KEY_FRAMES)
         found.append(arg)
     return found
