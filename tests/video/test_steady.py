@@ -147,7 +147,7 @@ def test_details_keep_their_strength() -> None:
     flow = np.zeros((64, 64, 2), np.float32)
     motion = Motion(flow, np.ones((64, 64), np.float32))
     pictures = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b)]
-    mixed = blended(*pictures, motion, 0.5)
+    mixed = blended(pictures[0], pictures[1], motion, 0.5)
     assert float(mixed.std()) == pytest.approx(float(pictures[0].std()), rel=0.1)
     assert ((a + b) / 2).std() < 0.8 * a.std()
     assert np.array_equal(as_rich(a, a), as_rich(a, a))

@@ -26,6 +26,8 @@ from .segments import PartsFolder, Segment
 COPIED = ("audio", "subtitle")
 """The kinds of streams that are copied."""
 CENTISECONDS, MILLISECONDS = Fraction(1, 100), Fraction(1, 1000)
+OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands")
+"""Metadata of the original's file rather than of the film."""
 WEBP_ALPHA = 0x10
 """Flag of a WebP file with alpha."""
 BITEXACT = {"fflags": "+bitexact"}
@@ -157,7 +159,7 @@ def _write_film(
             stream.codec_context.codec_tag = target.codec.tag
         packets = [_pictures(parts, stream, about, times, durations)]
         if original is not None:
-            out.metadata.update({k: v for k, v in original.metadata.items() if k not in ("encoder",)})
+            out.metadata.update({k: v for k, v in original.metadata.items() if k not in OF_THE_FILE})
             if not any(cut):
                 _copy_chapters(original, out)
             copies = {s.index: out.add_stream_from_template(s) for s in copied_streams(original)}
