@@ -130,6 +130,18 @@ def test_damaged_folder(
     assert len(said.strip().splitlines()) == 1
 
 
+def test_a_folder_in_the_way(
+    film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of that name that Impasto did not make is left alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out.mkv.parts").mkdir()
+    (tmp_path / "out.mkv.parts" / "mine.txt").write_text("keep")
+    assert main(["video", film().name, "udnie", "-o", "out.mkv"]) == 2
+    assert "is in the way" in capfd.readouterr().err
+    assert (tmp_path / "out.mkv.parts" / "mine.txt").read_text() == "keep"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX")
 def test_killed_ten_times(film: Callable[..., Path], tmp_path: Path) -> None:

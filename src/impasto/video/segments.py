@@ -77,6 +77,8 @@ class PartsFolder:
         job = json.loads(json.dumps(job))
         if path.is_dir():
             found = self._read()
+            if found is None and any(path.iterdir()):
+                raise OptionError(f"{self.name} is in the way, and not an unfinished film; name another --out")
             if found is not None and found["segments"]:
                 if not resume:
                     raise OptionError(
@@ -92,6 +94,7 @@ class PartsFolder:
         self.job = job
         try:
             self.frames.mkdir(parents=True, exist_ok=True)
+            self._record()
         except OSError as error:
             raise FilmError(f"{self.name} cannot be written ({error.strerror}); choose another place") from error
 
@@ -129,10 +132,13 @@ class PartsFolder:
             tensors["sight.unexplained"] = torch.tensor(sight.unexplained, dtype=torch.float64)
         save_file(tensors or {"none": torch.zeros(1)}, self._state(number))
         self.segments.append(segment)
+        self._record()
+        self._state(number - 1).unlink(missing_ok=True)
+
+    def _record(self) -> None:
         with atomic_write(self.path / RECORD) as file:
             content = {"job": self.job, "segments": [asdict(s) for s in self.segments]}
             file.write(json.dumps(content).encode())
-        self._state(number - 1).unlink(missing_ok=True)
 
     def state(self) -> tuple[dict[str, Tensor], Sight | None]:
         """Return the state after the last finished segment. Raises FilmError if it is damaged."""
