@@ -10,6 +10,7 @@ import impasto
 
 HEAVY = {
     "av",
+    "cv2",
     "fastapi",
     "gradio",
     "lightning",
@@ -68,7 +69,9 @@ def test_version(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
-@pytest.mark.parametrize("verb", [[], ["stylize"], ["export"], ["serve"]], ids=lambda verb: "".join(verb) or "impasto")
+@pytest.mark.parametrize(
+    "verb", [[], ["stylize"], ["video"], ["export"], ["serve"]], ids=lambda verb: "".join(verb) or "impasto"
+)
 def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))
     assert (verb or ["stylize"])[0] in output

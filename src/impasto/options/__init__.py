@@ -26,6 +26,7 @@ from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions
 from .train import TrainNetworkOptions, TrainOptions, TrainPackOptions
+from .video import VideoOptions
 
 __all__ = [
     "CONTENT_LAYERS",
@@ -61,5 +62,6 @@ __all__ = [
     "TrainNetworkOptions",
     "TrainOptions",
     "TrainPackOptions",
+    "VideoOptions",
     "named_weights",
 ]
