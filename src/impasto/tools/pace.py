@@ -99,7 +99,7 @@ def expected_seconds(
 def read_rows(painting: StreamedPainting, clock: Clock) -> tuple[Tensor, float]:
     """Return the first rows of a photograph at the painting's size, (1, 3 or 4, n, W), and the seconds per pixel."""
     height, width = painting.size
-    count = max(1, min(height // 2, round(TRIAL / width)))
+    count = max(1, min(round(SHARE * height), round(TRIAL / width)))
     source = painting.photo.source
     source.read(0, 0, count, width)  # the first call opens the file
     begun = clock()
