@@ -12,6 +12,7 @@ from impasto.models.colours import (
     bounded,
     colour,
     gaussian_transport,
+    overshoot,
     symmetric_root,
     transport,
 )
@@ -205,3 +206,24 @@ def test_bounded_lets_gradients_back_only() -> None:
     y.backward(torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]))
     assert x.grad is not None
     assert x.grad.tolist() == [0, -1, 1, 1, 0]
+
+
+def test_overshoot_is_what_matching_moves_out_of_range(pictures: tuple[Tensor, Tensor]) -> None:
+    """In its own colours a picture stays as it is, so the overshoot is that of its own values."""
+    mild = pictures[0]
+    wild = mild.clone()
+    wild[:, :, :4, :6] = 1.5
+    assert overshoot(mild, colours_of(mild)).item() == pytest.approx(0, abs=1e-8)
+    own = colours_of(wild)
+    variance = own[0, :, :3].diagonal().mean()
+    wanted = 0.25 * 4 * 6 / wild[0, 0].numel() / variance
+    assert overshoot(wild, own).item() == pytest.approx(wanted.item(), rel=0.01)
+    assert overshoot(3 * wild - 1, own).item() == pytest.approx(wanted.item(), rel=0.01)  # the scale does not matter
+
+
+def test_overshoot_pulls_back_what_colour_cuts_off(pictures: tuple[Tensor, Tensor]) -> None:
+    x = pictures[0].clone()
+    x[:, :, 5, 9] = 2.0
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(overshoot(x, colours_of(pictures[0])).sum(), x)
+    assert (gradient[:, :, 5, 9] > 0).all()

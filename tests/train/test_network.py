@@ -263,7 +263,17 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
     with torch.no_grad():
         whole, terms = recipe.loss(samples)
         parts = [recipe.loss(samples[i::2]) for i in (0, 1)]
-    assert list(terms) == ["style", "content", "tone", "plain", "variation", "scale", "spikes", "stability"]
+    assert list(terms) == [
+        "style",
+        "content",
+        "tone",
+        "plain",
+        "variation",
+        "scale",
+        "spikes",
+        "overshoot",
+        "stability",
+    ]
     torch.testing.assert_close(sum(terms.values(), torch.zeros(())), whole)
     for k, v in terms.items():
         assert sum(t[k].item() for _, t in parts) == pytest.approx(v.item(), rel=1e-3), k

@@ -92,6 +92,19 @@ def colour(painting: Tensor, colours: Tensor, moments: Tensor | None = None, mas
         return bounded(sum(parts, torch.zeros_like(painting)))
 
 
+def overshoot(painting: Tensor, colours: Tensor) -> Tensor:
+    """Return how far paintings (N, 3, H, W) leave [0, 1] once their colours match those of styles (N, 3, 4), (N,).
+
+    It is the mean square of what `colour` cuts off, over the variance of the style's colours.
+    """
+    painting = painting.float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast(painting.device.type, enabled=False):
+        matrix, shift = transport(colour_moments(painting), colours)
+        matched = _mapped(painting, matrix.to(painting), shift.to(painting))
+        variance = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-3)
+        return (matched - matched.clamp(0, 1)).square().mean((1, 2, 3)) / variance.to(painting)
+
+
 def colour_moments(painting: Tensor, masks: Tensor | None = None) -> Tensor:
     """Return the raw moments (N or R, 4, 4) of the colours of paintings (N, 3, H, W), or of the regions of one.
 

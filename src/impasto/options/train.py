@@ -98,13 +98,13 @@ class TrainNetworkOptions(TrainOptions):
     decay: Annotated[float, Doc("Final share of the steps over which the rates fall to 0."), Range(0, 1), STEPS] = 0.4
     style_rate: Annotated[float, Doc("Learning rate of the predictor (Adam)."), Range(0), STEPS] = 0.002
     learnt_rate: Annotated[float, Doc("Learning rate of the individual styles (Adam)."), Range(0), STEPS] = 0.0005
-    content_weight: Annotated[float, Doc("Weight of the content loss."), Range(0), LOSS] = 0.032
+    content_weight: Annotated[float, Doc("Weight of the content loss."), Range(0), LOSS] = 0.045
     tone_weight: Annotated[
         float,
         Doc("Weight of the tone loss: large shapes keep the photo's light in the style's palette."),
         Range(0),
         LOSS,
-    ] = 0.1
+    ] = 0.15
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 2.5
     spike_weight: Annotated[
         float,

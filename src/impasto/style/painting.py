@@ -29,7 +29,7 @@ TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
 """The same in plain areas, and the variance of the photograph's colours at which a position counts as half plain."""
-PLAIN_WEIGHT = 0.1
+PLAIN_WEIGHT = 0.25
 """Weight of the loss in plain areas; the style's is 1."""
 LEAST_SPREAD = 0.1
 """Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""

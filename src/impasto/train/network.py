@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device import Compute, channels_last
-from ..models.colours import colour
+from ..models.colours import colour, overshoot
 from ..models.download import DIGEST_DIGITS, file_digest
 from ..models.moments import raw_moments
 from ..models.network import Network, StyleSummary, save_network
@@ -45,6 +45,9 @@ LEAST_DEVIATION, BLANK_CROPS = 0.01, 20
 """Standard deviation of the colours below which a crop counts as blank, and most blank crops drawn in a row."""
 SCALE_WEIGHT = 0.001
 """Weight of the loss that keeps paintings in the scale of their style's colours."""
+OVERSHOOT_WEIGHT = 0.5
+"""Weight of the loss on colours outside [0, 1]. Matching the colours is the last norm: a patch far above white would
+take up the variance, as a spike does in the norms before, and show as a glowing spot."""
 STABILITY_EVERY, MOST_NOISE = 4, 0.03
 """One picture in this many is painted again, moved, with noise of up to this standard deviation."""
 
@@ -244,6 +247,7 @@ class NetworkRecipe:
         terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
         terms["scale"] = SCALE_WEIGHT * scale_loss(raw, colours).sum()
         terms["spikes"] = self.options.spike_weight * spikes.sum()
+        terms["overshoot"] = OVERSHOOT_WEIGHT * overshoot(raw, colours).sum()
         if self.options.stability:
             terms["stability"] = self.options.stability * self.flicker(samples, photos, paintings, targets)
         return torch.stack(list(terms.values())).sum(), terms
