@@ -67,7 +67,9 @@ def test_version(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
-@pytest.mark.parametrize("verb", [[], ["stylize"], ["serve"]], ids=["impasto", "stylize", "serve"])
+@pytest.mark.parametrize(
+    "verb", [[], ["stylize"], ["evaluate"], ["serve"]], ids=lambda verb: "".join(verb) or "impasto"
+)
 def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))
     assert (verb or ["stylize"])[0] in output

@@ -25,6 +25,7 @@ LAYERS = (
     ("train",),
     ("video",),
     ("tools",),
+    ("evaluate",),
     ("verbs",),
     ("cli",),
     ("__main__",),

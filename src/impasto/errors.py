@@ -7,7 +7,8 @@ ImpastoError            1
 ├── StyleError          1   a style is unknown or does not fit the encoder
 ├── MemoryNeedError     1   the request does not fit into memory
 ├── DivergedError       1   the optimisation diverged
-└── TrainingError       1   training data or a checkpoint is not usable
+├── TrainingError       1   training data or a checkpoint is not usable
+└── IncompleteError     3   some of many pictures failed; the rest is done
 
 Each message is one line: which file or option is wrong, why, and what to do next.
 """
@@ -47,3 +48,9 @@ class DivergedError(ImpastoError):
 
 class TrainingError(ImpastoError):
     """Training data or a checkpoint is not usable."""
+
+
+class IncompleteError(ImpastoError):
+    """Some of many pictures failed, and the rest is done."""
+
+    exit_code = 3

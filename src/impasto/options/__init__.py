@@ -5,6 +5,7 @@ model files are all derived from them. Nothing in this package imports torch.
 """
 
 from .encoder import TrainEncoderOptions
+from .evaluate import EvaluateOptions, FigureName
 from .groups import (
     CONTENT_LAYERS,
     STYLE_LAYER_WEIGHTS,
@@ -36,6 +37,8 @@ __all__ = [
     "BlendOptions",
     "ColourSpace",
     "Compression",
+    "EvaluateOptions",
+    "FigureName",
     "FileOptions",
     "LearnOptions",
     "MachineOptions",

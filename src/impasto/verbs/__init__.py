@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .evaluating import Evaluate
 from .learning import Learn
 from .models import Models
 from .painting import Info, Rerun, Styles, Stylize
@@ -20,6 +21,7 @@ Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Styles, tyro.conf.subcommand("styles")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Info, tyro.conf.subcommand("info")]
