@@ -40,7 +40,7 @@ def ms_ssim(picture: Tensor, reference: Tensor) -> float:
 
     Wang, Simoncelli, Bovik, "Multi-Scale Structural Similarity for Image Quality Assessment", Asilomar Conference 2003.
     It has five scales. Where a short side under 176 pixels leaves no room for a window, the coarse scales are left out
-    and the exponents of the others are divided by their sum. A negative mean of a scale counts as 0.
+    and the exponents of the others are enlarged to the same sum. A negative mean of a scale counts as 0.
     """
     x, y = _luma(picture), _luma(reference)
     fitting = int(math.log2(max(1, min(x.shape[-2:]) // SSIM_SIDE))) + 1
@@ -49,7 +49,7 @@ def ms_ssim(picture: Tensor, reference: Tensor) -> float:
     for scale, weight in enumerate(weights, start=1):
         light, structure = _similarity(x, y)
         mean = float((light * structure if scale == len(weights) else structure).mean())
-        found *= max(0.0, mean) ** (weight / sum(weights))
+        found *= max(0.0, mean) ** (weight * sum(SCALE_WEIGHTS) / sum(weights))
         x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return found
 
