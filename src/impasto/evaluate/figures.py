@@ -138,7 +138,7 @@ class Evaluator:
         The photograph is resized to the result's size. Raises PictureError if a file cannot be read.
         """
         style = self.style(triple.style)
-        result = self._seen(self._picture(triple.result))
+        result = self._seen(self.picture(triple.result))
         photo = self.photo(triple.content, result.size)
         recoloured = self._seen(recolour(photo.picture, style.picture))
         return Evaluation(

@@ -63,7 +63,13 @@ def follow_evaluation(sources: Sources, paint: str | None, out: Path, o: Evaluat
         except KeyboardInterrupt as stop:
             ended = stop
     summary = write_report(report, out, o)
-    log.info("%s: %d paintings, %.1f s", printable(str(out / PAGE_FILE)), len(report.done), time.monotonic() - begun)
+    log.info(
+        "%s: %d paintings, judged by %s, %.1f s",
+        printable(str(out / PAGE_FILE)),
+        len(report.done),
+        report.judge,
+        time.monotonic() - begun,
+    )
     if ended is not None:
         raise ended
     if summary is None:
