@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from impasto.cli import main
+from impasto.errors import OptionError
+from impasto.evaluate.figures import Evaluator
+from impasto.evaluate.job import prepare_folder
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ["--size", "64", "--resamples", "50", "--device", "cpu"]
@@ -156,10 +159,22 @@ def test_an_earlier_evaluation_is_replaced(here: Path, run: Run) -> None:
     assert {p: p.read_bytes() for p in Path("evaluation").rglob("*") if p.is_file()} == before
 
 
+def test_folders_that_are_taken(tmp_path: Path) -> None:
+    """What a killed evaluation left is replaced; other people's files are not mixed with ours."""
+    (tmp_path / "thumbnails").mkdir()
+    (tmp_path / "thumbnails" / "00001.jpg").touch()
+    prepare_folder(tmp_path)
+    assert [p.name for p in tmp_path.rglob("*")] == ["thumbnails"]
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OptionError, match="is not empty and holds no evaluation"):
+        prepare_folder(tmp_path)
+    (tmp_path / "figures.csv").touch()
+    prepare_folder(tmp_path)
+    assert (tmp_path / "notes.txt").exists()
+
+
 def test_stopped(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C keeps what is done."""
-    from impasto.evaluate.figures import Evaluator
-
     evaluate, calls = Evaluator.evaluate, []
 
     def interrupted(self: Evaluator, triple: Any) -> Any:

@@ -8,15 +8,12 @@ from ..errors import IncompleteError
 from ..image.source import printable
 from ..options import EvaluateOptions
 from ..tools.progress import counting_bar, start_logging
-from .job import FIGURES_FILE, PAGE_FILE, evaluate, load_evaluator, prepare_folder, write_report
+from .job import FIGURES_FILE, PAGE_FILE, PAINTINGS, evaluate, load_evaluator, prepare_folder, write_report
 from .paint import Painter
 from .pairs import Sources
 from .report import Failed, Report, Summary
 
 log = logging.getLogger(__name__)
-
-PAINTINGS = "paintings"
-"""The folder of paintings made by `--paint`, in the evaluation's."""
 
 
 def follow_evaluation(sources: Sources, paint: str | None, out: Path, o: EvaluateOptions) -> tuple[Report, Summary]:

@@ -23,8 +23,9 @@ from .report import Evaluated, Failed, Report, Summary, figures_csv, summarise, 
 
 log = logging.getLogger(__name__)
 
-FIGURES_FILE, SUMMARY_FILE, PAGE_FILE, THUMBNAILS = "figures.csv", "summary.csv", "index.html", "thumbnails"
-"""What is in the folder of an evaluation."""
+FIGURES_FILE, SUMMARY_FILE, PAGE_FILE = "figures.csv", "summary.csv", "index.html"
+THUMBNAILS, PAINTINGS = "thumbnails", "paintings"
+"""What is in the folder of an evaluation; the paintings only with `--paint`."""
 THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 480, 85
 """Largest long side of the page's pictures in pixels, and their JPEG quality."""
 
@@ -55,7 +56,9 @@ def prepare_folder(folder: Path) -> None:
     """
     name = printable(str(folder))
     try:
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / FIGURES_FILE).is_file():
+        own = {FIGURES_FILE, SUMMARY_FILE, PAGE_FILE, THUMBNAILS, PAINTINGS}
+        others = folder.is_dir() and {p.name for p in folder.iterdir()} - own
+        if others and not (folder / FIGURES_FILE).is_file():
             raise OptionError(f"--out {name} is not empty and holds no evaluation; name another folder")
         (folder / THUMBNAILS).mkdir(parents=True, exist_ok=True)
         for old in (*(folder / THUMBNAILS).glob("*.jpg"), folder / SUMMARY_FILE):
