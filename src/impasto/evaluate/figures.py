@@ -44,17 +44,17 @@ class Figure:
 
 
 FIGURES = {
-    "gram": Figure("Gram distance", "style"),
-    "cov": Figure("covariance distance", "style"),
-    "sliced": Figure("sliced distance", "style"),
-    "sifid": Figure("Fréchet distance", "style"),
-    "palette": Figure("palette distance", "style"),
-    "content": Figure("content distance", "photograph"),
-    "ssim": Figure("SSIM", "photograph", lower=False),
-    "ms_ssim": Figure("MS-SSIM", "photograph", lower=False),
-    "palette_photo": Figure("palette distance", "photograph"),
-    "lpips": Figure("LPIPS", "photograph"),
-    "noise": Figure("noise, %", "both"),
+    "gram": Figure("Gram distance to the style", "style"),
+    "cov": Figure("covariance distance to the style", "style"),
+    "sliced": Figure("sliced distance to the style", "style"),
+    "sifid": Figure("Fréchet distance to the style", "style"),
+    "palette": Figure("distance to the style’s colours", "style"),
+    "content": Figure("content distance to the photograph", "photograph"),
+    "ssim": Figure("structural similarity to the photograph", "photograph", lower=False),
+    "ms_ssim": Figure("multi-scale similarity to the photograph", "photograph", lower=False),
+    "palette_photo": Figure("distance to the photograph’s colours", "photograph"),
+    "lpips": Figure("perceptual distance to the photograph", "photograph"),
+    "noise": Figure("fine texture of neither, in percent", "both"),
 }
 """Name -> figure, in the order of tables. `lpips` is computed only if its weights are given."""
 

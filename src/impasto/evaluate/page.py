@@ -110,7 +110,7 @@ def _chooser(names: tuple[str, ...], sort: str) -> str:
     for name in names:
         figure = FIGURES[name]
         better, selected = "lower" if figure.lower else "higher", " selected" if name == sort else ""
-        text = escape(f"{name}: {figure.title} to the {figure.to}, {better} is better")
+        text = escape(f"{name}: {figure.title}, {better} is better")
         options.append(f'<option value="{name}" data-better="{better}"{selected}>{text}</option>')
     choice = f"<p><label>Sort by <select>{''.join(options)}</select></label></p>"
     return f"<h2>Paintings, worst first</h2>\n{choice}"
