@@ -77,7 +77,7 @@ class NetworkSpeed:
         runs: dict[str, Callable[[], Tensor]] = {CLASSIC: torch.inference_mode()(lambda: plain(x))}
         for precision in precisions:
             stylizer = self.stylizer(style, precision, size)
-            affine, _ = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales, size)
+            affine, _ = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales(size), size)
 
             @torch.inference_mode()
             def alone(stylizer: NetworkStylizer = stylizer, affine: Tensor = affine) -> Tensor:

@@ -165,6 +165,8 @@ def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
         (["--iterations", "4", "3", "2"], "--iterations has 3 numbers, but there are 2 scales (48, 64 pixels)"),
         (["--style-weights", "2", "1"], "2"),
         (["--style-scale", "1,2"], "2 --style-scale for 1 styles; give one, or one for each"),
+        (["--stroke-px", "8", "9"], "2 --stroke-px for 1 styles; give one, or one for each"),
+        (["--stroke-px", "8", "--stroke", "2"], "--stroke-px and --stroke (--style-scale) cannot be combined"),
         (["--time", "soon"], "30s, 2m or 1h"),
         (["--time", "3s", "--iterations", "4"], "--time and --iterations cannot be combined"),
     ):
@@ -712,6 +714,7 @@ BAD_VALUES = {
     "--tv-weight": ["-1", "one"],
     "--style-weights": ["x", "-1", "nan", "1 2 3", "0", ""],
     "--style-scale": ["0", "9", "x", "nan", "1,2,3", "1,"],
+    "--stroke-px": ["0", "5000", "x", "nan", "1,2,3", "1,"],
     "--time": ["0", "-1s", "x", "", "3 days", "1e9h"],
     "--mask": ["nothing.png", "broken.png", "empty.png", "folder"],
     "--region": ["photo.png", "=style.jpg", "nothing.png=style.jpg", "photo.png=nothing", "photo.png=broken.png"],

@@ -10,6 +10,7 @@ import impasto
 
 HEAVY = {
     "av",
+    "cv2",
     "fastapi",
     "gradio",
     "lightning",
@@ -17,6 +18,7 @@ HEAVY = {
     "matplotlib",
     "onnx",
     "onnxruntime",
+    "openvino",
     "pyvips",
     "ray",
     "scipy",
@@ -68,7 +70,9 @@ def test_version(way: str) -> None:
 
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
 @pytest.mark.parametrize(
-    "verb", [[], ["stylize"], ["evaluate"], ["serve"]], ids=lambda verb: "".join(verb) or "impasto"
+    "verb",
+    [[], ["stylize"], ["video"], ["export"], ["evaluate"], ["serve"]],
+    ids=lambda verb: "".join(verb) or "impasto",
 )
 def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))

@@ -23,7 +23,7 @@ LAYERS = (
     ("style",),
     ("stylizers",),
     ("train",),
-    ("video",),
+    ("video", "export"),
     ("tools",),
     ("evaluate",),
     ("verbs",),

@@ -8,6 +8,8 @@ ImpastoError            1
 ├── MemoryNeedError     1   the request does not fit into memory
 ├── DivergedError       1   the optimisation diverged
 ├── TrainingError       1   training data or a checkpoint is not usable
+├── FilmError           1   a film cannot be read or written
+├── BrokenFramesError   3   the film is painted, but some of its frames could not be read
 └── IncompleteError     3   some of many pictures failed; the rest is done
 
 Each message is one line: which file or option is wrong, why, and what to do next.
@@ -48,6 +50,16 @@ class DivergedError(ImpastoError):
 
 class TrainingError(ImpastoError):
     """Training data or a checkpoint is not usable."""
+
+
+class FilmError(ImpastoError):
+    """A film cannot be read or written."""
+
+
+class BrokenFramesError(ImpastoError):
+    """A film is painted, but some of its frames could not be read. The paintings before them stand in."""
+
+    exit_code = 3
 
 
 class IncompleteError(ImpastoError):

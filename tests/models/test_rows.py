@@ -1,15 +1,19 @@
 """The network gives the same result on rows as on the whole picture, and sees nothing beyond its margin."""
 
 from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from impasto.errors import MemoryNeedError, PictureError
+from impasto.files import TemporaryFiles
 from impasto.models.network import Network, NetworkConfig
 from impasto.models.passes import padded
-from impasto.models.rows import FileStore, Masks, MemoryStore, RowPass, Store, Summary
+from impasto.models.rows import FileStore, KeptStore, Masks, MemoryStore, RowPass, Store, Summary
 
 LAYERS = {"relu1_1": 4, "relu2_1": 5}
 SHAPES: list[dict[str, Any]] = [
@@ -56,6 +60,10 @@ def rows_of(net: Network, x: Tensor, strip: int, affine: Tensor, statistics: Ten
     return torch.cat([r for r in net_rows.paint(image()) if r is not None], 2)
 
 
+def new_file() -> FileStore:
+    return FileStore(TemporaryFiles("tests", 10**8, "test less"))
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("strip", [8, 24, 200])
 def test_rows_are_those_of_the_whole(shape: dict[str, Any], strip: int) -> None:
@@ -64,7 +72,7 @@ def test_rows_are_those_of_the_whole(shape: dict[str, Any], strip: int) -> None:
     affine = affines(net, 1)
     given = net.statistics(x, affine)
     torch.testing.assert_close(rows_of(net, x, strip, affine, given), net(x, affine, given), rtol=1e-4, atol=1e-4)
-    for store in (MemoryStore, FileStore):
+    for store in (MemoryStore, new_file):
         own = rows_of(net, x, strip, affine, None, store=store)
         torch.testing.assert_close(own, net(x, affine), rtol=1e-4, atol=1e-4)
 
@@ -75,7 +83,7 @@ def test_the_smallest_picture() -> None:
     torch.testing.assert_close(rows_of(net, x, 8, affine, None), net(x, affine), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("store", [MemoryStore, FileStore])
+@pytest.mark.parametrize("store", [MemoryStore, new_file])
 def test_regions(store: Callable[[], Store]) -> None:
     net, x = network(), picture(64, 40)
     affine, masks = affines(net, 2), torch.rand(2, 1, 64, 40, generator=torch.Generator().manual_seed(3))
@@ -106,11 +114,51 @@ def test_something_happens_before_the_first_row() -> None:
 
 
 def test_low_precision_in_a_file() -> None:
-    store, rows = FileStore(), torch.rand(1, 3, 6, 5).bfloat16()
+    store, rows = new_file(), torch.rand(1, 3, 6, 5).bfloat16()
     for part in rows.split(4, 2):
         store.append(part)
     assert torch.equal(store.read(1, 4), rows[:, :, 1:5])
     assert store.read(0, 6).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error names the folder, what is needed, and what to do; also if the folder is missing."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    full = new_file()
+    full.file = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
+    with full.file, pytest.raises(MemoryNeedError) as raised:
+        full.append(torch.rand(1, 3, 6, 5))
+    assert str(raised.value) == (
+        f"tests need about 0.1 GB for temporary files, and {tmp_path} cannot take them (No space left on device); "
+        "free some space there, or set TMPDIR to a folder on a larger disk, or test less"
+    )
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    for use in (new_file, TemporaryFiles("tests", 1).check):
+        with pytest.raises(MemoryNeedError, match=r"missing cannot take them \(No such file or directory\); .* TMPDIR"):
+            use()
+    kept = KeptStore(tmp_path / "kept", 5, torch.device("cpu"), 10**8)
+    kept.file = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
+    with (
+        kept.file,
+        pytest.raises(PictureError, match=r"kept cannot be used \(No space .*: it takes 0.1 GB; .* --run"),
+    ):
+        kept.append(torch.rand(1, 3, 6, 5))
+
+
+def test_a_disk_that_takes_only_a_part_at_a_time(tmp_path: Path) -> None:
+    class Slow(FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(memoryview(data)[:7])
+
+        def readinto(self, buffer: Any) -> int:
+            return super().readinto(memoryview(buffer)[:5]) or 0
+
+    store, rows = new_file(), torch.rand(1, 3, 6, 5)
+    store.file = Slow(tmp_path / "rows", "w+b")  # pyright: ignore[reportAttributeAccessIssue]
+    store.append(rows)
+    with store.file:
+        assert torch.equal(store.read(1, 4), rows[:, :, 1:5])
 
 
 def test_statistics_of_parts_add_up() -> None:

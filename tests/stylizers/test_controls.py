@@ -190,6 +190,16 @@ def test_the_style_scale_is_the_size_of_the_strokes(make: Make, content: Tensor,
         assert min(found, key=found.__getitem__) == looked_at
 
 
+def test_strokes_in_pixels_are_as_large_at_any_size(make: Make, encoder: VGG, content: Tensor, photo: Photo) -> None:
+    """The style is measured at the size of the painting that has such strokes, 25 times the stroke."""
+    style, short = photo("chelsea", 400), {"iterations": 3, "coarsest": 4096}
+    for size in (96, 192):
+        measured = StyleTarget.of(style, encoder, PLAIN, (100,))
+        assert torch.equal(
+            make((style,), size=size, stroke_px=4.0, **short)(content), make((measured,), size=size, **short)(content)
+        )
+
+
 def test_each_style_has_its_own_scale(make: Make, encoder: VGG, content: Tensor, photo: Photo, measure: Any) -> None:
     """As if each had been measured at its own size; and seen in the painting of the one that is easily told."""
     styles = photo("chelsea", 400), photo("rocket", 400)

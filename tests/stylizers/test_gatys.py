@@ -216,6 +216,7 @@ NOT_HEEDED: dict[str, Any] = {
     "content_blur": 1.0,
     "style_weights": (1.0,),
     "style_scale": 2.0,
+    "stroke_px": 20.0,
     "match_palette": "covariance",
     "palette_strength": 0.5,
     "mask_feather": 1.0,

@@ -28,7 +28,7 @@ from impasto.models.moments import raw_moments
 from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network
 from impasto.models.vgg import VGG
 from impasto.models.weights import find_model, load_encoder
-from impasto.options import STYLE_LAYER_WEIGHTS, OptimizeOptions, StylizeOptions, named_weights
+from impasto.options import STROKES, STYLE_LAYER_WEIGHTS, OptimizeOptions, StylizeOptions, named_weights
 from impasto.style.target import StyleTarget, builtin_names, load_builtin
 from impasto.stylizers import memory
 from impasto.stylizers.choose import choose_method
@@ -226,9 +226,9 @@ def test_what_the_network_learnt_of_a_style_is_heeded(
         wanted = colour(net(content, net.predict(moments) + more), net.style_colours(moments))
         torch.testing.assert_close(stylizer(style)(content), wanted, rtol=0, atol=1e-4)
     painter = stylizer(scream, load_builtin("udnie"), style_weights=(1.0, 3.0))
-    affine, _ = painter.affine(painter.styles, painter.shares, painter.scales, 96)
+    affine, _ = painter.affine(painter.styles, painter.shares, painter.scales(96), 96)
     plain = stylizer(replace(scream, name=""), load_builtin("udnie"), style_weights=(1.0, 3.0))
-    expected, _ = plain.affine(plain.styles, plain.shares, plain.scales, 96)
+    expected, _ = plain.affine(plain.styles, plain.shares, plain.scales(96), 96)
     torch.testing.assert_close(affine, expected + 0.25 * learnt)
 
 
@@ -320,6 +320,18 @@ def test_the_size_of_the_strokes(paint: Paint, cup: Tensor, caplog: pytest.LogCa
     largest = paint(cup, style_scale=2.0)
     assert "strokes are 0.67 times as large as requested: the style's long side is only 128 pixels" in caplog.text
     assert torch.equal(largest, paint(cup, style_scale=4.0))
+
+
+def test_strokes_in_pixels(paint: Paint) -> None:
+    """They do not grow with the painting, and one number for each style is possible."""
+    px = 96 / STROKES
+    for times in (1, 2):
+        found = paint("udnie", size=times * 96, stroke_px=4 * px)
+        expected = paint("udnie", size=times * 96, style_scale=4 / times)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    found = paint("udnie", "great-wave", stroke_px=(px, 5 * px))
+    expected = paint("udnie", "great-wave", style_scale=(1.0, 5.0))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_each_style_has_strokes_of_its_own(paint: Paint) -> None:

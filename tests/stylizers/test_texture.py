@@ -16,7 +16,7 @@ from impasto.device import Compute
 from impasto.errors import MemoryNeedError, OptionError
 from impasto.image.resize import interpolate_wrapped, resize
 from impasto.models.vgg import VGG
-from impasto.options import ITERATIONS, OptimizeOptions, TextureOptions
+from impasto.options import ITERATIONS, STROKES, OptimizeOptions, TextureOptions
 from impasto.style.losses import total_variation
 from impasto.style.target import StyleTarget
 from impasto.stylizers import memory
@@ -173,6 +173,8 @@ def test_a_style_counts_as_no_larger_than_it_is(encoder: VGG, style: Tensor) -> 
     )
     assert scales((3200, 3200), style) == (0.1,)  # the least that the option may be
     assert painting_options([style], (480, 640), TextureOptions()).size == 640
+    for given, found in ((3.0, 3.0), (20.0, 160 / STROKES)):  # in pixels
+        assert painting_options([style], (640, 320), TextureOptions(stroke_px=given)).stroke_px == (found,)
 
 
 # -- tiles ------------------------------------------------------------------------------------------------------------

@@ -299,10 +299,23 @@ def test_a_full_disk(
     low(SIZE, in_file=True)
     monkeypatch.setattr(network_memory, "STORED_BYTES", {4: 10**15})
     message = (
-        r"exact statistics need about \d+.\d GB for temporary files, .* has .* GB; set TMPDIR to a folder on a larger"
+        r"exact statistics need about \d+.\d GB for temporary files, and .* has .* GB; free some space there, or "
+        r"set TMPDIR to a folder on a larger disk, or give --statistics sampled"
     )
     with pytest.raises(MemoryNeedError, match=message):
         stylizer().steps(content)
+
+
+def test_kept_colours_in_low_precision(
+    net: Network, encoder: VGG, content: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the network is in bfloat16: its colours and the photograph's are set in float32."""
+    options, compute = StylizeOptions(method="network", scale=1.0), Compute(torch.device("cpu"), torch.bfloat16)
+    keeper = ColourKeeper(NetworkStylizer(net, [load_builtin("udnie")], options, encoder, compute), "oklab", 0.5)
+    whole, sink = keeper(content), MemorySink()
+    monkeypatch.setattr(network_memory, "STRIP_PIXELS", 24 * SIZE[1])
+    paint_tiled(keeper, MemorySource(content), sink)
+    assert (sink.image() - whole).abs().mean() < 0.02
 
 
 def test_nothing_is_left_in_the_folder(

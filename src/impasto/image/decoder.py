@@ -182,11 +182,11 @@ class Decoder:
         if self.tiled:
             return
         folder, need = tempfile.gettempdir(), int(self.layout.nbytes * 1.02) + 2**20
-        free = shutil.disk_usage(folder).free
+        free, advice = shutil.disk_usage(folder).free, "free some space there, or set TMPDIR to another folder"
         if free < need:
             raise PictureError(
-                f"{self.name} needs {need / 1e9:.1f} GB for a temporary copy, and {folder} has {free / 1e9:.1f} GB "
-                "free; set TMPDIR to another folder"
+                f"{self.name} needs {need / 1e9:.1f} GB for a temporary copy, and {folder} has {free / 1e9:.1f} GB; "
+                f"{advice}"
             )
         self.region, self.held, self.rows = None, (), None
         source, image = self._open(access="sequential")
@@ -198,7 +198,9 @@ class Decoder:
             image.tiffsave_target(target, tile=True, tile_width=TILE, tile_height=TILE, bigtiff=True, keep="none")
         except pyvips.Error as error:
             if shutil.disk_usage(folder).free < 2**20:
-                raise PictureError(f"{folder} is full; set TMPDIR to another folder") from error
+                raise PictureError(
+                    f"{self.name} needs {need / 1e9:.1f} GB for a temporary copy, and {folder} is full; {advice}"
+                ) from error
             raise
         del image, source, target
         self.copy.seek(0)

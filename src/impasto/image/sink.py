@@ -101,7 +101,7 @@ class FileSink:
             self._rows.file.write(levels_of(picture, self._rows.dtype, True, self._name).data)
             self._rows.file.flush()
         except OSError as error:
-            raise _not_written(self._name, error) from error
+            raise self._rows.full(error) from error
         self.done += shape[2]
 
     def thinned(self, step: int) -> Tensor:
@@ -304,6 +304,7 @@ class _Rows:
         self, file: BinaryIO, size: tuple[int, int], channels: int, dtype: "np.dtype[Any]", done: int, name: str
     ):
         self.file, self.size, self.channels, self.dtype = file, size, channels, dtype
+        self.name, self.folder = name, Path(os.path.realpath(file.name)).parent
         (height, width), row = size, size[1] * channels * dtype.itemsize
         self.nbytes = height * row
         starts = range(0, height, STRIP_ROWS)
@@ -343,6 +344,13 @@ class _Rows:
             raise PictureError(f"{name}: the rows that were kept of it are damaged, or of another picture; start over")
         file.truncate(kept)
         file.seek(kept)
+
+    def full(self, error: OSError) -> PictureError:
+        """Return the error to raise if the rows cannot be written."""
+        return PictureError(
+            f"{self.name} cannot be written: its rows need {self.nbytes / 1e9:.1f} GB, and {self.folder} cannot take "
+            f"them ({error.strerror}); free some space there, or choose another place"
+        )
 
     def image(self) -> tuple[Any, Any]:
         """Return libvips' source, which must outlive the image, and the image, to be read from top to bottom."""

@@ -270,11 +270,8 @@ def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 EPSILON = 1e-5
 """Added to the variance."""
-SMALL = 1024
-"""Number of pixels below which PyTorch's group norm uses a code path that is twenty times slower."""
 LARGE = 2**18
-"""Number of pixels above which PyTorch's group norm is not accurate, since it adds up squares in float32 one by one: at
-3 million pixels, variances are off by a thousandth."""
+"""Number of pixels above which PyTorch's norms are not accurate, since they add up in float32 one by one."""
 PART = 2**16
 """Number of pixels whose statistics are computed at a time."""
 
@@ -372,26 +369,16 @@ class _InstanceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
         n, c, h, w = x.shape
-        if h * w < SMALL:
-            found = statistics_of(x)
-            mean, inverse = found[:, 0], (found[:, 1] + EPSILON).rsqrt()
-            slope = scale * inverse
-            constant = (shift - slope * mean).to(x.dtype).repeat(1, w)[:, None]
-            slope = slope.to(x.dtype).repeat(1, w)[:, None]
-            out = torch.addcmul(constant, _rows(x), slope).view(n, h, w, c).permute(0, 3, 1, 2)
-            out = out.clamp_(min=0) if relu else out
-            ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
-            return out
         mean, inverse = scale.new_empty(n, c), scale.new_empty(n, c)
         each = []
         for i in range(n):
+            one, weight, bias = x[i : i + 1], scale[i], shift[i]
             if h * w > LARGE:
-                mean[i], variance = statistics_of(x[i : i + 1])[0]
+                mean[i], variance = statistics_of(one)[0]
                 inverse[i] = (variance + EPSILON).rsqrt()
-                y = F.batch_norm(x[i : i + 1], mean[i], variance, scale[i], shift[i], False, 0.0, EPSILON)
-            else:
-                y, m, r = torch.native_group_norm(x[i : i + 1], scale[i], shift[i], 1, c, h * w, c, EPSILON)
-                mean[i], inverse[i] = m[0], r[0]
+                y = F.batch_norm(one, mean[i], variance, weight, bias, False, 0.0, EPSILON)
+            else:  # the batch norm of one picture takes the mean first: a group norm cancels where the mean is large
+                y, mean[i], inverse[i] = torch.native_batch_norm(one, weight, bias, None, None, True, 0.0, EPSILON)
             each.append(y.clamp_(min=0) if relu else y)
         out = torch.cat(each) if n > 1 else each[0]  # do not copy a single picture: saves a third of the peak memory
         ctx.save_for_backward(x, scale, mean, inverse, out if relu else None)
@@ -404,14 +391,17 @@ class _InstanceNorm(torch.autograd.Function):
         g = grads[0].contiguous(memory_format=torch.channels_last)
         if out is not None:
             g = torch.ops.aten.threshold_backward(g, out, 0)
-        pixels = x.shape[2] * x.shape[3]
-        shift, along = _sums(g), _sums(g * x)
-        spread = (along - mean * shift) * inverse  # sum of g times the normalised x
+        width, pixels = x.shape[3], x.shape[2] * x.shape[3]
+        near = mean.to(x.dtype)  # differences from it are exact in low precision; products with a large mean are not
+        centred, g = _rows(x) - near.repeat(1, width)[:, None], _rows(g)
+        shift, along = _sums(g, width), _sums(g * centred, width)
+        rounding = mean - near.to(mean.dtype)
+        spread = (along - rounding * shift) * inverse  # sum of g times the normalised x
         total = scale * inverse
         slope = -total * inverse * spread / pixels
-        constant = -total * shift / pixels - slope * mean
-        total, slope, constant = (v.to(x.dtype).repeat(1, x.shape[3])[:, None] for v in (total, slope, constant))
-        gradient = torch.addcmul(torch.addcmul(constant, _rows(x), slope), _rows(g), total)
+        constant = -total * shift / pixels - slope * rounding
+        total, slope, constant = (v.to(x.dtype).repeat(1, width)[:, None] for v in (total, slope, constant))
+        gradient = torch.addcmul(torch.addcmul(constant, centred, slope), g, total)
         gradient = gradient.view(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
         return gradient, spread, shift, None
 
@@ -421,8 +411,8 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(2)
 
 
-def _sums(x: Tensor) -> Tensor:
-    """Sum over the pixels to (N, C), in float32 at least: columns in the dtype of `x`, which is fast, then rows."""
-    columns = _rows(x).sum(1)
+def _sums(rows: Tensor, width: int) -> Tensor:
+    """Sum (N, H, W C) to (N, C), in float32 at least: columns in the dtype of `rows`, which is fast, then the width."""
+    columns = rows.sum(1)
     columns = columns.to(torch.promote_types(columns.dtype, torch.float32))
-    return columns.view(x.shape[0], x.shape[3], x.shape[1]).sum(1)
+    return columns.view(len(rows), width, -1).sum(1)

@@ -12,21 +12,20 @@ into a store, in memory or in a file, and sums up their statistics. So the exact
 take hardly more computation than one pass, but they need space for the stores.
 """
 
-import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MemoryNeedError, PictureError
+from ..errors import PictureError
+from ..files import TemporaryFiles, write_all
 from .layers import combined_statistics, statistics_of
 from .network import Network
 from .passes import Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
@@ -77,22 +76,22 @@ class MemoryStore:
             self.parts.popleft()
 
 
-def temporary_folder() -> str:
-    """Return the folder for large temporary files: TMPDIR if it is set, else /var/tmp, as /tmp may be in memory."""
-    return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else gettempdir())
-
-
 class FileStore:
-    """Rows in a temporary file without a name. The system deletes it however the process ends.
+    """Rows in a temporary file.
+
+    Parameters
+    ----------
+    files : TemporaryFiles
+        The task's temporary files, for opening one and for messages.
 
     Raises
     ------
     MemoryNeedError
-        If the file cannot be written because the disk is full.
+        If the file cannot be written, because the disk is full or the folder cannot be used.
     """
 
-    def __init__(self) -> None:
-        self.file = TemporaryFile(dir=temporary_folder())  # noqa: SIM115
+    def __init__(self, files: TemporaryFiles):
+        self.files, self.file = files, files.open()
         weakref.finalize(self, self.file.close)  # as soon as its rows are not needed any more
         self.like = torch.empty(0)
         self.row: tuple[int, ...] = ()
@@ -100,20 +99,18 @@ class FileStore:
     def append(self, rows: Tensor) -> None:
         """Add the next rows."""
         self.like, self.row = rows[:0, :0, :0], tuple(rows.shape[i] for i in (0, 3, 1))
-        self.file.seek(0, 2)
-        try:
-            self.file.write(_bytes(rows.permute(2, 0, 3, 1).cpu().contiguous()))
-        except OSError as error:
-            raise MemoryNeedError(
-                f"temporary files cannot be written to {temporary_folder()}: {error.strerror}; set TMPDIR to a folder "
-                "on a larger disk, or give --statistics sampled"
-            ) from error
+        with self.files.named():
+            self.file.seek(0, 2)
+            write_all(self.file, _bytes(rows.permute(2, 0, 3, 1).cpu().contiguous()))
 
     def read(self, top: int, count: int) -> Tensor:
         """Return rows, channels_last if N is 1."""
         found = torch.empty((count, *self.row), dtype=self.like.dtype)
         self.file.seek(top * found[0].numel() * found.element_size())
-        assert self.file.readinto(_bytes(found)) == found.numel() * found.element_size()
+        left = _bytes(found)
+        while count := self.file.readinto(left):  # pyright: ignore[reportAttributeAccessIssue]
+            left = left[count:]
+        assert not left.nbytes, "the file ends before the rows"
         return found.permute(1, 3, 0, 2).to(self.like.device)
 
     def forget(self, top: int) -> None:
@@ -212,6 +209,8 @@ class KeptStore(FileStore):
         The picture's width.
     device : torch.device
         Where to read the rows to.
+    need : int
+        Its bytes once it is complete, for messages.
     again : bool
         Whether the rows are there already.
 
@@ -221,27 +220,22 @@ class KeptStore(FileStore):
         If the file cannot be written or read.
     """
 
-    def __init__(self, path: Path, width: int, device: torch.device, again: bool = False):
-        self.path = path
+    def __init__(self, path: Path, width: int, device: torch.device, need: int, again: bool = False):
+        self.path, self.need = path, need
         with self._named():
-            self.file = path.open("r+b" if again else "w+b")
+            self.file = cast(BinaryIO, path.open("r+b" if again else "w+b", buffering=0))
         weakref.finalize(self, self.file.close)
         self.like, self.row = torch.empty(0, device=device), (1, width, 3)
 
     def append(self, rows: Tensor) -> None:
         """Add the next rows, (1, 3, n, W)."""
         with self._named():
-            self.file.write(rows.permute(2, 0, 3, 1).float().cpu().contiguous().numpy().data)
+            write_all(self.file, _bytes(rows.permute(2, 0, 3, 1).float().cpu().contiguous()))
 
     def read(self, top: int, count: int) -> Tensor:
         """Return rows."""
         with self._named():
             return super().read(top, count)
-
-    def flush(self) -> None:
-        """Hand all rows to the system, so that they are there even if the process is killed."""
-        with self._named():
-            self.file.flush()
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -249,7 +243,10 @@ class KeptStore(FileStore):
             yield
         except (OSError, AssertionError) as error:
             reason = getattr(error, "strerror", None) or "it is cut short"
-            raise PictureError(f"{self.path} cannot be used ({reason}); free disk space, or start over") from error
+            raise PictureError(
+                f"{self.path} cannot be used ({reason}): it takes {self.need / 1e9:.1f} GB; free some space there, or "
+                "start over with another --run"
+            ) from error
 
 
 class RowPass(StyleOperations, Operations[Rows, KeptRows]):

@@ -6,8 +6,10 @@ model files are all derived from them. Nothing in this package imports torch.
 
 from .encoder import TrainEncoderOptions
 from .evaluate import EvaluateOptions, FigureName
+from .export import ExportFormat, ExportOptions, ExportPictures, ExportPrecision
 from .groups import (
     CONTENT_LAYERS,
+    STROKES,
     STYLE_LAYER_WEIGHTS,
     BlendOptions,
     ColourSpace,
@@ -25,6 +27,7 @@ from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions
 from .train import TrainNetworkOptions, TrainOptions, TrainPackOptions
+from .video import VideoOptions
 
 __all__ = [
     "CONTENT_LAYERS",
@@ -33,12 +36,17 @@ __all__ = [
     "LEAST_SIZE",
     "LONG_SIDE",
     "STARTS",
+    "STROKES",
     "STYLE_LAYER_WEIGHTS",
     "BlendOptions",
     "ColourSpace",
     "Compression",
     "EvaluateOptions",
     "FigureName",
+    "ExportFormat",
+    "ExportOptions",
+    "ExportPictures",
+    "ExportPrecision",
     "FileOptions",
     "LearnOptions",
     "MachineOptions",
@@ -57,5 +65,6 @@ __all__ = [
     "TrainNetworkOptions",
     "TrainOptions",
     "TrainPackOptions",
+    "VideoOptions",
     "named_weights",
 ]

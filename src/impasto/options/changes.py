@@ -18,6 +18,7 @@ class TextureChanges(TypedDict, total=False):
     quality: Quality
     style_weights: Floats
     style_scale: float | Floats
+    stroke_px: float | Floats
     style_loss: str
     layers: str
     tv_weight: float

@@ -18,6 +18,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 LOOK, SIZE, OPTIMISER, NETWORK = Group("look"), Group("size"), Group("optimiser"), Group("network")
 
+STROKES = 25
+"""Strokes along the long side of a painting in its style's own proportions: their size in pixels follows from it."""
+
 STYLE_LOSSES = ("gram", "moments", "nn")
 """The style losses: Gram matrices, Wasserstein distance of moments, nearest neighbours."""
 
@@ -134,6 +137,33 @@ class BlendOptions:
         Range(0.1, 8),
         LOOK,
     ] = 1.0
+    stroke_px: Annotated[
+        float | tuple[float, ...],
+        NUMBERS,
+        Doc(
+            "Size of the brush strokes in pixels, instead of relative to the painting: 40 gives strokes as large as in "
+            f"a painting of {40 * STROKES} pixels, at any size. One for all styles, or one each."
+        ),
+        Range(1, 4000, "px"),
+        LOOK,
+    ] = ()
+
+    def check_strokes(self) -> None:
+        """Raise OptionError if the size of the strokes is given twice."""
+        if self.stroke_px != () and self.style_scale != 1.0:
+            raise OptionError("--stroke-px and --stroke (--style-scale) cannot be combined; give one")
+
+    def style_scales(self, long_side: float) -> tuple[float, ...]:
+        """Return the sizes of the styles relative to the painting: one for all styles, or one each.
+
+        Parameters
+        ----------
+        long_side : float
+            The painting's long side in pixels.
+        """
+        given = self.style_scale if self.stroke_px == () else self.stroke_px
+        scales = given if isinstance(given, tuple) else (given,)
+        return scales if self.stroke_px == () else tuple(STROKES * px / long_side for px in scales)
 
 
 @dataclass(frozen=True)

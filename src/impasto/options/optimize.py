@@ -91,6 +91,7 @@ class OptimizeOptions(
             raise OptionError("--size and --scale cannot be combined; give one")
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError("--content-weight and --style-weight are both 0; one must be positive")
+        self.check_strokes()
         self.check_optimiser()
         self.check_losses()
         named_weights(self.content_layers, "--content-layers")

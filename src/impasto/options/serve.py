@@ -67,6 +67,15 @@ class ServeOptions:
     max_size: Annotated[int, Doc("Largest long side of a painting."), Range(LEAST_SIZE, LARGEST_SIZE, "px"), LIMITS] = (
         2048
     )
+    large_megapixels: Annotated[
+        float,
+        Doc(
+            "Largest painting of a job beyond --max-size, made from file to file by one pass of the network; 0 allows "
+            "none. Needs the extra `large`, and about 20 bytes per pixel in the folder for temporary files."
+        ),
+        Range(0, 1e4, "megapixels"),
+        LIMITS,
+    ] = 0.0
     max_seconds: Annotated[
         float,
         Doc("Stop a painting after this time and keep the result so far."),

@@ -46,6 +46,7 @@ class TextureOptions(
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        self.check_strokes()
         self.check_optimiser()
         self.check_losses()
         if self.quality == "instant":

@@ -184,7 +184,7 @@ def network_stylizer(
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:
     """Return the options of the network that paints an optimisation's start: the given size, at full strength."""
-    shared = ("style_weights", "style_scale", "seed", "offline", "max_memory")
+    shared = ("style_weights", "style_scale", "stroke_px", "seed", "offline", "max_memory")
     return StylizeOptions(method="network", scale=1.0, **{k: getattr(options, k) for k in shared})
 
 

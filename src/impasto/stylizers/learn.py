@@ -63,13 +63,13 @@ class BundledPhotographs:
 
     def crop(self, rng: np.random.Generator, size: int, zoom: tuple[float, float]) -> Tensor:
         """Return a random square (3, size, size) of a random photograph, in [0, 1]."""
-        pictures = _bundled()
+        pictures = bundled_photographs()
         return random_crop(pictures[rng.integers(len(pictures))], rng, size, zoom)
 
 
 @cache
-def _bundled() -> list[Tensor]:
-    """Return the photographs, (3, H, W) each, uint8."""
+def bundled_photographs() -> list[Tensor]:
+    """Return the bundled photographs, (3, H, W) each, uint8."""
     return [(read_image(p).tensor[0] * 255).round().to(torch.uint8) for p in sorted(BUNDLED.glob("*.webp"))]
 
 

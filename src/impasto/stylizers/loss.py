@@ -127,10 +127,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     if shown is not None:  # transparent pixels have no style
         shown = shown.to(content.device)
         where = shown if mask is None else mask * shown
-    shares, style_scales = shares_and_scales(o, len(p.styles))
+    shares, scales = style_shares(o, len(p.styles)), style_scales(o, len(p.styles), max(p.size))
     parts = divide([resize(r.mask, scale.size).to(content.device) for r in p.regions], where)
-    own = list(zip(shares, style_scales, p.styles, strict=True))
-    several = [*([(1.0, style_scales[0], r.style)] for r in p.regions), own]
+    own = list(zip(shares, scales, p.styles, strict=True))
+    several = [*([(1.0, scales[0], r.style)] for r in p.regions), own]
     # Each part of the picture with its styles: share, size as a multiple of the painting's, and style.
     painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
     toward = min(o.strength, 1.0)
@@ -262,10 +262,34 @@ def _normalised(weights: Mapping[str, float], encoder: VGG) -> dict[str, float]:
     return {k: w / sum(weights.values()) for k, w in weights.items()}
 
 
-def shares_and_scales(options: BlendOptions, styles: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each style's share and stroke size. Raises OptionError if their number differs from the styles'."""
-    shares = shares_of(options.style_weights or (1.0,) * styles, styles)
-    scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)
+def style_shares(options: BlendOptions, styles: int) -> tuple[float, ...]:
+    """Return each style's share, with a sum of 1. Raises OptionError if the number of weights differs from `styles`."""
+    return shares_of(options.style_weights or (1.0,) * styles, styles)
+
+
+def style_scales(options: BlendOptions, styles: int, long_side: float) -> tuple[float, ...]:
+    """Return each style's size relative to the painting.
+
+    Parameters
+    ----------
+    styles : int
+        The number of styles.
+    long_side : float
+        The painting's long side in pixels.
+
+    Raises
+    ------
+    OptionError
+        If the number of sizes of strokes differs from the styles'.
+    """
+    scales = options.style_scales(long_side)
     if len(scales) not in (1, styles):
-        raise OptionError(f"{len(scales)} --style-scale for {styles} styles; give one, or one for each")
-    return shares, scales if len(scales) == styles else scales * styles
+        option = "--style-scale" if options.stroke_px == () else "--stroke-px"
+        raise OptionError(f"{len(scales)} {option} for {styles} styles; give one, or one for each")
+    return scales if len(scales) == styles else scales * styles
+
+
+def check_blend(options: BlendOptions, styles: int) -> None:
+    """Raise OptionError if the numbers of weights or strokes differ from the number of styles."""
+    style_shares(options, styles)
+    style_scales(options, styles, 1)

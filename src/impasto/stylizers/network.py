@@ -26,7 +26,7 @@ from ..options import StylizeOptions
 from ..style.target import StyleTarget, blend, check_shape
 from ..style.terms import divide
 from .learn import learnt
-from .loss import shares_and_scales
+from .loss import check_blend, style_scales, style_shares
 from .network_memory import pass_memory, too_large
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
@@ -77,7 +77,8 @@ class NetworkStylizer(Stylizer):
     ):
         check_encoder(net, encoder)
         self.net, self.encoder, self.options, self.compute = net, encoder, options, compute
-        self.shares, self.scales = shares_and_scales(options, len(styles))
+        check_blend(options, len(styles))
+        self.shares = style_shares(options, len(styles))
         compute.network(encoder)
         compute.network(net)
         self.styles = [self.bind(s) for s in styles]
@@ -106,17 +107,39 @@ class NetworkStylizer(Stylizer):
 
     @with_gradients
     @torch.no_grad()
-    def statistics(self, content: Tensor, regions: Sequence[Region] = ()) -> PassStatistics:
+    def look(self, content: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return the affine (1, P) and the colours (1, 3, 4) in which a photograph (1, 3, H, W) would be painted.
+
+        Looks can be blended linearly and passed to `statistics`, so that style and strength change over a film.
+
+        Parameters
+        ----------
+        strength : float
+            Used instead of the options' strength.
+        """
+        x = self.compute.picture(resize(content, painting_size((content.shape[-2], content.shape[-1]), self.options)))
+        return self._styles(content, x, (), None, strength)
+
+    @with_gradients
+    @torch.no_grad()
+    def statistics(
+        self, content: Tensor, regions: Sequence[Region] = (), look: tuple[Tensor, Tensor] | None = None
+    ) -> PassStatistics:
         """Return the global statistics of the painting of a photograph (1, 3, H, W).
 
         Pass them to `steps` to paint tiles of the photograph, or similar frames, as parts of one painting.
+
+        Parameters
+        ----------
+        look : (Tensor, Tensor), optional
+            An affine (1, P) and colours (1, 3, 4) to paint in, instead of the bound styles. Not with regions.
         """
         size = painting_size((content.shape[-2], content.shape[-1]), self.options)
         whole = resize(content, size)
         x, shown = self.compute.picture(opaque(whole)), visible(whole)
         places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
         masks = self.masks_of(x, places, shown)
-        affine, colours = self._styles(content, x, [s for _, s in places], masks)
+        affine, colours = self._styles(content, x, [s for _, s in places], masks) if look is None else look
         with self.compute.autocast():
             norms, painted = self.net.measured(x, affine, masks)
         return PassStatistics(affine, colours, norms, colour_moments(painted, masks))
@@ -161,6 +184,10 @@ class NetworkStylizer(Stylizer):
         """Return the bytes that a painting of height and width `size` takes beyond the process's current memory."""
         return pass_memory(size, self.net, self.compute)
 
+    def scales(self, long: int) -> tuple[float, ...]:
+        """Return each style's size relative to a painting with a long side of `long` pixels."""
+        return style_scales(self.options, len(self.styles), long)
+
     @torch.no_grad()
     def affine(
         self, styles: Sequence["MeasuredStyle"], shares: Sequence[float], scales: Sequence[float], long: int
@@ -170,7 +197,7 @@ class NetworkStylizer(Stylizer):
         Parameters
         ----------
         shares, scales : sequence of float
-            Each style's share, with a sum of 1, and the size of its strokes.
+            Each style's share, with a sum of 1, and its size relative to the painting.
         long : int
             The painting's long side in pixels.
         """
@@ -232,7 +259,12 @@ class NetworkStylizer(Stylizer):
         return torch.cat([*masks, *([] if shown is None else [1 - shown])]).to(x)
 
     def _styles(
-        self, content: Tensor, x: Tensor, styles: Sequence["MeasuredStyle"], masks: Tensor | None
+        self,
+        content: Tensor,
+        x: Tensor,
+        styles: Sequence["MeasuredStyle"],
+        masks: Tensor | None,
+        strength: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return `styles_of` a photograph (1, 3 or 4, h, w) that is painted as `x` (1, 3, H, W)."""
         size = (x.shape[-2], x.shape[-1])
@@ -242,6 +274,7 @@ class NetworkStylizer(Stylizer):
             content.shape[1] == 4,
             lambda long: resize(content, fit_size(size, long_side=long)),
             lambda: colour_moments(x, masks),
+            strength,
         )
 
     @torch.no_grad()
@@ -252,8 +285,9 @@ class NetworkStylizer(Stylizer):
         cutout: bool,
         photo: Callable[[int], Tensor],
         moments: Callable[[], Tensor],
+        strength: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return affines (R, P) and colours (R, 3, 4) of the parts of a picture, at the options' strength.
+        """Return affines (R, P) and colours (R, 3, 4) of the parts of a picture.
 
         Parameters
         ----------
@@ -267,10 +301,13 @@ class NetworkStylizer(Stylizer):
             Takes a long side in pixels and returns the photograph, reduced to it.
         moments : callable
             Returns the raw moments (R, 4, 4) of the colours of the photograph's parts.
+        strength : float, optional
+            The options' if not given.
         """
-        strength = self.options.strength
-        several = [self.affine([s], (1.0,), self.scales[:1], long) for s in styles]
-        several += [self.affine(self.styles, self.shares, self.scales, long)] * (2 if cutout else 1)
+        strength = self.options.strength if strength is None else strength
+        scales = self.scales(long)
+        several = [self.affine([s], (1.0,), scales[:1], long) for s in styles]
+        several += [self.affine(self.styles, self.shares, scales, long)] * (2 if cutout else 1)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
         if strength != 1:
             affine = torch.lerp(self._photograph(photo(PHOTO_SIZE)).to(affine), affine, strength)

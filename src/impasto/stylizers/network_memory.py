@@ -1,15 +1,14 @@
 """Estimate the memory of the network's pass, as a whole and in strips, and choose the strips that fit."""
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 
 from ..device import Compute
 from ..errors import MemoryNeedError
+from ..files import TemporaryFiles
 from ..image import deep
 from ..models.network import Network
 from ..models.passes import LEAST_SIDE, STRIDE
-from ..models.rows import temporary_folder
 from .memory import gigabytes, item_bytes, memory_budget
 
 PIXEL_BYTES = {2: 150, 4: 275}
@@ -119,16 +118,11 @@ def stored_bytes(net: Network, compute: Compute, parts: int) -> int:
     return round(STORED_BYTES[item_bytes(compute)] * net.config.width / 32) + (6 * parts if parts > 1 else 0)
 
 
-def check_space(need: int, exact: bool) -> None:
-    """Raise MemoryNeedError if temporary files of `need` bytes, for exact or sampled statistics, do not fit."""
-    folder = temporary_folder()
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise MemoryNeedError(
-            f"{'exact' if exact else 'sampled'} statistics need about {gigabytes(need)} for temporary files, {folder} "
-            f"has {gigabytes(free)}; set TMPDIR to a folder on a larger disk"
-            + (", or give --statistics sampled" if exact else "")
-        )
+def statistics_files(need: int, exact: bool) -> TemporaryFiles:
+    """Return the temporary files, of `need` bytes, of exact or sampled statistics."""
+    if exact:
+        return TemporaryFiles("exact statistics", need, "give --statistics sampled")
+    return TemporaryFiles("sampled statistics", need)
 
 
 def strip_budget(compute: Compute, max_memory: int | None) -> tuple[float | None, str]:

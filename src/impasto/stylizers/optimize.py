@@ -29,11 +29,11 @@ from .lean_lbfgs import LeanLBFGS
 from .loss import (
     Problem,
     build_loss,
+    check_blend,
     check_styles,
     check_tiles,
     content_shares,
     measured_layers,
-    shares_and_scales,
 )
 from .memory import MASK_PICTURES, PICTURES, Tiling, fit_memory, fit_tiles
 from .protocol import Region, Step, Stylizer, check_masks
@@ -89,7 +89,7 @@ class OptimizeStylizer(Stylizer):
         self.styles, self.encoder = ordinary(list(styles)), encoder
         check_styles(styles, options, encoder)
         compute.network(encoder)
-        shares_and_scales(options, len(self.styles))
+        check_blend(options, len(self.styles))
 
     @with_gradients
     def steps(

@@ -105,8 +105,7 @@ def style_sized(long_side: float | None) -> Sized | None:
 
 def style_side(size: tuple[int, int], options: BlendOptions) -> float:
     """Return the largest long side at which styles are measured for a painting of `size` (H, W), in pixels."""
-    scales = options.style_scale if isinstance(options.style_scale, tuple) else (options.style_scale,)
-    return max(size) * max(scales)
+    return max(size) * max(options.style_scales(max(size)))
 
 
 def split_region(text: str) -> tuple[str, str]:

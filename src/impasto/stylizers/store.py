@@ -2,16 +2,15 @@
 
 import math
 import os
-import tempfile
 import weakref
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import MemoryNeedError
+from ..files import TemporaryFiles, write_all
 
 
 class Store:
@@ -54,27 +53,19 @@ class Store:
         return torch.from_numpy(mapped).view(self.dtype).view(self.shape)
 
 
-def folder() -> Path:
-    """Return the folder for temporary files: TMPDIR if it is set, else /var/tmp if it exists: /tmp may be in memory."""
-    lasting = Path("/var/tmp")
-    return lasting if "TMPDIR" not in os.environ and lasting.is_dir() else Path(tempfile.gettempdir())
-
-
 def _reserved(size: int) -> BinaryIO:
     """Return a temporary file of `size` bytes, with its space on the disk reserved."""
-    file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder()))  # noqa: SIM115
+    files = TemporaryFiles("paintings in tiles", size)
+    file = files.open()
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, max(1, size))
-        else:
-            piece = bytes(1 << 20)
-            for start in range(0, size, len(piece)):
-                file.write(piece[: size - start])
-            file.flush()
-    except OSError as error:
+        with files.named():
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, max(1, size))
+            else:
+                piece = memoryview(bytes(1 << 20))
+                for start in range(0, size, len(piece)):
+                    write_all(file, piece[: size - start])
+    except MemoryNeedError:
         file.close()
-        raise MemoryNeedError(
-            f"{folder()} has no room for {size / 1e9:.1f} GB of temporary data ({error.strerror}); free some space, "
-            "or set TMPDIR to another folder"
-        ) from error
+        raise
     return file

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..device import Compute, with_gradients
 from ..errors import OptionError
 from ..models.vgg import VGG
-from ..options import LARGEST_SIZE, LEAST_SIZE, OptimizeOptions, TextureOptions
+from ..options import LARGEST_SIZE, LEAST_SIZE, STROKES, OptimizeOptions, TextureOptions
 from ..style.target import StyleTarget
-from .loss import shares_and_scales
+from .loss import style_scales
 from .optimize import OptimizeStylizer
 from .protocol import Step, last_image
 from .schedule import planned, scale_sizes
@@ -117,10 +117,14 @@ def painting_options(
     texture, while the finest would take strokes from the style at its own, smaller size. So the style's size relative
     to the texture is limited to its own at every scale.
     """
-    _, scales = shares_and_scales(options, len(styles))
+    scales = style_scales(options, len(styles), max(size))
     largest = [max(own_size(s) / max(size), LEAST_SCALE) for s in styles]
-    values = options.to_dict() | {"size": max(size), "style_scale": tuple(map(min, scales, largest))}
-    values |= {"strict_size": True, "content_weight": 0.0}
+    limited = tuple(map(min, scales, largest))
+    values = options.to_dict() | {"size": max(size), "strict_size": True, "content_weight": 0.0}
+    if options.stroke_px == ():
+        values["style_scale"] = limited
+    else:
+        values["stroke_px"] = tuple(max(1.0, scale * max(size) / STROKES) for scale in limited)
     if options.time is None:
         whole = sum(planned(options, len(scale_sizes(size, options.coarsest))))
         values["iterations"] = options.iterations or round(LENGTH * whole)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..device import with_gradients
+from ..device import return_freed_memory, with_gradients
 from ..errors import OptionError
 from ..image.picture import OpaqueRows, opaque
 from ..image.resize import blur_rows, resize, resize_rows
@@ -32,8 +32,8 @@ from ..models.moments import moment_sums
 from ..models.passes import LEAST_SIDE, STRIDE
 from ..models.rows import FileStore, KeptStore, Masks, MemoryStore, PlacedMasks, RowPass, Store, Stream, drained, each
 from .network_memory import (
-    check_space,
     padded_size,
+    statistics_files,
     stored_bytes,
     strip_budget,
     strip_memory,
@@ -51,6 +51,8 @@ SAMPLES, SAMPLE_SIDE = 4_000_000, 256
 """Pixels that are sampled for the statistics, and side of the squares. An eighth at each side does not count."""
 PREVIEW_SIZE = 1024
 """Long side in pixels of the picture that shows how far a painting is."""
+PAINTED_BYTES = 12
+"""Bytes per pixel of the painted rows before their colours are set."""
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, without their whole parts, spread evenly."""
 
@@ -207,6 +209,8 @@ class TiledPainting:
         Rows of a strip, to go on with those of an earlier painting. By default, what fits into memory.
     kept : Path, optional
         A file that keeps what is needed to go on after the statistics are taken, if they are exact.
+    in_file : bool, optional
+        Whether the features of the statistics are in temporary files. By default, if they do not fit into memory.
 
     Attributes
     ----------
@@ -225,6 +229,7 @@ class TiledPainting:
         origin: tuple[int, int] = (0, 0),
         strip: int | None = None,
         kept: Path | None = None,
+        in_file: bool | None = None,
     ):
         check_masks(source.size, regions, mask)
         if mask is not None and not mask.any():
@@ -240,12 +245,15 @@ class TiledPainting:
         self.exact = self.options.statistics == "exact"
         pixels = self.size[0] * self.size[1]
         stored = (pixels if self.exact else min(pixels, SAMPLES)) * stored_bytes(self.net, self.compute, parts)
-        self.in_file = limit is not None and plan(self.strip) + stored > limit
+        self.in_file = limit is not None and plan(self.strip) + stored > limit if in_file is None else in_file
         self.file_bytes = stored if self.in_file else 0
         """Bytes of the temporary files."""
         self.kept, self.found = kept if self.exact else None, None
+        files = statistics_files(stored, self.exact)
+        self.new_store: Callable[[], Store] = partial(FileStore, files) if self.in_file else MemoryStore
+        """Returns a new store for features of the statistics."""
         if self.in_file and strip is None:
-            check_space(stored, self.exact)
+            files.check()
 
     @cached_property
     def photo(self) -> Photograph:
@@ -275,7 +283,9 @@ class TiledPainting:
             if rows is self:
                 return
             assert not isinstance(rows, TiledPainting)
-            top += 0 if rows is None else rows.shape[2]
+            if rows is not None:
+                top += rows.shape[2]
+                return_freed_memory()  # else the gaps between the layers' features add up over the strips
             done = max(done, total if top == self.size[0] else min(before, done + 1) + top // self.strip)
             yield Strip(done, total, rows)
 
@@ -283,12 +293,13 @@ class TiledPainting:
         """Yield painted rows below those that are finished, or None after other work."""
         if given is None and not self.exact:
             given = yield from self._sampled()
+            return_freed_memory()  # the gaps that the samples leave do not fit the strips
         top = finished or 0
         if given is None:
             stream, masks = yield from self._measured()
         elif finished is not None and self.kept is not None:
             self.found, masks = given, None
-            stream = self._kept_rows(KeptStore(self.kept, self.size[1], self.compute.device, again=True), top)
+            stream = self._kept_rows(self._kept_store(self.kept, again=True), top)
         else:
             self.found = given
             begin = max(0, (top - 2 * self._lag(given)) // self.strip - 2) * self.strip if top else 0
@@ -298,21 +309,27 @@ class TiledPainting:
             stream = self._below(self._cropped(net.paint(self._image(masks, begin)), begin), begin, top)
         found = self.found
         assert found is not None
-        yield from each(stream, lambda rows, row: self._finished(rows, top + row, found, masks))
+
+        def finished(rows: Tensor, row: int) -> Tensor:
+            with torch.autocast(rows.device.type, enabled=False):  # only the network is in low precision
+                return self._finished(rows, top + row, found, masks)
+
+        yield from each(stream, finished)
 
     def _measured(self) -> Generator[None, None, tuple[Stream, "PlacedMasks | None"]]:
         """Paint the picture with its exact statistics. Returns the rows, whose colours are not set, and the masks."""
         affine, colours = self._styles((yield from self._photo_moments()))
-        store = FileStore if self.in_file else MemoryStore
-        masks = self._new_masks(store)
-        net = RowPass(self.net, affine, None, masks, store, self.strip, self.origin)
-        rows = store() if self.kept is None else KeptStore(self.kept, self.size[1], self.compute.device)
+        masks = self._new_masks(self.new_store)
+        net = RowPass(self.net, affine, None, masks, self.new_store, self.strip, self.origin)
+        rows = self.new_store() if self.kept is None else self._kept_store(self.kept)
         stream, sums = self._cropped(net.paint(self._image(masks))), Sums()
         yield from drained(stream, rows, lambda x, top: sums.add(x, self._masks(masks, x, top)))
-        if isinstance(rows, KeptStore):
-            rows.flush()
         self.found = PassStatistics(affine, colours, torch.cat(net.found, 2), sums.moments())
         return self._kept_rows(rows, 0), masks
+
+    def _kept_store(self, path: Path, again: bool = False) -> KeptStore:
+        need = PAINTED_BYTES * self.size[0] * self.size[1]
+        return KeptStore(path, self.size[1], self.compute.device, need, again)
 
     def _kept_rows(self, store: Store, top: int) -> Stream:
         """Yield the rows of a store from `top` on."""
@@ -360,11 +377,10 @@ class TiledPainting:
             own = sums.moments()[:-1]
         affine, colours = self._styles(own)
         parts = len(affine)
-        store = FileStore if self.in_file else MemoryStore
-        kept = Masks(store)
+        kept = Masks(self.new_store)
         strip = max(STRIDE, self.strip // 2 // STRIDE * STRIDE)  # with masks, a row takes more memory
         # The borders of the squares are painted in the style of the rest.
-        net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, store, strip)
+        net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, self.new_store, strip)
 
         def image() -> Stream:
             for band, parts_of_it in self.samples():
@@ -381,6 +397,18 @@ class TiledPainting:
             yield None
         return PassStatistics(affine, colours, torch.cat(net.found, 2)[:parts], sums.moments()[:parts])
 
+    @property
+    def squares(self) -> tuple[int, int, int]:
+        """The samples: rows and columns of squares, and their side in pixels."""
+        (height, width), side = self.size, min(SAMPLE_SIDE, *(s // STRIDE * STRIDE for s in self.size))
+        rows = min(height // side, max(1, round(math.sqrt(SAMPLES * height / width) / side)))
+        return rows, min(width // side, max(1, round(SAMPLES / side**2 / rows))), side
+
+    @property
+    def samples_size(self) -> int:
+        """The number of pixels of the samples."""
+        return math.prod(self.squares) * self.squares[2]
+
     def samples(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield squares of the photograph at full size, spread over it and side by side.
 
@@ -390,9 +418,7 @@ class TiledPainting:
             A row of squares (1, 3, side, w), and the masks of their parts (R + 1, 1, side, w). The last mask is that
             of the squares' borders, which have other neighbours here than in the picture.
         """
-        (height, width), side = self.size, min(SAMPLE_SIDE, *(s // STRIDE * STRIDE for s in self.size))
-        rows = min(height // side, max(1, round(math.sqrt(SAMPLES * height / width) / side)))
-        columns = min(width // side, max(1, round(SAMPLES / side**2 / rows)))
+        (height, width), (rows, columns, side) = self.size, self.squares
         border = side // 8
         inside = torch.zeros(1, 1, side, side)
         inside[:, :, border:-border, border:-border] = 1
@@ -470,7 +496,7 @@ class StreamedPainting(TiledPainting):
     ----------
     stylizer : NetworkStylizer, or ColourKeeper around one
         What paints.
-    source, regions, mask, strip, kept
+    source, regions, mask, strip, kept, in_file
         As for `TiledPainting`.
 
     Raises
@@ -488,6 +514,7 @@ class StreamedPainting(TiledPainting):
         *,
         strip: int | None = None,
         kept: Path | None = None,
+        in_file: bool | None = None,
     ):
         from .colours import ColourKeeper
         from .network import NetworkStylizer
@@ -496,7 +523,7 @@ class StreamedPainting(TiledPainting):
         inner = stylizer if self.keeper is None else self.keeper.inner
         if not isinstance(inner, NetworkStylizer):
             raise OptionError(f"the method {inner.method} does not paint in strips; choose the method network")
-        super().__init__(inner, source, regions, mask, streaming=True, strip=strip, kept=kept)
+        super().__init__(inner, source, regions, mask, streaming=True, strip=strip, kept=kept, in_file=in_file)
 
     def _finished(self, x: Tensor, top: int, found: PassStatistics, masks: "PlacedMasks | None") -> Tensor:
         """Set the colours of painted rows, and add the photograph's alpha: (1, 3 or 4, n, W), on the CPU."""

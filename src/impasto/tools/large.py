@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import PictureError
+from ..files import temporary_folder
 from ..image import deep
 from ..image.picture import over_white
 from ..image.sink import FileSink, bits_of, check_sink, open_sink, rows_bytes
@@ -25,17 +26,17 @@ from ..image.source import MOST_MEGAPIXELS
 from ..image.stream import FileSource, open_in_parts
 from ..image.strips import PictureSource
 from ..models.networks import find_network
-from ..models.rows import temporary_folder
 from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.choose import choose_method, resolve_compute
 from ..stylizers.memory import gigabytes
 from ..stylizers.network_memory import too_large
 from ..stylizers.protocol import Region, Step, Stylizer
 from ..stylizers.schedule import painting_size
-from ..stylizers.tiled import PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting
+from ..stylizers.tiled import PAINTED_BYTES, PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting
 from .checkpoint import Checkpoint
 from .driver import Observer, drive
 from .job import PaintJob
+from .pace import expected_seconds
 from .progress import step_bar
 from .run import RunFolder, one_pass_record
 from .stopping import Stop
@@ -46,10 +47,6 @@ ROWS_FILE, PAINTED_FILE = "rows.part", "painted.part"
 """In a run folder: the finished rows, and the painted rows before their colours are set."""
 ROWS_DONE = "rows"
 """The entry of a checkpoint's state that counts the finished rows."""
-PAINTED_BYTES = 12
-"""Bytes per pixel of the painted rows."""
-TRIAL, OVERHEAD = 512, 1.5
-"""Side in pixels of the painting that is timed, and how much longer strips take per pixel, with reading and writing."""
 SCAN = 2_000_000
 """Pixels that are looked at together for transparency."""
 
@@ -157,12 +154,16 @@ def paint_large(
     source = without_useless_alpha(photo)
     painting = StreamedPainting(stylizer, source, regions, mask, strip=state.get("strip"), kept=painted)
     bits = bits_of(target, output.bits, photo.metadata, output.compression, file_format)
-    tiff = {"bits": bits, "compression": output.compression, "format": file_format, "rows": rows}
-    check_sink(target, painting.size, channels=photo.channels, **tiff)
+    tiff = {"bits": bits, "compression": output.compression}
+    kept = {"format": file_format, "rows": rows}
+    check_sink(target, painting.size, channels=photo.channels, **tiff, **kept)
+    encoding = {"quality": output.jpeg_quality, "pyramid": output.pyramid, **tiff}
     if not state:
         check_painted(painting)
         opening()
-        log.info("%s", plan(job, painting, rows_bytes(painting.size, photo.channels, bits)))
+        suffix = ".png" if target == "-" else Path(target).suffix
+        seconds = expected_seconds(painting, stylizer, regions, suffix, encoding)
+        log.info("%s", plan(job, painting, rows_bytes(painting.size, photo.channels, bits), seconds))
     run = None if job.run is None else RunFolder(job, described, stylizer.compute, checkpoint)
     begun = time.monotonic() - (0.0 if run is None else run.before)
     with open_sink(
@@ -170,12 +171,11 @@ def paint_large(
         painting.size,
         channels=photo.channels,
         metadata=photo.metadata,
-        quality=output.jpeg_quality,
-        pyramid=output.pyramid,
         keep_gps=output.keep_gps,
         record=one_pass_record(described, painting.size),
         done=state.get(ROWS_DONE, 0),
-        **tiff,
+        **encoding,
+        **kept,
     ) as sink:
         preview = None if run is None else Preview(source, painting.size)
         pictures = [] if preview is None else [("content", preview.image)]
@@ -260,37 +260,31 @@ def check_painted(painting: StreamedPainting) -> None:
     free, need = shutil.disk_usage(folder).free, PAINTED_BYTES * painting.size[0] * painting.size[1]
     if free < need:
         raise PictureError(
-            f"the run folder needs {gigabytes(need)}, and {folder} has {gigabytes(free)} free; name another with --run"
+            f"the run folder needs {gigabytes(need)}, and {folder} has {gigabytes(free)}; free some space there, or "
+            "name another with --run"
         )
 
 
-def plan(job: PaintJob, painting: StreamedPainting, rows: int) -> str:
-    """Return a line that says how a photograph will be painted, how long that takes, and the disk space it needs."""
+def plan(job: PaintJob, painting: StreamedPainting, rows: int, seconds: float) -> str:
+    """Return a line that says how a photograph will be painted, how long that takes, and the disk space it needs.
+
+    Parameters
+    ----------
+    rows : int
+        Bytes of the finished rows.
+    seconds : float
+        How long it takes (`expected_seconds`).
+    """
     height, width = painting.size
     reason = too_large(painting.size, painting.net, painting.compute, job.options.max_memory)
     beside = job.run or Path(job.destination.file).parent
     space = [(rows + (0 if painting.kept is None else PAINTED_BYTES * height * width), str(beside))]
-    space += [(painting.file_bytes, temporary_folder())] if painting.file_bytes else []
+    space += [(painting.file_bytes, str(temporary_folder()))] if painting.file_bytes else []
     places = " and ".join(f"{gigabytes(count)} in {folder}" for count, folder in space)
     return (
         f"{reason or f'a {width}x{height} painting'}: painting it from file to file in {-(-height // painting.strip)} "
-        f"strips, which takes {duration(expected_seconds(painting))}; temporary files: {places}"
+        f"strips, which takes {duration(seconds)}; temporary files: {places}"
     )
-
-
-@torch.no_grad()
-def expected_seconds(painting: StreamedPainting) -> float:
-    """Return roughly how long a painting takes on this machine, from a small one."""
-    stylizer, compute = painting.stylizer, painting.compute
-    affine, _ = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales, TRIAL)
-    x = compute.picture(torch.rand(1, 3, TRIAL, TRIAL))
-    begun = 0.0
-    for _ in range(2):  # the first one prepares the kernels
-        begun = time.perf_counter()
-        with compute.autocast():
-            stylizer.net(x, affine).sum().item()
-    share = painting.size[0] * painting.size[1] / TRIAL**2
-    return OVERHEAD * share * (time.perf_counter() - begun)
 
 
 def duration(seconds: float) -> str:

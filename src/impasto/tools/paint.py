@@ -20,7 +20,7 @@ from ..image.write import check_target, rescued, write_image
 from ..options import BlendOptions, StylizeOptions
 from ..style.target import StyleTarget
 from ..stylizers.choose import choose_stylizer, planned_size
-from ..stylizers.loss import shares_and_scales
+from ..stylizers.loss import style_shares
 from ..stylizers.protocol import Region, Stylizer
 from ..stylizers.schedule import painting_size
 from ..stylizers.sources import (
@@ -173,7 +173,7 @@ def named_styles(styles: Sequence[str], options: BlendOptions) -> str:
     """Return the styles' names, with their shares if there are several."""
     if len(styles) == 1:
         return f"style: {source_name(styles[0])}"
-    shares = (100 * share for share in shares_and_scales(options, len(styles))[0])
+    shares = (100 * share for share in style_shares(options, len(styles)))
     texts = (f"{share:.0f}" if share >= 1 else f"{share:.2g}" for share in shares)
     return "styles: " + ", ".join(f"{source_name(s)} {text} %" for s, text in zip(styles, texts, strict=True))
 

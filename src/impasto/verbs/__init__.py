@@ -3,6 +3,7 @@
 Tyro makes the parser and the help from these dataclasses. The options are defined in `options`.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
@@ -10,18 +11,22 @@ from typing import Annotated, Any
 import tyro
 
 from .evaluating import Evaluate
+from .exporting import Export
 from .learning import Learn
 from .models import Models
 from .painting import Info, Rerun, Styles, Stylize
 from .serving import Serve
 from .texture import Texture
 from .training import Train
+from .video import Video
 
 Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
+    | Annotated[Video, tyro.conf.subcommand("video")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Styles, tyro.conf.subcommand("styles")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Info, tyro.conf.subcommand("info")]
@@ -39,12 +44,12 @@ def parse(args: Sequence[str]) -> Any:
         Verb,
         prog="impasto",
         description=DESCRIPTION,
-        args=join_numbers(args) or ["--help"],
+        args=join_key_frames(join_numbers(args)) or ["--help"],
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
 
 
-NUMBER_LISTS = ("--style-weights", "--style-scale", "--stroke", "--iterations")
+NUMBER_LISTS = ("--style-weights", "--style-scale", "--stroke", "--stroke-px", "--iterations")
 """Options that take numbers separated by commas or spaces."""
 
 
@@ -65,5 +70,22 @@ def join_numbers(args: Sequence[str]) -> list[str]:
             continue
         joining = number if joining else False
         joining = joining or arg in NUMBER_LISTS
+        found.append(arg)
+    return found
+
+
+KEY_FRAMES = ("--strength", "--styles-at")
+"""Options that take key frames separated by commas or spaces."""
+
+
+def join_key_frames(args: Sequence[str]) -> list[str]:
+    """Return the arguments with lists like `--strength 0s:0 4s:1` joined: `--strength 0s:0,4s:1`."""
+    found: list[str] = []
+    joining = False
+    for arg in args:
+        if joining and found[-1] not in KEY_FRAMES and re.match(r"[0-9.]+[smh]?:", arg):
+            found[-1] += f",{arg}"
+            continue
+        joining = arg in KEY_FRAMES or (joining and found[-1] in KEY_FRAMES)
         found.append(arg)
     return found

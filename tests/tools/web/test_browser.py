@@ -41,7 +41,19 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server's address; at the end it is told to stop while it paints, and has to leave nothing behind."""
     temporary = tmp_path_factory.mktemp("studio")
     server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "impasto", "serve", "--port", "0", "--max-size", "1024"],
+        [
+            sys.executable,
+            "-u",
+            "-m",
+            "impasto",
+            "serve",
+            "--port",
+            "0",
+            "--max-size",
+            "1024",
+            "--large-megapixels",
+            "4",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -198,6 +210,45 @@ def test_from_a_photograph_to_a_painting(visit: Visit, photo_file: Any, tmp_path
     page.wait_for_function("!document.querySelector('#command textarea').value.includes('--region')")
     visit.state("done")
     assert page.locator("#option-size textarea, #option-size input").first.input_value() == "200"
+
+
+def test_a_large_painting_is_looked_at_in_parts(visit: Visit, photo_file: Any) -> None:
+    """The viewer shows the whole, and loads the tiles of the finest level only once it is zoomed in."""
+    pytest.importorskip("pyvips")
+    page = visit.page
+    visit.choose(photo_file("coffee"), "Udnie")
+    page.locator("#quality label", has_text="Instant").click()
+    page.locator("#option-size textarea, #option-size input").first.fill("1500")
+    page.locator("#paint").click()
+    visit.state("done")
+    assert page.locator("#status").inner_text().startswith("Done: 1500 × 1000")
+    page.locator("#closer").click()
+    canvas = page.locator("#zoom canvas")
+    shown = """([x, y]) => {
+        const board = document.querySelector("#zoom canvas");
+        return [...board.getContext("2d").getImageData(board.width * x, board.height * y, 1, 1).data];
+    }"""
+    asked = """() => performance.getEntriesByType("resource")
+        .map((e) => e.name.match(/tiles.([0-9]+).([0-9]+).([0-9]+)/))
+        .filter((m) => m).map((m) => m.slice(1).map(Number))"""
+    page.wait_for_function(f"({shown})([0.5, 0.5])[3] === 255")
+    for _ in range(3):
+        canvas.press("+")
+    page.get_by_role("button", name="1:1").click()
+    canvas.press("ArrowRight")
+    page.wait_for_function(f"({asked})().some((t) => t[0] === 11)")
+    before = page.evaluate(asked)
+    assert all(column <= 5 and row <= 3 for level, column, row in before if level == 11)
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.wheel(0, -600)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 500, box["y"] + 500, steps=3)
+    page.mouse.up()
+    page.wait_for_function(f"({shown})([0.5, 0.5])[3] === 255")
+    page.get_by_role("button", name="Close").click()
+    assert not canvas.is_visible()
 
 
 def test_stopped_by_keyboard_alone(visit: Visit, photo_file: Any) -> None:

@@ -80,6 +80,7 @@ def test_what_is_no_value(given: dict[str, Any], message: str) -> None:
         {},
         {"size": 512, "strength": 0.35, "style_scale": (0.5, 2.0), "style_weights": (2.0, 1.0), "keep_colours": 1.0},
         {"quality": "draft", "strict_size": True, "time": 90.5, "style_loss": "moments:2,nn", "start": "noise"},
+        {"stroke_px": (8.0, 40.0), "style_weights": (2.0, 1.0)},
         {"iterations": (60, 30), "tv_weight": 0.125, "optimizer": "lbfgs", "seed": 2**40},
     ],
 )

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,12 +19,13 @@ from ...image.write import SUFFIXES, check_sides
 from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
-from ...stylizers.loss import shares_and_scales
+from ...stylizers.loss import check_blend
 from ...stylizers.schedule import painting_size
 from .estimate import Countdown, Pace
 from .jobs import SOURCES, Job, Status
+from .large import check_large, paint_large_job
 from .painter import paint_job
-from .uploads import Request, check_uploads, place, without_folder
+from .uploads import Request, check_parts, check_uploads, place, without_folder
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,10 @@ class Engine:
         owner: str = "",
         file_format: str | None = None,
     ) -> Job:
-        """Check a request and queue it. If `file_format` is given, its limits on the size are checked too.
+        """Check a request and queue it.
+
+        If `file_format` is given, its limits on the size are checked, too, and large paintings are refused: they are
+        files that the caller fetches later.
 
         Raises
         ------
@@ -103,11 +108,17 @@ class Engine:
         try:
             (folder / SOURCES).mkdir()
             paint = place(request, folder / SOURCES, options, output)
-            shares_and_scales(options, len(paint.styles))
+            check_blend(options, len(paint.styles))
             with self.reading:
-                limit = self.options.max_megapixels
-                check_uploads(paint, limit, lambda photo: self.check_size(photo, options, file_format))
-            job = Job(folder, paint, owner)
+                limit, large = self.options.max_megapixels, None
+                if file_format is None:
+                    large = check_large(paint, self.options.max_size, self.options.large_megapixels)
+                if large is None:
+                    check_uploads(paint, limit, lambda photo: self.check_size(photo, options, file_format))
+                else:
+                    check_parts(paint, large, limit)
+                    paint = replace(paint, output=replace(output, max_megapixels=self.options.large_megapixels))
+            job = Job(folder, paint, owner, large is not None)
             with self._state:
                 self._check_room()
                 self._jobs[job.id] = job
@@ -131,9 +142,11 @@ class Engine:
         """
         size = painting_size(photo, options)
         if max(size) > self.options.max_size:
+            larger = self.options.large_megapixels
             raise OptionError(
                 f"the painting would be {size[1]}x{size[0]}; this server paints at most {self.options.max_size} pixels "
                 "a side: give a smaller --size"
+                + (f"; with --quality instant, jobs may have up to {larger:g} megapixels" if larger else "")
             )
         if file_format is not None:
             check_sides(size, SUFFIXES["." + file_format], "the painting")
@@ -220,7 +233,10 @@ class Engine:
     def _paint(self, job: Job, device: str) -> None:
         status: Status = "failed"
         try:
-            paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            if job.large:
+                paint_large_job(job.paint, job, device, self.options.max_seconds, job.changed)
+            else:
+                paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
             job.put_away()
             status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
         except ImpastoError as error:

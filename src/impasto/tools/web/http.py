@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.responses import FileResponse, StreamingResponse
 
 from ...errors import ImpastoError, OptionError
 from ...options import OutputOptions, StylizeOptions
@@ -21,6 +21,7 @@ from ...style.target import builtin_names, load_builtin
 from .engine import BusyError, Engine
 from .forms import dependency, only_known_fields
 from .jobs import Job
+from .large import large_file, tile_file
 from .painter import encoded
 from .replies import ERRORS, JobView, StyleView, refusal
 from .uploads import Request as PaintRequest
@@ -38,6 +39,7 @@ PICTURES: dict[int | str, dict[str, Any]] = {
 }
 NO_FILE = cast(UploadFile, None)
 """The default of an optional file, typed so that the OpenAPI description does not offer null."""
+Place = Annotated[int, PathParameter(description="Counted from 0.", ge=0, le=100_000)]
 JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
 
 
@@ -110,8 +112,11 @@ def router(engine: Engine) -> APIRouter:
     async def picture(job: Job, file_format: Format, output: OutputOptions) -> Response:
         if job.error:
             raise HTTPException(422, job.error)
-        data = await run_in_threadpool(encoded, job, file_format, output)
         headers = {"Content-Disposition": f'attachment; filename="{ascii_name(job.name)}.{file_format}"'}
+        if job.large:
+            path = await run_in_threadpool(large_file, job, file_format, output)
+            return FileResponse(path, media_type=FORMATS[file_format], headers=headers)
+        data = await run_in_threadpool(encoded, job, file_format, output)
         if job.note:
             headers["Impasto-Note"] = ascii_name(job.note)
         return Response(data, media_type=FORMATS[file_format], headers=headers)
@@ -193,6 +198,22 @@ def router(engine: Engine) -> APIRouter:
         if not (photo := job.shown("photo")):
             raise HTTPException(404, "painting has not started yet")
         return Response(photo, media_type="image/jpeg", headers=NO_CACHE)
+
+    @routes.get(
+        "/jobs/{job_id}/tiles/{level}/{column}/{row}",
+        response_class=Response,
+        responses={200: {"description": "A JPEG, or a PNG.", "content": {"image/jpeg": {}, "image/png": {}}}},
+    )
+    async def job_tile(job: Found, level: Place, column: Place, row: Place) -> Response:
+        """Return a tile of a finished large painting, at most 254 pixels a side, with a pixel more at inner edges.
+
+        The painting is halved, rounding up, from level ceil(log2(long side)) down to a single pixel at level 0, as in
+        DeepZoom.
+        """
+        path = tile_file(job, level, column, row) if job.large and job.has_picture else None
+        if path is None:
+            raise HTTPException(404, "this tile does not exist")
+        return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
     @routes.get("/jobs/{job_id}/losses")
     async def job_losses(job: Found) -> list[dict[str, float]]:

@@ -42,6 +42,8 @@ class Job:
         What to paint. Downloads use its output options unless they specify others.
     owner : str
         The page's session that it belongs to; empty for the HTTP interface.
+    large : bool
+        Whether it is painted from file to file.
     id : str
         Secret and unguessable: anyone who knows it can see, stop and remove the painting.
     """
@@ -49,6 +51,7 @@ class Job:
     folder: Path
     paint: PaintJob
     owner: str = ""
+    large: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: Status = "queued"
     created: float = field(default_factory=time.monotonic)
@@ -155,5 +158,6 @@ class Job:
             found["seconds_left"] = round(self.seconds_left, 1)
         if self.size is not None:
             found["size"] = [self.size[1], self.size[0]]
+            found["tiles"] = self.large
         found |= {"frames": self.frames} | {k: v for k in ("note", "error") if (v := getattr(self, k))}
         return found

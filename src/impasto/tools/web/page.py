@@ -45,7 +45,7 @@ def head(prefix: str = "") -> str:
     """Return the HTML of the page's head, which loads only from this server. `prefix` precedes our paths."""
     at = f"{prefix}/studio"
     return f"""<link rel="stylesheet" href="{at}/studio.css">
-<style>{gallery_css(prefix)}</style><script src="{at}/studio.js"></script>"""
+<style>{gallery_css(prefix)}</style><script src="{at}/zoom.js"></script><script src="{at}/studio.js"></script>"""
 
 
 STAGE = (STATIC / "stage.html").read_text(encoding="utf-8")

@@ -61,38 +61,56 @@ def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pac
     stylizer = choose_stylizer(given.styles, options, given.start)
     described = {"method": stylizer.method, **describe(job, stylizer.compute)}
     steps = stylizer.steps(given.photo.pixels, given.regions, given.mask)
-    countdown, shown, begun = Countdown(), 0.0, time.monotonic()
-
-    def observe(step: Step) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        of.step = Seen(step.scale, step.iteration, step.total, dict(step.losses))
-        of.seconds_left = countdown.left(step, now)
-        of.add_row({"iteration": step.iteration, "scale": max(step.scale), **step.losses})
-        if now - shown >= FRAME_SECONDS or step.iteration == step.total:
-            show(of, given.photo.with_tensor(step.image.float().cpu()))
-            shown = now
-        publish()
-        if step.iteration < step.total and of.stop.is_set():
-            raise EarlyEnd("stopped: this is the painting so far")
-        if step.iteration < step.total and now - begun > max_seconds:
-            raise EarlyEnd(f"stopped after {max_seconds:g} seconds, the limit of this server")
-
-    outcome = drive(steps, [observe])
+    watch = Watch(of, max_seconds, lambda step: given.photo.with_tensor(step.image.float().cpu()).pixels, publish)
+    outcome = drive(steps, [watch])
     if isinstance(outcome.ended, EarlyEnd):
         of.note = of.note or str(outcome.ended)
     elif outcome.ended is not None:
         raise outcome.ended
-    last = outcome.last
-    seconds = countdown.pace(last, time.monotonic())
-    if seconds is not None:
-        pace.learn(seconds, last.scale)
-    keep(of, given, described, last)
+    watch.learn(outcome.last, pace)
+    keep(of, given, described, outcome.last)
 
 
-def show(of: Job, painting: Picture) -> None:
-    """Make the picture the job's current frame, with transparent parts on white."""
-    of.preview = jpeg(over_white(as_frame(painting.pixels)))
+class Watch:
+    """An observer that publishes a painting's progress, and ends it when it is stopped or takes too long.
+
+    Parameters
+    ----------
+    of, max_seconds, publish
+        As for `paint_job`.
+    picture : callable
+        Takes a step and returns the picture to show, (1, 3 or 4, H, W), sRGB, [0, 1].
+    """
+
+    def __init__(self, of: Job, max_seconds: float, picture: Callable[[Step], Tensor], publish: Callable[[], None]):
+        self.of, self.max_seconds, self.picture, self.publish = of, max_seconds, picture, publish
+        self.countdown, self.shown, self.begun = Countdown(), 0.0, time.monotonic()
+
+    def __call__(self, step: Step) -> None:
+        """Publish a step. Raises EarlyEnd if it is to be the last."""
+        of, now = self.of, time.monotonic()
+        of.step = Seen(step.scale, step.iteration, step.total, dict(step.losses))
+        of.seconds_left = self.countdown.left(step, now)
+        of.add_row({"iteration": step.iteration, "scale": max(step.scale), **step.losses})
+        if now - self.shown >= FRAME_SECONDS or step.iteration == step.total:
+            show(of, self.picture(step))
+            self.shown = now
+        self.publish()
+        if step.iteration < step.total and of.stop.is_set():
+            raise EarlyEnd("stopped: this is the painting so far")
+        if step.iteration < step.total and now - self.begun > self.max_seconds:
+            raise EarlyEnd(f"stopped after {self.max_seconds:g} seconds, the limit of this server")
+
+    def learn(self, last: Step, pace: Pace) -> None:
+        """Update the measured speed after the last step."""
+        seconds = self.countdown.pace(last, time.monotonic())
+        if seconds is not None:
+            pace.learn(seconds, last.scale)
+
+
+def show(of: Job, picture: Tensor) -> None:
+    """Make a picture (1, 3 or 4, H, W) the job's current frame, with transparent parts on white."""
+    of.preview = jpeg(over_white(as_frame(picture)))
     of.frames += 1
 
 
@@ -123,7 +141,7 @@ def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None
         else:
             np.savez(file, tensor=levels, alpha=painting.alpha.numpy())
     of.size = painting.size
-    show(of, painting)
+    show(of, painting.pixels)
     of.metadata = painting.metadata
     of.record = make_record(described, last, last.iteration == last.total)
 

@@ -38,6 +38,7 @@ class JobView(BaseModel):
     losses: dict[str, float] | None = None
     seconds_left: float | None = None
     size: list[int] | None = Field(None, description="Width and height of the finished painting in pixels.")
+    tiles: bool | None = Field(None, description="Whether the finished painting has tiles at /v1/jobs/{id}/tiles.")
     note: str | None = Field(None, description="Why it ended early.")
     error: str | None = Field(None, description="Why it failed.")
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import torch
+
 from ...errors import OptionError, StyleError
 from ...image.read import read_image
 from ...options import OutputOptions, StylizeOptions
@@ -136,13 +138,19 @@ def check_uploads(job: PaintJob, max_megapixels: float, check: Callable[[tuple[i
         return painting_size(photo, job.options)
 
     photo = read_image(job.content, max_megapixels=max_megapixels, sized=sized)
-    full = photo.metadata.full_size or photo.size
+    check_parts(job, photo.metadata.full_size or photo.size, max_megapixels)
+
+
+def check_parts(job: PaintJob, full: tuple[int, int], max_megapixels: float) -> None:
+    """Read the styles and the masks of a photograph of height and width `full`. Raises as `check_uploads`."""
     size = painting_size(full, job.options)
     names = builtin_names()
     sources: Sequence[str] = [*job.styles, *(s for _, s in job.regions)]
     for style in {s for s in sources if s not in names}:
         resolve_style(style, max_megapixels, long_side=style_side(size, job.options))
-    check_masks(full, [Region(resolve_mask(m, max_megapixels, size), photo.tensor) for m, _ in job.regions], None)
+    check_masks(
+        full, [Region(resolve_mask(m, max_megapixels, size), torch.zeros(1, 3, 1, 1)) for m, _ in job.regions], None
+    )
     if job.mask:
         check_masks(full, (), resolve_mask(job.mask, max_megapixels, size))
 

@@ -87,6 +87,8 @@ const impasto = (() => {
       say(view.error || view.note || `Done: ${size}painted in ${duration(view.seconds)}`);
       if (name === "failed" || !view.size) state("failed");
       else finish(id);
+      $("closer").hidden = !view.tiles;
+      if (view.tiles) $("closer").onclick = () => zoom.open(`${HOME}v1/jobs/${id}/tiles`, ...view.size);
     }
   }
 

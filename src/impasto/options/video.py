@@ -1,0 +1,174 @@
+"""Options for `video`, which paints films with the network."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from typing_extensions import Doc
+
+from ..errors import OptionError
+from ..ranges import Range, check_ranges
+from .groups import LOOK, NETWORK, SIZE, BlendOptions, ColourSpace, MachineOptions, Options
+from .kinds import INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, TIME, Group, parse_seconds
+from .stylize import StylizeOptions
+
+Codec = Literal["auto", "h264", "hevc", "vp9", "av1", "prores"]
+FILM = Group("film")
+
+
+def split_keys(texts: list[str]) -> tuple[str, ...]:
+    """Split `0s:udnie,8s:a.jpg` at the commas before times."""
+    return tuple(t for t in re.split(r",(?=[0-9.]+[smh]?:)", texts[0]) if t)
+
+
+KEYS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="KEYS",
+    instance_from_str=split_keys,
+    is_instance=lambda v: isinstance(v, tuple),
+    str_from_instance=lambda keys: [",".join(keys)],
+)
+
+
+@dataclass(frozen=True)
+class VideoOptions(MachineOptions, BlendOptions, Options):
+    """Options for `video`."""
+
+    size: Annotated[
+        int | None,
+        INT,
+        Doc("Long side of the painted film. Default: the film's own, up to 1280."),
+        Range(LEAST_SIZE, LARGEST_SIZE, "px"),
+        SIZE,
+    ] = None
+    stability: Annotated[
+        float,
+        Doc("How steady the painting is: 0 paints each frame alone; higher flickers less, but follows changes later."),
+        Range(0, 1),
+        LOOK,
+    ] = 0.5
+    strength: Annotated[
+        tuple[str, ...],
+        KEYS,
+        tyro.conf.arg(metavar="NUMBER|TIME:NUMBER[,...]"),
+        Doc("How strongly to apply the style (0 to 1.5): one number, or key frames such as `0s:0 4s:1`."),
+        LOOK,
+    ] = ("1",)
+    styles_at: Annotated[
+        tuple[str, ...],
+        KEYS,
+        tyro.conf.arg(metavar="TIME:STYLE[,...]"),
+        Doc("Styles that change over time, instead of STYLE: `0s:udnie 8s:starry-night`. Blended in between."),
+        LOOK,
+    ] = ()
+    keep_colours: Annotated[
+        float,
+        Doc("Keep the film's own colours (0 to 1). Light and shade still come from the painting."),
+        Range(0, 1),
+        LOOK,
+    ] = 0.0
+    colour_space: Annotated[
+        ColourSpace, Doc("Colour space that separates light from colour when colours are kept."), LOOK
+    ] = "oklab"
+    start: Annotated[
+        float | None, TIME, Doc("Begin at this time of the film, such as 12s."), Range(0, 1e7, "s"), FILM
+    ] = None
+    end: Annotated[float | None, TIME, Doc("End at this time of the film."), Range(0, 1e7, "s"), FILM] = None
+    fps: Annotated[
+        float | None,
+        NUMBER,
+        Doc("Frames a second of the painted film. Default: the film's own frames, each at its own time."),
+        Range(0.01, 1000),
+        FILM,
+    ] = None
+    codec: Annotated[
+        Codec,
+        Doc("How the pictures are encoded. `auto`: h264, or what the output's suffix asks for (.webm: vp9)."),
+        FILM,
+    ] = "auto"
+    crf: Annotated[
+        int | None,
+        INT,
+        Doc("Quality of the encoding: lower is better and larger. Default: 18 (h264), 20 (hevc), 24 (vp9), 26 (av1)."),
+        Range(0, 63),
+        FILM,
+    ] = None
+    model: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE"),
+        Doc("Paint with your own network: a model file written by `impasto train network`."),
+        NETWORK,
+    ] = None
+    learn: Annotated[
+        bool, Doc("Teach the network the style first, in seconds, and keep it, as `stylize --learn` does."), NETWORK
+    ] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise OptionError(f"--end {self.end:g}s is not after --start {self.start:g}s; give a later end")
+        if self.crf is not None and self.codec == "prores":
+            raise OptionError("--crf has no effect on ProRes, whose quality is fixed; leave it out")
+        if self.styles_at and self.style_weights:
+            raise OptionError("--styles-at and --style-weights cannot be combined; leave out one")
+        _ = self.strengths, self.style_times
+
+    @property
+    def strengths(self) -> tuple[tuple[float, float], ...]:
+        """The key frames of the strength: times in seconds and values, in the order of time."""
+        if len(self.strength) == 1 and ":" not in self.strength[0]:
+            frames = [(0.0, self.strength[0])]
+        else:
+            frames = key_frames(self.strength, "--strength")
+        return tuple((time, _strength(text)) for time, text in frames)
+
+    @property
+    def style_times(self) -> tuple[tuple[float, str], ...]:
+        """The key frames of the style: times in seconds and styles, in the order of time."""
+        return tuple(key_frames(self.styles_at, "--styles-at"))
+
+    @property
+    def painting(self) -> StylizeOptions:
+        """The options of the network that paints the frames at the size that they have.
+
+        The strength is 1 if it changes over time.
+        """
+        strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
+        shared = ("style_weights", "style_scale", "model", "learn", "seed", "device", "precision", "offline")
+        named = {name: getattr(self, name) for name in (*shared, "max_memory")}
+        return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
+
+
+def key_frames(texts: tuple[str, ...], option: str) -> list[tuple[float, str]]:
+    """Parse `0s:udnie`, `8s:starry-night` as [(0.0, "udnie"), (8.0, "starry-night")].
+
+    Raises
+    ------
+    OptionError
+        If a text is not of that form, or the times do not increase.
+    """
+    found: list[tuple[float, str]] = []
+    for text in texts:
+        time, colon, value = text.partition(":")
+        try:
+            seconds = parse_seconds([time])
+        except ValueError:
+            seconds = math.nan
+        if not (colon and value and math.isfinite(seconds)):
+            raise OptionError(f"{option} {text}: give a time and what applies then, such as 8s:{_example(option)}")
+        if found and seconds <= found[-1][0]:
+            raise OptionError(f"{option} {text}: the times must increase; put the key frames in order")
+        found.append((seconds, value))
+    return found
+
+
+def _example(option: str) -> str:
+    return "0.5" if option == "--strength" else "udnie"
+
+
+def _strength(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) not in Range(0, 1.5):
+        raise OptionError(f"--strength {text}: give a number from 0 to 1.5, or key frames such as 0s:0 4s:1")
+    return float(text)

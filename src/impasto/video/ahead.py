@@ -1,0 +1,93 @@
+"""Working side by side: an iterator that runs ahead in a thread, and calls that a thread makes in order."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+AHEAD = 4
+"""Items that wait between two threads at most, so that memory does not grow with the film."""
+
+
+def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[T, None, None]:
+    """Yield items that a thread takes from an iterable, up to `size` ahead.
+
+    An exception of the iterable is raised where its item would be. Closing the generator stops the thread and closes
+    the iterable.
+    """
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(size)
+    stop = threading.Event()
+
+    def put(good: bool, value: Any) -> None:
+        while not stop.is_set():
+            try:
+                waiting.put((good, value), timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(True, item)
+                if stop.is_set():
+                    break
+            put(False, None)
+        except BaseException as error:
+            put(False, error)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            good, value = waiting.get()
+            if good:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        stop.set()
+        thread.join()
+
+
+class InOrder:
+    """A context in which one thread makes calls in the order in which they are given.
+
+    An exception of a call is raised by a later `call`, or at the end.
+    """
+
+    def __init__(self, size: int = AHEAD):
+        self.size, self.waiting = size, deque[Future[Any]]()
+        self.pool = ThreadPoolExecutor(1)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a call made. Waits while too many wait already."""
+        self.waiting.append(self.pool.submit(function, *arguments))
+        while len(self.waiting) > self.size or (self.waiting and self.waiting[0].done()):
+            self.waiting.popleft().result()
+
+    def finish(self) -> None:
+        """Wait until all calls are made."""
+        while self.waiting:
+            self.waiting.popleft().result()
+
+    def __enter__(self) -> "InOrder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None:
+            for future in self.waiting:
+                future.cancel()
+        self.pool.shutdown()
+        if error[0] is None:
+            self.finish()

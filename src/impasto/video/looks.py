@@ -1,0 +1,82 @@
+"""The styles and the strength of a film over time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..device import Compute
+from ..models.networks import find_network
+from ..models.weights import load_encoder
+from ..options import VideoOptions
+from ..style.target import StyleTarget
+from ..stylizers.choose import resolve_compute
+from ..stylizers.network import NetworkStylizer
+
+
+class Looks:
+    """The styles and their strength at each time.
+
+    Parameters
+    ----------
+    styles : sequence of Tensor or StyleTarget
+        The styles: those that are blended throughout or, with `styles_at`, one for each key frame.
+    options : VideoOptions
+        The options.
+
+    Attributes
+    ----------
+    stylizer : NetworkStylizer
+        Paints in the styles; with `styles_at`, in the first.
+    constant : bool
+        Whether the look is the same at all times.
+
+    Raises
+    ------
+    ImpastoError
+        If options, styles and machine do not fit together.
+    """
+
+    def __init__(self, styles: Sequence[Tensor | StyleTarget], options: VideoOptions):
+        painting = options.painting
+        self.strengths = options.strengths
+        self.times = [time for time, _ in options.style_times]
+        net = find_network(options.model)
+        compute: Compute = resolve_compute(painting, net)
+        encoder = load_encoder("compact")
+
+        def bound(some: Sequence[Tensor | StyleTarget]) -> NetworkStylizer:
+            return NetworkStylizer(net, some, painting, encoder, compute)
+
+        self.stylizers = [bound([s]) for s in styles] if self.times else [bound(styles)]
+        self.stylizer = self.stylizers[0]
+        self.constant = len(self.times) <= 1 and len(self.strengths) == 1
+        self.fixed: dict[Any, tuple[Tensor, Tensor]] = {}
+
+    def at(self, seconds: float, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the affine (1, P) and colours (1, 3, 4) at a time, for a frame (1, 3, H, W)."""
+        shares = key_shares(self.times, seconds) if self.times else {0: 1.0}
+        strengths = key_shares([time for time, _ in self.strengths], seconds)
+        strength = sum(share * self.strengths[i][1] for i, share in strengths.items())
+        looks = [(self._look(i, photo, strength), share) for i, share in shares.items()]
+        affine = sum((share * affine for (affine, _), share in looks), torch.zeros(()))
+        colours = sum((share * colours for (_, colours), share in looks), torch.zeros(()))
+        return affine, colours
+
+    def _look(self, index: int, photo: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        if strength != 1:  # depends on the frame
+            return self.stylizers[index].look(photo, strength)
+        key = (index, photo.shape)
+        if key not in self.fixed:
+            self.fixed[key] = self.stylizers[index].look(photo)
+        return self.fixed[key]
+
+
+def key_shares(times: Sequence[float], seconds: float) -> dict[int, float]:
+    """Return the shares of the key frames at a time: those before and after it, by how near they are."""
+    after = next((i for i, time in enumerate(times) if time > seconds), len(times))
+    if after in (0, len(times)):
+        return {max(0, after - 1): 1.0}
+    share = (seconds - times[after - 1]) / (times[after] - times[after - 1])
+    return {after - 1: 1 - share, after: share} if share else {after - 1: 1.0}

@@ -1,0 +1,134 @@
+"""Painting a film: reading, painting and encoding side by side, segment by segment."""
+
+from collections.abc import Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from av.error import FFmpegError
+
+from ..errors import FilmError
+from .ahead import InOrder, ahead
+from .codecs import Target
+from .encode import FrameWriter, SegmentEncoder
+from .film import Description, Film
+from .motion import Seen, watch
+from .segments import PartsFolder, Segment
+from .steady import SteadyPainter
+
+SEGMENT = 120
+"""Frames in a segment, which an interruption loses at most. Each begins with a key frame."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the painting of a film is.
+
+    Parameters
+    ----------
+    done : int
+        Frames painted so far, before an interruption too.
+    total : int or None
+        All frames, where the film says how long it is; an estimate.
+    seconds : float
+        Time of the last frame since the beginning of the film.
+    """
+
+    done: int
+    total: int | None
+    seconds: float
+
+
+def paint_segments(
+    film: Film, size: tuple[int, int], painter: SteadyPainter, parts: PartsFolder, target: Target
+) -> Generator[Progress, None, None]:
+    """Paint a film into segments, and yield the progress after each frame.
+
+    Continues after the segments that are finished. Closing the iterator keeps those.
+
+    Parameters
+    ----------
+    film : Film
+        The film.
+    size : (int, int)
+        Height and width at which to paint it.
+    painter : SteadyPainter
+        Paints its frames, newly made.
+    parts : PartsFolder
+        Where to write the segments.
+    target : Target
+        How to encode them.
+
+    Raises
+    ------
+    FilmError
+        If no frame of the film can be painted, or a segment cannot be written.
+    """
+    about = film.about
+    state, sight = parts.state()
+    painter.restore(state)
+    done = parts.done
+    total = None if about.seconds is None else max(1, round(about.seconds * about.rate))
+    after = parts.segments[-1].times[-1] if parts.segments else None
+    frames = ahead(film.frames(size, after))
+    watched = ahead(watch(frames, sight)) if painter.options.stability else (Seen(f, None, None) for f in frames)
+    with closing(frames), closing(watched), InOrder() as encoding:
+        segment: _OpenSegment | None = None
+        missing: list[int] = []
+        try:
+            for seen in watched:
+                time, seconds = seen.frame.time, float((seen.frame.time - about.first) * about.time_base)
+                pixels = painter(seen, seconds)
+                if pixels is None:  # nothing stands in for a broken frame before the first good one
+                    missing.append(time)
+                    continue
+                if segment is None:
+                    segment = _OpenSegment(parts, target, about, (pixels.shape[0], pixels.shape[1]), done)
+                    segment.broken, missing = missing, []
+                segment.note(time, seen)
+                encoding.call(segment.writer.add, time, pixels, seen.frame.duration)
+                done += 1
+                if len(segment.times) == SEGMENT:
+                    encoding.call(segment.finish, painter.state(), seen)
+                    segment = None
+                yield Progress(done, None if total is None else max(total, done), seconds)
+            if segment is not None:
+                encoding.call(segment.finish, painter.state(), None)
+            encoding.finish()
+            segment = None
+        finally:
+            if segment is not None:
+                with suppress(Exception):
+                    encoding.call(segment.writer.close)
+    if not parts.segments:
+        raise FilmError(f"{about.name} has no frames there; check --start and --end")
+
+
+class _OpenSegment:
+    """The segment that is being painted."""
+
+    def __init__(self, parts: PartsFolder, target: Target, about: Description, size: tuple[int, int], done: int):
+        self.parts = parts
+        self.times: list[int] = []
+        self.durations: list[int] = []
+        self.broken: list[int] = []
+        self.writer: Any
+        if target.frames:
+            self.writer = FrameWriter(parts.frames, target.path.name, done)
+        else:
+            try:
+                self.writer = SegmentEncoder(parts.unfinished(), target, about, size)
+            except (FFmpegError, OSError) as error:
+                raise FilmError(f"{parts.name} cannot be written ({error.strerror}); choose another place") from error
+
+    def note(self, time: int, seen: Seen) -> None:
+        """Add a frame."""
+        self.times.append(time)
+        self.durations.append(seen.frame.duration)
+        if seen.frame.pixels is None:
+            self.broken.append(time)
+
+    def finish(self, state: Any, seen: Seen | None) -> None:
+        """Finish the segment; called by the thread that encodes."""
+        self.writer.close()
+        self.parts.finish(Segment(self.times, self.durations, self.broken), state, None if seen is None else seen.sight)

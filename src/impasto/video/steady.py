@@ -1,0 +1,234 @@
+"""Painting the frames of a film so that they hold together.
+
+Two things make a film flicker that is painted frame by frame. The network's norms take their statistics from each
+frame, so a small change somewhere changes colours and strokes everywhere: here they are held over a scene. And strokes
+depend on where the picture lies on the network's grid and its noise: here that canvas follows the camera. What still
+differs is evened out: the last painting is moved along with the film and blended into the next one (Ruder, Dosovitskiy,
+Brox, "Artistic Style Transfer for Videos", GCPR 2016, in an optimisation).
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..image.color import keep_colours
+from ..image.picture import opaque
+from ..models.passes import STRIDE
+from ..options import VideoOptions
+from ..stylizers.tiled import PassStatistics
+from .film import Pixels, to_pixels, to_tensor
+from .looks import Looks
+from .motion import Floats, Motion, Seen
+
+MEASURED_EVERY = 8
+"""Frames between two measurements of the statistics."""
+MEASUREMENTS = 16
+"""Measurements of which the statistics are the mean, at stability 1; later ones replace earlier ones gradually."""
+LEAST_STEP = 0.75
+"""Pixels by which the canvas must be off before it is moved, so that a trembling camera does not shake it."""
+DETAILS, AROUND, FAINT, HIGHEST_GAIN = (3, 15), 15, 1e-5, 2.0
+"""Details are what boxes of these sides blur, in pixels. Their strength is measured in boxes of another, above a
+variance that is hardly seen, and raised up to a limit."""
+HIGHEST_WEIGHT = 0.95
+"""Weight of the moved painting at stability 1, where the motion can be trusted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The statistics of a scene.
+
+    Parameters
+    ----------
+    shown : PassStatistics
+        Those that the next frame is painted with.
+    wanted : PassStatistics
+        The mean of the measurements, which `shown` approaches frame by frame.
+    count : int
+        Number of measurements in this mean.
+    frames : int
+        Frames painted since the last measurement.
+    """
+
+    shown: PassStatistics
+    wanted: PassStatistics
+    count: int = 1
+    frames: int = 0
+
+    def measured(self, found: PassStatistics, memory: int) -> "Held":
+        """Return the statistics with another measurement, of which the mean keeps about `memory`."""
+        count = min(self.count + 1, memory)
+        return replace(self, wanted=between(self.wanted, found, 1 / count), count=count, frames=0)
+
+    def next(self) -> "Held":
+        """Return the statistics for the next frame."""
+        shown = between(self.shown, self.wanted, 1 / MEASURED_EVERY)
+        return replace(self, shown=shown, frames=self.frames + 1)
+
+
+def between(a: PassStatistics, b: PassStatistics, share: float) -> PassStatistics:
+    """Return statistics a `share` of the way from `a` to `b`, as of pictures mixed in this ratio."""
+    found = {f.name: torch.lerp(getattr(a, f.name), getattr(b, f.name), share) for f in fields(PassStatistics)}
+    mean, variance = found["norms"][:, :1], found["norms"][:, 1:]
+    # The variance of a mixture is the mean of the variances and the variance of the means.
+    spread = (1 - share) * (a.norms[:, :1] - mean) ** 2 + share * (b.norms[:, :1] - mean) ** 2
+    return PassStatistics(**{**found, "norms": torch.cat([mean, variance + spread], 1)})
+
+
+class SteadyPainter:
+    """Paints the frames of a film one after the other.
+
+    Parameters
+    ----------
+    looks : Looks
+        The styles and their strength over time.
+    options : VideoOptions
+        The options.
+    """
+
+    def __init__(self, looks: Looks, options: VideoOptions):
+        self.looks, self.options = looks, options
+        self.memory = 1 + round((MEASUREMENTS - 1) * options.stability)
+        self.weight = HIGHEST_WEIGHT * options.stability
+        self.held: Held | None = None
+        self.last: Tensor | None = None
+        self.canvas, self.place = (0.0, 0.0), (0, 0)
+        """Column and row of the frame on the canvas, which follows the camera within a scene; in whole pixels."""
+
+    def __call__(self, seen: Seen, seconds: float) -> Pixels | None:
+        """Return the painting of a frame, (H, W, 3 or 4), of the frame's type; None for one without any before it.
+
+        A broken frame gets the last painting.
+
+        Parameters
+        ----------
+        seen : Seen
+            The frame and its motion. No motion starts a scene.
+        seconds : float
+            Its time since the beginning of the film, which sets the style and the strength.
+        """
+        pixels = seen.frame.pixels
+        if pixels is None:
+            return self.standing_in
+        content = to_tensor(pixels)
+        photo = opaque(content)
+        self.follow(seen.motion)
+        painted = self.painted(photo, seconds, seen.motion is None)
+        if seen.motion is not None and self.last is not None and self.weight:
+            painted = blended(painted, self.last, seen.motion, self.weight)
+        self.last = painted
+        if self.options.keep_colours:
+            painted = keep_colours(painted, photo, self.options.colour_space, self.options.keep_colours)
+        self.standing_in = to_pixels(torch.cat([painted, content[:, 3:]], 1), pixels.dtype)
+        return self.standing_in
+
+    standing_in: Pixels | None = None
+    """The last painting, which is shown in place of broken frames."""
+
+    def follow(self, motion: Motion | None) -> None:
+        """Move the canvas along with the camera, or begin a new one."""
+        across, down = (0.0, 0.0) if motion is None else motion.camera
+        self.canvas = (0.0, 0.0) if motion is None else (self.canvas[0] + across, self.canvas[1] + down)
+        if max(abs(a - b) for a, b in zip(self.canvas, self.place, strict=True)) > LEAST_STEP:
+            self.place = (round(self.canvas[0]), round(self.canvas[1]))
+
+    def on_canvas(self, photo: Tensor, statistics: PassStatistics) -> Tensor:
+        """Return the painting (1, 3, H, W) of a frame (1, 3, H, W) at its place on the canvas, in whole pixels."""
+        column, row = self.place
+        left, top = column % STRIDE, row % STRIDE
+        height, width = photo.shape[-2:]
+        if max(left, top) >= min(height, width):
+            left = top = 0
+        placed = F.pad(photo, (left, 0, top, 0), mode="reflect")
+        painted = self.looks.stylizer(placed, statistics=statistics, origin=(row - top, column - left))
+        return painted[..., top:, left:].cpu()
+
+    def painted(self, photo: Tensor, seconds: float, begins: bool) -> Tensor:
+        """Return the painting (1, 3, H, W) of a frame (1, 3, H, W), before that of the last frame is blended in."""
+        stylizer = self.looks.stylizer
+        if not self.options.stability:
+            found = None if self.looks.constant else stylizer.statistics(photo, look=self.looks.at(seconds, photo))
+            return stylizer(photo, statistics=found).cpu()
+        if not self.looks.constant:  # the statistics depend on the style
+            return self.on_canvas(photo, stylizer.statistics(photo, look=self.looks.at(seconds, photo)))
+        if begins or self.held is None:
+            found = stylizer.statistics(photo)
+            self.held = Held(found, found)
+        elif self.held.frames >= MEASURED_EVERY:
+            self.held = self.held.measured(stylizer.statistics(photo), self.memory)
+        painted = self.on_canvas(photo, self.held.shown)
+        self.held = self.held.next()
+        return painted
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the painting of later frames depends on, as tensors by name."""
+        found: dict[str, Tensor] = {"canvas": torch.tensor([*self.canvas, *self.place], dtype=torch.float64)}
+        if self.last is not None:
+            found["last"] = self.last
+        if self.standing_in is not None:
+            found["standing_in"] = torch.from_numpy(self.standing_in.astype("int32"))
+            found["bits"] = torch.tensor(8 * self.standing_in.dtype.itemsize)
+        if self.held is not None:
+            for name in ("shown", "wanted"):
+                parts: PassStatistics = getattr(self.held, name)
+                found |= {f"{name}.{f.name}": getattr(parts, f.name).cpu() for f in fields(PassStatistics)}
+            found["count"], found["frames"] = torch.tensor(self.held.count), torch.tensor(self.held.frames)
+        return {k: v.contiguous() for k, v in found.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue after the frame at which `state` was called."""
+        self.last = state.get("last")
+        if "canvas" in state:
+            across, down, column, row = state["canvas"].tolist()
+            self.canvas, self.place = (across, down), (int(column), int(row))
+        if "standing_in" in state:
+            self.standing_in = state["standing_in"].numpy().astype(f"uint{int(state['bits'])}")
+        if "count" in state:
+            device = self.looks.stylizer.compute.device
+            parts: dict[str, Any] = {
+                name: PassStatistics(**{f.name: state[f"{name}.{f.name}"].to(device) for f in fields(PassStatistics)})
+                for name in ("shown", "wanted")
+            }
+            self.held = Held(**parts, count=int(state["count"]), frames=int(state["frames"]))
+
+
+def blended(painted: Tensor, before: Tensor, motion: Motion, weight: float) -> Tensor:
+    """Blend the painting before, moved along, into a painting.
+
+    Parameters
+    ----------
+    painted, before : Tensor
+        (1, 3, H, W), in [0, 1], on the CPU.
+    motion : Motion
+        How the film moved between them.
+    weight : float
+        Weight of the painting before where the motion can be trusted, from 0 to 1.
+
+    Returns
+    -------
+    Tensor
+        (1, 3, H, W), in [0, 1].
+    """
+    moved = motion.moved(before[0].permute(1, 2, 0).contiguous().numpy())
+    new = painted[0].permute(1, 2, 0).contiguous().numpy()
+    mixed = new + (weight * motion.trust)[..., None] * (moved - new)
+    return torch.from_numpy(as_rich(mixed, new)).permute(2, 0, 1)[None].clamp(0, 1).contiguous()
+
+
+def as_rich(mixed: Floats, new: Floats) -> Floats:
+    """Return a mixture of paintings (H, W, 3), its details as strong as those of the new painting around each place.
+
+    Where strokes do not fall on each other, a mixture has weaker ones.
+    """
+    rich = np.zeros_like(mixed)
+    for side in DETAILS:
+        coarse, coarse_new = (cv2.blur(x, (side, side)) for x in (mixed, new))
+        wanted, own = (cv2.blur((x**2).mean(2), (AROUND, AROUND)) for x in (new - coarse_new, mixed - coarse))
+        gain = np.sqrt((wanted + FAINT) / (own + FAINT)).clip(1, HIGHEST_GAIN)
+        rich += gain[..., None] * (mixed - coarse)
+        mixed, new = coarse, coarse_new
+    return rich + mixed

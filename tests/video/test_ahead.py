@@ -1,0 +1,81 @@
+"""Iterators that run ahead in a thread, and calls that a thread makes in order."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from impasto.video.ahead import InOrder, ahead
+
+
+def test_all_items_in_order() -> None:
+    assert list(ahead(range(50), 3)) == list(range(50))
+
+
+def test_no_further_ahead_than_asked() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    found = ahead(items(), 3)
+    assert next(found) == 0
+    time.sleep(0.2)
+    assert len(taken) <= 6
+    found.close()
+
+
+def test_an_exception_comes_where_its_item_would() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyError("here")
+
+    found = ahead(items())
+    assert next(found) == 1
+    with pytest.raises(KeyError, match="here"):
+        next(found)
+
+
+def test_closing_closes_the_items() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    found = ahead(items(), 2)
+    next(found)
+    found.close()
+    assert closed.wait(5)
+
+
+def test_calls_in_order() -> None:
+    done: list[int] = []
+    with InOrder(2) as calls:
+        for i in range(20):
+            calls.call(done.append, i)
+    assert done == list(range(20))
+
+
+def test_the_error_of_a_call_is_raised() -> None:
+    def fail() -> None:
+        raise KeyError("there")
+
+    def make() -> None:
+        with InOrder() as calls:
+            calls.call(fail)
+
+    def stop() -> None:
+        with InOrder() as calls:
+            calls.call(time.sleep, 0.01)
+            raise ZeroDivisionError
+
+    with pytest.raises(KeyError, match="there"):
+        make()
+    with pytest.raises(ZeroDivisionError):
+        stop()
