@@ -70,7 +70,9 @@ def test_version(way: str) -> None:
 
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
 @pytest.mark.parametrize(
-    "verb", [[], ["stylize"], ["video"], ["export"], ["serve"]], ids=lambda verb: "".join(verb) or "impasto"
+    "verb",
+    [[], ["stylize"], ["video"], ["export"], ["evaluate"], ["serve"]],
+    ids=lambda verb: "".join(verb) or "impasto",
 )
 def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))

@@ -25,6 +25,7 @@ LAYERS = (
     ("train",),
     ("video", "export"),
     ("tools",),
+    ("evaluate",),
     ("verbs",),
     ("cli",),
     ("__main__",),

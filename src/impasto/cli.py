@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 terminated.
+        The exit code: 0 success, 1 failure, 2 wrong usage, 3 some of many pictures failed, 130 interrupted,
+        143 terminated.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, TextIOWrapper):

@@ -9,7 +9,8 @@ ImpastoError            1
 ├── DivergedError       1   the optimisation diverged
 ├── TrainingError       1   training data or a checkpoint is not usable
 ├── FilmError           1   a film cannot be read or written
-└── BrokenFramesError   3   the film is painted, but some of its frames could not be read
+├── BrokenFramesError   3   the film is painted, but some of its frames could not be read
+└── IncompleteError     3   some of many pictures failed; the rest is done
 
 Each message is one line: which file or option is wrong, why, and what to do next.
 """
@@ -57,5 +58,11 @@ class FilmError(ImpastoError):
 
 class BrokenFramesError(ImpastoError):
     """A film is painted, but some of its frames could not be read. The paintings before them stand in."""
+
+    exit_code = 3
+
+
+class IncompleteError(ImpastoError):
+    """Some of many pictures failed, and the rest is done."""
 
     exit_code = 3

@@ -5,6 +5,7 @@ model files are all derived from them. Nothing in this package imports torch.
 """
 
 from .encoder import TrainEncoderOptions
+from .evaluate import EvaluateOptions, FigureName
 from .export import ExportFormat, ExportOptions, ExportPictures, ExportPrecision
 from .groups import (
     CONTENT_LAYERS,
@@ -40,10 +41,12 @@ __all__ = [
     "BlendOptions",
     "ColourSpace",
     "Compression",
+    "EvaluateOptions",
     "ExportFormat",
     "ExportOptions",
     "ExportPictures",
     "ExportPrecision",
+    "FigureName",
     "FileOptions",
     "LearnOptions",
     "MachineOptions",

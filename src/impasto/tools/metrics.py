@@ -77,6 +77,8 @@ class Measured:
     ----------
     gram, cov : dict of str to Tensor
         Style layer -> Gram matrix per pixel and covariance after the head, (1, C, C).
+    mean : dict of str to Tensor
+        Style layer -> channel means after the head, (1, C).
     quantiles : dict of str to Tensor
         Style layer -> quantiles of the projected feature columns, (PROJECTIONS, QUANTILES).
     content : Tensor
@@ -85,6 +87,7 @@ class Measured:
 
     gram: Mapping[str, Tensor]
     cov: Mapping[str, Tensor]
+    mean: Mapping[str, Tensor]
     quantiles: Mapping[str, Tensor]
     content: Tensor
 
@@ -151,16 +154,17 @@ class Judge:
         """Measure a picture (1, 3, H, W), float32, sRGB, [0, 1], without resizing it."""
         features = self.encoder(self.compute.picture(picture), (*STYLE_LAYERS, CONTENT_LAYER))
         content = self.encoder.wide(CONTENT_LAYER, features[CONTENT_LAYER])
-        gram, cov, quantiles = {}, {}, {}
+        gram, cov, mean, quantiles = {}, {}, {}, {}
         for layer, (weight, bias) in self.heads.items():
             # The head is linear, so its outputs' statistics follow from the moments and columns of its inputs.
             moments = raw_moments(features[layer])
             v = torch.cat([weight, bias[:, None]], 1)
             gram[layer] = v @ moments @ v.t()
             cov[layer] = weight @ covariance(moments) @ weight.t()
+            mean[layer] = moments[:, :-1, -1] @ weight.t() + bias
             directions = projections(len(bias)).to(bias.device)
             quantiles[layer] = projected_quantiles(features[layer], directions @ weight, directions @ bias)
-        return Measured(gram, cov, quantiles, content)
+        return Measured(gram, cov, mean, quantiles, content)
 
 
 def load_judge(source: str = "compact") -> Judge:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .evaluating import Evaluate
 from .exporting import Export
 from .learning import Learn
 from .models import Models
@@ -24,6 +25,7 @@ Verb = (
     | Annotated[Texture, tyro.conf.subcommand("texture")]
     | Annotated[Video, tyro.conf.subcommand("video")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Styles, tyro.conf.subcommand("styles")]
     | Annotated[Models, tyro.conf.subcommand("models")]
