@@ -56,9 +56,14 @@ def measure(sources: Sequence[str], net: Network, encoder: VGG, options: ExportO
         If a source is neither a picture, a style file nor a built-in style, or does not fit the network.
     """
     found = [resolve_style(s, model=options.model) for s in sources]
-    blend = StylizeOptions(method="network", style_weights=options.style_weights, style_scale=options.style_scale)
+    blend = StylizeOptions(
+        method="network",
+        style_weights=options.style_weights,
+        style_scale=options.style_scale,
+        stroke_px=options.stroke_px,
+    )
     stylizer = NetworkStylizer(net, found, blend, encoder, PLAIN)
-    affine, colours = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales, options.size)
+    affine, colours = stylizer.affine(stylizer.styles, stylizer.shares, stylizer.scales(options.size), options.size)
     names = [Path(s).name.removesuffix(SUFFIX) for s in sources]
     names = [n if n in builtin_names() else Path(n).stem for n in names]
     about = [dict(s.about) if isinstance(s, StyleTarget) else {} for s in found]

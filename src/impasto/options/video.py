@@ -136,7 +136,7 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
         The strength is 1 if it changes over time.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
-        shared = ("style_weights", "style_scale", "model", "learn", "seed", "device", "precision", "offline")
+        shared = ("style_weights", "style_scale", "stroke_px", "model", "learn", "seed", "device", "precision", "offline")
         named = {name: getattr(self, name) for name in (*shared, "max_memory")}
         return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
 

@@ -310,11 +310,11 @@ class TiledPainting:
         found = self.found
         assert found is not None
 
-        def finished(rows: Tensor, row: int) -> Tensor:
+        def coloured(rows: Tensor, row: int) -> Tensor:
             with torch.autocast(rows.device.type, enabled=False):  # only the network is in low precision
                 return self._finished(rows, top + row, found, masks)
 
-        yield from each(stream, finished)
+        yield from each(stream, coloured)
 
     def _measured(self) -> Generator[None, None, tuple[Stream, "PlacedMasks | None"]]:
         """Paint the picture with its exact statistics. Returns the rows, whose colours are not set, and the masks."""
