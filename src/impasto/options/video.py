@@ -136,8 +136,9 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
         The strength is 1 if it changes over time.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
-        shared = ("style_weights", "style_scale", "stroke_px", "model", "learn", "seed", "device", "precision", "offline")
-        named = {name: getattr(self, name) for name in (*shared, "max_memory")}
+        shared = ("style_weights", "style_scale", "stroke_px", "model", "learn")
+        machine = ("seed", "device", "precision", "offline", "max_memory")
+        named = {name: getattr(self, name) for name in (*shared, *machine)}
         return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
 
 
