@@ -42,7 +42,7 @@ import impasto.train.spikes
 from impasto.device import Compute, channels_last, choose_compute
 from impasto.errors import ImpastoError
 from impasto.models import colours as colours_module
-from impasto.models.colours import colour
+from impasto.models.colours import colour, overshoot
 from impasto.models.layers import EPSILON
 from impasto.models.moments import covariance, raw_moments
 from impasto.models.network import RANGES, Network, NetworkConfig, StyleSummary, save_network
@@ -55,7 +55,14 @@ from impasto.style.painting import PaintingLoss
 from impasto.style.target import StyleTarget, builtin_names
 from impasto.stylizers.learn import OTHER_STROKES, PICTURE, STROKES
 from impasto.stylizers.sources import resolve_style
-from impasto.train.network import LEAST_DEVIATION, PART_ZOOM, PHOTO_ZOOM, SCALE_WEIGHT, scale_loss
+from impasto.train.network import (
+    LEAST_DEVIATION,
+    OVERSHOOT_WEIGHT,
+    PART_ZOOM,
+    PHOTO_ZOOM,
+    SCALE_WEIGHT,
+    scale_loss,
+)
 from impasto.train.optimisers import ITERATIONS, LEAST_NORM, MOMENTUM, NEWTON_SCHULZ
 from impasto.train.spikes import LIMIT, WatchedPass
 
@@ -508,7 +515,8 @@ class GraphTraining:
         paintings = colour(raw, colours)
         terms = {k: v.mean() for k, v in self.loss(paintings, photos, targets, colours).items()}
         scale = SCALE_WEIGHT * scale_loss(raw, colours).mean()
-        return terms | {"scale": scale, "spikes": self.options.spike_weight * spikes.mean()}
+        beyond = OVERSHOOT_WEIGHT * overshoot(raw, colours).mean()
+        return terms | {"scale": scale, "spikes": self.options.spike_weight * spikes.mean(), "overshoot": beyond}
 
     @torch.no_grad()
     def update(self) -> None:
