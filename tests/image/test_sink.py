@@ -205,7 +205,9 @@ def test_a_full_disk(tmp_path: Path, name: str, limit: int) -> None:
     command = [sys.executable, "-c", FULL, str(tmp_path / name), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"PictureError: {tmp_path / name} cannot be written (" in done.stderr.splitlines()[-1]
+    said = done.stderr.splitlines()[-1]
+    assert f"PictureError: {tmp_path / name} cannot be written" in said
+    assert "File too large" in said
     assert not list(tmp_path.iterdir())
 
 

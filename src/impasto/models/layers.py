@@ -304,7 +304,8 @@ def instance_norm(
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if statistics is None:
-        return _InstanceNorm.apply(x, scale, shift, relu)  # type: ignore[no-any-return]
+        n = len(x)  # one style may be that of all pictures
+        return _InstanceNorm.apply(x, scale.expand(n, -1), shift.expand(n, -1), relu)  # type: ignore[no-any-return]
     mean, variance = statistics.unbind(1)
     if len(x) == len(scale) == len(mean) == 1 and not statistics.requires_grad:  # one pass, in float32 inside
         y = F.batch_norm(x, mean[0], variance[0], scale[0], shift[0], False, 0.0, EPSILON)
