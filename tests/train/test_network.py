@@ -228,10 +228,9 @@ def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor])
     """Term by term, but for the tone and the layers' weights."""
     encoder = load_encoder("compact")
     style, content, x = (photo(n, 96)[..., :64, :64] for n in ("chelsea", "coffee", "astronaut"))
-    weights = {"content_weight": 0.032, "tv_weight": 2.5}
-    mine = PaintingLoss(encoder, PLAIN, tone_weight=0.1, **weights)
+    mine = PaintingLoss(encoder, PLAIN, content_weight=0.032, tone_weight=0.1, tv_weight=2.5)
     found = mine(x, content, mine.moments(style), colours_of(style))
-    options = OptimizeOptions(size=64, layers=STYLE_LAYER_WEIGHTS, **weights)
+    options = OptimizeOptions(size=64, layers=STYLE_LAYER_WEIGHTS, content_weight=0.032, tv_weight=2.5)
     problem = Problem(encoder, PLAIN, options, content, (64, 64), [style])
     wanted = build_loss(problem, Scale((64, 64), 1, 1.0), x)(x)
     assert found["style"].item() == pytest.approx(wanted["style"].item(), rel=1e-2)
