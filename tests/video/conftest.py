@@ -125,6 +125,8 @@ def contents(path: Path) -> Contents:
                 pixels = frame.format.name
                 colour = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
                 end = float((frame.pts + frame.duration) * stream.time_base)
+        if path.suffix in (".mp4", ".mov") and stream.duration:  # a frame's duration is there a step of decoding times
+            end = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
         codec = decoder.codec.canonical_name
     with av.open(str(path)) as film:
         others = [s for s in film.streams if s.type in ("audio", "subtitle")]

@@ -79,3 +79,36 @@ def test_the_error_of_a_call_is_raised() -> None:
         make()
     with pytest.raises(ZeroDivisionError):
         stop()
+
+
+def test_what_was_given_is_done_although_the_context_is_left() -> None:
+    """A segment that is painted is not lost because the painting is interrupted a moment later."""
+    done: list[int] = []
+
+    def stop() -> None:
+        with InOrder() as calls:
+            calls.call(time.sleep, 0.05)
+            calls.call(done.append, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert done == [1]
+
+
+def test_nothing_is_done_after_a_call_that_failed() -> None:
+    """A segment that lacks a frame is not finished."""
+    done: list[int] = []
+
+    def fail() -> None:
+        time.sleep(0.05)
+        raise KeyError("there")
+
+    def make() -> None:
+        with InOrder() as calls:
+            calls.call(fail)
+            calls.call(done.append, 1)
+
+    with pytest.raises(KeyError, match="there"):
+        make()
+    assert not done

@@ -33,7 +33,7 @@ VARIABLE = (0, 10, 200, 230, 900)
 MATRIX: dict[str, dict[str, Any]] = {
     "plain": {},
     "variable rate": {"times": VARIABLE},
-    "variable rate in mp4": {"times": VARIABLE, "name": "film.mp4"},
+    "variable rate in mp4": {"times": VARIABLE, "name": "film.mp4", "options": {"bf": "0"}},
     "29.97": {
         "name": "film.mp4",
         "rate": Fraction(30000, 1001),
@@ -83,6 +83,19 @@ def test_inputs(film: Callable[..., Path], video: Callable[..., Any], held: Held
         assert after.colour == recipe["colour"]
     assert not (tmp_path / "out.mkv.parts").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted((source.name, out))
+
+
+@pytest.mark.parametrize("b_frames", ["0", "2"])
+def test_the_length_of_an_mp4(
+    film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, b_frames: str
+) -> None:
+    """The last frame is shown as long as any, whichever frames the encoder moves ahead of their time."""
+    source = film(times=(0, 40, 80, 500, 540), name="film.mp4", options={"bf": b_frames})
+    assert video(source, "-o", "out.mp4")[0] == 0
+    after = held(tmp_path / "out.mp4")
+    assert 0.55 <= after.end <= 0.70
+    assert video(source, "-o", "out.mkv")[0] == 0
+    assert held(tmp_path / "out.mkv").times == after.times
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,18 @@ def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[T, None, None]:
 class InOrder:
     """A context in which one thread makes calls in the order in which they are given.
 
-    An exception of a call is raised by a later `call`, or at the end.
+    An exception of a call is raised by a later `call`, or at the end; the calls after it are not made. Leaving the
+    context waits for the others, even if an exception leaves it: a call that was given is made.
     """
 
     def __init__(self, size: int = AHEAD):
         self.size, self.waiting = size, deque[Future[Any]]()
+        self.failed = False
         self.pool = ThreadPoolExecutor(1)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Have a call made. Waits while too many wait already."""
-        self.waiting.append(self.pool.submit(function, *arguments))
+        self.waiting.append(self.pool.submit(self._make, function, arguments))
         while len(self.waiting) > self.size or (self.waiting and self.waiting[0].done()):
             self.waiting.popleft().result()
 
@@ -81,13 +83,19 @@ class InOrder:
         while self.waiting:
             self.waiting.popleft().result()
 
+    def _make(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        if self.failed:
+            return
+        try:
+            function(*arguments)
+        except BaseException:
+            self.failed = True
+            raise
+
     def __enter__(self) -> "InOrder":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if error[0] is not None:
-            for future in self.waiting:
-                future.cancel()
         self.pool.shutdown()
         if error[0] is None:
             self.finish()

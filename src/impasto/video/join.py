@@ -186,6 +186,8 @@ def _pictures(
         number = order[place]
         dts = times[place - delay] if place >= delay else times[0] - (delay - place) * step
         packet.pts, packet.dts, packet.duration = times[number], dts, durations[number]
+        if place == len(order) - 1:  # MP4 and MOV add up the steps between decoding times: make them the film's length
+            packet.duration = max(1, times[-1] + durations[-1] - delay * step - dts)
         packet.time_base, packet.stream = about.time_base, stream
         yield float(dts * about.time_base), packet
 

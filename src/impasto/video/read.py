@@ -25,6 +25,8 @@ BT709, BT601 = 1, 6
 HD_LINES = 720
 """Lines from which on a film that does not say is taken to be HD."""
 ATTACHED = Disposition.attached_pic
+BY_DECODING_TIMES = "mp4"
+"""Part of the names of formats in which a frame's duration is the step to the next decoding time: MP4, MOV."""
 PICTURES = ("image2", "_pipe")
 """What the names of picture formats contain."""
 
@@ -87,11 +89,12 @@ class ContainerFilm:
             stream = picture_stream(container, self.name)
             if after is not None:
                 container.seek(after, stream=stream)
+            says = not (stream.codec_context.has_b_frames and BY_DECODING_TIMES in container.format.name)
             with closing(decoded(container, stream, after)) as frames:
                 for time, frame in frames:
                     if after is None or time > after:
                         pixels = None if frame is None else self.pixels(frame, size)
-                        yield Frame(time, pixels, 0 if frame is None else frame.duration)
+                        yield Frame(time, pixels, frame.duration if frame is not None and says else 0)
 
     def pixels(self, frame: VideoFrame, size: tuple[int, int]) -> Pixels:
         """Return a frame's pixels at height and width `size`, upright, in sRGB."""
