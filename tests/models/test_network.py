@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import WeightsError
+from impasto.models.colours import colour
 from impasto.models.layers import EPSILON, fill
 from impasto.models.model_file import read_model_file, write_model_file
 from impasto.models.moments import raw_moments
@@ -465,6 +466,26 @@ def test_the_length_of_convolutions_means_nothing() -> None:
     torch.testing.assert_close(net(x, affine), before, rtol=0.01, atol=2e-3)
     for w in net.convolutions():
         torch.testing.assert_close(w.flatten(1).norm(dim=1), torch.full((len(w),), 2**0.5))
+
+
+def test_constants_mean_nothing_and_are_removed() -> None:
+    net, x = network(), picture(48, 48)
+    styles, colours = (
+        moments(1),
+        torch.tensor([[[0.05, 0.01, 0.0, 0.5], [0.01, 0.04, 0.0, 0.4], [0.0, 0.0, 0.06, 0.6]]]),
+    )
+    assert len(net.layout.constants) == len(net.layout.linear)
+    with torch.no_grad():
+        for shifts in net.layout.constants:
+            net.predictor[-1].bias[shifts] += torch.linspace(-1, 1, shifts.stop - shifts.start)
+        before = colour(net(x, net.predict(styles)), colours)
+        net.normalise()
+        affine = net.predict(styles)
+        torch.testing.assert_close(colour(net(x, affine), colours), before, rtol=0, atol=1e-3)
+    for shifts in net.layout.constants:
+        assert not affine[:, shifts].any()
+        assert not net.learnt[:, shifts].any()
+    assert affine[:, net.layout.parts["shift"]].any()
 
 
 # -- learnt styles, and beginning as another network ------------------------------------------------------------------

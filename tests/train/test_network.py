@@ -224,6 +224,16 @@ def test_paint_in_plain_places_costs_more() -> None:
     assert plain_loss(photo, photo, colours).item() < 0.01 * at_noise
 
 
+def test_in_plain_areas_dots_cost_and_soft_strokes_do_not() -> None:
+    """Of the same contrast: a lattice 6 pixels wide, and strokes of 24 pixels."""
+    photo = torch.full((1, 3, 96, 96), 0.5)
+    colours = colours_of(photo)
+    at = torch.arange(96) * 2 * torch.pi
+    dots, strokes = (0.1 * torch.sin(at / p)[:, None] * torch.sin(at / p) for p in (6, 24))
+    of_dots, of_strokes = (plain_loss(photo + c, photo, colours).item() for c in (dots, strokes))
+    assert of_dots > 10 * of_strokes > 0
+
+
 def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
     """Term by term, but for the tone and the layers' weights."""
     encoder = load_encoder("compact")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from impasto.models.network import Network, NetworkConfig
 from impasto.models.passes import ORIGIN
-from impasto.train.spikes import LIMIT, WatchedPass, excess, highest
+from impasto.train.spikes import LIMIT, MEAN_LIMIT, MEAN_SHARE, WatchedPass, excess, highest
 
 SIDE = 64
 
@@ -49,6 +49,21 @@ def test_the_gradient_pulls_only_at_the_spike_even_when_it_is_most_of_the_varian
     deviation = x.detach()[0, 1].std(correction=0)
     wanted = 2 * (deviations(x.detach()) - LIMIT) / deviation / SIDE**2
     assert float(gradient[0, 1, 5, 9]) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_a_mean_beyond_its_limit_counts_and_is_pulled_back() -> None:
+    x = torch.randn(1, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    x[0, 0] -= 30
+    x.requires_grad_()
+    channel = x.detach()[0, 0]
+    far = float(channel.mean() / channel.std(correction=0)) + MEAN_LIMIT
+    assert excess(x).item() == pytest.approx(MEAN_SHARE * far**2, rel=1e-4)
+    (gradient,) = torch.autograd.grad(excess(x).sum(), x)
+    assert (gradient[0, 0] < 0).all()
+    assert not gradient[0, 1].any()
+    with torch.no_grad():
+        x -= 1e5 * gradient
+    assert excess(x).item() < 0.99 * MEAN_SHARE * far**2
 
 
 def test_the_same_in_bfloat16() -> None:

@@ -114,6 +114,8 @@ class Layout:
         channel whose shift has become negative enough has no gradient.
     mixed : list of int
         Channels of each low-rank filter, in the same order.
+    constants : list of slice
+        The shifts of the norms without a ReLU, within the affine. They do not affect the painting.
     noise : list of slice
         The noise amplitudes of each resolution, low to high, within the part for noise.
     size : int
@@ -150,6 +152,10 @@ class Layout:
             self.parts[name] = slice(begin, begin + length)
             begin += length
         self.size = begin
+        self.constants, at = list[slice](), self.parts["shift"].start
+        for i, c in enumerate(self.norms):
+            self.constants += [slice(at, at + c)] if i in self.linear else []
+            at += c
 
 
 class StyleSummary(nn.Module):
@@ -349,12 +355,18 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def normalise(self) -> None:
-        """Rescale the convolutions before norms to the length of He's initial weights, for training.
+        """Remove what does not affect the painting, for training: an optimiser lets it grow, and rounding suffers.
 
-        Their length does not affect the painting, so an optimiser lets it grow.
+        That is the length of the convolutions before norms, which are rescaled to that of He's initial weights, and
+        the shifts of the norms without a ReLU: what they add is a constant, which the next norm takes off again, or at
+        the end the matching of the colours.
         """
         for w in self.convolutions():
             w *= 2**0.5 / w.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+        last = self.predictor[-1]
+        assert isinstance(last, nn.Linear)
+        for shifts in self.layout.constants:
+            last.weight[shifts] = last.bias[shifts] = self.learnt[:, shifts] = 0
 
     @torch.no_grad()
     def begin_as(self, known: "Network") -> None:

@@ -104,7 +104,7 @@ class TrainNetworkOptions(TrainOptions):
         Doc("Weight of the tone loss: large shapes keep the photo's light in the style's palette."),
         Range(0),
         LOSS,
-    ] = 0.15
+    ] = 0.1
     tv_weight: Annotated[float, Doc("Weight of the total variation."), Range(0), LOSS] = 2.5
     spike_weight: Annotated[
         float,

@@ -28,8 +28,11 @@ weights of `optimize` they hardly fall."""
 TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
-"""The same in plain areas, and the variance of the photograph's colours at which a position counts as half plain."""
-PLAIN_WEIGHT = 0.25
+"""Side of the squares that are judged as plain or not, and the variance of the photograph's colours in them at which a
+square counts as half plain."""
+FINE = 7
+"""What is finer than this, in pixels, is too fine for a plain area."""
+PLAIN_WEIGHT = 0.2
 """Weight of the loss in plain areas; the style's is 1."""
 LEAST_SPREAD = 0.1
 """Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""
@@ -122,10 +125,11 @@ def tone_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
 
 
 def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
-    """Return how much is painted where the photographs are plain, (N,).
+    """Return how much finer than a brush stroke is painted where the photographs are plain, (N,).
 
-    Compares the mean colours of 4x4 squares, as `tone_loss` does those of 16x16. A square weighs more, the less the
-    photograph varies within the 20 pixels around it.
+    Compares what is finer than 7x7 pixels with the recoloured photographs', as `tone_loss` compares large shapes. A
+    position weighs more, the less the photograph varies within the 20 pixels around it. Soft strokes are free: in a
+    plain area they are all that there is to see, and a loss on them would turn them into dots and hatching.
 
     Parameters
     ----------
@@ -139,9 +143,11 @@ def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
         mean = F.avg_pool2d(small, 5, 1, 2, count_include_pad=False)
         spread = F.avg_pool2d(small.square(), 5, 1, 2, count_include_pad=False) - mean.square()
         plain = 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
-        wanted = F.avg_pool2d(colour(photos, colours), PLAIN)
+        wanted = colour(photos, colours)
         variance = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE)
-    return (plain * (F.avg_pool2d(paintings, PLAIN) - wanted).square()).mean((1, 2, 3)) / variance
+    odd = paintings - wanted
+    fine = odd - F.avg_pool2d(odd, FINE, 1, FINE // 2, count_include_pad=False)
+    return (plain * F.avg_pool2d(fine.square(), PLAIN)).mean((1, 2, 3)) / variance
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:

@@ -5,6 +5,9 @@ spike takes up much of the map's variance, so the norm makes everything else sma
 change the strength of its own features that the style does not give it. In the painting, each spike is a glowing dot.
 The same has been seen in generators of pictures: Karras et al., "Analyzing and Improving the Image Quality of
 StyleGAN", CVPR 2020, section 2. No term of the painting's loss measures a dot of a few pixels, so this one does.
+
+It also limits the means of the features. The norm takes them off, so they do not affect the painting, but the larger a
+mean is in standard deviations, the more of the features is lost to rounding.
 """
 
 from collections.abc import Callable
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 LIMIT = 12.0
 """Standard deviations from the mean that are not a spike. Highlights of photographs reach this, too."""
+MEAN_LIMIT, MEAN_SHARE = 8.0, 3e-4
+"""Standard deviations that a mean may have, and the share of the means in the loss, in which spikes have 1."""
 
 
 class WatchedPass(WholePass):
@@ -57,10 +62,10 @@ def highest(x: Tensor) -> Tensor:
 
 
 def excess(x: Tensor) -> Tensor:
-    """Return how far features (N, C, H, W) exceed `LIMIT` standard deviations, (N,).
+    """Return how far features (N, C, H, W) exceed `LIMIT` standard deviations, (N,), and their means `MEAN_LIMIT`.
 
     It is the sum over channels of the mean squared excess. It would be 1 if all of one channel's variance were in
-    spikes.
+    spikes. That of the means is added with their share.
 
     The gradient takes the mean and the deviation as constants. Otherwise there would be none where it is needed most: a
     spike that is most of the variance is always about as high in units of the deviation.
@@ -74,14 +79,16 @@ class _Excess(torch.autograd.Function):
         mean, factor = _normalisation(x)
         z = (x - mean.to(x.dtype)) * factor.to(x.dtype)
         over = z - z.clamp(-LIMIT, LIMIT)
-        ctx.save_for_backward(over, factor)
-        return over.square().mean((2, 3), dtype=torch.float32).sum(1)
+        far = mean * factor
+        far = far - far.clamp(-MEAN_LIMIT, MEAN_LIMIT)
+        ctx.save_for_backward(over, far, factor)
+        return over.square().mean((2, 3), dtype=torch.float32).sum(1) + MEAN_SHARE * far.square().sum((1, 2, 3))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        over, factor = ctx.saved_tensors
+        over, far, factor = ctx.saved_tensors
         factor = gradient[:, None, None, None] * factor * (2 / (over.shape[2] * over.shape[3]))
-        return over * factor.to(over.dtype)  # type: ignore[no-any-return]
+        return torch.addcmul((MEAN_SHARE * far * factor).to(over.dtype), over, factor.to(over.dtype))
 
 
 def _normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
