@@ -222,9 +222,10 @@ class Descent:
         return x.detach(), losses
 
     def _finite(self, x: Tensor, terms: dict[str, Tensor]) -> dict[str, float]:
-        losses = {k: float(v.detach()) for k, v in terms.items()}
-        # Check the picture too: a fused ReLU turns NaN into 0.
-        if not math.isfinite(losses["total"] + float(x.detach().sum())):
+        # Check the picture too: a fused ReLU turns NaN into 0. A GPU is waited for once, for all numbers.
+        *values, sum_of_pixels = torch.stack([*(v.detach().float() for v in terms.values()), x.detach().sum()]).tolist()
+        losses = dict(zip(terms, values, strict=True))
+        if not math.isfinite(losses["total"] + sum_of_pixels):
             h, w = self.scale.size
             raise DivergedError(
                 f"the loss is no longer finite at iteration {self.iteration + 1} of the {w}x{h} scale; "
@@ -334,6 +335,7 @@ class LBFGS:
         """Reserve the memory for the pairs of a step and the change of its gradient."""
         self.rows = self.history + 1  # a pair is measured before it replaces the oldest one
         self.memory = self.x.new_zeros(2, self.rows, self.x.numel())  # steps, and changes of the gradient
+        self.products = torch.zeros(2, 0, dtype=torch.float64)  # of these with the gradient
 
     def keeps(self, value: float) -> bool:
         """Return whether `step` will keep the step to `x`, given the value there. Only then it needs the gradient."""
@@ -387,27 +389,27 @@ class LBFGS:
         s, y = self.memory[0, i], self.memory[1, i]
         torch.sub(x, last_x, out=s)
         torch.sub(g, last_g, out=y)
-        ss, sy, yy = float(s @ s), float(s @ y), float(y @ y)
-        if not sy > CURVATURE * (ss * yy) ** 0.5:
-            return
-        self.used = max(self.used, i + 1)
-        # The recursion needs the products of steps with changes, and of changes with changes.
-        steps, changes = self.memory[0, : self.used], self.memory[1, : self.used]
-        by_step, by_change, of_changes = (t.double().cpu() for t in (changes @ s, steps @ y, changes @ y))
-        self.mixed[i, : self.used], self.mixed[: self.used, i] = by_step, by_change
-        self.changes[i, : self.used] = self.changes[: self.used, i] = of_changes
-        self.order = [*self.order, i][-self.history :]
+        # The recursion needs the products of steps with changes, of changes with changes, and of all with the gradient.
+        # A GPU is waited for once, for all of them.
+        n = max(self.used, i + 1)
+        steps, changes = self.memory[:, :n]
+        found = torch.cat([changes @ s, steps @ y, changes @ y, steps @ g, changes @ g, (s @ s)[None]]).cpu().double()
+        (by_step, by_change, of_changes, *along), ss = found[:-1].view(5, n), float(found[-1])
+        if by_step[i] > CURVATURE * (ss * float(of_changes[i])) ** 0.5:
+            self.used = n
+            self.mixed[i, :n], self.mixed[:n, i] = by_step, by_change
+            self.changes[i, :n] = self.changes[:n, i] = of_changes
+            self.order = [*self.order, i][-self.history :]
+        self.products = torch.stack(along)[:, : self.used]
 
     def _direction(self, value: float, g: Tensor) -> Tensor:
         """Return minus the estimate of the inverse Hessian times the gradient."""
         if not self.order:
             return self._first(value, g)
-        n = self.used
-        along = (self.memory[:, :n] @ g).double().cpu().tolist()
-        of_steps, of_changes, gain = self._coefficients(along)
+        of_steps, of_changes, gain = self._coefficients(self.products.tolist())
         weights = self.memory.new_tensor([of_steps, of_changes])
         step = g * -gain
-        for rows, w in zip(self.memory[:, :n], weights, strict=True):
+        for rows, w in zip(self.memory[:, : self.used], weights, strict=True):
             step.addmv_(rows.t(), w, alpha=-1)
         return step
 

@@ -46,7 +46,7 @@ class LeanLBFGS(LBFGS):
         sums = torch.zeros(3, dtype=torch.float64)  # of steps and steps, steps and changes, changes and changes
         for p in self._pieces():
             s, y = x[p] - last_x[p], g[p] - last_g[p]
-            sums += torch.stack([s @ s, s @ y, y @ y]).double().cpu()
+            sums += torch.stack([s @ s, s @ y, y @ y]).cpu().double()
         ss, sy, yy = sums.tolist()
         if not sy > CURVATURE * (ss * yy) ** 0.5:
             return
@@ -74,7 +74,7 @@ class LeanLBFGS(LBFGS):
         for p in self._pieces():
             vectors = g[p][None] if pair is None else torch.cat([self._read(pair, p), g[p][None]])
             for j in range(self.used):
-                found[:, j] += (self._read(j, p) @ vectors.t()).double().cpu()
+                found[:, j] += (self._read(j, p) @ vectors.t()).cpu().double()
         return found
 
     def _read(self, i: int, piece: slice) -> Tensor:

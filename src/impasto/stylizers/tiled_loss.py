@@ -309,7 +309,7 @@ class TiledVariation(Term):
         """Return the total variation, a scalar in float64."""
         found = torch.zeros((), dtype=torch.float64)
         for _, _, down, right in self._differences(pixels):
-            found += down[0].square().sum().double().cpu() / down[1] + right[0].square().sum().double().cpu() / right[1]
+            found += down[0].square().sum().cpu().double() / down[1] + right[0].square().sum().double().cpu() / right[1]
         return found
 
     def add_to(self, gradient: Tensor, pixels: Pixels, factor: float) -> None:
@@ -350,7 +350,7 @@ class TiledLaplacian(Term):
 
     def value(self, pixels: Pixels) -> Tensor:
         """Return the loss, a scalar in float64."""
-        return self._loss(self._cells(pixels)).double().cpu()
+        return self._loss(self._cells(pixels)).cpu().double()
 
     def add_to(self, gradient: Tensor, pixels: Pixels, factor: float) -> None:
         """Add the gradient, times a factor, to that of the picture."""
