@@ -41,7 +41,7 @@ class Evaluate:
     ] = None
     out: Annotated[
         Path,
-        tyro.conf.arg(aliases=["-o"]),
+        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
         Doc("The folder for figures.csv, summary.csv and the page index.html. An earlier evaluation is replaced."),
     ] = Path("evaluation")
     options: Annotated[EvaluateOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluateOptions)

@@ -26,7 +26,7 @@ class Export:
     ] = ()
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"]),
+        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
         Doc(
             "The file to write, or a folder. An existing file is replaced. The default name is impasto.onnx, "
             "impasto.xml or impasto.pt2."

@@ -22,7 +22,7 @@ class Learn:
     ]
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"]),
+        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
         Doc(
             "The style file to write, or a folder. An existing file is replaced. In a folder (the current one "
             "if not given) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. "

@@ -13,7 +13,7 @@ from ..options.kinds import BITS, INT, NUMBER
 from .show import say, say_json, table
 
 Flat = tyro.conf.OmitArgPrefixes
-SHORT_OUT = tyro.conf.arg(aliases=["-o"])
+SHORT_OUT = tyro.conf.arg(aliases=["-o"], metavar="PATH")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,9 @@ class Rerun:
             "file is NAME-rerun.png, or NAME-rerun-2.png and so on if that exists."
         ),
     ] = None
-    content: Annotated[str | None, Doc("The photograph, if it is not found under its recorded name.")] = None
+    content: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE"), Doc("The photograph, if it is not found under its recorded name.")
+    ] = None
     styles: Annotated[tuple[str, ...], Doc("The styles, if they are not found under their recorded names.")] = ()
     output: Annotated[OutputChanges, Flat] = field(default_factory=OutputChanges)
 

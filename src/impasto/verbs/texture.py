@@ -45,7 +45,7 @@ class Texture:
     seamless: Annotated[bool, Doc("Make a tile that repeats without visible seams.")] = False
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"]),
+        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
         Doc(
             "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
             "file is replaced. In a folder (the current one if not given) the file is STYLE-texture.png, or "

@@ -30,7 +30,7 @@ class Video:
     ] = ()
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"]),
+        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
         Doc(
             "The file to write, or a folder. The suffix determines the format: .mp4, .mov, .mkv, .webm, .gif, .webp, "
             "or a pattern for a folder of pictures, such as frames/%05d.png. In a folder (the current one if not "
