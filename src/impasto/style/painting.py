@@ -32,7 +32,7 @@ PLAIN, PLAIN_VARIANCE = 4, 5e-4
 square counts as half plain."""
 FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
-PLAIN_WEIGHT = 0.2
+PLAIN_WEIGHT = 0.12
 """Weight of the loss in plain areas; the style's is 1."""
 LEAST_SPREAD = 0.1
 """Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""
