@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -16,7 +15,7 @@ from ..tools.progress import console, start_logging
 from ..tools.stopping import Stop
 from .outputs import Output, open_output
 from .painters import Painters
-from .plan import Request, Task, make_plan
+from .plan import Request, Task, check_formats, make_plan
 from .report import Entry, open_report
 from .run import Batch, left_to_do
 from .workers import Workers, default_workers
@@ -59,6 +58,7 @@ def paint_all(job: BatchJob) -> None:
     """
     start_logging()
     tasks = make_plan(job.request, job.options)
+    check_formats(tasks, job.output.bits)
     painters = Painters(job.output, job.batch.per_pass)
     given = {task.look for task in tasks if task.look.options is job.options}
     if job.batch.on == "here":

@@ -1,4 +1,4 @@
-"""Where the paintings of a batch go: a folder, a tar file, or object storage. Each takes them completely or not at all."""
+"""Where the paintings of a batch go: a folder, a tar file, or object storage. A painting is there as a whole or not."""
 
 import os
 import tarfile
@@ -35,7 +35,7 @@ class Output(ABC):
         """Add a painting's file, and those that go with it: what follows the name, and the bytes."""
         raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - most have nothing to do
         """Finish the output, once all paintings are there."""
 
 
@@ -79,6 +79,7 @@ class FolderOutput(Output):
         return found
 
     def target(self, name: str) -> str | None:
+        """Return where a worker writes a painting."""
         return str(self.folder / name)
 
 
@@ -90,9 +91,11 @@ class StorageOutput(Output):
         self.report = Path(REPORT)
 
     def begin(self, names: Iterable[str]) -> set[str]:
+        """Return what is there."""
         return storage.listed(self.address) & set(names)
 
     def target(self, name: str) -> str | None:
+        """Return where a worker writes a painting."""
         return f"{self.address}/{name}"
 
 
@@ -106,6 +109,7 @@ class TarOutput(Output):
         self.end = 0
 
     def begin(self, names: Iterable[str]) -> set[str]:
+        """Return what is there."""
         there = self.growing if self.growing.exists() else self.path
         if not there.exists():
             return set()
@@ -120,6 +124,7 @@ class TarOutput(Output):
         return found & set(names)
 
     def add(self, name: str, data: bytes, beside: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Append a painting to the tar file."""
         key = name.rpartition(".")[0]
         members = [*((key + suffix, other) for suffix, other in beside), (name, data)]
         try:
@@ -134,6 +139,7 @@ class TarOutput(Output):
             ) from error
 
     def finish(self) -> None:
+        """Write the end of the tar file, and give it its name."""
         if self.file is None and not self.growing.exists():
             return
         file = self._opened()
@@ -164,8 +170,8 @@ def _member(name: str, data: bytes) -> bytes:
 def complete_members(path: Path) -> tuple[set[str], int]:
     """Return the names of a tar file's complete members, and the offset where the next begins."""
     found, end, length = set[str](), 0, path.stat().st_size
-    with open(path, "rb") as file, suppress(tarfile.ReadError):
-        for member in tarfile.open(fileobj=file, mode="r:"):
+    with suppress(tarfile.ReadError), tarfile.open(path, mode="r:") as archive:
+        for member in archive:
             after = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             if after > length:
                 break

@@ -163,9 +163,18 @@ def _matching(pattern: str, without: str) -> Iterator[Photo]:
     for path in sorted(glob.glob(pattern, recursive=True)):
         if os.path.splitext(path)[1].lower() == ".tar":
             yield from in_tar(path)
-        elif os.path.splitext(path)[1].lower() in PICTURE_SUFFIXES and os.path.isfile(path):
-            if not is_below(path, without):
-                yield Photo(path, inside(str(Path(path).parent), base))
+        elif is_picture(path) and not is_below(path, without):
+            yield Photo(path, inside(str(Path(path).parent), base))
+
+
+def is_picture(path: str) -> bool:
+    """Return whether a path is that of a file with a picture's suffix."""
+    return os.path.splitext(path)[1].lower() in PICTURE_SUFFIXES and os.path.isfile(path)
+
+
+def open_here(path: str) -> BinaryIO:
+    """Open a file of this machine for reading. Raises OSError."""
+    return open(path, "rb")
 
 
 def in_tar(name: str) -> Iterator[Photo]:
@@ -179,11 +188,9 @@ def in_tar(name: str) -> Iterator[Photo]:
         If it is not a tar file, or is compressed.
     """
     try:
-        with storage.opened(name) if storage.is_address(name) else open(name, "rb") as file:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                members = [
-                    (m.name, Span(name, m.offset_data, m.size)) for m in archive if m.isreg() and not m.issparse()
-                ]
+        opened = storage.opened if storage.is_address(name) else open_here
+        with opened(name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            members = [(m.name, Span(name, m.offset_data, m.size)) for m in archive if m.isreg() and not m.issparse()]
     except (OSError, tarfile.TarError, EOFError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise OptionError(

@@ -8,7 +8,6 @@ from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 

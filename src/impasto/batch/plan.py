@@ -4,11 +4,12 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from ..errors import OptionError
 from ..image.source import printable
-from ..image.write import SUFFIXES
+from ..image.write import SUFFIXES, check_target
 from ..options import StylizeOptions
 from ..train.pictures import find_pictures
 from .photos import GLOB, Photo, find_photos
@@ -151,6 +152,12 @@ def painting_name(photo: Photo, look: Look, pattern: str) -> str:
     if not parts or ".." in parts or "\\" in text or "\0" in text or Path(parts[0]).drive:
         raise OptionError(f"the painting of {printable(photo.source)} would be called {printable(text)}; change --name")
     return "/".join(parts)
+
+
+def check_formats(tasks: Sequence[Task], bits: int | None) -> None:
+    """Raise OptionError if a painting's format does not support that many bits per channel."""
+    for suffix in dict.fromkeys(PurePosixPath(task.out).suffix[1:] for task in tasks):
+        check_target(BytesIO(), format=suffix, bits=bits)
 
 
 def check_names(tasks: Sequence[Task], out: str) -> None:

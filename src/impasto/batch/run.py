@@ -12,8 +12,8 @@ from ..errors import ImpastoError
 from ..options import OutputOptions, StylizeOptions
 from .outputs import Output
 from .painters import Painter, Painters
-from .pictures import Found, Packed, read_photo, write_painting
 from .photos import Photo
+from .pictures import Found, Packed, read_photo, write_painting
 from .plan import Task
 from .report import Entry
 from .workers import Workers

@@ -40,8 +40,8 @@ class BatchOptions:
         Path | None,
         FILE,
         Doc(
-            "The report: a line of JSON for each painting. Default: report.jsonl in the folder of the paintings; beside "
-            "a tar file; in the current folder if the paintings are in object storage."
+            "The report: a line of JSON for each painting. Default: report.jsonl in the folder of the paintings, "
+            "NAME.jsonl beside NAME.tar, or for object storage report.jsonl in the current folder."
         ),
     ] = None
     per_pass: Annotated[

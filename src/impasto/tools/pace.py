@@ -130,8 +130,9 @@ def at_own_size(stylizer: Stylizer) -> Stylizer:
     found = copy.copy(stylizer)
     if isinstance(found, ColourKeeper):
         found.inner = at_own_size(found.inner)
-    if isinstance(found, NetworkStylizer | OptimizeStylizer | GatysStylizer):
-        found.options = replace(found.options, size=None, scale=1.0)
+    elif isinstance(found, NetworkStylizer | OptimizeStylizer | GatysStylizer):
+        own: Any = replace(found.options, size=None, scale=1.0)
+        found.options = own
     return found
 
 
