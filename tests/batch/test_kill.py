@@ -67,7 +67,7 @@ def test_killed_once(here: Path, run: Run, report: Report, contents: Contents) -
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     check_whole("out")
-    Path("out/a/.impasto-00.part").touch()  # what a kill may leave
+    Path("out/.impasto-00.part").touch()  # what a kill may leave
     kept = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*-udnie.*")}
     assert run("many", "--style", "udnie", "--out", "out")[0] == 3
     assert {p: p.stat().st_mtime_ns for p in kept}.items() >= kept.items()
