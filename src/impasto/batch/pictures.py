@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -77,16 +77,26 @@ class Found:
     seconds: float
 
 
-def read_photo(photo: Photo, options: StylizeOptions, max_megapixels: float) -> Found:
+def read_photo(
+    photo: Photo,
+    options: StylizeOptions,
+    max_megapixels: float,
+    check: Callable[[tuple[int, int]], object] | None = None,
+) -> Found:
     """Read a photograph for paintings with these options.
 
     A picture much larger than the painting is reduced while it is read. If the network needs nothing but the picture at
     the painting's size, it is also resized.
 
+    Parameters
+    ----------
+    check : callable, optional
+        Called with its height and width before it is decoded.
+
     Raises
     ------
-    PictureError
-        If it cannot be read.
+    ImpastoError
+        If it cannot be read, or `check` raises it.
     """
     begun = time.perf_counter()
     source = photo.open()
@@ -95,7 +105,13 @@ def read_photo(photo: Photo, options: StylizeOptions, max_megapixels: float) -> 
     else:
         entry = {"name": photo.name, "sha256": hashlib.sha256(source.read()).hexdigest()}
         source.seek(0)
-    picture = read_image(source, max_megapixels=max_megapixels, sized=lambda size: painting_size(size, options))
+
+    def sized(size: tuple[int, int]) -> tuple[int, int]:
+        if check is not None:
+            check(size)
+        return painting_size(size, options)
+
+    picture = read_image(source, max_megapixels=max_megapixels, sized=sized)
     size = painting_size(picture.metadata.full_size or picture.size, options)
     if choose_method(options) == "network" and options.strength == 1:
         pixels = resize(picture.pixels, size)

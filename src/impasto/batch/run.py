@@ -79,6 +79,8 @@ class Batch:
         The options of reading and writing.
     stopped : callable
         Returns whether to stop. What is painted is still written.
+    check : callable, optional
+        Called with each photograph's height and width before it is decoded; raises ImpastoError to refuse it.
     """
 
     def __init__(
@@ -88,9 +90,10 @@ class Batch:
         output: Output,
         options: OutputOptions,
         stopped: Callable[[], bool] = lambda: False,
+        check: Callable[[tuple[int, int]], object] | None = None,
     ):
         self.painters, self.workers, self.output, self.options = painters, workers, output, options
-        self.stopped = stopped
+        self.stopped, self.check = stopped, check
         self.shelf: OrderedDict[Any, Waiting] = OrderedDict()
         self.writing: deque[tuple[Task, float, Future[Any]]] = deque()
         self.ahead = AHEAD * max(1, workers.count)
@@ -101,7 +104,7 @@ class Batch:
         todo = readings(tasks)
         while not self.stopped():
             while len(reading) < self.ahead and (item := next(todo, None)) is not None:
-                call = self.workers.submit(read_photo, item.photo, item.options, self.options.limit)
+                call = self.workers.submit(read_photo, item.photo, item.options, self.options.limit, self.check)
                 reading.append((item, call))
             if not reading:
                 break
