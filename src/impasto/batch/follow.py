@@ -61,9 +61,8 @@ def paint_all(job: BatchJob) -> None:
     check_formats(tasks, job.output.bits)
     painters = Painters(job.output, job.batch.per_pass)
     given = {task.look for task in tasks if task.look.options is job.options}
-    if job.batch.on == "here":
-        for look in given:  # what the command line names must be there; a bad style of a table only fails its lines
-            painters.of(look)
+    for look in given:  # what the command line names must be there; a bad style of a table only fails its lines
+        painters.of(look)
     out = open_output(job.request.out)
     with open_report(job.batch.report or out.report) as report, Stop() as stop:
         work = left_to_do(tasks, out.begin(task.out for task in tasks), report.last, job.batch.retry)
@@ -104,6 +103,11 @@ def entries(
 ) -> Iterator[Entry]:
     """Paint the tasks, here or on a cluster, and yield their entries."""
     if not tasks:
+        return
+    if job.batch.on == "ray":
+        from .cluster import paint_on_ray
+
+        yield from paint_on_ray(tasks, out, job.output, job.batch, stopped)
         return
     count = default_workers() if job.batch.workers is None else job.batch.workers
     with Workers(count) as workers:

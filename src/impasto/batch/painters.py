@@ -1,7 +1,8 @@
 """The stylizers of a batch, made once for each look and kept, and pictures of the same size in one pass."""
 
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +91,24 @@ class Painter:
             most //= 2
         return max(1, most)
 
+    def each(self, photos: Sequence[Found]) -> Iterator[tuple[Painting | Exception, float]]:
+        """Paint photographs of the same size, and yield for each its painting, or its error, and the seconds.
+
+        If they cannot be painted together, they are painted one by one.
+        """
+        begun = time.perf_counter()
+        try:
+            found = self.paint(photos)
+        except (ImpastoError, RuntimeError, MemoryError) as error:
+            if len(photos) > 1:  # one may be at fault, or all of them too large together
+                for photo in photos:
+                    yield from self.each([photo])
+            else:
+                yield readable(error), time.perf_counter() - begun
+            return
+        seconds = (time.perf_counter() - begun) / len(photos)
+        yield from ((painting, seconds) for painting in found)
+
     def paint(self, photos: Sequence[Found]) -> list[Painting]:
         """Paint photographs of the same size, in one pass if there are several.
 
@@ -113,3 +132,13 @@ class Painter:
             record = make_record({**self.described, "content": dict(photo.entry)}, own, True)
             found.append((picture.with_tensor(own.image.cpu()), record))
         return found
+
+
+def readable(error: Exception) -> ImpastoError:
+    """Return an error of painting with a message in one line."""
+    if isinstance(error, ImpastoError):
+        return error
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "alloc" in text.lower() or "out of memory" in text.lower():
+        return ImpastoError("out of memory; try a smaller --size")
+    return ImpastoError(f"it could not be painted ({type(error).__name__}: {text})")

@@ -1,6 +1,5 @@
 """Paint a batch on this machine: workers read and write, this process paints, and nothing waits for another."""
 
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -125,13 +124,13 @@ class Batch:
         try:
             found = call.result()
         except ImpastoError as error:
-            yield from (_failed(task, error, 0.0) for task in reading.tasks)
+            yield from (failed(task, error, 0.0) for task in reading.tasks)
             return
         for task in reading.tasks:
             try:
                 painter = self.painters.of(task.look)
             except ImpastoError as error:
-                yield _failed(task, error, 0.0)
+                yield failed(task, error, 0.0)
                 continue
             alpha = found.packed.alpha is not None
             key = task.look, found.size, found.packed.colours.shape, alpha
@@ -147,21 +146,15 @@ class Batch:
             yield from self._written(self.ahead)
 
     def _pass(self, painter: Painter, items: list[tuple[Task, Found, float]]) -> Iterator[Entry]:
-        begun = time.perf_counter()
-        try:
-            paintings = painter.paint([found for _, found, _ in items])
-        except (ImpastoError, RuntimeError, MemoryError) as error:
-            if len(items) > 1:  # one may be at fault, or all of them too large together
-                for item in items:
-                    yield from self._pass(painter, [item])
-                return
-            yield _failed(items[0][0], error, items[0][2] + time.perf_counter() - begun)
-            return
-        each = (time.perf_counter() - begun) / len(items)
-        for (task, _, seconds), (painting, record) in zip(items, paintings, strict=True):
+        results = painter.each([found for _, found, _ in items])
+        for (task, _, reading), (result, painting) in zip(items, results, strict=True):
+            if isinstance(result, Exception):
+                yield failed(task, result, reading + painting)
+                continue
+            picture, record = result
             target = self.output.target(task.out)
-            arguments = (Packed.of(painting), task.out, target, self.options, record, task.photo)
-            self.writing.append((task, seconds + each, self.workers.submit(write_painting, *arguments)))
+            arguments = (Packed.of(picture), task.out, target, self.options, record, task.photo)
+            self.writing.append((task, reading + painting, self.workers.submit(write_painting, *arguments)))
 
     def _written(self, most: int) -> Iterator[Entry]:
         """Yield the entries of paintings that are written, until at most `most` are not."""
@@ -172,16 +165,14 @@ class Batch:
                 if self.output.target(task.out) is None:
                     self.output.add(task.out, data, beside)
             except ImpastoError as error:
-                yield _failed(task, error, seconds)
+                yield failed(task, error, seconds)
                 continue
             yield Entry(task.photo.source, task.look.style, task.out, "painted", "", seconds + more)
 
 
-def _failed(task: Task, error: BaseException, seconds: float) -> Entry:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "alloc" in reason.lower()):
-        reason = "out of memory; try a smaller --size"
-    return Entry(task.photo.source, task.look.style, task.out, "failed", reason, seconds)
+def failed(task: Task, error: Exception, seconds: float) -> Entry:
+    """Return the entry of a painting that failed."""
+    return Entry(task.photo.source, task.look.style, task.out, "failed", " ".join(str(error).split()), seconds)
 
 
 @dataclass(frozen=True)
