@@ -77,7 +77,7 @@ class Batch:
         options = StylizeOptions(quality="instant", size=self.size)
         painter = Painters(OutputOptions()).of(Look(self.style, options))
         size = (2 * self.size // 3, self.size)
-        found = Found(Packed.of(Picture(torch.rand(1, 3, *size))), size, {}, 0.0)
+        found = Found(Packed.of(Picture(torch.rand(1, 3, *size))), size, {}, False, 0.0)
         several = painter.most(found)
         together = found.packed.picture.tensor.repeat(several, 1, 1, 1)
         painter.stylizer(together)

@@ -16,7 +16,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
-    """A folder with photos/cup.jpg (80x56), cat.jpg (80x56), far/cup.png (64x64, half transparent), far/mug.png."""
+    """A folder with photos/cup.jpg (80x56), cat.jpg (80x56), far/cup.png (half transparent), far/mug.png (opaque)."""
     monkeypatch.chdir(tmp_path)
     Path("photos/far").mkdir(parents=True)
     with Image.open(photo_file("coffee")) as coffee, Image.open(photo_file("chelsea")) as cat:
@@ -25,7 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
         clear = coffee.convert("RGBA").resize((64, 64))
         clear.paste((0, 0, 0, 0), (0, 0, 32, 64))
         clear.save("photos/far/cup.png")
-        coffee.convert("RGB").resize((64, 80)).save("photos/far/mug.png")
+        coffee.convert("RGBA").resize((64, 80)).save("photos/far/mug.png")
     return tmp_path
 
 

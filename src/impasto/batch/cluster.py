@@ -11,7 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ..container import allowed_processors
+import torch
+
 from ..errors import ImpastoError
 from ..models.networks import find_network
 from ..options import BatchOptions, OutputOptions, StylizeOptions
@@ -65,7 +66,12 @@ def paint_on_ray(
     with cluster(ray, options.address, workers + (actors or 1)):
         gpus = int(ray.cluster_resources().get("GPU", 0))
         actors = actors or max(1, gpus)
-        threads = max(1, (allowed_processors() or os.cpu_count() or 1) // actors) if here else None
+        if (free := int(ray.cluster_resources().get("CPU", 0))) <= actors:
+            raise ImpastoError(
+                f"the cluster has {free} processors: too few for {actors} actors and one more that reads; give fewer "
+                "--actors, or add machines"
+            )
+        threads = torch.get_num_threads() if here else None  # the last bits depend on it
         numbers = {task.out: i for i, task in enumerate(tasks)}
         items = [
             pickled(reading, [numbers[task.out] for task in reading.tasks])
@@ -199,8 +205,6 @@ class RayPainter:
     """An actor that keeps its stylizers, and paints photographs in all their looks."""
 
     def __init__(self, output: OutputOptions, folder: str, per_pass: int | None, threads: int | None):
-        import torch
-
         _enter(folder)
         if threads is not None:
             torch.set_num_threads(threads)
@@ -215,9 +219,9 @@ class RayPainter:
                 if isinstance(found, Exception):
                     rows.append(pickled(number, task, found, None, 0.0))
                 else:
-                    key = task.look, found.size, found.packed.colours.shape, found.packed.alpha is not None
+                    key = task.look, found.shape
                     groups.setdefault(key, []).append((number, task, found, found.seconds / len(numbers)))
-        for (look, *_), items in groups.items():
+        for (look, _), items in groups.items():
             rows += self._painted(look, items)
         return {"item": [row["item"] for row in rows]}
 

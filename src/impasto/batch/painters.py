@@ -80,7 +80,7 @@ class Painter:
     def most(self, photo: Found) -> int:
         """Return how many photographs like this one to paint in one pass."""
         inner = self.stylizer.inner if isinstance(self.stylizer, ColourKeeper) else self.stylizer
-        if not isinstance(inner, NetworkStylizer) or photo.packed.alpha is not None:
+        if not isinstance(inner, NetworkStylizer) or photo.cutout:
             return 1
         (height, width), most = photo.size, self.per_pass
         if most is None:

@@ -67,6 +67,8 @@ class Found:
         Height and width of its paintings, in pixels.
     entry : dict
         Its name and hash, for the record of its paintings.
+    cutout : bool
+        Whether a part of it is transparent.
     seconds : float
         The time that it took.
     """
@@ -74,7 +76,13 @@ class Found:
     packed: Packed
     size: tuple[int, int]
     entry: Mapping[str, str]
+    cutout: bool
     seconds: float
+
+    @property
+    def shape(self) -> tuple[tuple[int, int], tuple[int, ...], bool]:
+        """What must be the same for photographs in one pass: the size of the painting, and what the picture is like."""
+        return self.size, self.packed.colours.shape, self.cutout
 
 
 def read_photo(
@@ -113,10 +121,13 @@ def read_photo(
 
     picture = read_image(source, max_megapixels=max_megapixels, sized=sized)
     size = painting_size(picture.metadata.full_size or picture.size, options)
+    pixels = picture.pixels
     if choose_method(options) == "network" and options.strength == 1:
-        pixels = resize(picture.pixels, size)
-        picture = Picture(pixels[:, :3], pixels[:, 3:] if pixels.shape[1] == 4 else None, picture.metadata)
-    return Found(Packed.of(picture), size, entry, time.perf_counter() - begun)
+        alpha, pixels = picture.alpha, resize(pixels, size)
+        alpha = None if alpha is None else resize(alpha, size)
+        picture = Picture(pixels[:, :3], alpha, picture.metadata)
+    cutout = pixels.shape[1] == 4
+    return Found(Packed.of(picture), size, entry, cutout, time.perf_counter() - begun)
 
 
 def write_painting(

@@ -170,8 +170,9 @@ def check_names(tasks: Sequence[Task], out: str) -> None:
         replace a photograph.
     """
     taken: dict[str, Task] = {}
-    here = {os.path.realpath(task.photo.span.file if task.photo.span else task.photo.source) for task in tasks}
-    if os.path.realpath(out) in here:
+    files = {photo.span.file if photo.span else photo.source for photo in {task.photo for task in tasks}}
+    here, folder = {os.path.realpath(file) for file in files}, os.path.realpath(out)
+    if folder in here:
         raise OptionError(f"--out {printable(out)} is one of the photos or their tar file; name another --out")
     for task in tasks:
         suffix = PurePosixPath(task.out).suffix
@@ -185,7 +186,7 @@ def check_names(tasks: Sequence[Task], out: str) -> None:
                 f"{first} and {second} would both be called {printable(task.out)}; change --name, or name one folder "
                 "above both"
             )
-        if os.path.realpath(os.path.join(out, task.out)) in here:
+        if os.path.join(folder, task.out) in here:
             raise OptionError(
                 f"{printable(task.out)} in {printable(out)} is a photo of this batch; change --name or --out"
             )

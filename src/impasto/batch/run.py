@@ -132,8 +132,7 @@ class Batch:
             except ImpastoError as error:
                 yield failed(task, error, 0.0)
                 continue
-            alpha = found.packed.alpha is not None
-            key = task.look, found.size, found.packed.colours.shape, alpha
+            key = task.look, found.shape
             if key not in self.shelf:
                 self.shelf[key] = Waiting(painter, painter.most(found))
             self.shelf[key].items.append((task, found, found.seconds / len(reading.tasks)))
