@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from impasto.batch.painters import Painter
-from impasto.batch.pictures import Found
+from impasto.batch.painters import Painter, Painters
+from impasto.batch.pictures import Found, Packed
+from impasto.batch.plan import Look
 from impasto.cli import main
+from impasto.image.picture import Picture
+from impasto.options import OutputOptions, StylizeOptions
 
 Run = Callable[..., tuple[int, str]]
 Report = Callable[..., list[dict[str, Any]]]
@@ -264,3 +267,21 @@ def test_a_line_of_the_report_is_json(here: Path, run: Run) -> None:
     (line,) = Path("elsewhere/r.jsonl").read_text().splitlines()
     assert list(json.loads(line)) == ["path", "style", "out", "outcome", "reason", "seconds"]
     assert not Path("out/report.jsonl").exists()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_pass_of_several_gives_the_same_bits(precision: Any, photo: Callable[[str, int], Any]) -> None:
+    """Also for sizes for which a processor computes several pictures in another way than one."""
+    painters = Painters(OutputOptions())
+    several: tuple[dict[str, Any], ...] = ({}, {"strength": 0.6}, {"keep_colours": 0.5})
+    for changes in several:
+        look = Look("udnie", StylizeOptions(quality="instant", device="cpu", precision=precision, **changes))
+        for side in (48, 65):
+            pictures = [photo(name, side)[..., :32, :] for name in ("coffee", "rocket", "coffee")]
+            width = min(p.shape[-1] for p in pictures)
+            photos = [
+                Found(Packed.of(Picture(p[..., :width].contiguous())), (32, width), {}, False, 0.0) for p in pictures
+            ]
+            together = painters.of(look).paint(photos)
+            for found, alone in zip(together, photos, strict=True):
+                assert found[0].tensor.equal(painters.of(look).paint([alone])[0][0].tensor)

@@ -49,12 +49,13 @@ class Painters:
     def __init__(self, output: OutputOptions, per_pass: int | None = None):
         self.output, self.per_pass = output, per_pass
         self.kept: OrderedDict[Look, Painter | ImpastoError] = OrderedDict()
+        self.same: dict[Any, bool] = {}
 
     def of(self, look: Look) -> "Painter":
         """Return the painter of a look. Raises ImpastoError, each time, if it cannot be made."""
         if look not in self.kept:
             try:
-                self.kept[look] = Painter(look, self.output, self.per_pass)
+                self.kept[look] = Painter(look, self.output, self.per_pass, self.same)
             except ImpastoError as error:
                 self.kept[look] = error
             if len(self.kept) > KEPT:
@@ -67,13 +68,23 @@ class Painters:
 
 
 class Painter:
-    """A stylizer with a style bound, and the record of what it paints."""
+    """A stylizer with a style bound, and the record of what it paints.
 
-    def __init__(self, look: Look, output: OutputOptions, per_pass: int | None):
+    Parameters
+    ----------
+    look : Look
+        The style and the options.
+    output, per_pass
+        As for `Painters`.
+    same : dict
+        Whether passes of several pictures give the same bits as one by one, by what that depends on. Shared.
+    """
+
+    def __init__(self, look: Look, output: OutputOptions, per_pass: int | None, same: dict[Any, bool]):
         options, limit = look.options, output.limit
         style = resolve_style(look.style, limit, options.model)
         self.stylizer = choose_stylizer([style], options, resolve_start(options, limit))
-        self.options, self.per_pass = options, per_pass
+        self.options, self.per_pass, self.same = options, per_pass, same
         job = PaintJob("", (look.style,), options, output)
         self.described = {"method": self.stylizer.method, **describe(job, self.stylizer.compute)}
 
@@ -110,15 +121,30 @@ class Painter:
         yield from ((painting, seconds) for painting in found)
 
     def paint(self, photos: Sequence[Found]) -> list[Painting]:
-        """Paint photographs of the same size, in one pass if there are several.
+        """Paint photographs of the same size.
 
-        The paintings are the same, bit for bit, as one by one.
+        On the CPU, they are painted in one pass only if that gives the same bits as one by one. It does not where the
+        processor's library computes several small pictures in another way, so each size and number is tried once.
 
         Raises
         ------
         ImpastoError
             If they cannot be painted.
         """
+        compute, several = self.stylizer.compute, len(photos) > 1
+        key = self.options.model, str(compute), self.options.strength == 1, photos[0].shape, len(photos)
+        if several and self.same.get(key) is False:
+            return [painting for photo in photos for painting in self._pass([photo])]
+        found = self._pass(photos)
+        if several and key not in self.same and compute.device.type == "cpu":
+            ((alone, _),) = self._pass(photos[-1:])
+            self.same[key] = torch.equal(alone.tensor, found[-1][0].tensor)
+            if not self.same[key]:
+                return self.paint(photos)
+        return found
+
+    def _pass(self, photos: Sequence[Found]) -> list[Painting]:
+        """Paint photographs of the same size in one pass."""
         pictures = [photo.packed.picture for photo in photos]
         # What was reduced while it was read must not be scaled again.
         stylizer = at_own_size(self.stylizer) if pictures[0].size == photos[0].size else self.stylizer
