@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,11 @@ from starlette.testclient import TestClient
 from impasto.batch.painters import Painter
 from impasto.errors import ImpastoError
 from impasto.image.read import read_image, read_record
-from impasto.options import ServeOptions
-from impasto.tools.web.batches import clean_path, is_photo, unpack
+from impasto.options import OutputOptions, ServeOptions, StylizeOptions
+from impasto.tools.job import PaintJob
+from impasto.tools.web.batches import BatchJob, clean_path, is_photo, unpack
 from impasto.tools.web.engine import Engine
+from impasto.tools.web.jobs import Job
 
 Until = Callable[..., Any]
 LIMITS = ServeOptions(max_upload=0.5, max_batch=4)
@@ -204,3 +207,19 @@ def test_names(name: str, clean: str) -> None:
 @pytest.mark.parametrize("name", ["", "/", "a", ".a.png", ".git/a.png", "__MACOSX/a.png", "a.png/", "a.zip"])
 def test_what_is_no_photo(name: str) -> None:
     assert is_photo(name) == (name == "a.png/")  # a folder of that name holds nothing
+
+
+def test_a_batch_counts_as_its_paintings(tmp_path: Path) -> None:
+    engine = Engine(ServeOptions(keep=3))
+    paint = PaintJob("a.png", ("udnie",), StylizeOptions(), OutputOptions())
+    tasks: Any = [None] * 3
+    jobs = [Job(tmp_path / "1", paint), Job(tmp_path / "2", paint), BatchJob(tmp_path / "3", paint, tasks=tasks)]
+    for i, job in enumerate(jobs):
+        job.ended = time.monotonic() + i
+        engine._jobs[job.id] = job
+    engine._tidy()
+    assert list(engine._jobs.values()) == jobs[2:]
+    engine.options = ServeOptions(keep=1)
+    engine._tidy()
+    assert list(engine._jobs.values()) == jobs[2:]  # the newest stays, however many paintings it has
+    engine.close()
