@@ -89,9 +89,8 @@ def test_the_same_as_here(here: Path, run: Run, report: Report, contents: Conten
     assert contents("other") == contents("out")
     assert without_seconds(report("other/report.jsonl")) == without_seconds(report())
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    opening = next(line for line in err.splitlines() if "log level" not in line)
-    assert opening == "impasto: 12 paintings to other"
-    assert err.count("\n") <= 6, err
+    # Of what Ray writes, only that its own log is off.
+    assert all(line.startswith("impasto: ") or "Set ray log level" in line for line in err.splitlines()), err
     code, err = run(*given, "--out", "other.tar", "--on", "ray")
     assert code == 3, err
     with tarfile.open("other.tar") as archive:
