@@ -78,24 +78,12 @@ def paint_on_ray(
             for reading in readings(with_precision(task) if here else task for task in tasks)
         ]
         shared = {"output": output, "folder": os.getcwd()}
-        painted = (
-            ray.data.from_items(items, override_num_blocks=-(-len(items) // BATCH))
-            .map(read_row, fn_kwargs=shared, num_cpus=READER)
-            .map_batches(
-                RayPainter,
-                fn_constructor_kwargs={**shared, "per_pass": options.per_pass, "threads": threads},
-                batch_size=BATCH,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=actors),
-                num_cpus=1,
-                num_gpus=1 if gpus >= actors else None,
-            )
-            .map(write_row, fn_kwargs={**shared, "targets": [out.target(task.out) for task in tasks]})
-        )
+        targets = [out.target(task.out) for task in tasks]
+        arguments = (items, shared, targets, options.per_pass, threads, actors, gpus >= actors)
         missing = dict.fromkeys(range(len(tasks)))
         try:
-            for row in painted.iter_rows():
-                number, error, data, beside, seconds = pickle.loads(row["item"])
+            for item in results(ray, options.address, arguments):
+                number, error, data, beside, seconds = pickle.loads(item)
                 del missing[number]
                 yield _entry(tasks[number], out, error, data, beside, seconds)
                 if stopped():
@@ -104,6 +92,58 @@ def paint_on_ray(
             raise ImpastoError(f"the cluster failed ({one_line(error)}); run the same command to go on") from error
         for number in missing:
             yield failed(tasks[number], ImpastoError("the cluster lost it; --retry tries it again"), 0.0)
+
+
+def results(ray: Any, address: str | None, arguments: tuple[Any, ...]) -> Iterator[bytes]:
+    """Yield what `painted` yields. Behind a ray:// address, Ray Data only works in a process of the cluster."""
+    if address is None or not address.startswith("ray://"):
+        yield from painted(*arguments)
+        return
+    remote = ray.remote(Remote).options(num_cpus=0).remote(*arguments)
+    while (item := ray.get(remote.next.remote())) is not None:
+        yield item
+
+
+class Remote:
+    """An actor that yields what `painted` yields, one by one."""
+
+    def __init__(self, *arguments: Any):
+        self.items = painted(*arguments)
+
+    def next(self) -> bytes | None:
+        """Return the next result, or None at the end."""
+        return next(self.items, None)
+
+
+def painted(
+    items: Sequence[Row],
+    shared: Row,
+    targets: Sequence[str | None],
+    per_pass: int | None,
+    threads: int | None,
+    actors: int,
+    gpus: bool,
+) -> Iterator[bytes]:
+    """Read, paint and write the rows `items` by Ray Data, and yield the results of `write_row`."""
+    data = load_ray().data
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    rows = (
+        data.from_items(list(items), override_num_blocks=-(-len(items) // BATCH))
+        .map(read_row, fn_kwargs=shared, num_cpus=READER)
+        .map_batches(
+            RayPainter,
+            fn_constructor_kwargs={**shared, "per_pass": per_pass, "threads": threads},
+            batch_size=BATCH,
+            batch_format="pyarrow",
+            compute=data.ActorPoolStrategy(size=actors),
+            num_cpus=1,
+            num_gpus=1 if gpus else None,
+        )
+        .map(write_row, fn_kwargs={**shared, "targets": targets})
+    )
+    yield from (row["item"] for row in rows.iter_rows())
 
 
 def _entry(task: Task, out: Output, error: Exception | None, data: bytes, beside: Any, seconds: float) -> Entry:
@@ -148,9 +188,6 @@ def cluster(ray: Any, address: str | None, processors: int) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise ImpastoError(f"--address {address}: Ray cannot be started or reached ({one_line(error)})") from error
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
         yield
     finally:
         ray.shutdown()
