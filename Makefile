@@ -51,6 +51,7 @@ bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR PAIRS=FILE TEACHER=FILE 
 	$(BIN)/python benchmarks/network_speed.py
 	$(BIN)/python benchmarks/export.py $(if $(DATASETS),--paintings $(DATASETS)/paintings/gallery $(if $(TEACHER),--judge $(TEACHER)))
 	$(BIN)/python benchmarks/tiled.py
+	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/video.py
 ifdef DATASETS
 	$(BIN)/python benchmarks/quality.py --paintings $(DATASETS)/paintings $(if $(TEACHER),--teacher $(TEACHER) --judge $(TEACHER))

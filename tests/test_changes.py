@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 from typing_extensions import Doc
 
-from impasto.options import LearnOptions, StylizeOptions, TextureOptions, VideoOptions
+from impasto.options import BatchOptions, LearnOptions, StylizeOptions, TextureOptions, VideoOptions
 from impasto.options.changes import LearnChanges, StylizeChanges, TextureChanges
 from impasto.ranges import Range
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 FILMS = PAGE.with_name("video.md")
+BATCH = PAGE.with_name("batch.md")
 needs_page = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not in the source distribution")
 
 
@@ -81,6 +82,14 @@ def test_the_page_of_films_lists_their_options() -> None:
     table = rows(VideoOptions, besides=StylizeOptions)
     found = [line for line in section.splitlines() if line.startswith("| `")]
     assert found == table, f"under Options in {FILMS.name} must stand:\n" + "\n".join(table)
+
+
+@needs_page
+def test_the_page_of_batches_lists_their_options() -> None:
+    section = BATCH.read_text(encoding="utf-8").partition("## Options")[2].partition("\n## ")[0]
+    found = [line for line in section.splitlines() if line.startswith("| `")]
+    table = rows(BatchOptions)
+    assert found == table, f"under Options in {BATCH.name} must stand:\n" + "\n".join(table)
 
 
 @needs_page

@@ -12,6 +12,7 @@ HEAVY = {
     "av",
     "cv2",
     "fastapi",
+    "fsspec",
     "gradio",
     "lightning",
     "lightning_fabric",
@@ -71,7 +72,7 @@ def test_version(way: str) -> None:
 @pytest.mark.parametrize("way", [CALL, MODULE], ids=["main", "python -m"])
 @pytest.mark.parametrize(
     "verb",
-    [[], ["stylize"], ["video"], ["export"], ["evaluate"], ["serve"]],
+    [[], ["stylize"], ["video"], ["batch"], ["export"], ["evaluate"], ["serve"]],
     ids=lambda verb: "".join(verb) or "impasto",
 )
 def test_help(way: str, verb: list[str]) -> None:

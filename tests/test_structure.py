@@ -24,7 +24,7 @@ LAYERS = (
     ("stylizers",),
     ("train",),
     ("video", "export"),
-    ("tools",),
+    ("tools", "batch"),
     ("evaluate",),
     ("verbs",),
     ("cli",),

@@ -4,6 +4,7 @@ Each field carries its help text, unit and range. The command line, the web page
 model files are all derived from them. Nothing in this package imports torch.
 """
 
+from .batch import INSTANT, BatchOptions
 from .encoder import TrainEncoderOptions
 from .evaluate import EvaluateOptions, FigureName
 from .export import ExportFormat, ExportOptions, ExportPictures, ExportPrecision
@@ -22,7 +23,7 @@ from .groups import (
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
 from .learn import LearnOptions
 from .optimize import ITERATIONS, LONG_SIDE, STARTS, OptimizeOptions, Settings
-from .output import Compression, FileOptions, OutputOptions
+from .output import Compression, FileOptions, OutputOptions, PhotoOptions
 from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions
@@ -31,6 +32,7 @@ from .video import VideoOptions
 
 __all__ = [
     "CONTENT_LAYERS",
+    "INSTANT",
     "ITERATIONS",
     "LARGEST_SIZE",
     "LEAST_SIZE",
@@ -38,6 +40,7 @@ __all__ = [
     "STARTS",
     "STROKES",
     "STYLE_LAYER_WEIGHTS",
+    "BatchOptions",
     "BlendOptions",
     "ColourSpace",
     "Compression",
@@ -55,6 +58,7 @@ __all__ = [
     "Options",
     "OutputOptions",
     "PaletteMatch",
+    "PhotoOptions",
     "Precision",
     "Quality",
     "ServeOptions",

@@ -39,9 +39,15 @@ class FileOptions:
 
 
 @dataclass(frozen=True)
-class OutputOptions(FileOptions):
-    """Options for reading a photograph and writing its painting."""
+class PhotoOptions(FileOptions):
+    """Options for reading photographs and writing their paintings."""
 
     keep_gps: Annotated[bool, Doc("Keep the photo's GPS position in the output.")] = False
+
+
+@dataclass(frozen=True)
+class OutputOptions(PhotoOptions):
+    """Options for reading a photograph and writing its painting, also one from file to file."""
+
     compression: Annotated[Compression, Doc("Compression of TIFF output; jpeg loses detail.")] = "deflate"
     pyramid: Annotated[bool, Doc("Add smaller copies to TIFF output, for viewers that zoom.")] = False

@@ -83,6 +83,12 @@ class ServeOptions:
         LIMITS,
     ] = 1800.0
     max_waiting: Annotated[int, Doc("Most paintings that may wait in the queue."), Range(1, 10_000), LIMITS] = 20
+    max_batch: Annotated[
+        int,
+        Doc("Most paintings of one batch, which is a ZIP archive of photographs; 0 allows no batches."),
+        Range(0, 100_000),
+        LIMITS,
+    ] = 100
     keep: Annotated[int, Doc("How many finished paintings to keep for download."), Range(1, 100_000), LIMITS] = 100
     keep_minutes: Annotated[
         float, Doc("How long to keep a finished painting for download."), Range(0.01, 1e5, "min"), LIMITS

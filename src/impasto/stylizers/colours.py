@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..image.color import keep_colours
@@ -49,5 +50,7 @@ class ColourKeeper(Stylizer):
         return (replace(step, finish=finish) for step in steps)
 
     def kept(self, painted: Tensor, photo: Tensor) -> Tensor:
-        """Return a painting, or rows of it, in the colours of its photo, both (1, 3, H, W) on the CPU."""
-        return keep_colours(painted, photo, self.space, self.strength)
+        """Return paintings, or rows of one, in the colours of their photos, both (N, 3, H, W) on the CPU."""
+        # One at a time: where the numbers lie in memory changes the last bits of a power.
+        pairs = zip(painted.split(1), photo.split(1), strict=True)
+        return torch.cat([keep_colours(p, c, self.space, self.strength) for p, c in pairs])

@@ -310,7 +310,9 @@ class NetworkStylizer(Stylizer):
         several += [self.affine(self.styles, self.shares, scales, long)] * (2 if cutout else 1)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
         if strength != 1:
-            affine = torch.lerp(self._photograph(photo(PHOTO_SIZE)).to(affine), affine, strength)
+            # One at a time: the predictor's last bits depend on the number of pictures.
+            plain = torch.cat([self._photograph(p) for p in photo(PHOTO_SIZE).split(1)])
+            affine = torch.lerp(plain.to(affine), affine, strength)
             colours = torch.lerp(colours_of(moments()).to(colours), colours, min(1.0, strength))
         return affine, colours
 

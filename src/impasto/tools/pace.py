@@ -17,7 +17,9 @@ from ..image.sink import open_sink
 from ..image.strips import MemorySource
 from ..models.passes import LEAST_SIDE
 from ..stylizers.colours import ColourKeeper
+from ..stylizers.gatys import GatysStylizer
 from ..stylizers.network import NetworkStylizer
+from ..stylizers.optimize import OptimizeStylizer
 from ..stylizers.protocol import Region, Stylizer
 from ..stylizers.tiled import PassStatistics, StreamedPainting
 
@@ -128,8 +130,9 @@ def at_own_size(stylizer: Stylizer) -> Stylizer:
     found = copy.copy(stylizer)
     if isinstance(found, ColourKeeper):
         found.inner = at_own_size(found.inner)
-    if isinstance(found, NetworkStylizer):
-        found.options = replace(found.options, size=None, scale=1.0)
+    elif isinstance(found, NetworkStylizer | OptimizeStylizer | GatysStylizer):
+        own: Any = replace(found.options, size=None, scale=1.0)
+        found.options = own
     return found
 
 

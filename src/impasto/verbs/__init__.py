@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .batch import Batch
 from .evaluating import Evaluate
 from .exporting import Export
 from .learning import Learn
@@ -24,6 +25,7 @@ Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
     | Annotated[Video, tyro.conf.subcommand("video")]
+    | Annotated[Batch, tyro.conf.subcommand("batch")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Export, tyro.conf.subcommand("export")]

@@ -8,8 +8,11 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -21,6 +24,7 @@ from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
 from ...stylizers.loss import check_blend
 from ...stylizers.schedule import painting_size
+from .batches import BatchJob, make_batch, paint_batch_job
 from .estimate import Countdown, Pace
 from .jobs import SOURCES, Job, Status
 from .large import check_large, paint_large_job
@@ -40,6 +44,9 @@ def give_back_memory() -> None:
     """Return freed memory to the system: glibc keeps it for each thread, and jobs use many threads."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class BusyError(ImpastoError):
@@ -102,11 +109,8 @@ class Engine:
         ImpastoError
             If the request cannot be painted, as far as that is known before painting.
         """
-        self._check_room()
         output = output or OutputOptions(max_megapixels=self.options.max_megapixels)
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
-        try:
-            (folder / SOURCES).mkdir()
+        with self._new_folder() as folder:
             paint = place(request, folder / SOURCES, options, output)
             check_blend(options, len(paint.styles))
             with self.reading:
@@ -118,18 +122,34 @@ class Engine:
                 else:
                     check_parts(paint, large, limit)
                     paint = replace(paint, output=replace(output, max_megapixels=self.options.large_megapixels))
-            job = Job(folder, paint, owner, large is not None)
-            with self._state:
-                self._check_room()
-                self._jobs[job.id] = job
-                self._waiting.append(job)
-                self._state.notify()
+            return self._queue(Job(folder, paint, owner, large is not None))
+
+    def submit_batch(self, request: Request, pattern: str, options: StylizeOptions, output: OutputOptions) -> BatchJob:
+        """Check a batch, whose photograph is an archive, and queue it. Raises as `submit`."""
+        with self._new_folder() as folder, self.reading:
+            return self._queue(make_batch(request, pattern, options, output, folder, self.options))
+
+    @contextmanager
+    def _new_folder(self) -> Iterator[Path]:
+        """Yield a folder for a new job. After an error, which is raised without the folder's name, it is removed."""
+        self._check_room()
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
+        try:
+            (folder / SOURCES).mkdir()
+            yield folder
         except ImpastoError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise type(error)(without_folder(str(error), folder / SOURCES)) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _queue(self, job: AnyJob) -> AnyJob:
+        with self._state:
+            self._check_room()
+            self._jobs[job.id] = job
+            self._waiting.append(job)
+            self._state.notify()
         return job
 
     def check_size(self, photo: tuple[int, int], options: StylizeOptions, file_format: str | None = None) -> None:
@@ -233,7 +253,10 @@ class Engine:
     def _paint(self, job: Job, device: str) -> None:
         status: Status = "failed"
         try:
-            if job.large:
+            if isinstance(job, BatchJob):
+                options = job.paint.options
+                paint_batch_job(job, device, self.options, lambda photo: self.check_size(photo, options))
+            elif job.large:
                 paint_large_job(job.paint, job, device, self.options.max_seconds, job.changed)
             else:
                 paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
@@ -268,8 +291,9 @@ class Engine:
         """Remove ended jobs that are too old or too many."""
         ended = sorted((j for j in self._jobs.values() if j.ended is not None), key=lambda j: j.ended or 0.0)
         oldest = time.monotonic() - 60 * self.options.keep_minutes
-        many = len(ended) - self.options.keep
-        for i, job in enumerate(ended):
-            if i < many or (job.ended or 0.0) < oldest:
+        kept = 0
+        for i, job in enumerate(reversed(ended)):  # the newest is kept, however many paintings it has
+            kept += job.paintings
+            if (i and kept > self.options.keep) or (job.ended or 0.0) < oldest:
                 del self._jobs[job.id]
                 job.forget()

@@ -1,17 +1,20 @@
 """Make the HTTP interface's forms from the options, with a field for each and its help, range and choices."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import Form, Request
 
 from ...errors import OptionError
 from ...options import OutputOptions, StylizeOptions
-from .controls import LONGEST_TEXT, Control, controls, options_of
+from .controls import LONGEST_TEXT, Control, controls
 
 FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "region_style", "mask", "format"))
 """Fields that are not options."""
+BATCH_FIELDS = frozenset(("photos", "style", "style_file", "name"))
+"""The same for a batch."""
 
 
 def form_type(control: Control) -> Any:
@@ -34,12 +37,15 @@ def form_default(control: Control) -> Any:
     return control.text(control.default)
 
 
-def dependency(options: type) -> Callable[..., Any]:
-    """Return a FastAPI dependency that makes the options from a form. Its parameters are the controls."""
-    known = controls(options)
+def dependency(options: type, **defaults: Any) -> Callable[..., Any]:
+    """Return a FastAPI dependency that makes the options from a form. Its parameters are the controls.
+
+    `defaults` replace those of the options.
+    """
+    known = {c.name: replace(c, default=defaults.get(c.name, c.default)) for c in controls(options).values()}
 
     def make(**values: Any) -> Any:
-        return options_of(values, options)
+        return options(**{name: known[name].value(given) for name, given in values.items()})
 
     parameters = [
         inspect.Parameter(c.name, inspect.Parameter.KEYWORD_ONLY, default=form_default(c), annotation=form_type(c))
@@ -49,9 +55,19 @@ def dependency(options: type) -> Callable[..., Any]:
     return make
 
 
-async def only_known_fields(request: Request) -> None:
-    """Raise OptionError for an unknown form field, so that misspelt options are not ignored."""
-    known = {*FORM_FIELDS, *controls(StylizeOptions), *controls(OutputOptions)}
-    for name in await request.form():
-        if name not in known:
-            raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")
+def only_known_fields(fields: Collection[str] = FORM_FIELDS) -> Callable[..., Any]:
+    """Return a dependency that raises OptionError for an unknown form field, so that misspelt ones are not ignored.
+
+    Parameters
+    ----------
+    fields : collection of str
+        The fields that are not options.
+    """
+
+    async def check(request: Request) -> None:
+        known = {*fields, *controls(StylizeOptions), *controls(OutputOptions)}
+        for name in await request.form():
+            if name not in known:
+                raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")
+
+    return check

@@ -16,14 +16,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, StreamingResponse
 
 from ...errors import ImpastoError, OptionError
-from ...options import OutputOptions, StylizeOptions
+from ...options import INSTANT, BatchOptions, OutputOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
+from .batches import BatchJob
 from .engine import BusyError, Engine
-from .forms import dependency, only_known_fields
+from .forms import BATCH_FIELDS, dependency, only_known_fields
 from .jobs import Job
 from .large import large_file, tile_file
 from .painter import encoded
-from .replies import ERRORS, JobView, StyleView, refusal
+from .replies import ERRORS, BatchView, JobView, StyleView, refusal
 from .uploads import Request as PaintRequest
 from .uploads import Upload
 
@@ -40,6 +41,7 @@ PICTURES: dict[int | str, dict[str, Any]] = {
 NO_FILE = cast(UploadFile, None)
 """The default of an optional file, typed so that the OpenAPI description does not offer null."""
 Place = Annotated[int, PathParameter(description="Counted from 0.", ge=0, le=100_000)]
+BatchId = Annotated[str, PathParameter(description="From POST /v1/batches.", max_length=64)]
 JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
 
 
@@ -86,7 +88,7 @@ Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
 def find(job_id: JobId, request: Request) -> Job:
     """Return the job that a path names. Responds with 404 if it does not exist."""
     job = request.app.state.engine.find(job_id)
-    if job is None:
+    if job is None or isinstance(job, BatchJob):
         raise HTTPException(404, "this job does not exist; it may have been removed")
     return job
 
@@ -94,11 +96,43 @@ def find(job_id: JobId, request: Request) -> Job:
 Found = Annotated[Job, Depends(find)]
 
 
+def find_batch(batch_id: BatchId, request: Request) -> BatchJob:
+    """Return the batch that a path names. Responds with 404 if it does not exist."""
+    job = request.app.state.engine.find(batch_id)
+    if not isinstance(job, BatchJob):
+        raise HTTPException(404, "this batch does not exist; it may have been removed")
+    return job
+
+
+FoundBatch = Annotated[BatchJob, Depends(find_batch)]
+
+
+async def read_batch(
+    photos: Annotated[UploadFile, File(description="A ZIP archive of photographs.")],
+    style: Annotated[
+        list[str], Form(description="Styles as for a painting. Every photograph is painted in each.", max_length=8)
+    ] = [],  # noqa: B006 - FastAPI copies it
+    style_file: Annotated[
+        list[UploadFile],
+        File(description="Pictures or style files. All are used if no `style` is given.", max_length=8),
+    ] = [],  # noqa: B006
+) -> PaintRequest:
+    """Read a batch's request from a form."""
+    files = [Upload(f.filename or "", await f.read()) for f in style_file]
+    return PaintRequest(Upload("photos.zip", await photos.read()), tuple(style), tuple(files))
+
+
+ReadBatch = Annotated[PaintRequest, Depends(read_batch)]
+BatchStyle = Annotated[StylizeOptions, Depends(dependency(StylizeOptions, quality=INSTANT.quality))]
+PATTERN = BatchOptions().name
+Pattern = Annotated[str, Form(description="As `impasto batch --name`.", max_length=200)]
+
+
 def router(engine: Engine) -> APIRouter:
     """Return the routes for an engine, which must also be the application's `state.engine`."""
     routes = APIRouter(prefix="/v1", responses=ERRORS)
 
-    checked = [Depends(only_known_fields)]
+    checked, checked_batch = [Depends(only_known_fields())], [Depends(only_known_fields(BATCH_FIELDS))]
 
     async def submit(
         wanted: PaintRequest, options: StylizeOptions, output: OutputOptions, file_format: Format | None = None
@@ -106,6 +140,13 @@ def router(engine: Engine) -> APIRouter:
         output = replace(output, max_megapixels=engine.options.max_megapixels)
         try:
             return await run_in_threadpool(engine.submit, wanted, options, output, "", file_format)
+        except BusyError as error:
+            raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
+
+    async def submit_batch(wanted: PaintRequest, name: str, options: StylizeOptions, output: OutputOptions) -> BatchJob:
+        output = replace(output, max_megapixels=engine.options.max_megapixels)
+        try:
+            return await run_in_threadpool(engine.submit_batch, wanted, name, options, output)
         except BusyError as error:
             raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
 
@@ -245,6 +286,67 @@ def router(engine: Engine) -> APIRouter:
         data = await run_in_threadpool(archive, job)
         name = f'attachment; filename="{ascii_name(job.name)}-record.zip"'
         return Response(data, media_type="application/zip", headers={"Content-Disposition": name})
+
+    @routes.post(
+        "/batches",
+        status_code=201,
+        response_model=BatchView,
+        response_model_exclude_none=True,
+        dependencies=checked_batch,
+    )
+    async def create_batch(
+        request: Request,
+        wanted: ReadBatch,
+        options: BatchStyle,
+        output: Output,
+        response: Response,
+        name: Pattern = PATTERN,
+    ) -> dict[str, Any]:
+        """Put a ZIP archive of photographs into the queue. A photograph that cannot be painted does not end it."""
+        job = await submit_batch(wanted, name, options, output)
+        response.headers["Location"] = f"{request.scope['root_path']}/v1/batches/{job.id}"
+        return job.view(engine.place(job))
+
+    @routes.get("/batches/{batch_id}", response_model=BatchView, response_model_exclude_none=True)
+    async def get_batch(job: FoundBatch) -> dict[str, Any]:
+        """Return a batch's progress."""
+        return job.view(engine.place(job))
+
+    @routes.delete("/batches/{batch_id}", status_code=204)
+    async def delete_batch(job: FoundBatch) -> None:
+        """Stop a batch and remove it with its files."""
+        engine.remove(job)
+
+    @routes.post("/batches/{batch_id}/cancel", response_model=BatchView, response_model_exclude_none=True)
+    async def cancel_batch(job: FoundBatch) -> dict[str, Any]:
+        """Stop a batch and keep the paintings so far."""
+        engine.cancel(job)
+        return job.view(engine.place(job))
+
+    @routes.get(
+        "/batches/{batch_id}/events",
+        response_class=StreamingResponse,
+        responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
+    )
+    async def batch_events(job: FoundBatch) -> StreamingResponse:
+        """Stream the batch after each change, as server-sent events named after its status, until it ends."""
+        return StreamingResponse(events(job, engine), media_type="text/event-stream", headers=NO_CACHE)
+
+    @routes.get(
+        "/batches/{batch_id}/result",
+        response_class=Response,
+        responses={200: {"description": "An archive.", "content": {"application/zip": {}}}},
+    )
+    async def batch_result(job: FoundBatch) -> Response:
+        """Return the paintings as a ZIP archive, with the report as `report.jsonl`. Also works after cancel."""
+        if not job.has_ended:
+            raise HTTPException(409, "the batch is not finished; wait for its events, or cancel it to end it early")
+        if job.error:
+            raise HTTPException(422, job.error)
+        if not job.result.exists():
+            raise HTTPException(409, "the batch was stopped before its first painting")
+        headers = {"Content-Disposition": 'attachment; filename="paintings.zip"'}
+        return FileResponse(job.result, media_type="application/zip", headers=headers)
 
     @routes.get("/styles", response_model=list[StyleView])
     def styles(request: Request) -> list[dict[str, str]]:

@@ -73,6 +73,11 @@ class Job:
     _every: int = 1
 
     @property
+    def paintings(self) -> int:
+        """How many paintings it has."""
+        return 1
+
+    @property
     def has_ended(self) -> bool:
         """Whether the job is done, stopped or failed."""
         return self.status in ENDED

@@ -43,6 +43,21 @@ class JobView(BaseModel):
     error: str | None = Field(None, description="Why it failed.")
 
 
+class BatchView(BaseModel):
+    """A batch's progress."""
+
+    id: str
+    status: Literal["queued", "painting", "done", "stopped", "failed"]
+    seconds: float = Field(description="Painting time so far.")
+    total: int = Field(description="Number of paintings.")
+    done: int = Field(description="How many are painted.")
+    failed: int = Field(description="How many could not be painted; report.jsonl in the result says why.")
+    place: int | None = Field(None, description="Position in the queue, counted from 1.")
+    seconds_left: float | None = None
+    note: str | None = Field(None, description="Why it ended early.")
+    error: str | None = Field(None, description="Why it failed.")
+
+
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return an error response with a one-line reason."""
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)
