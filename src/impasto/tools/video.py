@@ -14,10 +14,12 @@ from ..image.resize import fit_size
 from ..image.source import printable
 from ..image.write import check_target, write_image
 from ..options import VideoOptions
+from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.sources import resolve_style, style_side
 from ..video.codecs import FORMATS, Target, find_target
 from ..video.film import LOOK_BACK, Cut, Film, Frame, even, to_tensor
 from ..video.join import check_streams, frame_folder_is_free, join
+from ..video.limits import Limited, Limits
 from ..video.looks import Looks
 from ..video.motion import Seen
 from ..video.painting import Progress, paint_segments
@@ -168,6 +170,27 @@ def preview(job: VideoJob, seconds: float) -> None:
     check_target(target, format=None)
     film = open_film(job.film, job.options.fps)
     size = painted_size(film, job.options)
+    frame = shown_frame(film, size, seconds)
+    painter = new_painter(job, size)
+    opening()
+    pixels = painter(Seen(frame, None, None), seconds - (job.options.start or 0.0))
+    assert pixels is not None
+    painted = to_tensor(pixels)
+    with job.destination(".png").claimed() as path:
+        write_image(Picture(painted[:, :3], painted[:, 3:] if painted.shape[1] == 4 else None), path)
+        log.info("%s: %dx%d", path, size[1], size[0])
+
+
+def shown_frame(film: Film, size: tuple[int, int], seconds: float) -> Frame:
+    """Return the frame that is shown at a time of the film, in seconds from its first frame.
+
+    Raises
+    ------
+    OptionError
+        If the film is not that long.
+    FilmError
+        If no frame can be read there.
+    """
     about = film.about
     wanted = about.first + round(seconds / about.time_base)
     if about.seconds is not None and seconds >= about.seconds:
@@ -177,14 +200,7 @@ def preview(job: VideoJob, seconds: float) -> None:
     frame = frame or frame_at(film, size, wanted, None)
     if frame is None:
         raise FilmError(f"{about.name}: no frame can be read at {seconds:g} s; give another --frame")
-    painter = new_painter(job, size)
-    opening()
-    pixels = painter(Seen(frame, None, None), seconds - (job.options.start or 0.0))
-    assert pixels is not None
-    painted = to_tensor(pixels)
-    with job.destination(".png").claimed() as path:
-        write_image(Picture(painted[:, :3], painted[:, 3:] if painted.shape[1] == 4 else None), path)
-        log.info("%s: %dx%d", path, size[1], size[0])
+    return frame
 
 
 def frame_at(film: Film, size: tuple[int, int], time: int, since: int | None) -> Frame | None:
@@ -198,10 +214,22 @@ def frame_at(film: Film, size: tuple[int, int], time: int, since: int | None) ->
     return last
 
 
-def opened(job: VideoJob) -> Film:
-    """Return the part of the film that the options ask for. Raises FilmError if it cannot be read."""
+def opened(job: VideoJob, limits: Limits | None = None) -> Film:
+    """Return the part of the film that the options ask for, within the limits on a stranger's film, if there are any.
+
+    Raises
+    ------
+    FilmError
+        If it cannot be read, or is beyond the limits.
+    """
     options = job.options
-    film = open_film(job.film, options.fps)
+    part = chosen_part(open_film(job.film, options.fps, limits), job)
+    return part if limits is None else Limited(part, limits)
+
+
+def chosen_part(film: Film, job: VideoJob) -> Film:
+    """Return the part of a film that the options ask for. Raises OptionError if the film ends before it."""
+    options = job.options
     fps = None if job.film.is_dir() else options.fps
     if (options.start, options.end, fps) == (None, None, None):
         return film
@@ -217,11 +245,22 @@ def painted_size(film: Film, options: VideoOptions) -> tuple[int, int]:
     return even(fit_size(own, long_side=options.size or LONG_SIDE, enlarge=options.size is not None))
 
 
-def new_painter(job: VideoJob, size: tuple[int, int]) -> SteadyPainter:
-    """Return what paints the frames, with the styles bound. Raises ImpastoError if they cannot be read."""
+def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> SteadyPainter:
+    """Return what paints the frames, with the styles bound.
+
+    Parameters
+    ----------
+    max_megapixels : float
+        Largest picture of a style.
+
+    Raises
+    ------
+    ImpastoError
+        If a style cannot be read.
+    """
     options = job.options
     long = style_side(size, options)
-    styles = [resolve_style(s, model=options.model, long_side=long) for s in job.named_styles]
+    styles = [resolve_style(s, max_megapixels, options.model, long) for s in job.named_styles]
     return SteadyPainter(Looks(styles, options), options)
 
 

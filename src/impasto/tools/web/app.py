@@ -19,12 +19,14 @@ from .http import install_errors, router
 from .page import head, make_page, theme
 from .proxy import Outside, Relative
 from .security import Guard, read_key
+from .videos import video_router
 
 STATIC = Path(__file__).parent / "static"
 DESCRIPTION = (
     "Paint photographs in the style of other pictures. `POST /v1/stylize` returns the painting; `POST /v1/jobs` queues "
-    "it, so that its progress can be followed. Errors have a 4xx status and a one-line reason as `error`. If the "
-    "server was started with a key, send it with each request as `Authorization: Bearer KEY`."
+    "it, so that its progress can be followed. `POST /v1/videos` queues a film. Errors have a 4xx status and a "
+    "one-line reason as `error`. If the server was started with a key, send it with each request as `Authorization: "
+    "Bearer KEY`."
 )
 
 
@@ -63,6 +65,7 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
     app.state.engine = engine
     install_errors(app)
     app.include_router(router(engine))
+    app.include_router(video_router(engine))
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, Any]:
@@ -104,6 +107,7 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         hosts=[options.host],
         key=key,
         max_bytes=int(options.max_upload * 1e6),
+        larger={"/v1/videos": int(options.max_film_upload * 1e6)},
         pages=options.allow_host,
         outside=outside,
     )

@@ -8,26 +8,32 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ...device import choose_compute
 from ...errors import ImpastoError, OptionError
 from ...image.write import SUFFIXES, check_sides
-from ...options import OutputOptions, ServeOptions, StylizeOptions
+from ...options import OutputOptions, ServeOptions, StylizeOptions, VideoOptions
 from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
 from ...stylizers.loss import check_blend
 from ...stylizers.schedule import painting_size
+from ...video.extra import prepare
 from .estimate import Countdown, Pace
-from .jobs import SOURCES, Job, Status
+from .films import FilmJob, FilmRequest, place_film
+from .jobs import SOURCES, Job, PictureJob, Status
 from .large import check_large, paint_large_job
 from .painter import paint_job
 from .uploads import Request, check_parts, check_uploads, place, without_folder
 
 log = logging.getLogger(__name__)
+
+J = TypeVar("J", bound=Job)
 
 WARM_UP = StylizeOptions(size=128, iterations=4)
 """Options of a worker's warm-up painting, so that the first visitor does not wait for loading and measuring."""
@@ -89,7 +95,7 @@ class Engine:
         output: OutputOptions | None = None,
         owner: str = "",
         file_format: str | None = None,
-    ) -> Job:
+    ) -> PictureJob:
         """Check a request and queue it.
 
         If `file_format` is given, its limits on the size are checked, too, and large paintings are refused: they are
@@ -102,11 +108,9 @@ class Engine:
         ImpastoError
             If the request cannot be painted, as far as that is known before painting.
         """
-        self._check_room()
         output = output or OutputOptions(max_megapixels=self.options.max_megapixels)
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
-        try:
-            (folder / SOURCES).mkdir()
+
+        def checked(folder: Path) -> PictureJob:
             paint = place(request, folder / SOURCES, options, output)
             check_blend(options, len(paint.styles))
             with self.reading:
@@ -118,7 +122,39 @@ class Engine:
                 else:
                     check_parts(paint, large, limit)
                     paint = replace(paint, output=replace(output, max_megapixels=self.options.large_megapixels))
-            job = Job(folder, paint, owner, large is not None)
+            return PictureJob(folder=folder, paint=paint, owner=owner, large=large is not None)
+
+        return self._queued(checked)
+
+    def submit_film(self, request: FilmRequest, options: VideoOptions) -> FilmJob:
+        """Check the request for a film and queue it.
+
+        Raises
+        ------
+        BusyError
+            If the queue is full.
+        ImpastoError
+            If the extra `video` is missing, or the request cannot be painted, as far as that is known beforehand.
+        """
+        prepare()
+        from .film_painter import check_film
+
+        def checked(folder: Path) -> FilmJob:
+            given = place_film(request, folder / SOURCES, options, self.options)
+            job = FilmJob(folder=folder, file_format=request.file_format, at=request.frame, **given)
+            with self.reading:
+                check_film(job, self.options)
+            return job
+
+        return self._queued(checked)
+
+    def _queued(self, checked: Callable[[Path], J]) -> J:
+        """Make a job in a new folder, and queue it. Errors of `checked` are raised without the folder's path."""
+        self._check_room()
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
+        try:
+            (folder / SOURCES).mkdir()
+            job = checked(folder)
             with self._state:
                 self._check_room()
                 self._jobs[job.id] = job
@@ -126,7 +162,7 @@ class Engine:
                 self._state.notify()
         except ImpastoError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise type(error)(without_folder(str(error), folder / SOURCES)) from error
+            raise type(error)(without_folder(without_folder(str(error), folder / SOURCES), folder)) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -157,9 +193,15 @@ class Engine:
         if len(self._waiting) >= self.options.max_waiting:
             raise BusyError(f"{len(self._waiting)} paintings are already waiting; try again in a few minutes")
 
-    def find(self, job_id: str) -> Job | None:
-        """Return the job with that id, or None if it does not exist any more."""
-        return self._jobs.get(job_id)
+    def find(self, job_id: str) -> PictureJob | None:
+        """Return the painting of a photograph with that id, or None if it does not exist any more."""
+        job = self._jobs.get(job_id)
+        return job if isinstance(job, PictureJob) else None
+
+    def find_film(self, job_id: str) -> FilmJob | None:
+        """Return the film with that id, or None if it does not exist any more."""
+        job = self._jobs.get(job_id)
+        return job if isinstance(job, FilmJob) else None
 
     def place(self, job: Job) -> int:
         """Return a job's position in the queue, counted from 1; 0 if it is not waiting."""
@@ -233,14 +275,11 @@ class Engine:
     def _paint(self, job: Job, device: str) -> None:
         status: Status = "failed"
         try:
-            if job.large:
-                paint_large_job(job.paint, job, device, self.options.max_seconds, job.changed)
-            else:
-                paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            self._run(job, device)
             job.put_away()
-            status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
+            status = "done" if job.is_whole else "stopped"
         except ImpastoError as error:
-            job.error = without_folder(str(error), job.folder / SOURCES)
+            job.error = without_folder(without_folder(str(error), job.folder / SOURCES), job.folder)
         except Exception as error:
             if isinstance(error, MemoryError | RuntimeError) and "memory" in f"{type(error).__name__} {error}".lower():
                 job.error = "out of memory; try a smaller --size"
@@ -250,6 +289,18 @@ class Engine:
         with self._state:
             self._end(job, status)
         give_back_memory()
+
+    def _run(self, job: Job, device: str) -> None:
+        if isinstance(job, FilmJob):
+            from .film_painter import paint_film_job
+
+            paint_film_job(job, device, self.options, job.changed)
+            return
+        assert isinstance(job, PictureJob)
+        if job.large:
+            paint_large_job(job.paint, job, device, self.options.max_seconds, job.changed)
+        else:
+            paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
 
     def _warm_up(self, device: str) -> None:
         options = StylizeOptions(**{**WARM_UP.to_dict(), "device": device, "offline": True})

@@ -1,17 +1,13 @@
 """Make the HTTP interface's forms from the options, with a field for each and its help, range and choices."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import Form, Request
 
 from ...errors import OptionError
-from ...options import OutputOptions, StylizeOptions
 from .controls import LONGEST_TEXT, Control, controls, options_of
-
-FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "region_style", "mask", "format"))
-"""Fields that are not options."""
 
 
 def form_type(control: Control) -> Any:
@@ -49,9 +45,21 @@ def dependency(options: type) -> Callable[..., Any]:
     return make
 
 
-async def only_known_fields(request: Request) -> None:
-    """Raise OptionError for an unknown form field, so that misspelt options are not ignored."""
-    known = {*FORM_FIELDS, *controls(StylizeOptions), *controls(OutputOptions)}
-    for name in await request.form():
-        if name not in known:
-            raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")
+def only_fields_of(names: Sequence[str], *options: type) -> Callable[..., Any]:
+    """Return a FastAPI dependency that raises OptionError for other fields, so that misspelt ones are not ignored.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Fields that are not options.
+    *options : type
+        Options whose fields are known, too.
+    """
+    known = {*names, *(name for some in options for name in controls(some))}
+
+    async def check(request: Request) -> None:
+        for name in await request.form():
+            if name not in known:
+                raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")
+
+    return check

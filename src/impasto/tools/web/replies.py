@@ -43,6 +43,24 @@ class JobView(BaseModel):
     error: str | None = Field(None, description="Why it failed.")
 
 
+class VideoView(BaseModel):
+    """A film's progress."""
+
+    id: str
+    status: Literal["queued", "painting", "done", "stopped", "failed"]
+    seconds: float = Field(description="Painting time so far.")
+    frames: int = Field(description="Number of previews so far. The newest is at /v1/videos/{id}/frame.")
+    done: int = Field(description="Number of painted frames of the film.")
+    media_type: str = Field(description="Media type of the result.")
+    command: str = Field(description="The command that paints the same in a terminal.")
+    place: int | None = Field(None, description="Position in the queue, counted from 1.")
+    total: int | None = Field(None, description="Number of frames to paint, estimated from the film's length.")
+    seconds_left: float | None = None
+    size: list[int] | None = Field(None, description="Width and height of the painted film in pixels.")
+    note: str | None = Field(None, description="Why it ended early, or what could not be read.")
+    error: str | None = Field(None, description="Why it failed.")
+
+
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return an error response with a one-line reason."""
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)
