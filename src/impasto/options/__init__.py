@@ -21,6 +21,7 @@ from .groups import (
 )
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
 from .learn import LearnOptions
+from .live import LARGEST_LIVE, LiveOptions
 from .optimize import ITERATIONS, LONG_SIDE, STARTS, OptimizeOptions, Settings
 from .output import Compression, FileOptions, OutputOptions
 from .serve import ServeOptions
@@ -32,6 +33,7 @@ from .video import VideoOptions
 __all__ = [
     "CONTENT_LAYERS",
     "ITERATIONS",
+    "LARGEST_LIVE",
     "LARGEST_SIZE",
     "LEAST_SIZE",
     "LONG_SIDE",
@@ -49,6 +51,7 @@ __all__ = [
     "FigureName",
     "FileOptions",
     "LearnOptions",
+    "LiveOptions",
     "MachineOptions",
     "Method",
     "OptimizeOptions",

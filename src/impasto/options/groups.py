@@ -110,8 +110,8 @@ class ColourOptions:
 
 
 @dataclass(frozen=True)
-class LookOptions(ColourOptions):
-    """How much of the photograph to keep, for every method."""
+class StrengthOptions:
+    """How far to paint."""
 
     strength: Annotated[
         float,
@@ -119,6 +119,24 @@ class LookOptions(ColourOptions):
         Range(0, 1.5),
         LOOK,
     ] = 1.0
+
+
+@dataclass(frozen=True)
+class SteadyOptions:
+    """How frames that follow each other hold together."""
+
+    stability: Annotated[
+        float,
+        Doc("How steady the painting is: 0 paints each frame alone; higher flickers less, but follows changes later."),
+        Range(0, 1),
+        LOOK,
+    ] = 0.5
+
+
+@dataclass(frozen=True)
+class LookOptions(ColourOptions, StrengthOptions):
+    """How much of the photograph to keep, for every method."""
+
     mask_feather: Annotated[
         float, Doc("Soften the edge of --mask by this many pixels."), Range(0, 1000, "px"), LOOK
     ] = 4.0

@@ -10,7 +10,17 @@ from typing_extensions import Doc
 
 from ..errors import OptionError
 from ..ranges import Range, check_ranges
-from .groups import LOOK, SIZE, BlendOptions, ColourOptions, MachineOptions, NetworkOptions, Options, names_of
+from .groups import (
+    LOOK,
+    SIZE,
+    BlendOptions,
+    ColourOptions,
+    MachineOptions,
+    NetworkOptions,
+    Options,
+    SteadyOptions,
+    names_of,
+)
 from .kinds import INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, TIME, Group, parse_seconds
 from .stylize import StylizeOptions
 
@@ -33,7 +43,7 @@ KEYS = tyro.constructors.PrimitiveConstructorSpec(
 
 
 @dataclass(frozen=True)
-class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, Options):
+class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, SteadyOptions, Options):
     """Options for `video`."""
 
     size: Annotated[
@@ -43,12 +53,6 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
         Range(LEAST_SIZE, LARGEST_SIZE, "px"),
         SIZE,
     ] = None
-    stability: Annotated[
-        float,
-        Doc("How steady the painting is: 0 paints each frame alone; higher flickers less, but follows changes later."),
-        Range(0, 1),
-        LOOK,
-    ] = 0.5
     strength: Annotated[
         tuple[str, ...],
         KEYS,

@@ -1,5 +1,6 @@
 """Films in the studio: a visitor's request for one, and its job. Nothing here needs the extra `video`."""
 
+import os
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -138,7 +139,10 @@ def place_film(request: FilmRequest, folder: Path, options: VideoOptions, limits
     uploads = Uploads(folder)
     film = uploads.free(request.name, "film")
     if isinstance(request.source, Path):
-        shutil.copyfile(request.source, film)
+        try:
+            os.link(request.source, film)
+        except OSError:  # some file systems have no links
+            shutil.copyfile(request.source, film)
     else:
         with film.open("wb") as file:
             shutil.copyfileobj(request.source, file)
