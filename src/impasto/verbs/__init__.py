@@ -13,6 +13,7 @@ import tyro
 from .evaluating import Evaluate
 from .exporting import Export
 from .learning import Learn
+from .live import Live
 from .models import Models
 from .painting import Info, Rerun, Styles, Stylize
 from .serving import Serve
@@ -24,6 +25,7 @@ Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
     | Annotated[Video, tyro.conf.subcommand("video")]
+    | Annotated[Live, tyro.conf.subcommand("live")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Export, tyro.conf.subcommand("export")]

@@ -72,7 +72,9 @@ class LivePainter:
         self._times: list[float] = []
         self._painter = self._bound(self.styles, options)
         self._next: SteadyPainter | None = None
-        self._watcher, self._size, self._number = Watcher(), (0, 0), 0
+        self._watcher, self._size = Watcher(), (0, 0)
+        self.number = 0
+        """Number of frames painted so far."""
 
     def _bound(self, styles: Sequence[str], options: LiveOptions) -> SteadyPainter:
         if not styles:
@@ -125,15 +127,15 @@ class LivePainter:
                 pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
             if (height, width) != self._size:  # what was held belongs to another size
                 self._size, self._watcher, self._painter.last = (height, width), Watcher(), None
-            frame = Frame(self._number, pixels)
+            frame = Frame(self.number, pixels)
             seen = self._watcher.see(frame) if self.options.stability else Seen(frame, None, None)
             painted = self._painter(seen, 0.0)
             assert painted is not None
             now = time.monotonic()
             self.pacer.add(now - begun)
-            self._number += 1
+            self.number += 1
             self._times = [*self._times, now][-MEMORY:]
-            return Painted(painted, self._number, now - begun, self.rate)
+            return Painted(painted, self.number, now - begun, self.rate)
 
     def _take_change(self) -> None:
         """Paint with what was chosen since the last frame. The last painting fades into the new one."""

@@ -77,6 +77,8 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._state = threading.Condition()
         self.reading = threading.Semaphore(READERS)
+        self.closing: list[Callable[[], None]] = []
+        """Called when the engine closes, before its folder is removed."""
         self._closed = False
         self._devices = devices
         self._workers: list[threading.Thread] = []
@@ -246,6 +248,8 @@ class Engine:
         until = time.monotonic() + timeout
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))
+        while self.closing:
+            self.closing.pop()()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, job: Job, status: Status) -> None:

@@ -61,6 +61,33 @@ class VideoView(BaseModel):
     error: str | None = Field(None, description="Why it failed.")
 
 
+class LiveView(BaseModel):
+    """A camera that is painted live."""
+
+    id: str
+    frames: int = Field(description="Number of frames painted so far.")
+    styles: list[str]
+    strength: float
+    stability: float
+    rate: float = Field(description="Frames painted a second lately.")
+    long_side: int = Field(description="Long side at which frames are painted now, in pixels.")
+    size: list[int] | None = Field(None, description="Width and height of the last painting in pixels.")
+
+
+class StageView(BaseModel):
+    """What a page of live painting begins with."""
+
+    styles: list[str] = Field(description="The styles that the server was started with.")
+    own_styles: list[str] = Field(description="Those of them that are not built in.")
+    strength: float
+    stability: float
+    rate: float = Field(description="Frames a second to hold.")
+    largest: int = Field(description="Largest long side that the size adjusts itself to, in pixels.")
+    size: int | None = Field(None, description="The fixed long side, in pixels.")
+    camera: str | None = Field(None, description="Name of this machine's camera, if it is painted.")
+    id: str | None = Field(None, description="The session of this machine's camera.")
+
+
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return an error response with a one-line reason."""
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)
