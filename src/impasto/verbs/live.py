@@ -8,7 +8,7 @@ from typing_extensions import Doc
 
 from ..options import LiveOptions
 from ..options.kinds import INT
-from ..ranges import Range, check_ranges
+from ..ranges import Range
 from .show import say
 
 DEFAULT_STYLE = "starry-night"
@@ -49,7 +49,6 @@ class Live:
     options: Annotated[LiveOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LiveOptions)
 
     def __call__(self) -> None:
-        check_ranges(self)
         from ..video.extra import prepare
 
         prepare()
