@@ -117,8 +117,16 @@ class LivePainter:
         """Return height and width at which a frame (H, W, ...) is painted now. Frames are not enlarged."""
         return even(fit_size((shape[0], shape[1]), long_side=self.pacer.long_side))
 
-    def paint(self, pixels: Pixels) -> Painted:
-        """Paint a frame (H, W, 3), uint8, sRGB. Frames are painted one at a time, in the order of the calls."""
+    def paint(self, pixels: Pixels, besides: float = 0.0) -> Painted:
+        """Paint a frame. Frames are painted one at a time, in the order of the calls.
+
+        Parameters
+        ----------
+        pixels : array
+            (H, W, 3), uint8, sRGB.
+        besides : float
+            Seconds that a frame takes besides painting, which count towards the rate.
+        """
         with self._turn:
             begun = time.monotonic()
             self._take_change()
@@ -132,7 +140,7 @@ class LivePainter:
             painted = self._painter(seen, 0.0)
             assert painted is not None
             now = time.monotonic()
-            self.pacer.add(now - begun)
+            self.pacer.add(now - begun + besides)
             self.number += 1
             self._times = [*self._times, now][-MEMORY:]
             return Painted(painted, self.number, now - begun, self.rate)

@@ -125,10 +125,10 @@ def test_overlapping_frames_are_dropped_not_queued(tmp_path: Path) -> None:
     """While one frame is painted, three come: only the newest of them is painted after it."""
 
     class Slow(LivePainter):
-        def paint(self, pixels: Any) -> Any:
+        def paint(self, pixels: Any, besides: float = 0.0) -> Any:
             started.set()
             go.wait(10)
-            return super().paint(pixels)
+            return super().paint(pixels, besides)
 
     started, go = threading.Event(), threading.Event()
     session = BrowserSession(Slow(resolve_style, ["udnie"], LiveOptions(size=64)), tmp_path)

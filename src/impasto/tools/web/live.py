@@ -74,6 +74,7 @@ class BrowserSession:
         self.id, self.painter, self.folder = secrets.token_urlsafe(16), painter, folder
         self.begun = self.used = time.monotonic()
         self._numbers, self._newest, self._turn = itertools.count(1), 0, threading.Lock()
+        self._encoding = 0.0
 
     def paint(self, data: bytes) -> LiveFrame | None:
         """Paint the file of a frame. None if a newer one has come before its turn.
@@ -87,10 +88,14 @@ class BrowserSession:
         with self._turn:
             if number < self._newest:
                 return None
+            begun = time.monotonic()
             pixels = decoded_frame(data, self.painter.pacer.long_side)
-            painted = self.painter.paint(pixels)
+            painted = self.painter.paint(pixels, time.monotonic() - begun + self._encoding)
+            begun = time.monotonic()
+            file = as_jpeg(painted.pixels)
             self.used = time.monotonic()
-            return LiveFrame(as_jpeg(painted.pixels), painted.number, painted.rate, self.painter.pacer.long_side)
+            self._encoding = self.used - begun
+            return LiveFrame(file, painted.number, painted.rate, self.painter.pacer.long_side)
 
     def view(self) -> dict[str, Any]:
         """Return its state for the HTTP interface."""

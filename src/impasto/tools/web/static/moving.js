@@ -10,6 +10,7 @@ const moving = (() => {
     for (const button of document.querySelectorAll("#title nav button")) {
       button.setAttribute("aria-selected", String(button.dataset.tab === tab));
     }
+    reveal();
     document.dispatchEvent(new CustomEvent("tab", { detail: tab }));
   }
 
@@ -37,7 +38,7 @@ const moving = (() => {
     if (!$("film-styles")) return; // the extra is not installed
     await Promise.all(["film", "live"].map(load));
     film.start(styles);
-    live.start(styles);
+    live.start(styles).then(reveal);
   }
 
   // A choice for each style; `own` are names without a thumbnail.
@@ -53,6 +54,14 @@ const moving = (() => {
       label.append(box, picture, text);
       return label;
     }));
+  }
+
+  // A chosen style may be far down its gallery, which cannot be scrolled while its tab is hidden.
+  function reveal() {
+    for (const list of document.querySelectorAll(".gallery > div")) {
+      const label = list.querySelector("label:has(input:checked)");
+      if (label) list.scrollTop = label.offsetTop - list.offsetTop - 8;
+    }
   }
 
   function chosen(gallery) {
