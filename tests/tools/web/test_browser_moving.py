@@ -29,6 +29,16 @@ PATIENCE = float(os.environ.get("IMPASTO_PATIENCE", "1"))
 SCREENSHOTS = os.environ.get("IMPASTO_SCREENSHOTS")
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+STAND_IN = """async () => {
+    const photo = new Image(), board = document.createElement("canvas");
+    photo.src = getComputedStyle(document.querySelector("#sample-cat")).backgroundImage.slice(5, -2);
+    await photo.decode();
+    [board.width, board.height] = [640, 480];
+    let left = 0;
+    setInterval(() => board.getContext("2d").drawImage(photo, -40 + 20 * Math.sin(left++ / 40), -20, 720, 540), 40);
+    navigator.mediaDevices.getUserMedia = async () => board.captureStream(25);
+}"""
+"""A camera that sees a sample photograph, which moves."""
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get install chromium` where that can be had")
 
 
@@ -218,9 +228,19 @@ def test_tabs(opened: Callable[..., Any], served: tuple[str, str]) -> None:
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="makes the pictures of the docs: set IMPASTO_SCREENSHOTS")
 def test_pictures(opened: Callable[..., Any], served: tuple[str, str]) -> None:
-    film = os.environ["IMPASTO_FILM"]
+    """The tabs with the film that IMPASTO_FILM names; the camera shows a photograph that moves."""
+
+    def take(page: Any, name: str) -> None:
+        page.wait_for_timeout(1500 * PATIENCE)
+        page.screenshot(path=Path(SCREENSHOTS or ".") / f"studio-{name}.jpg", type="jpeg", quality=85)
+
     page = opened(served[0], "film")
-    page.locator("#film-file").set_input_files(film)
+    page.locator("#film-file").set_input_files(os.environ["IMPASTO_FILM"])
     page.locator("#film-painted:visible").wait_for()
-    page.wait_for_timeout(1500 * PATIENCE)
-    page.screenshot(path=Path(SCREENSHOTS or ".") / "studio-video.jpg", quality=85)
+    take(page, "video")
+    page.evaluate(STAND_IN)
+    page.locator('#title nav button[data-tab="live"]').click()
+    page.locator("#live-styles div label", has_text="Starry Night").click()
+    page.locator("#live-start").click()
+    page.wait_for_function("Number(document.querySelector('#live-view').dataset.frames) >= 30")
+    take(page, "live")

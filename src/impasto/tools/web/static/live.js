@@ -141,6 +141,7 @@ const live = (() => {
     if (canvas.width !== picture.width || canvas.height !== picture.height) {
       if (!recorder) [canvas.width, canvas.height] = [picture.width, picture.height]; // a recording keeps its size
     }
+    canvas.style.setProperty("--shape", canvas.width / canvas.height);
     canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
     picture.close();
     for (const id of ["live-record", "live-full"]) $(id).disabled = false;
