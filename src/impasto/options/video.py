@@ -91,6 +91,12 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
         FILM,
     ] = None
 
+    keep_hdr: Annotated[
+        bool,
+        Doc("Keep the high dynamic range of the film (PQ or HLG), with 10 bits, instead of mapping it to BT.709."),
+        FILM,
+    ] = False
+
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.start is not None and self.end is not None and self.end <= self.start:

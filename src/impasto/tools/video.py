@@ -18,9 +18,11 @@ from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.sources import resolve_style, style_side
 from ..video.codecs import FORMATS, Target, find_target
 from ..video.film import LOOK_BACK, Cut, Film, Frame, even, to_tensor
+from ..video.hdr import HDR
 from ..video.join import check_streams, frame_folder_is_free, join
 from ..video.limits import Limited, Limits
 from ..video.looks import Looks
+from ..video.masks import MaskFilm
 from ..video.motion import Seen
 from ..video.painting import Progress, paint_segments
 from ..video.read import open_film
@@ -55,12 +57,15 @@ class VideoJob:
         The options.
     out : Path or None
         A file, a folder, or a pattern for a folder of pictures; None is the current folder.
+    mask : Path or None
+        A film or a picture: where to paint.
     """
 
     film: Path
     styles: tuple[str, ...]
     options: VideoOptions
     out: Path | None = None
+    mask: Path | None = None
 
     @property
     def named_styles(self) -> tuple[str, ...]:
@@ -79,6 +84,7 @@ class VideoJob:
             "options": {**self.options.to_dict(), "precision": precision},
             "size": list(size),
             "precision": precision,
+            **({} if self.mask is None else {"mask": film_entry(self.mask)}),
         }
 
 
@@ -103,7 +109,7 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     options = job.options
     usual = job.film.suffix.lower() if job.film.suffix.lower() in FORMATS and job.film.suffix != ".png" else ".mp4"
     planned = Path(job.destination(usual).file)
-    target = find_target(planned, options.codec, options.crf)
+    target = find_target(planned, options.codec, options.crf, options.keep_hdr)
     film = opened(job)
     check_streams(job.film, target)
     if target.frames and not frame_folder_is_free(target.place):
@@ -261,7 +267,8 @@ def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MA
     options = job.options
     long = style_side(size, options)
     styles = [resolve_style(s, max_megapixels, options.model, long) for s in job.named_styles]
-    return SteadyPainter(Looks(styles, options), options)
+    masks = None if job.mask is None else MaskFilm(job.mask, size)
+    return SteadyPainter(Looks(styles, options), options, masks)
 
 
 def film_bar(title: str) -> Any:
@@ -308,6 +315,8 @@ def _say_what_is_lost(film: Film, target: Target, size: tuple[int, int]) -> None
     height, width = about.size
     if max(size) < max(even(about.size)):
         log.info("the film is painted at %dx%d; --size %d paints all of it", size[1], size[0], max(height, width))
+    if target.hdr and about.colour.transfer not in HDR:
+        log.info("the film has no high dynamic range, so --keep-hdr changes nothing")
     if target.codec is None:
         return
     _, alpha, deep = target.codec.pixel_format(about.alpha, about.deep)

@@ -60,7 +60,7 @@ def check_film(of: FilmJob, options: ServeOptions) -> None:
         of.options = replace(of.options, size=options.max_size)
         size = painted_size(film, of.options)
     if of.at is None:
-        check_streams(of.film, find_target(of.target, of.options.codec, of.options.crf))
+        check_streams(of.film, find_target(of.target, of.options.codec, of.options.crf, of.options.keep_hdr))
     else:
         shown_frame(film, size, of.at)
     new_painter(video_job(of, replace(of.options, offline=True)), size, options.max_megapixels)
@@ -98,7 +98,7 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
         show(of, to_tensor(pixels))
         keep_frame(of, pixels)
         return
-    target = find_target(of.target, job.options.codec, job.options.crf)
+    target = find_target(of.target, job.options.codec, job.options.crf, job.options.keep_hdr)
     parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.looks.stylizer.compute.precision), False)
     begun, shown = time.monotonic(), 0.0
     with closing(paint_segments(film, size, painter, parts, target)) as steps:
