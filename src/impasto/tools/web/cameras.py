@@ -106,9 +106,11 @@ def live_router(stage: LiveStage) -> APIRouter:
         """Paint a frame, a JPEG, PNG or WebP file in the body. The headers give the rate and the size to send next."""
         if not isinstance(session, BrowserSession):
             raise HTTPException(409, "this machine's camera takes no frames; begin a session with POST /v1/live")
+        too_large = HTTPException(413, f"the frame is larger than {MOST_BYTES / 1e6:g} MB; send a smaller one")
         if int(request.headers.get("content-length", "0")) > MOST_BYTES:
-            raise HTTPException(413, f"the frame is larger than {MOST_BYTES / 1e6:g} MB; send a smaller one")
-        data = await request.body()
+            raise too_large
+        if len(data := await request.body()) > MOST_BYTES:  # its length was not declared
+            raise too_large
         return painted(await run_in_threadpool(session.paint, data))
 
     @routes.get("/{session_id}/frame", response_class=Response, responses=PAINTED)

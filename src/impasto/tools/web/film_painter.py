@@ -63,7 +63,8 @@ def check_film(of: FilmJob, options: ServeOptions) -> None:
         check_streams(of.film, find_target(of.target, of.options.codec, of.options.crf, of.options.keep_hdr))
     else:
         shown_frame(film, size, of.at)
-    new_painter(video_job(of, replace(of.options, offline=True)), size, options.max_megapixels)
+    device = options.devices[0] if options.devices else "auto"
+    new_painter(video_job(of, replace(of.options, device=device, offline=True)), size, options.max_megapixels)
 
 
 def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Callable[[], None]) -> None:

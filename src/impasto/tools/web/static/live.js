@@ -101,17 +101,16 @@ const live = (() => {
   }
 
   async function loop(next) {
+    let pending = next();
     while (running) {
-      const answer = await next();
+      const answer = await pending;
       if (!running) return;
-      if (answer.status === 404 && !stage.camera) { // it was idle, as in a hidden tab
-        session = await create();
-        continue;
-      }
-      if (answer.status === 204) continue;
-      if (!answer.ok) throw await refused(answer);
-      side = Number(answer.headers.get("Impasto-Side"));
-      await draw(await answer.blob(), answer.headers);
+      if (answer.status === 404 && !stage.camera) session = await create(); // it was idle, as in a hidden tab
+      else if (!answer.ok) throw await refused(answer);
+      if (answer.status === 200) side = Number(answer.headers.get("Impasto-Side"));
+      pending = next(); // the server paints it while this one is drawn
+      pending.catch(() => {}); // reported when it is waited for
+      if (answer.status === 200) await draw(await answer.blob(), answer.headers);
     }
   }
 
@@ -129,6 +128,7 @@ const live = (() => {
       if (camera.requestVideoFrameCallback) camera.requestVideoFrameCallback(done);
       setTimeout(done, 200);
     });
+    if (!running) return new Response(null, { status: 204 });
     const scale = Math.min(1, side / Math.max(camera.videoWidth, camera.videoHeight));
     [board.width, board.height] = [Math.round(camera.videoWidth * scale), Math.round(camera.videoHeight * scale)];
     board.getContext("2d").drawImage(camera, 0, 0, board.width, board.height);
