@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 from typing_extensions import Doc
 
-from impasto.options import BatchOptions, LearnOptions, StylizeOptions, TextureOptions, VideoOptions
+from impasto.options import BatchOptions, LearnOptions, LiveOptions, StylizeOptions, TextureOptions, VideoOptions
 from impasto.options.changes import LearnChanges, StylizeChanges, TextureChanges
 from impasto.ranges import Range
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
-FILMS = PAGE.with_name("video.md")
-BATCH = PAGE.with_name("batch.md")
+FILMS, LIVE, BATCH = (PAGE.with_name(f"{n}.md") for n in ("video", "live", "batch"))
 needs_page = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not in the source distribution")
 
 
@@ -77,11 +76,14 @@ def test_the_page_lists_the_options(heading: str, table: list[str]) -> None:
 
 
 @needs_page
-def test_the_page_of_films_lists_their_options() -> None:
-    section = FILMS.read_text(encoding="utf-8").partition("## Options")[2]
-    table = rows(VideoOptions, besides=StylizeOptions)
+@pytest.mark.parametrize(
+    ("page", "table"),
+    [(FILMS, rows(VideoOptions, besides=StylizeOptions)), (LIVE, rows(LiveOptions, besides=VideoOptions))],
+)
+def test_the_pages_of_films_and_live_list_their_options(page: Path, table: list[str]) -> None:
+    section = page.read_text(encoding="utf-8").partition("## Options")[2]
     found = [line for line in section.splitlines() if line.startswith("| `")]
-    assert found == table, f"under Options in {FILMS.name} must stand:\n" + "\n".join(table)
+    assert found == table, f"under Options in {page.name} must stand:\n" + "\n".join(table)
 
 
 @needs_page

@@ -475,9 +475,11 @@ def test_constants_mean_nothing_and_are_removed() -> None:
         torch.tensor([[[0.05, 0.01, 0.0, 0.5], [0.01, 0.04, 0.0, 0.4], [0.0, 0.0, 0.06, 0.6]]]),
     )
     assert len(net.layout.constants) == len(net.layout.linear)
+    last = net.predictor[-1]
+    assert isinstance(last, nn.Linear)
     with torch.no_grad():
         for shifts in net.layout.constants:
-            net.predictor[-1].bias[shifts] += torch.linspace(-1, 1, shifts.stop - shifts.start)
+            last.bias[shifts] += torch.linspace(-1, 1, shifts.stop - shifts.start)
         before = colour(net(x, net.predict(styles)), colours)
         net.normalise()
         affine = net.predict(styles)

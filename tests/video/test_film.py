@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from impasto.cli import main
+from impasto.video.read import open_film
 
 Held = Callable[[Path], Any]
 
@@ -309,3 +310,85 @@ def test_options_survive_a_record() -> None:
 
     options = VideoOptions(strength=("0s:0", "1s:1"), styles_at=("0s:udnie",), start=1.5, stability=0.2)
     assert VideoOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options
+
+
+def test_a_mask_over_time(
+    film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, drawn: Any
+) -> None:
+    """White on the left for two frames of the mask, then on the right: what is black there stays the film."""
+    (tmp_path / "masks").mkdir()
+    for number in range(4):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[:, slice(0, 32) if number < 2 else slice(32, 64)] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+    source = film(times=tuple(range(0, 240, 40)))
+    code, said = video(source, "-o", "frames/%d.png", "--mask", "masks", "--stability", "0")
+    assert code == 0, said
+    changes = []
+    for number in range(6):
+        painted = np.asarray(Image.open(tmp_path / "frames" / f"{number + 1}.png")).astype(int)[..., :3]
+        given = held(source).pictures[number].astype(int)[..., :3]
+        changes.append([np.abs(painted - given)[:, part].mean() for part in (slice(0, 31), slice(33, 64))])
+    for left, right in changes[:2]:
+        assert left > 15
+        assert right < 3
+    for left, right in changes[2:]:  # the mask's last frame stays
+        assert left < 3
+        assert right > 15
+
+
+def test_a_mask_is_a_picture_or_is_refused(
+    film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path
+) -> None:
+    source = film(times=(0, 40, 80))
+    mask = np.zeros((96, 128, 4), np.uint8)
+    mask[:, 64:, 3] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert video(source, "-o", "out.mkv", "--mask", "mask.png", "--crf", "5")[0] == 0
+    given, painted = (held(p).pictures[2].astype(int) for p in (source, tmp_path / "out.mkv"))
+    assert np.abs(painted - given)[:, :28].mean() < 4
+    assert np.abs(painted - given)[:, 36:, :3].mean() > 15
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(tmp_path / "square.png")
+    for name, message in (
+        ("square.png", "it is 64x64, and the film is painted at 64x48; give a mask of the same proportions"),
+        ("nothing.mp4", "nothing.mp4 does not exist"),
+        ("notes.txt", "notes.txt is not a film"),
+    ):
+        (tmp_path / "notes.txt").write_text("no film")
+        code, said = video(source, "-o", "no.mkv", "--mask", name)
+        assert code != 0
+        assert message in said
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_high_dynamic_range_is_kept_or_mapped(
+    film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, transfer: int
+) -> None:
+    """What is kept, mapped as it is read, is what is mapped as it is written."""
+    source = film(pixels="yuv420p10le", colour=(9, transfer, 9, 1), times=(0, 40))
+    for out, arguments in (("kept.mkv", ("--codec", "hevc", "--keep-hdr")), ("mapped.mkv", ())):
+        code, said = video(source, "-o", out, "--crf", "4", *arguments)
+        assert code == 0, said
+    kept, mapped = (held(tmp_path / name) for name in ("kept.mkv", "mapped.mkv"))
+    assert (kept.codec, kept.pixels, kept.colour) == ("hevc", "yuv420p10le", (9, transfer, 9, 1))
+    assert (mapped.pixels, mapped.colour) == ("yuv420p10le", (1, 1, 1, 1))
+    shown = [
+        [f.pixels.astype(float) / 257 for f in open_film(tmp_path / name).frames((48, 64)) if f.pixels is not None]
+        for name in ("kept.mkv", "mapped.mkv")
+    ]
+    assert np.abs(shown[0][1] - shown[1][1]).mean() < 4
+    assert np.std(shown[0][1]) > 20
+
+
+def test_where_a_high_dynamic_range_cannot_be_kept(film: Callable[..., Path], video: Callable[..., Any]) -> None:
+    source = film(times=(0, 40))
+    for out, message in (
+        ("out.webm", "--keep-hdr: vp9 is written with 8 bits; choose another --codec, such as av1"),
+        ("out.gif", "--keep-hdr: .gif output has no such range; choose another suffix"),
+    ):
+        code, said = video(source, "-o", out, "--keep-hdr")
+        assert code == 2
+        assert message in said
+    code, said = video(source, "-o", "out.mkv", "--keep-hdr")
+    assert code == 0
+    assert "no high dynamic range, so --keep-hdr changes nothing" in said

@@ -104,6 +104,29 @@ def test_high_dynamic_range_becomes_ordinary(film: Callable[..., Path]) -> None:
         assert 0.65 < shown[0, round(64 * white), 0] < 0.85
 
 
+@pytest.mark.parametrize("primaries", [1, 9])
+def test_the_high_dynamic_range_comes_back(primaries: int) -> None:
+    """To paper and back: the same light up to the brightest that is told apart, 1000 nits, within a few levels of 1023.
+
+    Known answers of BT.2100: 203 nits are a PQ signal of 0.58, and an HLG signal of 0.75.
+    """
+    from impasto.video.film import Colour
+    from impasto.video.hdr import HLG, PEAK, PQ, from_sdr, hlg_light, hlg_signal, pq_light, pq_signal, to_sdr
+
+    white = np.ones((1, 1, 3), np.float32)
+    assert pq_signal(white).mean() == pytest.approx(0.5807, abs=2e-4)
+    assert hlg_signal(white).mean() == pytest.approx(0.75, abs=2e-3)
+    signal = np.random.default_rng(0).uniform(0.02, 1, (16, 16, 3)).astype(np.float32)
+    assert np.abs(pq_signal(pq_light(signal)) - signal).max() < 1e-4
+    assert np.abs(hlg_signal(hlg_light(signal)) - signal).max() < 1e-3
+    for transfer, make in ((PQ, pq_signal), (HLG, hlg_signal)):
+        colour = Colour(primaries, transfer, 9)
+        light = np.repeat(np.geomspace(0.02, 0.98 * PEAK, 64).astype(np.float32)[None, :, None], 3, 2)
+        given = (make(light) * 65535).astype(np.uint16)
+        back = from_sdr(to_sdr(given, colour), colour)
+        assert np.abs(back.astype(int) - given).max() < 4 * 64
+
+
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [

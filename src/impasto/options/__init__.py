@@ -22,6 +22,7 @@ from .groups import (
 )
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
 from .learn import LearnOptions
+from .live import LARGEST_LIVE, LiveOptions
 from .optimize import ITERATIONS, LONG_SIDE, STARTS, OptimizeOptions, Settings
 from .output import Compression, FileOptions, OutputOptions, PhotoOptions
 from .serve import ServeOptions
@@ -34,6 +35,7 @@ __all__ = [
     "CONTENT_LAYERS",
     "INSTANT",
     "ITERATIONS",
+    "LARGEST_LIVE",
     "LARGEST_SIZE",
     "LEAST_SIZE",
     "LONG_SIDE",
@@ -52,6 +54,7 @@ __all__ = [
     "FigureName",
     "FileOptions",
     "LearnOptions",
+    "LiveOptions",
     "MachineOptions",
     "Method",
     "OptimizeOptions",

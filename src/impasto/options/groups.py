@@ -95,15 +95,9 @@ class SizeOptions:
 
 
 @dataclass(frozen=True)
-class LookOptions:
-    """How much of the photograph to keep, for every method."""
+class ColourOptions:
+    """How much of the original colours to keep."""
 
-    strength: Annotated[
-        float,
-        Doc("How strongly to apply the style: 0 keeps the photo, 1 is the full style, up to 1.5 exaggerates it."),
-        Range(0, 1.5),
-        LOOK,
-    ] = 1.0
     keep_colours: Annotated[
         float,
         Doc("Keep the photo's own colours (0 to 1). Light and shade still come from the painting."),
@@ -113,6 +107,36 @@ class LookOptions:
     colour_space: Annotated[
         ColourSpace, Doc("Colour space that separates light from colour when colours are kept."), LOOK
     ] = "oklab"
+
+
+@dataclass(frozen=True)
+class StrengthOptions:
+    """How far to paint."""
+
+    strength: Annotated[
+        float,
+        Doc("How strongly to apply the style: 0 keeps the photo, 1 is the full style, up to 1.5 exaggerates it."),
+        Range(0, 1.5),
+        LOOK,
+    ] = 1.0
+
+
+@dataclass(frozen=True)
+class SteadyOptions:
+    """How frames that follow each other hold together."""
+
+    stability: Annotated[
+        float,
+        Doc("How steady the painting is: 0 paints each frame alone; higher flickers less, but follows changes later."),
+        Range(0, 1),
+        LOOK,
+    ] = 0.5
+
+
+@dataclass(frozen=True)
+class LookOptions(ColourOptions, StrengthOptions):
+    """How much of the photograph to keep, for every method."""
+
     mask_feather: Annotated[
         float, Doc("Soften the edge of --mask by this many pixels."), Range(0, 1000, "px"), LOOK
     ] = 4.0
@@ -317,6 +341,25 @@ class EncoderOptions:
         NETWORK,
     ] = "auto"
     pooling: Annotated[Literal["max", "average"], Doc("Pooling inside the encoder."), NETWORK] = "max"
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network that paints in one pass."""
+
+    model: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE"),
+        Doc("Paint with your own network: a model file written by `impasto train network`."),
+        NETWORK,
+    ] = None
+    learn: Annotated[
+        bool,
+        Doc(
+            "Teach the network the style first, in seconds, and keep it. `impasto styles --learnt` lists these styles."
+        ),
+        NETWORK,
+    ] = False
 
 
 @dataclass(frozen=True)

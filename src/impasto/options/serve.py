@@ -76,6 +76,19 @@ class ServeOptions:
         Range(0, 1e4, "megapixels"),
         LIMITS,
     ] = 0.0
+    max_film_upload: Annotated[float, Doc("Largest request body with a film."), Range(0.001, 65536, "MB"), LIMITS] = (
+        500.0
+    )
+    max_film_megapixels: Annotated[float, Doc("Refuse films with larger frames."), Range(0.001, 1e4), LIMITS] = 9.0
+    max_film_seconds: Annotated[float, Doc("Longest part of a film that is painted."), Range(0.1, 1e6, "s"), LIMITS] = (
+        600.0
+    )
+    max_film_frames: Annotated[int, Doc("Most frames of a film that are painted."), Range(1, 10_000_000), LIMITS] = (
+        20_000
+    )
+    max_live: Annotated[
+        int, Doc("Most cameras that are painted live at the same time; 0 allows none."), Range(0, 1000), LIMITS
+    ] = 2
     max_seconds: Annotated[
         float,
         Doc("Stop a painting after this time and keep the result so far."),

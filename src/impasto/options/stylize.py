@@ -3,18 +3,27 @@
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
-import tyro
 from typing_extensions import Doc
 
 from ..errors import OptionError
-from .groups import LOOK, NETWORK, BlendOptions, LookOptions, MachineOptions, QualityOptions, SizeOptions, names_of
+from .groups import (
+    LOOK,
+    NETWORK,
+    BlendOptions,
+    LookOptions,
+    MachineOptions,
+    NetworkOptions,
+    QualityOptions,
+    SizeOptions,
+    names_of,
+)
 from .optimize import OptimizeOptions
 
 Method = Literal["auto", "optimize", "network"]
 
 
 @dataclass(frozen=True)
-class StylizeOptions(OptimizeOptions):
+class StylizeOptions(NetworkOptions, OptimizeOptions):
     """Options for `stylize`: painting by optimisation, or with a network in one pass."""
 
     method: Annotated[
@@ -25,19 +34,6 @@ class StylizeOptions(OptimizeOptions):
         ),
         LOOK,
     ] = "auto"
-    model: Annotated[
-        str | None,
-        tyro.conf.arg(metavar="FILE"),
-        Doc("Paint with your own network: a model file written by `impasto train network`."),
-        NETWORK,
-    ] = None
-    learn: Annotated[
-        bool,
-        Doc(
-            "Teach the network the style first, in seconds, and keep it. `impasto styles --learnt` lists these styles."
-        ),
-        NETWORK,
-    ] = False
     statistics: Annotated[
         Literal["exact", "sampled"],
         Doc(
@@ -69,7 +65,7 @@ class StylizeOptions(OptimizeOptions):
     @property
     def only_of_optimize(self) -> list[str]:
         """The options given that only apply to optimisation, as written on the command line."""
-        shared = names_of(QualityOptions, SizeOptions, LookOptions, BlendOptions, MachineOptions)
-        shared += ("method", "model", "learn", "statistics", "compile")
+        shared = names_of(QualityOptions, SizeOptions, LookOptions, BlendOptions, NetworkOptions, MachineOptions)
+        shared += ("method", "statistics", "compile")
         given = (f.name for f in fields(self) if getattr(self, f.name) != f.default)
         return [name.replace("_", "-") for name in given if name not in shared]

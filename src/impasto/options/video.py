@@ -10,7 +10,17 @@ from typing_extensions import Doc
 
 from ..errors import OptionError
 from ..ranges import Range, check_ranges
-from .groups import LOOK, NETWORK, SIZE, BlendOptions, ColourSpace, MachineOptions, Options
+from .groups import (
+    LOOK,
+    SIZE,
+    BlendOptions,
+    ColourOptions,
+    MachineOptions,
+    NetworkOptions,
+    Options,
+    SteadyOptions,
+    names_of,
+)
 from .kinds import INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, TIME, Group, parse_seconds
 from .stylize import StylizeOptions
 
@@ -33,7 +43,7 @@ KEYS = tyro.constructors.PrimitiveConstructorSpec(
 
 
 @dataclass(frozen=True)
-class VideoOptions(MachineOptions, BlendOptions, Options):
+class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, SteadyOptions, Options):
     """Options for `video`."""
 
     size: Annotated[
@@ -43,12 +53,6 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
         Range(LEAST_SIZE, LARGEST_SIZE, "px"),
         SIZE,
     ] = None
-    stability: Annotated[
-        float,
-        Doc("How steady the painting is: 0 paints each frame alone; higher flickers less, but follows changes later."),
-        Range(0, 1),
-        LOOK,
-    ] = 0.5
     strength: Annotated[
         tuple[str, ...],
         KEYS,
@@ -63,15 +67,6 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
         Doc("Styles that change over time, instead of STYLE: `0s:udnie 8s:starry-night`. Blended in between."),
         LOOK,
     ] = ()
-    keep_colours: Annotated[
-        float,
-        Doc("Keep the film's own colours (0 to 1). Light and shade still come from the painting."),
-        Range(0, 1),
-        LOOK,
-    ] = 0.0
-    colour_space: Annotated[
-        ColourSpace, Doc("Colour space that separates light from colour when colours are kept."), LOOK
-    ] = "oklab"
     start: Annotated[
         float | None, TIME, Doc("Begin at this time of the film, such as 12s."), Range(0, 1e7, "s"), FILM
     ] = None
@@ -95,14 +90,11 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
         Range(0, 63),
         FILM,
     ] = None
-    model: Annotated[
-        str | None,
-        tyro.conf.arg(metavar="FILE"),
-        Doc("Paint with your own network: a model file written by `impasto train network`."),
-        NETWORK,
-    ] = None
-    learn: Annotated[
-        bool, Doc("Teach the network the style first, in seconds, and keep it, as `stylize --learn` does."), NETWORK
+
+    keep_hdr: Annotated[
+        bool,
+        Doc("Keep the high dynamic range of the film (PQ or HLG), with 10 bits, instead of mapping it to BT.709."),
+        FILM,
     ] = False
 
     def __post_init__(self) -> None:
@@ -136,9 +128,8 @@ class VideoOptions(MachineOptions, BlendOptions, Options):
         The strength is 1 if it changes over time.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
-        shared = ("style_weights", "style_scale", "stroke_px", "model", "learn")
-        machine = ("seed", "device", "precision", "offline", "max_memory")
-        named = {name: getattr(self, name) for name in (*shared, *machine)}
+        shared = names_of(BlendOptions, NetworkOptions, MachineOptions)
+        named = {name: getattr(self, name) for name in shared}
         return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
 
 

@@ -14,11 +14,15 @@ from ..image.resize import fit_size
 from ..image.source import printable
 from ..image.write import check_target, write_image
 from ..options import VideoOptions
+from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.sources import resolve_style, style_side
 from ..video.codecs import FORMATS, Target, find_target
 from ..video.film import LOOK_BACK, Cut, Film, Frame, even, to_tensor
+from ..video.hdr import HDR
 from ..video.join import check_streams, frame_folder_is_free, join
+from ..video.limits import Limited, Limits
 from ..video.looks import Looks
+from ..video.masks import MaskFilm
 from ..video.motion import Seen
 from ..video.painting import Progress, paint_segments
 from ..video.read import open_film
@@ -53,12 +57,15 @@ class VideoJob:
         The options.
     out : Path or None
         A file, a folder, or a pattern for a folder of pictures; None is the current folder.
+    mask : Path or None
+        A film or a picture: where to paint.
     """
 
     film: Path
     styles: tuple[str, ...]
     options: VideoOptions
     out: Path | None = None
+    mask: Path | None = None
 
     @property
     def named_styles(self) -> tuple[str, ...]:
@@ -77,6 +84,7 @@ class VideoJob:
             "options": {**self.options.to_dict(), "precision": precision},
             "size": list(size),
             "precision": precision,
+            **({} if self.mask is None else {"mask": film_entry(self.mask)}),
         }
 
 
@@ -101,7 +109,7 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     options = job.options
     usual = job.film.suffix.lower() if job.film.suffix.lower() in FORMATS and job.film.suffix != ".png" else ".mp4"
     planned = Path(job.destination(usual).file)
-    target = find_target(planned, options.codec, options.crf)
+    target = find_target(planned, options.codec, options.crf, options.keep_hdr)
     film = opened(job)
     check_streams(job.film, target)
     if target.frames and not frame_folder_is_free(target.place):
@@ -168,6 +176,27 @@ def preview(job: VideoJob, seconds: float) -> None:
     check_target(target, format=None)
     film = open_film(job.film, job.options.fps)
     size = painted_size(film, job.options)
+    frame = shown_frame(film, size, seconds)
+    painter = new_painter(job, size)
+    opening()
+    pixels = painter(Seen(frame, None, None), seconds - (job.options.start or 0.0))
+    assert pixels is not None
+    painted = to_tensor(pixels)
+    with job.destination(".png").claimed() as path:
+        write_image(Picture(painted[:, :3], painted[:, 3:] if painted.shape[1] == 4 else None), path)
+        log.info("%s: %dx%d", path, size[1], size[0])
+
+
+def shown_frame(film: Film, size: tuple[int, int], seconds: float) -> Frame:
+    """Return the frame that is shown at a time of the film, in seconds from its first frame.
+
+    Raises
+    ------
+    OptionError
+        If the film is not that long.
+    FilmError
+        If no frame can be read there.
+    """
     about = film.about
     wanted = about.first + round(seconds / about.time_base)
     if about.seconds is not None and seconds >= about.seconds:
@@ -177,14 +206,7 @@ def preview(job: VideoJob, seconds: float) -> None:
     frame = frame or frame_at(film, size, wanted, None)
     if frame is None:
         raise FilmError(f"{about.name}: no frame can be read at {seconds:g} s; give another --frame")
-    painter = new_painter(job, size)
-    opening()
-    pixels = painter(Seen(frame, None, None), seconds - (job.options.start or 0.0))
-    assert pixels is not None
-    painted = to_tensor(pixels)
-    with job.destination(".png").claimed() as path:
-        write_image(Picture(painted[:, :3], painted[:, 3:] if painted.shape[1] == 4 else None), path)
-        log.info("%s: %dx%d", path, size[1], size[0])
+    return frame
 
 
 def frame_at(film: Film, size: tuple[int, int], time: int, since: int | None) -> Frame | None:
@@ -198,10 +220,22 @@ def frame_at(film: Film, size: tuple[int, int], time: int, since: int | None) ->
     return last
 
 
-def opened(job: VideoJob) -> Film:
-    """Return the part of the film that the options ask for. Raises FilmError if it cannot be read."""
+def opened(job: VideoJob, limits: Limits | None = None) -> Film:
+    """Return the part of the film that the options ask for, within the limits on a stranger's film, if there are any.
+
+    Raises
+    ------
+    FilmError
+        If it cannot be read, or is beyond the limits.
+    """
     options = job.options
-    film = open_film(job.film, options.fps)
+    part = chosen_part(open_film(job.film, options.fps, limits), job)
+    return part if limits is None else Limited(part, limits)
+
+
+def chosen_part(film: Film, job: VideoJob) -> Film:
+    """Return the part of a film that the options ask for. Raises OptionError if the film ends before it."""
+    options = job.options
     fps = None if job.film.is_dir() else options.fps
     if (options.start, options.end, fps) == (None, None, None):
         return film
@@ -217,12 +251,24 @@ def painted_size(film: Film, options: VideoOptions) -> tuple[int, int]:
     return even(fit_size(own, long_side=options.size or LONG_SIDE, enlarge=options.size is not None))
 
 
-def new_painter(job: VideoJob, size: tuple[int, int]) -> SteadyPainter:
-    """Return what paints the frames, with the styles bound. Raises ImpastoError if they cannot be read."""
+def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> SteadyPainter:
+    """Return what paints the frames, with the styles bound.
+
+    Parameters
+    ----------
+    max_megapixels : float
+        Largest picture of a style.
+
+    Raises
+    ------
+    ImpastoError
+        If a style cannot be read.
+    """
     options = job.options
     long = style_side(size, options)
-    styles = [resolve_style(s, model=options.model, long_side=long) for s in job.named_styles]
-    return SteadyPainter(Looks(styles, options), options)
+    styles = [resolve_style(s, max_megapixels, options.model, long) for s in job.named_styles]
+    masks = None if job.mask is None else MaskFilm(job.mask, size)
+    return SteadyPainter(Looks(styles, options), options, masks)
 
 
 def film_bar(title: str) -> Any:
@@ -269,6 +315,8 @@ def _say_what_is_lost(film: Film, target: Target, size: tuple[int, int]) -> None
     height, width = about.size
     if max(size) < max(even(about.size)):
         log.info("the film is painted at %dx%d; --size %d paints all of it", size[1], size[0], max(height, width))
+    if target.hdr and about.colour.transfer not in HDR:
+        log.info("the film has no high dynamic range, so --keep-hdr changes nothing")
     if target.codec is None:
         return
     _, alpha, deep = target.codec.pixel_format(about.alpha, about.deep)

@@ -14,6 +14,7 @@ from .batch import Batch
 from .evaluating import Evaluate
 from .exporting import Export
 from .learning import Learn
+from .live import Live
 from .models import Models
 from .painting import Info, Rerun, Styles, Stylize
 from .serving import Serve
@@ -25,6 +26,7 @@ Verb = (
     Annotated[Stylize, tyro.conf.subcommand("stylize")]
     | Annotated[Texture, tyro.conf.subcommand("texture")]
     | Annotated[Video, tyro.conf.subcommand("video")]
+    | Annotated[Live, tyro.conf.subcommand("live")]
     | Annotated[Batch, tyro.conf.subcommand("batch")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

@@ -37,6 +37,14 @@ class Video:
             "given) the file is IN-STYLE.mp4, or IN-STYLE-2.mp4 and so on if that exists."
         ),
     ] = None
+    mask: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE"),
+        Doc(
+            "Paint only where this film or picture is white (or opaque). The rest stays as it is. A film is shown from "
+            "the beginning of IN; if it ends earlier, its last frame stays."
+        ),
+    ] = None
     frame: Annotated[
         float | None, TIME, Doc("Paint only the frame at this time, such as 12s, as a picture, to see how it looks.")
     ] = None
@@ -55,7 +63,7 @@ class Video:
         prepare()
         from ..tools.video import VideoJob, paint_film, preview
 
-        job = VideoJob(self.film, self.styles, self.options, self.out)
+        job = VideoJob(self.film, self.styles, self.options, self.out, self.mask)
         if self.frame is not None:
             preview(job, self.frame)
         else:

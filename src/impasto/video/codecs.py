@@ -109,12 +109,15 @@ class Target:
         The codec; None for a folder of pictures.
     crf : int or None
         The quality.
+    hdr : bool
+        Whether a film with a high dynamic range is written with that range.
     """
 
     path: Path
     format: Format
     codec: Codec | None
     crf: int | None = None
+    hdr: bool = False
 
     @property
     def frames(self) -> bool:
@@ -132,7 +135,7 @@ class Target:
         return self.path.parent if self.frames else self.path
 
 
-def find_target(path: Path, codec: str, crf: int | None) -> Target:
+def find_target(path: Path, codec: str, crf: int | None, hdr: bool = False) -> Target:
     """Return how to write a file.
 
     Raises
@@ -146,6 +149,8 @@ def find_target(path: Path, codec: str, crf: int | None) -> Target:
     found = FORMATS[suffix]
     if not found.name and not _is_pattern(path):
         raise OptionError(f"--out {name}: give a pattern for the frames' names, such as frames/%05d.png")
+    if hdr and not found.codecs:
+        raise OptionError(f"--keep-hdr: {suffix} output has no such range; choose another suffix")
     if not found.codecs:
         if codec != "auto" or crf is not None:
             option = "--crf" if codec == "auto" else "--codec"
@@ -158,7 +163,16 @@ def find_target(path: Path, codec: str, crf: int | None) -> Target:
     if crf is not None and (how.crf is None or crf > how.highest):
         what = "has no such setting" if how.crf is None else f"goes from 0 to {how.highest}"
         raise OptionError(f"--crf {crf}: {chosen} {what}")
-    return Target(path, found, how, how.crf if crf is None else crf)
+    if hdr and DEEP not in how.formats:
+        raise OptionError(
+            f"--keep-hdr: {chosen} is written with 8 bits; choose another --codec, such as {_deep(found)}"
+        )
+    return Target(path, found, how, how.crf if crf is None else crf, hdr)
+
+
+def _deep(of: Format) -> str:
+    """Return the codecs of a format that have more than 8 bits."""
+    return " or ".join(name for name in of.codecs if DEEP in CODECS[name].formats)
 
 
 def _is_pattern(path: Path) -> bool:

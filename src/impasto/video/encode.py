@@ -17,7 +17,7 @@ from ..image.source import one_line
 from ..image.write import Companions, encode
 from .codecs import Codec, Target
 from .film import Colour, Description, Pixels
-from .hdr import HDR
+from .hdr import HDR, from_sdr
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ SDR = Colour(1, 1, 1)
 """The signal of films that were HDR."""
 
 
-def written_colour(about: Description) -> Colour:
-    """Return how the painted film's signal stands for colours."""
-    return SDR if about.colour.transfer in HDR else about.colour
+def written_colour(about: Description, hdr: bool = False) -> Colour:
+    """Return how the painted film's signal stands for colours. With `hdr`, a high dynamic range is kept."""
+    return SDR if about.colour.transfer in HDR and not hdr else about.colour
 
 
 class SegmentEncoder:
@@ -54,8 +54,8 @@ class SegmentEncoder:
     def __init__(self, path: Path, target: Target, about: Description, size: tuple[int, int]):
         assert target.codec is not None
         codec: Codec = target.codec
-        self.path, self.about, self.colour = path, about, written_colour(about)
-        self.format, self.alpha, self.deep = codec.pixel_format(about.alpha, about.deep)
+        self.path, self.about, self.colour = path, about, written_colour(about, target.hdr)
+        self.format, self.alpha, self.deep = codec.pixel_format(about.alpha, about.deep or self.colour.transfer in HDR)
         self.rgb = codec.formats.get((False, False)) == "bgr0"
         options = dict(codec.options)
         if target.crf is not None:
@@ -75,6 +75,8 @@ class SegmentEncoder:
 
     def add(self, time: int, pixels: Pixels, duration: int) -> None:
         """Encode a frame, shown at a time in the film's time base."""
+        if self.colour.transfer in HDR:
+            pixels = from_sdr(as_uint16(pixels), self.colour)
         frame = VideoFrame.from_ndarray(_with_channels(pixels, self.alpha), _array_format(pixels.dtype, self.alpha))
         if not self.rgb:
             frame = frame.reformat(
@@ -142,6 +144,11 @@ class FrameWriter:
 
     def close(self) -> None:
         """Do nothing: each file is complete."""
+
+
+def as_uint16(pixels: Pixels) -> Pixels:
+    """Return pixels with 16 bits per sample."""
+    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)
 
 
 def _array_format(dtype: np.dtype, alpha: bool) -> str:

@@ -9,6 +9,11 @@ NEEDED = {"av": "av", "cv2": "opencv-python-headless"}
 """Module -> the package that brings it."""
 
 
+def missing() -> list[str]:
+    """Return the packages of the extra that are not installed."""
+    return [package for module, package in NEEDED.items() if find_spec(module) is None]
+
+
 def prepare() -> None:
     """Check the extra, and silence the AV1 encoder. Call this before importing anything else of `video`.
 
@@ -17,7 +22,7 @@ def prepare() -> None:
     ImpastoError
         If the extra is not installed.
     """
-    missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
-    if missing:
-        raise ImpastoError(f'painting films needs {", ".join(missing)}: pip install "impasto[video]"')
+    lacking = missing()
+    if lacking:
+        raise ImpastoError(f'painting films needs {", ".join(lacking)}: pip install "impasto[video]"')
     os.environ.setdefault("SVT_LOG", "0")  # it writes to standard error by itself

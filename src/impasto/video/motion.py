@@ -97,30 +97,41 @@ class Seen:
     sight: Sight | None
 
 
-def watch(frames: Iterable[Frame], sight: Sight | None = None) -> Generator[Seen, None, None]:
-    """Yield frames with their motion.
+class Watcher:
+    """Sees frames one after the other, and finds how each came from the one before.
 
     Parameters
     ----------
     sight : Sight, optional
         Remembered from the frames before.
     """
-    cv2.setNumThreads(1)  # the flow depends on how its work is divided
-    find = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    for frame in frames:
+
+    def __init__(self, sight: Sight | None = None):
+        cv2.setNumThreads(1)  # the flow depends on how its work is divided
+        self.find = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self.sight = sight
+
+    def see(self, frame: Frame) -> Seen:
+        """Return a frame with its motion. Frames have the same size."""
         if frame.pixels is None:
-            yield Seen(frame, None, sight)
-            continue
+            return Seen(frame, None, self.sight)
         small, motion, unexplained = reduced(frame.pixels), None, -1.0
-        if sight is not None:
-            motion, found = motion_between(sight.small, small, frame.pixels.shape[:2], find)
-            mean = sight.unexplained
+        if self.sight is not None:
+            motion, found = motion_between(self.sight.small, small, frame.pixels.shape[:2], self.find)
+            mean = self.sight.unexplained
             if found > CUT and (mean < 0 or found > CUT_RATIO * mean):
                 motion = None
             else:
                 unexplained = found if mean < 0 else mean + MEMORY * (found - mean)
-        sight = Sight(small, unexplained)
-        yield Seen(frame, motion, sight)
+        self.sight = Sight(small, unexplained)
+        return Seen(frame, motion, self.sight)
+
+
+def watch(frames: Iterable[Frame], sight: Sight | None = None) -> Generator[Seen, None, None]:
+    """Yield frames with their motion. `sight` is remembered from the frames before."""
+    watcher = Watcher(sight)
+    for frame in frames:
+        yield watcher.see(frame)
 
 
 def reduced(pixels: Pixels) -> Pixels:

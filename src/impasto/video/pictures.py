@@ -15,6 +15,7 @@ from ..image.read import read_image
 from ..image.resize import resize
 from ..image.source import decoding, printable
 from .film import Description, Frame, to_pixels
+from .limits import Limits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic")
 """Suffixes of a folder's files that count as frames."""
@@ -103,19 +104,25 @@ class AnimatedFilm:
     ----------
     path : Path
         The file.
+    limits : Limits, optional
+        Those of a stranger's film.
 
     Raises
     ------
     FilmError
-        If it is not animated.
+        If it is not animated, or beyond the limits.
     PictureError
         If it is damaged.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, limits: Limits | None = None):
         self.path, self.name = path, printable(str(path))
         with decoding(self.name), Image.open(path) as image:
             count = getattr(image, "n_frames", 1)
+            if limits is not None:
+                limits.check_frame(self.name, image.width, image.height)
+                if count > limits.frames:
+                    raise FilmError(limits.too_many(self.name, str(count)))
             if count == 1:
                 raise FilmError(f"{self.name} is a picture, not a film; use `impasto stylize`")
             image.seek(count - 1)

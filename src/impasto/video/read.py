@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -18,6 +18,7 @@ from ..errors import FilmError
 from ..image.source import one_line, printable
 from .film import Colour, Description, Film, Frame, Pixels
 from .hdr import HDR, to_sdr
+from .limits import Limits
 from .pictures import AnimatedFilm, FolderFilm
 
 BT709, BT601 = 1, 6
@@ -31,13 +32,16 @@ PICTURES = ("image2", "_pipe")
 """What the names of picture formats contain."""
 
 
-def open_film(path: Path, fps: float | None = None) -> Film:
+def open_film(path: Path, fps: float | None = None, limits: Limits | None = None) -> Film:
     """Open a film file, an animated picture, or a folder of pictures.
 
     Parameters
     ----------
     fps : float, optional
         The rate of a folder that does not say at which times its pictures are shown.
+    limits : Limits, optional
+        The film is a stranger's: read no other file than this one, and no frames above the limit. Its length is
+        limited by `limits.Limited`.
 
     Raises
     ------
@@ -54,8 +58,8 @@ def open_film(path: Path, fps: float | None = None) -> Film:
     with path.open("rb") as file:
         head = file.read(12)
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        return AnimatedFilm(path)
-    return ContainerFilm(path)
+        return AnimatedFilm(path, limits)
+    return ContainerFilm(path, limits)
 
 
 class ContainerFilm:
@@ -65,6 +69,8 @@ class ContainerFilm:
     ----------
     path : Path
         The file.
+    limits : Limits, optional
+        Those of a stranger's film.
 
     Raises
     ------
@@ -72,10 +78,10 @@ class ContainerFilm:
         If it has no pictures, or is damaged so that none can be read.
     """
 
-    def __init__(self, path: Path):
-        self.path, self.name = path, printable(str(path))
-        with opened(path) as container:
-            stream = picture_stream(container, self.name)
+    def __init__(self, path: Path, limits: Limits | None = None):
+        self.path, self.name, self.limits = path, printable(str(path)), limits
+        with opened(path, limits) as container:
+            stream = picture_stream(container, self.name, limits)
             first = next((f for _, f in decoded(container, stream, None) if f is not None), None)
             if first is None:
                 raise FilmError(f"{self.name}: no frame can be read; it is damaged or cut short: fetch it again")
@@ -85,8 +91,8 @@ class ContainerFilm:
 
     def frames(self, size: tuple[int, int], after: int | None = None) -> Generator[Frame, None, None]:
         """Yield the frames, as `Film.frames`."""
-        with opened(self.path) as container:
-            stream = picture_stream(container, self.name)
+        with opened(self.path, self.limits) as container:
+            stream = picture_stream(container, self.name, self.limits)
             if after is not None:
                 container.seek(after, stream=stream)
             says = not (stream.codec_context.has_b_frames and BY_DECODING_TIMES in container.format.name)
@@ -114,11 +120,16 @@ class ContainerFilm:
         return np.ascontiguousarray(np.rot90(found, self.rotation // 90)) if self.rotation else found
 
 
-def opened(path: Path) -> InputContainer:
-    """Open a file for reading. Raises FilmError if it is not a film."""
+def opened(path: Path, limits: Limits | None = None) -> InputContainer:
+    """Open a file for reading. Raises FilmError if it is not a film, or of a format that the limits do not allow."""
     name = printable(str(path))
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        options = {} if limits is None else dict(limits.opening)
+        container = av.open(str(path), metadata_errors="replace", options=options)
+    except ArgumentError as error:
+        if limits is None:
+            raise FilmError(f"{name} is not a film ({one_line(error)}); fetch it again") from error
+        raise FilmError(f"{name} is not a film of an accepted format; convert it to MP4, MOV, MKV or WebM") from error
     except (FFmpegError, OSError, ValueError) as error:
         raise FilmError(f"{name} is not a film, or is cut short ({one_line(error)}); fetch it again") from error
     if any(sign in container.format.name for sign in PICTURES):
@@ -127,8 +138,8 @@ def opened(path: Path) -> InputContainer:
     return container
 
 
-def picture_stream(container: InputContainer, name: str) -> VideoStream:
-    """Return the film's picture stream, ready to be decoded. Raises FilmError if it has none."""
+def picture_stream(container: InputContainer, name: str, limits: Limits | None = None) -> VideoStream:
+    """Return the film's picture stream, ready to be decoded. Raises FilmError if it has none, or it is too large."""
     streams = [s for s in container.streams.video if not s.disposition & ATTACHED]
     if not streams:
         sound = "only sound" if container.streams.audio else "nothing that can be shown"
@@ -136,6 +147,9 @@ def picture_stream(container: InputContainer, name: str) -> VideoStream:
     stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
     if stream.codec_context is None:
         raise FilmError(f"{name}: its pictures cannot be decoded: the file is damaged or the codec unknown; convert it")
+    if limits is not None:
+        limits.check_frame(name, stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.options = dict(limits.decoding)
     stream.thread_type = "SLICE"  # frames in threads would be reported broken at other places
     return stream
 
@@ -193,7 +207,9 @@ def decoded(
         "vp8",
         "vp9",
     ):
+        options = decoder.options
         decoder = av.CodecContext.create("libvpx" if decoder.name == "vp8" else "libvpx-vp9", "r")
+        decoder.options = options
     waiting: list[int] = []
     last: int | None = None
     step = max(1, round(1 / ((stream.average_rate or 25) * (stream.time_base or Fraction(1, 1000)))))

@@ -23,6 +23,7 @@ from ..options import VideoOptions
 from ..stylizers.tiled import PassStatistics
 from .film import Pixels, to_pixels, to_tensor
 from .looks import Looks
+from .masks import MaskFilm, masked
 from .motion import Floats, Motion, Seen
 
 MEASURED_EVERY = 8
@@ -88,10 +89,12 @@ class SteadyPainter:
         The styles and their strength over time.
     options : VideoOptions
         The options.
+    masks : MaskFilm, optional
+        Where to paint. The rest stays as it is in the film.
     """
 
-    def __init__(self, looks: Looks, options: VideoOptions):
-        self.looks, self.options = looks, options
+    def __init__(self, looks: Looks, options: VideoOptions, masks: MaskFilm | None = None):
+        self.looks, self.options, self.masks = looks, options, masks
         self.memory = 1 + round((MEASUREMENTS - 1) * options.stability)
         self.weight = HIGHEST_WEIGHT * options.stability
         self.held: Held | None = None
@@ -123,6 +126,8 @@ class SteadyPainter:
         self.last = painted
         if self.options.keep_colours:
             painted = keep_colours(painted, photo, self.options.colour_space, self.options.keep_colours)
+        if self.masks is not None:
+            painted = masked(painted, photo, self.masks.at(seconds + (self.options.start or 0.0)))
         self.standing_in = to_pixels(torch.cat([painted, content[:, 3:]], 1), pixels.dtype)
         return self.standing_in
 

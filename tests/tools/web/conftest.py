@@ -71,6 +71,35 @@ def wait() -> Callable[..., Any]:
     return until
 
 
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`clip("a.mp4", frames=10)`: a film of 64x48 pixels with a bar that moves, 10 frames a second, and a tone."""
+    av = pytest.importorskip("av", reason="needs the extra video")
+    pytest.importorskip("cv2", reason="needs the extra video")
+
+    def make(name: str = "clip.mp4", frames: int = 10, size: tuple[int, int] = (48, 64), codec: str = "h264") -> Path:
+        path = tmp_path_factory.mktemp("clip") / name
+        with av.open(str(path), "w") as out:
+            stream, sound = out.add_stream(codec, rate=10), out.add_stream("aac", rate=48000, layout="mono")
+            stream.height, stream.width = size
+            stream.pix_fmt = "yuv420p"
+            for number in range(frames):
+                pixels = np.zeros((*size, 3), np.uint8)
+                pixels[..., 2] = np.linspace(40, 220, size[1])
+                pixels[size[0] // 2 :, 4 + 2 * number % 40 : 12 + 2 * number % 40, 1] = 200
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+            out.mux(stream.encode())
+            wave = np.sin(np.arange(4800 * frames) / 20).astype(np.float32)[None] / 4
+            for at in range(0, wave.shape[1], 1024):
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, at : at + 1024]), "fltp", "mono")
+                frame.sample_rate, frame.pts = 48000, at
+                out.mux(sound.encode(frame))
+            out.mux(sound.encode())
+        return path
+
+    return make
+
+
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
     """`serving(max_waiting=1)`: a client of a studio with other options."""

@@ -18,7 +18,7 @@ from impasto.options import OutputOptions, ServeOptions, StylizeOptions
 from impasto.tools.job import PaintJob
 from impasto.tools.web.batches import BatchJob, clean_path, is_photo, unpack
 from impasto.tools.web.engine import Engine
-from impasto.tools.web.jobs import Job
+from impasto.tools.web.jobs import PictureJob
 
 Until = Callable[..., Any]
 LIMITS = ServeOptions(max_upload=0.5, max_batch=4)
@@ -213,7 +213,11 @@ def test_a_batch_counts_as_its_paintings(tmp_path: Path) -> None:
     engine = Engine(ServeOptions(keep=3))
     paint = PaintJob("a.png", ("udnie",), StylizeOptions(), OutputOptions())
     tasks: Any = [None] * 3
-    jobs = [Job(tmp_path / "1", paint), Job(tmp_path / "2", paint), BatchJob(tmp_path / "3", paint, tasks=tasks)]
+    jobs = [
+        PictureJob(folder=tmp_path / "1", paint=paint),
+        PictureJob(folder=tmp_path / "2", paint=paint),
+        BatchJob(folder=tmp_path / "3", paint=paint, tasks=tasks),
+    ]
     for i, job in enumerate(jobs):
         job.ended = time.monotonic() + i
         engine._jobs[job.id] = job

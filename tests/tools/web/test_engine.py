@@ -15,7 +15,7 @@ from impasto.options import OutputOptions, ServeOptions, StylizeOptions
 from impasto.tools.job import PaintJob
 from impasto.tools.web.engine import BusyError, Engine
 from impasto.tools.web.estimate import Countdown, Pace
-from impasto.tools.web.jobs import ROWS, Job
+from impasto.tools.web.jobs import ROWS, PictureJob
 from impasto.tools.web.painter import encoded
 from impasto.tools.web.session import QUALITIES
 from impasto.tools.web.uploads import Request, Upload
@@ -174,7 +174,7 @@ def test_a_device_that_is_not_available() -> None:
 
 
 def test_rows_of_losses_do_not_grow_without_end(tmp_path: Any) -> None:
-    job = Job(tmp_path, PaintJob("a", ("udnie",), QUICK, OutputOptions()))
+    job = PictureJob(folder=tmp_path, paint=PaintJob("a", ("udnie",), QUICK, OutputOptions()))
     for i in range(1, 50_000):
         job.add_row({"iteration": i, "scale": 64, "total": 1.0})
     found = [int(r["iteration"]) for r in job.rows]

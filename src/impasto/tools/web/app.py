@@ -11,20 +11,24 @@ from starlette.staticfiles import StaticFiles
 
 from ... import __version__
 from ...options import ServeOptions
+from .cameras import live_router
 from .docs import docs_page
 from .elsewhere import stand_behind
 from .engine import Engine
 from .gate import Gate
 from .http import install_errors, router
+from .live import Given, LiveStage
 from .page import head, make_page, theme
 from .proxy import Outside, Relative
 from .security import Guard, read_key
+from .videos import video_router
 
 STATIC = Path(__file__).parent / "static"
 DESCRIPTION = (
     "Paint photographs in the style of other pictures. `POST /v1/stylize` returns the painting; `POST /v1/jobs` queues "
-    "it, so that its progress can be followed. Errors have a 4xx status and a one-line reason as `error`. If the "
-    "server was started with a key, send it with each request as `Authorization: Bearer KEY`."
+    "it, so that its progress can be followed. `POST /v1/videos` queues a film. Errors have a 4xx status and a "
+    "one-line reason as `error`. If the server was started with a key, send it with each request as `Authorization: "
+    "Bearer KEY`."
 )
 
 
@@ -40,7 +44,7 @@ class Application(FastAPI):
         return found
 
 
-def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
+def make_app(options: ServeOptions, engine: Engine, given: Given | None = None) -> FastAPI:
     """Make the application.
 
     Parameters
@@ -49,6 +53,8 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         Host names, key and limits.
     engine : Engine
         The engine that paints.
+    given : Given, optional
+        What `impasto live` was started with.
 
     Raises
     ------
@@ -61,8 +67,12 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         title="Impasto", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
+    app.state.live = stage = LiveStage(options, engine.folder, given)
+    engine.closing.append(stage.close)
     install_errors(app)
     app.include_router(router(engine))
+    app.include_router(video_router(engine))
+    app.include_router(live_router(stage))
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, Any]:
@@ -104,6 +114,7 @@ def make_app(options: ServeOptions, engine: Engine) -> FastAPI:
         hosts=[options.host],
         key=key,
         max_bytes=int(options.max_upload * 1e6),
+        larger={"/v1/videos": int(options.max_film_upload * 1e6)},
         pages=options.allow_host,
         outside=outside,
     )

@@ -7,7 +7,7 @@ import io
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -23,6 +23,7 @@ from ...options import OutputOptions, ServeOptions, StylizeOptions
 from ...options.batch import check_pattern
 from ...stylizers.loss import check_blend
 from ...train.pictures import PICTURE_SUFFIXES
+from ..job import PaintJob
 from .jobs import SOURCES, Job
 from .uploads import Request, place, safe_name, without_folder
 
@@ -41,21 +42,30 @@ DIRECTORY_ENTRY = b"PK\x01\x02"
 BLOCK = 2**20
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class BatchJob(Job):
     """A batch: a job with many paintings.
 
     Parameters
     ----------
+    paint : PaintJob
+        The archive of photographs, the styles, and how to paint.
     tasks : list of Task
         The paintings to make.
     done, failed : int
         How many are painted and how many could not be.
     """
 
-    tasks: list[Task] = field(default_factory=list)
+    paint: PaintJob
+    tasks: list[Task]
     done: int = 0
     failed: int = 0
+    whole: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was not stopped."""
+        return self.whole
 
     @property
     def paintings(self) -> int:
@@ -99,7 +109,7 @@ def make_batch(
     if len(tasks) > limits.max_batch:
         raise OptionError(f"the batch has {len(tasks)} paintings; this server makes at most {limits.max_batch} at once")
     check_formats(tasks, output.bits)
-    return BatchJob(folder, paint, tasks=tasks)
+    return BatchJob(folder=folder, paint=paint, tasks=tasks)
 
 
 def unpack(archive: Path, folder: Path, limits: ServeOptions) -> None:
@@ -203,7 +213,7 @@ class ZipOutput(Output):
 def paint_batch_job(
     job: BatchJob, device: str, limits: ServeOptions, check: Callable[[tuple[int, int]], object]
 ) -> None:
-    """Paint a batch until it is done, stopped, or has taken too long. Sets its record.
+    """Paint a batch until it is done, stopped, or has taken too long.
 
     Parameters
     ----------
@@ -230,7 +240,7 @@ def paint_batch_job(
     if not whole:
         why = "" if job.stop.is_set() else f" after {limits.max_seconds:g} seconds, the limit of this server"
         job.note = f"stopped{why}: {len(tasks) - len(lines)} paintings are missing"
-    job.record = {} if whole else {"interrupted": True}
+    job.whole = whole
 
 
 def _without_paths(entry: Entry, sources: Path) -> Entry:

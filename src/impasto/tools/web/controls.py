@@ -27,7 +27,7 @@ NOT_A_VISITORS = frozenset(
 )
 """Options that visitors cannot set: they name files, devices or the network, belong to the server, or are for pictures
 that are too large for it."""
-CHOICES: Mapping[str, tuple[str, ...]] = {"start": STARTS}
+CHOICES: Mapping[type, Mapping[str, tuple[str, ...]]] = {StylizeOptions: {"start": STARTS}}
 """Choices of options that also take a file's path, which visitors cannot give."""
 LONGEST_TEXT = 500
 """Maximum number of characters of an option."""
@@ -124,17 +124,21 @@ def _plain(value: Any) -> str:
 def controls(options: type = StylizeOptions) -> dict[str, Control]:
     """Return the controls of an options dataclass by name, in the fields' order."""
     hints = get_type_hints(options, include_extras=True)
-    return {f.name: _control(f.name, hints[f.name], f.default) for f in fields(options) if f.name not in NOT_A_VISITORS}
+    return {
+        f.name: _control(f.name, hints[f.name], f.default, CHOICES.get(options, {}))
+        for f in fields(options)
+        if f.name not in NOT_A_VISITORS
+    }
 
 
-def _control(name: str, hint: Any, default: Any) -> Control:
+def _control(name: str, hint: Any, default: Any, more: Mapping[str, tuple[str, ...]]) -> Control:
     kind, *notes = get_args(hint) if get_origin(hint) is Annotated else [hint]
     found: dict[type, Any] = {type(note): note for note in notes}
     limits, doc, group = found.get(Range, Range()), found.get(Doc), found.get(Group)
     spec = found.get(tyro.constructors.PrimitiveConstructorSpec)
     arguments = get_args(kind) if get_origin(kind) is not Literal else (kind,)
     plain = [a for a in arguments if a is not NoneType] or [kind]
-    choices = CHOICES.get(name) or (get_args(plain[0]) if get_origin(plain[0]) is Literal else ())
+    choices = more.get(name) or (get_args(plain[0]) if get_origin(plain[0]) is Literal else ())
     of_type: dict[Any, Kind] = {bool: "flag", int: "integer", float: "number"}
     return Control(
         name,

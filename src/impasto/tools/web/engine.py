@@ -8,8 +8,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,19 +18,23 @@ import torch
 from ...device import choose_compute
 from ...errors import ImpastoError, OptionError
 from ...image.write import SUFFIXES, check_sides
-from ...options import OutputOptions, ServeOptions, StylizeOptions
+from ...options import OutputOptions, ServeOptions, StylizeOptions, VideoOptions
 from ...style.target import builtin_names, load_builtin
 from ...stylizers.choose import choose_stylizer
 from ...stylizers.loss import check_blend
 from ...stylizers.schedule import painting_size
+from ...video.extra import prepare
 from .batches import BatchJob, make_batch, paint_batch_job
 from .estimate import Countdown, Pace
-from .jobs import SOURCES, Job, Status
+from .films import FilmJob, FilmRequest, place_film
+from .jobs import SOURCES, Job, PictureJob, Status
 from .large import check_large, paint_large_job
 from .painter import paint_job
 from .uploads import Request, check_parts, check_uploads, place, without_folder
 
 log = logging.getLogger(__name__)
+
+J = TypeVar("J", bound=Job)
 
 WARM_UP = StylizeOptions(size=128, iterations=4)
 """Options of a worker's warm-up painting, so that the first visitor does not wait for loading and measuring."""
@@ -44,9 +47,6 @@ def give_back_memory() -> None:
     """Return freed memory to the system: glibc keeps it for each thread, and jobs use many threads."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-
-
-AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class BusyError(ImpastoError):
@@ -78,6 +78,8 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._state = threading.Condition()
         self.reading = threading.Semaphore(READERS)
+        self.closing: list[Callable[[], None]] = []
+        """Called when the engine closes, before its folder is removed."""
         self._closed = False
         self._devices = devices
         self._workers: list[threading.Thread] = []
@@ -96,7 +98,7 @@ class Engine:
         output: OutputOptions | None = None,
         owner: str = "",
         file_format: str | None = None,
-    ) -> Job:
+    ) -> PictureJob:
         """Check a request and queue it.
 
         If `file_format` is given, its limits on the size are checked, too, and large paintings are refused: they are
@@ -110,7 +112,8 @@ class Engine:
             If the request cannot be painted, as far as that is known before painting.
         """
         output = output or OutputOptions(max_megapixels=self.options.max_megapixels)
-        with self._new_folder() as folder:
+
+        def checked(folder: Path) -> PictureJob:
             paint = place(request, folder / SOURCES, options, output)
             check_blend(options, len(paint.styles))
             with self.reading:
@@ -122,34 +125,59 @@ class Engine:
                 else:
                     check_parts(paint, large, limit)
                     paint = replace(paint, output=replace(output, max_megapixels=self.options.large_megapixels))
-            return self._queue(Job(folder, paint, owner, large is not None))
+            return PictureJob(folder=folder, paint=paint, owner=owner, large=large is not None)
+
+        return self._queued(checked)
 
     def submit_batch(self, request: Request, pattern: str, options: StylizeOptions, output: OutputOptions) -> BatchJob:
         """Check a batch, whose photograph is an archive, and queue it. Raises as `submit`."""
-        with self._new_folder() as folder, self.reading:
-            return self._queue(make_batch(request, pattern, options, output, folder, self.options))
 
-    @contextmanager
-    def _new_folder(self) -> Iterator[Path]:
-        """Yield a folder for a new job. After an error, which is raised without the folder's name, it is removed."""
+        def checked(folder: Path) -> BatchJob:
+            with self.reading:
+                return make_batch(request, pattern, options, output, folder, self.options)
+
+        return self._queued(checked)
+
+    def submit_film(self, request: FilmRequest, options: VideoOptions) -> FilmJob:
+        """Check the request for a film and queue it.
+
+        Raises
+        ------
+        BusyError
+            If the queue is full.
+        ImpastoError
+            If the extra `video` is missing, or the request cannot be painted, as far as that is known beforehand.
+        """
+        prepare()
+        from .film_painter import check_film
+
+        def checked(folder: Path) -> FilmJob:
+            given = place_film(request, folder / SOURCES, options, self.options)
+            job = FilmJob(folder=folder, file_format=request.file_format, at=request.frame, **given)
+            with self.reading:
+                check_film(job, self.options)
+            return job
+
+        return self._queued(checked)
+
+    def _queued(self, checked: Callable[[Path], J]) -> J:
+        """Make a job in a new folder, and queue it. Errors of `checked` are raised without the folder's path."""
         self._check_room()
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
         try:
             (folder / SOURCES).mkdir()
-            yield folder
+            job = checked(folder)
+            with self._state:
+                self._check_room()
+                self._jobs[job.id] = job
+                self._waiting.append(job)
+                self._state.notify()
         except ImpastoError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise type(error)(without_folder(str(error), folder / SOURCES)) from error
+            raise type(error)(without_folder(without_folder(str(error), folder / SOURCES), folder)) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-
-    def _queue(self, job: AnyJob) -> AnyJob:
-        with self._state:
-            self._check_room()
-            self._jobs[job.id] = job
-            self._waiting.append(job)
-            self._state.notify()
         return job
 
     def check_size(self, photo: tuple[int, int], options: StylizeOptions, file_format: str | None = None) -> None:
@@ -177,9 +205,20 @@ class Engine:
         if len(self._waiting) >= self.options.max_waiting:
             raise BusyError(f"{len(self._waiting)} paintings are already waiting; try again in a few minutes")
 
-    def find(self, job_id: str) -> Job | None:
-        """Return the job with that id, or None if it does not exist any more."""
-        return self._jobs.get(job_id)
+    def find(self, job_id: str) -> PictureJob | None:
+        """Return the painting of a photograph with that id, or None if it does not exist any more."""
+        job = self._jobs.get(job_id)
+        return job if isinstance(job, PictureJob) else None
+
+    def find_film(self, job_id: str) -> FilmJob | None:
+        """Return the film with that id, or None if it does not exist any more."""
+        job = self._jobs.get(job_id)
+        return job if isinstance(job, FilmJob) else None
+
+    def find_batch(self, job_id: str) -> BatchJob | None:
+        """Return the batch with that id, or None if it does not exist any more."""
+        job = self._jobs.get(job_id)
+        return job if isinstance(job, BatchJob) else None
 
     def place(self, job: Job) -> int:
         """Return a job's position in the queue, counted from 1; 0 if it is not waiting."""
@@ -224,6 +263,8 @@ class Engine:
         until = time.monotonic() + timeout
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))
+        while self.closing:
+            self.closing.pop()()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, job: Job, status: Status) -> None:
@@ -253,17 +294,11 @@ class Engine:
     def _paint(self, job: Job, device: str) -> None:
         status: Status = "failed"
         try:
-            if isinstance(job, BatchJob):
-                options = job.paint.options
-                paint_batch_job(job, device, self.options, lambda photo: self.check_size(photo, options))
-            elif job.large:
-                paint_large_job(job.paint, job, device, self.options.max_seconds, job.changed)
-            else:
-                paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
+            self._run(job, device)
             job.put_away()
-            status = "done" if job.record is not None and "interrupted" not in job.record else "stopped"
+            status = "done" if job.is_whole else "stopped"
         except ImpastoError as error:
-            job.error = without_folder(str(error), job.folder / SOURCES)
+            job.error = without_folder(without_folder(str(error), job.folder / SOURCES), job.folder)
         except Exception as error:
             if isinstance(error, MemoryError | RuntimeError) and "memory" in f"{type(error).__name__} {error}".lower():
                 job.error = "out of memory; try a smaller --size"
@@ -273,6 +308,22 @@ class Engine:
         with self._state:
             self._end(job, status)
         give_back_memory()
+
+    def _run(self, job: Job, device: str) -> None:
+        if isinstance(job, FilmJob):
+            from .film_painter import paint_film_job
+
+            paint_film_job(job, device, self.options, job.changed)
+            return
+        if isinstance(job, BatchJob):
+            options = job.paint.options
+            paint_batch_job(job, device, self.options, lambda photo: self.check_size(photo, options))
+            return
+        assert isinstance(job, PictureJob)
+        if job.large:
+            paint_large_job(job.paint, job, device, self.options.max_seconds, job.changed)
+        else:
+            paint_job(job.paint, job, device, self.options.max_seconds, self.pace, job.changed)
 
     def _warm_up(self, device: str) -> None:
         options = StylizeOptions(**{**WARM_UP.to_dict(), "device": device, "offline": True})

@@ -1,20 +1,14 @@
 """Make the HTTP interface's forms from the options, with a field for each and its help, range and choices."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import Form, Request
 
 from ...errors import OptionError
-from ...options import OutputOptions, StylizeOptions
 from .controls import LONGEST_TEXT, Control, controls
-
-FORM_FIELDS = frozenset(("content", "style", "style_file", "region_mask", "region_style", "mask", "format"))
-"""Fields that are not options."""
-BATCH_FIELDS = frozenset(("photos", "style", "style_file", "name"))
-"""The same for a batch."""
 
 
 def form_type(control: Control) -> Any:
@@ -55,17 +49,19 @@ def dependency(options: type, **defaults: Any) -> Callable[..., Any]:
     return make
 
 
-def only_known_fields(fields: Collection[str] = FORM_FIELDS) -> Callable[..., Any]:
-    """Return a dependency that raises OptionError for an unknown form field, so that misspelt ones are not ignored.
+def only_fields_of(names: Sequence[str], *options: type) -> Callable[..., Any]:
+    """Return a FastAPI dependency that raises OptionError for other fields, so that misspelt ones are not ignored.
 
     Parameters
     ----------
-    fields : collection of str
-        The fields that are not options.
+    names : sequence of str
+        Fields that are not options.
+    *options : type
+        Options whose fields are known, too.
     """
+    known = {*names, *(name for some in options for name in controls(some))}
 
     async def check(request: Request) -> None:
-        known = {*fields, *controls(StylizeOptions), *controls(OutputOptions)}
         for name in await request.form():
             if name not in known:
                 raise OptionError(f"there is no field {name[:60]!r}; /docs lists them")

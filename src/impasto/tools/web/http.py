@@ -20,8 +20,8 @@ from ...options import INSTANT, BatchOptions, OutputOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
 from .batches import BatchJob
 from .engine import BusyError, Engine
-from .forms import BATCH_FIELDS, dependency, only_known_fields
-from .jobs import Job
+from .forms import dependency, only_fields_of
+from .jobs import Job, PictureJob
 from .large import large_file, tile_file
 from .painter import encoded
 from .replies import ERRORS, BatchView, JobView, StyleView, refusal
@@ -30,6 +30,10 @@ from .uploads import Upload
 
 FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif"}
 """Format of a painting's file -> its media type."""
+FIELDS = ("content", "style", "style_file", "region_mask", "region_style", "mask", "format")
+"""Fields of the form that are not options."""
+BATCH_FIELDS = ("photos", "style", "style_file", "name")
+"""The same for a batch."""
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
 LOOK_SECONDS = 0.1
 """Seconds between two checks of a watched job."""
@@ -85,21 +89,21 @@ Options = Annotated[StylizeOptions, Depends(dependency(StylizeOptions))]
 Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
 
 
-def find(job_id: JobId, request: Request) -> Job:
+def find(job_id: JobId, request: Request) -> PictureJob:
     """Return the job that a path names. Responds with 404 if it does not exist."""
     job = request.app.state.engine.find(job_id)
-    if job is None or isinstance(job, BatchJob):
+    if job is None:
         raise HTTPException(404, "this job does not exist; it may have been removed")
     return job
 
 
-Found = Annotated[Job, Depends(find)]
+Found = Annotated[PictureJob, Depends(find)]
 
 
 def find_batch(batch_id: BatchId, request: Request) -> BatchJob:
     """Return the batch that a path names. Responds with 404 if it does not exist."""
-    job = request.app.state.engine.find(batch_id)
-    if not isinstance(job, BatchJob):
+    job = request.app.state.engine.find_batch(batch_id)
+    if job is None:
         raise HTTPException(404, "this batch does not exist; it may have been removed")
     return job
 
@@ -132,11 +136,13 @@ def router(engine: Engine) -> APIRouter:
     """Return the routes for an engine, which must also be the application's `state.engine`."""
     routes = APIRouter(prefix="/v1", responses=ERRORS)
 
-    checked, checked_batch = [Depends(only_known_fields())], [Depends(only_known_fields(BATCH_FIELDS))]
+    checked, checked_batch = (
+        [Depends(only_fields_of(fields, StylizeOptions, OutputOptions))] for fields in (FIELDS, BATCH_FIELDS)
+    )
 
     async def submit(
         wanted: PaintRequest, options: StylizeOptions, output: OutputOptions, file_format: Format | None = None
-    ) -> Job:
+    ) -> PictureJob:
         output = replace(output, max_megapixels=engine.options.max_megapixels)
         try:
             return await run_in_threadpool(engine.submit, wanted, options, output, "", file_format)
@@ -150,7 +156,7 @@ def router(engine: Engine) -> APIRouter:
         except BusyError as error:
             raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
 
-    async def picture(job: Job, file_format: Format, output: OutputOptions) -> Response:
+    async def picture(job: PictureJob, file_format: Format, output: OutputOptions) -> Response:
         if job.error:
             raise HTTPException(422, job.error)
         headers = {"Content-Disposition": f'attachment; filename="{ascii_name(job.name)}.{file_format}"'}
@@ -388,7 +394,7 @@ async def events(job: Job, engine: Engine) -> AsyncIterator[str]:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def archive(job: Job) -> bytes:
+def archive(job: PictureJob) -> bytes:
     """Return the record of a job that has a painting as a ZIP archive."""
     rows = job.rows
     columns = list(rows[0]) if rows else []

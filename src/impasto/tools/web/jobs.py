@@ -1,4 +1,4 @@
-"""A job: one painting of the studio, from the request until its removal, with its progress."""
+"""A job: one painting of the studio, a picture or a film, from the request until its removal, with its progress."""
 
 import secrets
 import shutil
@@ -30,47 +30,36 @@ class Seen:
     losses: Mapping[str, float]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Job:
-    """One painting.
+    """What all jobs share: their state, and what they show while they are painted.
 
     Parameters
     ----------
     folder : Path
         The job's own folder. The sources are in its subfolder `sources`.
-    paint : PaintJob
-        What to paint. Downloads use its output options unless they specify others.
     owner : str
         The page's session that it belongs to; empty for the HTTP interface.
-    large : bool
-        Whether it is painted from file to file.
     id : str
         Secret and unguessable: anyone who knows it can see, stop and remove the painting.
     """
 
     folder: Path
-    paint: PaintJob
     owner: str = ""
-    large: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: Status = "queued"
     created: float = field(default_factory=time.monotonic)
     begun: float | None = None
     ended: float | None = None
-    step: Seen | None = None
     size: tuple[int, int] | None = None
     seconds_left: float | None = None
-    rows: list[dict[str, float]] = field(default_factory=list)
     photo: bytes = b""
     preview: bytes = b""
     frames: int = 0
     version: int = 0
     note: str = ""
     error: str = ""
-    record: Mapping[str, Any] | None = None
-    metadata: Metadata = field(default_factory=Metadata)
     stop: threading.Event = field(default_factory=threading.Event)
-    _every: int = 1
 
     @property
     def paintings(self) -> int:
@@ -83,14 +72,79 @@ class Job:
         return self.status in ENDED
 
     @property
-    def has_picture(self) -> bool:
-        """Whether there is a painting to download."""
-        return self.status in ("done", "stopped") and self.record is not None
+    def is_whole(self) -> bool:
+        """Whether all of it is painted. Each kind of job says how it knows."""
+        raise NotImplementedError
 
     @property
     def seconds(self) -> float:
         """The painting time so far, in seconds."""
         return 0.0 if self.begun is None else (self.ended or time.monotonic()) - self.begun
+
+    def changed(self) -> None:
+        """Bump the version so that watchers refresh."""
+        self.version += 1
+
+    def shown(self, name: Literal["photo", "preview"]) -> bytes:
+        """Return the photograph or the last frame as the bytes of a JPEG file, empty if there is none yet."""
+        try:
+            return getattr(self, name) or (self.folder / f"{name}.jpg").read_bytes()
+        except OSError:
+            return b""
+
+    def put_away(self) -> None:
+        """Move the photograph and the last frame into the folder, so that ended jobs take no memory."""
+        for name in ("photo", "preview"):
+            data: bytes = getattr(self, name)
+            if data:
+                (self.folder / f"{name}.jpg").write_bytes(data)
+                setattr(self, name, b"")
+
+    def forget(self) -> None:
+        """Remove the job's files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def view(self, place: int = 0) -> dict[str, Any]:
+        """Return the job's state for the HTTP interface. `place` is its position in the queue, counted from 1."""
+        found: dict[str, Any] = {"id": self.id, "status": self.status, "seconds": round(self.seconds, 2)}
+        if self.status == "queued":
+            found["place"] = place
+        if self.seconds_left is not None and self.status == "painting":
+            found["seconds_left"] = round(self.seconds_left, 1)
+        if self.size is not None:
+            found["size"] = [self.size[1], self.size[0]]
+        return found | {"frames": self.frames} | {k: v for k in ("note", "error") if (v := getattr(self, k))}
+
+
+@dataclass(eq=False, kw_only=True)
+class PictureJob(Job):
+    """A painting of a photograph.
+
+    Parameters
+    ----------
+    paint : PaintJob
+        What to paint. Downloads use its output options unless they specify others.
+    large : bool
+        Whether it is painted from file to file.
+    """
+
+    paint: PaintJob
+    large: bool = False
+    step: Seen | None = None
+    rows: list[dict[str, float]] = field(default_factory=list)
+    record: Mapping[str, Any] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    _every: int = 1
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a painting to download."""
+        return self.status in ("done", "stopped") and self.record is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is painted."""
+        return self.record is not None and "interrupted" not in self.record
 
     @property
     def name(self) -> str:
@@ -123,35 +177,9 @@ class Job:
             self.rows[1:] = self.rows[2::2]
             self._every *= 2
 
-    def changed(self) -> None:
-        """Bump the version so that watchers refresh."""
-        self.version += 1
-
-    def shown(self, name: Literal["photo", "preview"]) -> bytes:
-        """Return the photograph or the last frame as the bytes of a JPEG file, empty if there is none yet."""
-        try:
-            return getattr(self, name) or (self.folder / f"{name}.jpg").read_bytes()
-        except OSError:
-            return b""
-
-    def put_away(self) -> None:
-        """Move the photograph and the last frame into the folder, so that ended jobs take no memory."""
-        for name in ("photo", "preview"):
-            data: bytes = getattr(self, name)
-            if data:
-                (self.folder / f"{name}.jpg").write_bytes(data)
-                setattr(self, name, b"")
-
-    def forget(self) -> None:
-        """Remove the job's files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def view(self, place: int = 0) -> dict[str, Any]:
-        """Return the job's state for the HTTP interface. `place` is its position in the queue, counted from 1."""
-        step = self.step
-        found: dict[str, Any] = {"id": self.id, "status": self.status, "seconds": round(self.seconds, 2)}
-        if self.status == "queued":
-            found["place"] = place
+        """Return the job's state, as `Job.view`."""
+        found, step = super().view(place), self.step
         if step is not None:
             found |= {
                 "iteration": step.iteration,
@@ -159,10 +187,4 @@ class Job:
                 "scale": [step.scale[1], step.scale[0]],
                 "losses": {k: float(v) for k, v in step.losses.items()},
             }
-        if self.seconds_left is not None and self.status == "painting":
-            found["seconds_left"] = round(self.seconds_left, 1)
-        if self.size is not None:
-            found["size"] = [self.size[1], self.size[0]]
-            found["tiles"] = self.large
-        found |= {"frames": self.frames} | {k: v for k in ("note", "error") if (v := getattr(self, k))}
-        return found
+        return found if self.size is None else found | {"tiles": self.large}

@@ -21,7 +21,7 @@ from ..job import PaintJob, describe
 from ..large import steps_of, without_useless_alpha
 from ..paint import read_styles
 from ..run import one_pass_record
-from .jobs import Job
+from .jobs import PictureJob
 from .painter import Watch, as_frame, jpeg
 
 FILE, TILES = "painting.tif", "painting.dzi"
@@ -67,7 +67,9 @@ def check_large(job: PaintJob, max_size: int, megapixels: float) -> tuple[int, i
         return None if photo is None else photo.size
 
 
-def paint_large_job(job: PaintJob, of: Job, device: str, max_seconds: float, publish: Callable[[], None]) -> None:
+def paint_large_job(
+    job: PaintJob, of: PictureJob, device: str, max_seconds: float, publish: Callable[[], None]
+) -> None:
     """Paint a job from file to file, with the parameters and errors of `painter.paint_job`.
 
     A painting that is stopped is not kept: its lower part would be missing.
@@ -79,7 +81,7 @@ def paint_large_job(job: PaintJob, of: Job, device: str, max_seconds: float, pub
         of.note = f"{how}: a large painting is only kept once it is finished"
 
 
-def _paint(job: PaintJob, of: Job, device: str, max_seconds: float, publish: Callable[[], None]) -> None:
+def _paint(job: PaintJob, of: PictureJob, device: str, max_seconds: float, publish: Callable[[], None]) -> None:
     options = replace(job.options, device=device, offline=True)
     with open_in_parts(job.content, lambda sides: True, max_megapixels=job.output.limit) as photo:
         if photo is None:
@@ -113,7 +115,7 @@ def copy_rows(source: PictureSource, sink: FileSink) -> None:
         sink.write(source.read(top, 0, min(ROWS, height - top), width))
 
 
-def large_file(of: Job, file_format: str, output: OutputOptions) -> Path:
+def large_file(of: PictureJob, file_format: str, output: OutputOptions) -> Path:
     """Return the painting's file in a format, with its profile, the photograph's metadata and its record.
 
     Raises
@@ -145,7 +147,7 @@ def large_file(of: Job, file_format: str, output: OutputOptions) -> Path:
     return path
 
 
-def tile_file(of: Job, level: int, column: int, row: int) -> Path | None:
+def tile_file(of: PictureJob, level: int, column: int, row: int) -> Path | None:
     """Return the file of a tile, or None if it does not exist.
 
     Parameters

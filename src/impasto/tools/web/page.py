@@ -9,6 +9,7 @@ from gradio.themes import Base, Soft, colors
 
 from ...options import StylizeOptions
 from ...style.target import builtin_names
+from ...video.extra import missing
 from .controls import controls
 from .engine import Engine
 from .session import MOST_STYLES, QUALITIES, REGIONS, Session, style_choices, title_of
@@ -44,13 +45,18 @@ def samples() -> list[Path]:
 def head(prefix: str = "") -> str:
     """Return the HTML of the page's head, which loads only from this server. `prefix` precedes our paths."""
     at = f"{prefix}/studio"
-    return f"""<link rel="stylesheet" href="{at}/studio.css">
-<style>{gallery_css(prefix)}</style><script src="{at}/zoom.js"></script><script src="{at}/studio.js"></script>"""
+    scripts = "".join(f'<script src="{at}/{name}.js"></script>' for name in SCRIPTS)
+    return f"""<link rel="stylesheet" href="{at}/studio.css"><link rel="stylesheet" href="{at}/moving.css">
+<style>{gallery_css(prefix)}</style>{scripts}"""
 
 
 STAGE = (STATIC / "stage.html").read_text(encoding="utf-8")
 BRUSH = (STATIC / "brush.html").read_text(encoding="utf-8")
-TITLE = "<header><h1>Impasto</h1><p>Your photograph, painted before your eyes.</p></header>"
+FILM = (STATIC / "film.html").read_text(encoding="utf-8")
+LIVE = (STATIC / "live.html").read_text(encoding="utf-8")
+TITLE = (STATIC / "title.html").read_text(encoding="utf-8")
+SCRIPTS = ("zoom", "studio", "moving")
+"""The page's scripts. They are loaded in any order; the last loads those that need it."""
 
 
 def theme() -> Base:
@@ -175,6 +181,10 @@ def make_page(engine: Engine) -> gr.Blocks:
                         for name, control in session.controls.items():
                             if control.group == group and name not in made:
                                 made[name] = widget(control)
+        lacking = missing()
+        need = f'<p class="hint">This needs {", ".join(lacking)}: pip install "impasto[video]"</p>'
+        gr.HTML(need if lacking else FILM, elem_id="film")
+        gr.HTML(need if lacking else LIVE, elem_id="live")
         values = [made[name] for name in session.controls]
 
         for sample, path in zip(tries, samples(), strict=True):

@@ -23,7 +23,7 @@ from ..job import PaintJob, describe
 from ..paint import Sources, read_sources
 from ..run import make_record
 from .estimate import Countdown, Pace
-from .jobs import PAINTING_FILE, Job, Seen
+from .jobs import PAINTING_FILE, Job, PictureJob, Seen
 
 FRAME_SECONDS = 0.5
 """Seconds between two frames of a painting."""
@@ -32,14 +32,16 @@ FRAME_SIDE = 1024
 FRAME_QUALITY = 85
 
 
-def paint_job(job: PaintJob, of: Job, device: str, max_seconds: float, pace: Pace, publish: Callable[[], None]) -> None:
+def paint_job(
+    job: PaintJob, of: PictureJob, device: str, max_seconds: float, pace: Pace, publish: Callable[[], None]
+) -> None:
     """Paint a job until it is done or stopped. Sets its `record` and writes its painting's file.
 
     Parameters
     ----------
     job : PaintJob
         What to paint, with the paths of the sources.
-    of : Job
+    of : PictureJob
         The job to update.
     device : str
         A device as for `--device`.
@@ -82,7 +84,9 @@ class Watch:
         Takes a step and returns the picture to show, (1, 3 or 4, H, W), sRGB, [0, 1].
     """
 
-    def __init__(self, of: Job, max_seconds: float, picture: Callable[[Step], Tensor], publish: Callable[[], None]):
+    def __init__(
+        self, of: PictureJob, max_seconds: float, picture: Callable[[Step], Tensor], publish: Callable[[], None]
+    ):
         self.of, self.max_seconds, self.picture, self.publish = of, max_seconds, picture, publish
         self.countdown, self.shown, self.begun = Countdown(), 0.0, time.monotonic()
 
@@ -131,7 +135,7 @@ def jpeg(image: Tensor, quality: int = FRAME_QUALITY) -> bytes:
     return file.getvalue()
 
 
-def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None:
+def keep(of: PictureJob, given: Sources, described: dict[str, Any], last: Step) -> None:
     """Save the painting in the job's folder with 16 bits per sample, and its record in the job."""
     painting = given.photo.with_tensor(last.image.float().cpu())
     levels = quantised(painting.tensor, np.dtype(np.uint16))
@@ -146,7 +150,7 @@ def keep(of: Job, given: Sources, described: dict[str, Any], last: Step) -> None
     of.record = make_record(described, last, last.iteration == last.total)
 
 
-def kept(of: Job) -> Picture:
+def kept(of: PictureJob) -> Picture:
     """Return the painting of a job that has one."""
     with np.load(of.folder / PAINTING_FILE, allow_pickle=False) as arrays:
         tensor = torch.from_numpy(arrays["tensor"].astype(np.float32) / 65535)
@@ -154,7 +158,7 @@ def kept(of: Job) -> Picture:
     return Picture(tensor, alpha, of.metadata)
 
 
-def encoded(of: Job, file_format: str, output: OutputOptions) -> bytes:
+def encoded(of: PictureJob, file_format: str, output: OutputOptions) -> bytes:
     """Return the bytes of the painting's file, with its profile, the photograph's metadata and its record.
 
     Raises

@@ -58,6 +58,51 @@ class BatchView(BaseModel):
     error: str | None = Field(None, description="Why it failed.")
 
 
+class VideoView(BaseModel):
+    """A film's progress."""
+
+    id: str
+    status: Literal["queued", "painting", "done", "stopped", "failed"]
+    seconds: float = Field(description="Painting time so far.")
+    frames: int = Field(description="Number of previews so far. The newest is at /v1/videos/{id}/frame.")
+    done: int = Field(description="Number of painted frames of the film.")
+    media_type: str = Field(description="Media type of the result.")
+    command: str = Field(description="The command that paints the same in a terminal.")
+    place: int | None = Field(None, description="Position in the queue, counted from 1.")
+    total: int | None = Field(None, description="Number of frames to paint, estimated from the film's length.")
+    seconds_left: float | None = None
+    size: list[int] | None = Field(None, description="Width and height of the painted film in pixels.")
+    note: str | None = Field(None, description="Why it ended early, or what could not be read.")
+    error: str | None = Field(None, description="Why it failed.")
+
+
+class LiveView(BaseModel):
+    """A camera that is painted live."""
+
+    id: str
+    frames: int = Field(description="Number of frames painted so far.")
+    styles: list[str]
+    strength: float
+    stability: float
+    rate: float = Field(description="Frames painted a second lately.")
+    long_side: int = Field(description="Long side at which frames are painted now, in pixels.")
+    size: list[int] | None = Field(None, description="Width and height of the last painting in pixels.")
+
+
+class StageView(BaseModel):
+    """What a page of live painting begins with."""
+
+    styles: list[str] = Field(description="The styles that the server was started with.")
+    own_styles: list[str] = Field(description="Those of them that are not built in.")
+    strength: float
+    stability: float
+    rate: float = Field(description="Frames a second to hold.")
+    largest: int = Field(description="Largest long side that the size adjusts itself to, in pixels.")
+    size: int | None = Field(None, description="The fixed long side, in pixels.")
+    camera: str | None = Field(None, description="Name of this machine's camera, if it is painted.")
+    id: str | None = Field(None, description="The session of this machine's camera.")
+
+
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return an error response with a one-line reason."""
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)

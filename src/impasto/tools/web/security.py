@@ -12,9 +12,10 @@ import hashlib
 import hmac
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
@@ -97,6 +98,8 @@ class Guard:
         The key that requests must carry.
     max_bytes : int
         Maximum size of a request's body.
+    larger : mapping
+        Path -> another maximum for requests to it.
     """
 
     def __init__(
@@ -107,8 +110,9 @@ class Guard:
         max_bytes: int,
         pages: Sequence[str] = (),
         outside: Outside | None = None,
+        larger: Mapping[str, int] = MappingProxyType({}),
     ):
-        self.app, self.max_bytes, self.outside = app, max_bytes, outside or Outside()
+        self.app, self.max_bytes, self.larger, self.outside = app, max_bytes, larger, outside or Outside()
         self.hosts = {"localhost", socket.gethostname().lower(), *map(host_name, (*hosts, *pages))}
         self.pages = {authority(f"{scheme}://{page}") for page in pages for scheme in DEFAULT_PORTS}
         self.digest = None if key is None else hashlib.sha256(key.encode()).hexdigest()
@@ -150,9 +154,13 @@ class Guard:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             return refusal(400, "the content-length of the request is not a number")
-        if int(length[:18]) > self.max_bytes:
-            return self.too_large()
+        if int(length[:18]) > self.limit(scope):
+            return self.too_large(scope)
         return None
+
+    def limit(self, scope: Scope) -> int:
+        """Return the maximum size of a request's body."""
+        return self.larger.get(path_below(scope), self.max_bytes)
 
     def is_own(self, origin: str, hosts: Sequence[str]) -> bool:
         """Return whether an origin is our own page's, given the Host names of the request."""
@@ -166,9 +174,9 @@ class Guard:
             return reason
         return f"{reason}; if it is the studio's page behind a proxy, allow it with --allow-host {page[0]}:{page[1]}"
 
-    def too_large(self) -> ASGIApp:
+    def too_large(self, scope: Scope) -> ASGIApp:
         """Return the refusal of a body above the limit."""
-        return refusal(413, f"the request is larger than this server's limit of {self.max_bytes / 1e6:g} MB")
+        return refusal(413, f"the request is larger than this server's limit of {self.limit(scope) / 1e6:g} MB")
 
     def has_key(self, headers: Headers) -> bool:
         """Return whether the request carries the key, or no key is set. Compares in constant time."""
@@ -218,11 +226,11 @@ class Guard:
                 return {"type": "http.disconnect"}
             message = await receive()
             read += len(message.get("body", b""))
-            if read <= self.max_bytes:
+            if read <= self.limit(scope):
                 return message
             refused = True
             if not begun:
-                await self.too_large()(scope, receive, send)
+                await self.too_large(scope)(scope, receive, send)
             return {"type": "http.disconnect"}
 
         async def unless_refused(message: Message) -> None:

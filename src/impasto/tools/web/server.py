@@ -12,6 +12,7 @@ from ...errors import OptionError
 from ...options import ServeOptions
 from .app import make_app
 from .engine import Engine
+from .live import Given
 
 GRACE_SECONDS = 3
 """Seconds that responses in progress may take after the server is stopped."""
@@ -72,7 +73,7 @@ def address_of(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
+def serve(options: ServeOptions, say: Callable[[str], None], given: Given | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM. Then stop all work and remove all temporary files.
 
     Parameters
@@ -81,6 +82,8 @@ def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
         Address and limits.
     say : callable
         Prints a line to the user who started the server.
+    given : Given, optional
+        What `impasto live` was started with. Its page opens first.
 
     Raises
     ------
@@ -92,11 +95,14 @@ def serve(options: ServeOptions, say: Callable[[str], None]) -> None:
     with listening:
         engine = Engine(options)
         try:
-            app = make_app(options, engine)
+            app = make_app(options, engine, given)
             address = address_of(options.host, listening.getsockname()[1]) + options.root_path.rstrip("/")
 
             def ready() -> None:
                 engine.start()  # only now: the warm-up would delay the page
+                if given is not None:
+                    say(f"The painting is at {address}/#live (Ctrl-C stops it)")
+                    return
                 say(f"The studio is at {address} (Ctrl-C stops it; its HTTP interface is described at {address}/docs)")
 
             with suppress(KeyboardInterrupt):

@@ -23,7 +23,7 @@ from ...style.target import builtin_names
 from ...stylizers.schedule import painting_size
 from .controls import Control, controls, options_of
 from .engine import Engine
-from .jobs import Job
+from .jobs import PictureJob
 from .painter import as_frame, frame_size, jpeg
 from .uploads import Request, Upload, without_folder
 from .widgets import WORDS, duration, shown
@@ -142,7 +142,7 @@ class Session:
         jobs = [j for i in ids if (j := self.engine.find(i)) is not None]
         return gr.Radio([(self.describe(j), j.id) for j in jobs], value=None, visible=bool(jobs))
 
-    def describe(self, job: Job) -> str:
+    def describe(self, job: PictureJob) -> str:
         """Return a short description of a painting: styles, quality and size."""
         names = [title_of(s) if s in builtin_names() else Path(s).stem for s in job.paint.styles]
         size = "" if job.size is None else f", {job.size[1]}×{job.size[0]}"

@@ -74,6 +74,60 @@ def safe_name(name: str, fallback: str) -> str:
     return kept.lstrip(".- ") or fallback
 
 
+class Uploads:
+    """The files that a visitor sent, in a job's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.taken = set(builtin_names())  # a file with a style's name would be taken for that style
+        self.styles: list[str] = []
+
+    def free(self, name: str, fallback: str) -> Path:
+        """Return the path for a visitor's file, under a safe name that is not taken yet."""
+        name = safe_name(name, fallback)
+        stem, dot, suffix = name.rpartition(".")
+        number = 2
+        while name.lower() in self.taken:
+            name = f"{stem}-{number}{dot}{suffix}" if dot else f"{suffix}-{number}"
+            number += 1
+        self.taken.add(name.lower())
+        return self.folder / name
+
+    def put(self, upload: Upload, fallback: str) -> str:
+        """Write a file and return its path."""
+        path = self.free(upload.name, fallback)
+        path.write_bytes(upload.data)
+        return str(path)
+
+    def put_styles(self, files: Sequence[Upload]) -> None:
+        """Write the style files, to which `file:1` and so on refer."""
+        self.styles = [self.put(f, f"style-{i}") for i, f in enumerate(files, 1)]
+
+    def style(self, style: str) -> str:
+        """Return the built-in name or the path that a visitor's style means. Raises StyleError if it is neither."""
+        reference = FILE_REFERENCE.fullmatch(style)
+        if reference is not None:
+            if not 1 <= int(reference[1]) <= len(self.styles):
+                raise StyleError(f"style {style!r} does not exist: {len(self.styles)} style files were sent")
+            return self.styles[int(reference[1]) - 1]
+        if style not in builtin_names():
+            raise StyleError(f"style {style[:60]!r} is not a built-in style; GET /v1/styles lists them")
+        return style
+
+    def style_names(self, styles: Sequence[str]) -> tuple[str, ...]:
+        """Return the visitor's styles, or all style files if there are none. Raises OptionError if both are missing."""
+        found = tuple(self.style(s) for s in styles) or tuple(self.styles)
+        if not found:
+            raise OptionError("no style given; name a built-in style, or send a picture or style file")
+        return found
+
+
 def place(request: Request, folder: Path, options: StylizeOptions, output: OutputOptions) -> PaintJob:
     """Write the uploads into the folder, and return the job that paints them.
 
@@ -84,38 +138,12 @@ def place(request: Request, folder: Path, options: StylizeOptions, output: Outpu
     StyleError
         If a style is neither built-in nor an uploaded file.
     """
-    taken: set[str] = set(builtin_names())  # a file with a style's name would be taken for that style
-
-    def put(upload: Upload, fallback: str) -> str:
-        name = safe_name(upload.name, fallback)
-        stem, dot, suffix = name.rpartition(".")
-        number = 2
-        while name.lower() in taken:
-            name = f"{stem}-{number}{dot}{suffix}" if dot else f"{suffix}-{number}"
-            number += 1
-        taken.add(name.lower())
-        path = folder / name
-        path.write_bytes(upload.data)
-        return str(path)
-
-    content = put(request.content, "photo")
-    files = [put(f, f"style-{i}") for i, f in enumerate(request.style_files, 1)]
-
-    def find(style: str) -> str:
-        reference = FILE_REFERENCE.fullmatch(style)
-        if reference is not None:
-            if not 1 <= int(reference[1]) <= len(files):
-                raise StyleError(f"style {style!r} does not exist: {len(files)} style files were sent")
-            return files[int(reference[1]) - 1]
-        if style not in builtin_names():
-            raise StyleError(f"style {style[:60]!r} is not a built-in style; GET /v1/styles lists them")
-        return style
-
-    styles = tuple(find(s) for s in request.styles) or tuple(files)
-    if not styles:
-        raise OptionError("no style given; name a built-in style, or send a picture or style file")
-    regions = tuple((put(m, f"mask-{i}.png"), find(s)) for i, (m, s) in enumerate(request.regions, 1))
-    mask = put(request.mask, "mask.png") if request.mask else None
+    uploads = Uploads(folder)
+    content = uploads.put(request.content, "photo")
+    uploads.put_styles(request.style_files)
+    styles = uploads.style_names(request.styles)
+    regions = tuple((uploads.put(m, f"mask-{i}.png"), uploads.style(s)) for i, (m, s) in enumerate(request.regions, 1))
+    mask = uploads.put(request.mask, "mask.png") if request.mask else None
     return PaintJob(content, styles, options, output, regions, mask)
 
 

@@ -1,0 +1,159 @@
+"""Paint a film in a worker, within the server's limits. Needs the extra `video`."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+from ...errors import FilmError, OptionError
+from ...image.picture import Picture
+from ...image.write import write_image
+from ...options import ServeOptions, VideoOptions
+from ...stylizers.loss import check_blend
+from ...video.codecs import find_target
+from ...video.film import Film, Pixels, to_tensor
+from ...video.join import check_streams, join
+from ...video.limits import Limits
+from ...video.motion import Seen
+from ...video.painting import paint_segments
+from ...video.read import open_film
+from ...video.segments import PartsFolder
+from ..video import VideoJob, new_painter, opened, painted_size, shown_frame
+from .films import FilmJob
+from .painter import FRAME_SECONDS, as_frame, jpeg, over_white, show
+
+PARTS = "parts"
+"""Folder of the segments, in the job's folder."""
+RESULT = 4.0
+"""Largest painted film, relative to the largest upload of a film."""
+
+
+def limits_of(options: ServeOptions) -> Limits:
+    """Return the limits on a visitor's film."""
+    return Limits(options.max_film_megapixels, options.max_film_seconds, options.max_film_frames)
+
+
+def video_job(of: FilmJob, options: VideoOptions) -> VideoJob:
+    """Return the job as the command line's."""
+    return VideoJob(of.film, of.styles, options, of.target)
+
+
+def opened_film(of: FilmJob, limits: Limits) -> Film:
+    """Return the film, or the part of it that is painted. Raises ImpastoError if it cannot be read or is too long."""
+    return open_film(of.film, None, limits) if of.at is not None else opened(video_job(of, of.options), limits)
+
+
+def check_film(of: FilmJob, options: ServeOptions) -> None:
+    """Read what is needed to refuse a film before it is queued, and set the size of its painting.
+
+    Raises
+    ------
+    ImpastoError
+        If the film or a style cannot be read, or is beyond the server's limits.
+    """
+    check_blend(of.options, 1 if of.options.styles_at else len(of.styles))
+    film = opened_film(of, limits_of(options))
+    size = painted_size(film, of.options)
+    if max(size) > options.max_size:
+        if of.options.size is not None:
+            raise OptionError(f"--size {of.options.size}: this server paints at most {options.max_size} pixels a side")
+        of.options = replace(of.options, size=options.max_size)
+        size = painted_size(film, of.options)
+    if of.at is None:
+        check_streams(of.film, find_target(of.target, of.options.codec, of.options.crf, of.options.keep_hdr))
+    else:
+        shown_frame(film, size, of.at)
+    device = options.devices[0] if options.devices else "auto"
+    new_painter(video_job(of, replace(of.options, device=device, offline=True)), size, options.max_megapixels)
+
+
+def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Callable[[], None]) -> None:
+    """Paint a film until it is done or stopped. A stopped one is not kept: it would end in the middle.
+
+    Parameters
+    ----------
+    of : FilmJob
+        The job to update.
+    device : str
+        A device as for `--device`.
+    options : ServeOptions
+        The server's limits.
+    publish : callable
+        Called after each change of `of`.
+
+    Raises
+    ------
+    ImpastoError
+        If the job cannot be painted.
+    """
+    job = video_job(of, replace(of.options, device=device, offline=True))
+    film = opened_film(of, limits_of(options))
+    of.size = size = painted_size(film, job.options)
+    painter = new_painter(job, size, options.max_megapixels)
+    if of.at is not None:
+        frame = shown_frame(film, size, of.at)
+        assert frame.pixels is not None
+        of.photo = as_jpeg(frame.pixels)
+        pixels = painter(Seen(frame, None, None), of.at - (job.options.start or 0.0))
+        assert pixels is not None
+        show(of, to_tensor(pixels))
+        keep_frame(of, pixels)
+        return
+    target = find_target(of.target, job.options.codec, job.options.crf, job.options.keep_hdr)
+    parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.looks.stylizer.compute.precision), False)
+    begun, shown = time.monotonic(), 0.0
+    with closing(paint_segments(film, size, painter, parts, target)) as steps:
+        for step in steps:
+            now = time.monotonic()
+            of.done, of.total = step.done, step.total
+            if step.total is not None:
+                of.seconds_left = (now - begun) / step.done * (step.total - step.done)
+            if now - shown >= FRAME_SECONDS and painter.standing_in is not None:
+                show(of, to_tensor(painter.standing_in))
+                shown = now
+            publish()
+            of.note = why_stopped(of, now - begun, options)
+            if of.note:
+                return
+            if step.done % 100 == 0:
+                check_room(of, options)
+    if painter.standing_in is not None:
+        show(of, to_tensor(painter.standing_in))
+    join(parts, target, of.film, film.about, (job.options.start, job.options.end))
+    broken = sum(len(s.broken) for s in parts.segments)
+    if broken:
+        of.note = f"{broken} of {parts.done} frames could not be read; the paintings before them stand in"
+    of.total = of.done
+    parts.remove()
+
+
+def why_stopped(of: FilmJob, seconds: float, options: ServeOptions) -> str:
+    """Return why the painting ends now, empty if it goes on."""
+    if of.stop.is_set():
+        return "stopped: a film is only kept once it is finished"
+    if seconds > options.max_seconds:
+        return (
+            f"stopped after {options.max_seconds:g} seconds, the limit of this server: a film is only kept once it is "
+            "finished; paint a part of it, or a smaller size"
+        )
+    return ""
+
+
+def check_room(of: FilmJob, options: ServeOptions) -> None:
+    """Raise FilmError if the painted film grows larger than allowed."""
+    most = RESULT * options.max_film_upload
+    written = sum(p.stat().st_size for p in (of.folder / PARTS).iterdir())
+    if written > 1e6 * most:
+        raise FilmError(f"the painted film is larger than {most:g} MB; choose a higher --crf, a smaller --size or less")
+
+
+def as_jpeg(pixels: Pixels) -> bytes:
+    """Return a frame (H, W, 3 or 4) as the bytes of a JPEG file."""
+    return jpeg(over_white(as_frame(to_tensor(pixels))))
+
+
+def keep_frame(of: FilmJob, pixels: Pixels) -> None:
+    """Write a painted frame (H, W, 3 or 4) as the job's result."""
+    painted = to_tensor(pixels)
+    write_image(Picture(painted[:, :3], painted[:, 3:] if painted.shape[1] == 4 else None), str(of.target))
+    of.done = of.total = 1
