@@ -160,10 +160,15 @@ class ExportPass(WholePass):
         """Add the noise of a resolution."""
         if not self.net.config.noise:
             return x
-        rows, columns = (torch.arange(side) % NOISE_SIDE for side in (x.shape[2], x.shape[3]))
+        rows, columns = self.places(x, level)
         noise = self.net.noise[level].index_select(1, rows).index_select(2, columns).to(x.dtype)  # (K, H, W)
         each = self.parts["noise"][:, self.layout.noise[level], None] * self.net.noises[level]  # (N, K, C)
-        return x + (each.transpose(1, 2).to(x.dtype) @ noise.flatten(1)).view(x.shape)
+        return x + (each.transpose(1, 2).to(x.dtype) @ noise.flatten(1)).view(-1, *x.shape[1:])
+
+    def places(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Return the rows and columns of the noise under features (N, C, H, W) of a resolution."""
+        rows, columns = (torch.arange(side) % NOISE_SIDE for side in (x.shape[2], x.shape[3]))
+        return rows, columns
 
     def enlarged(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Blur, resize to twice the size and convolve."""
