@@ -90,7 +90,7 @@ def write_site(out: Path | None, options: ExportOptions, progress: Progress | No
         log.info("writing the network")
         reading = write_graphs(folder, net, encoder, about)
         styles = write_styles(folder, net, reading)
-        write_page(folder, describe(net, about, options))
+        write_page(folder, describe(net, least_side(net, encoder), about, options))
         log.info("comparing its paintings with Impasto's own")
         difference = check_site(folder, net, encoder, styles)
         write_list(folder)
@@ -113,7 +113,7 @@ def check_target(target: Path) -> None:
 def write_graphs(folder: Path, net: Network, encoder: VGG, metadata: dict[str, str]) -> ReadingGraph:
     """Write the graphs and their weights into a folder. Returns the first graph."""
     sides = {2: Dim("height", min=2), 3: Dim("width", min=2)}
-    least = encoder.least_side(tuple(net.config.layers)[-1])
+    least = least_side(net, encoder)
     picture, image = torch.rand(1, 3, 70, 54), torch.rand(1, 3, 70, 54)
     reader, predictor = ReadingGraph(net, encoder), PredictingGraph(net)
     with torch.no_grad():
@@ -140,6 +140,11 @@ def write_graphs(folder: Path, net: Network, encoder: VGG, metadata: dict[str, s
     return reader
 
 
+def least_side(net: Network, encoder: VGG) -> int:
+    """Return the shortest side in pixels of pictures whose style can be read."""
+    return max(encoder.least_side(layer) for layer in net.config.layers)
+
+
 def model(
     graph: torch.nn.Module,
     examples: dict[str, Tensor],
@@ -152,12 +157,20 @@ def model(
     return onnx_model(program, outputs, metadata)
 
 
-def describe(net: Network, about: dict[str, str], options: ExportOptions) -> dict[str, Any]:
+def describe(net: Network, least: int, about: dict[str, str], options: ExportOptions) -> dict[str, Any]:
     """Return what the page has to know of the network and of the options."""
     parts = {name: [net.layout.parts[name].start, net.layout.parts[name].stop] for name in ("photo", "paint")}
     samples = {"side": SAMPLE_SIDE, "margin": SAMPLE_MARGIN}
-    return {**about, "affine": net.layout.size, "parts": parts, "margin": net.margin, "samples": samples,
-            "channels": net.channels, "size": options.size}  # fmt: skip
+    return {
+        **about,
+        "affine": net.layout.size,
+        "channels": net.channels,
+        "parts": parts,
+        "margin": net.margin,
+        "samples": samples,
+        "least": least,
+        "size": options.size,
+    }
 
 
 def write_page(folder: Path, description: dict[str, Any]) -> None:
