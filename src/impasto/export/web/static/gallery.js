@@ -11,6 +11,8 @@ export function fill(fieldset, styles, chosen, changed) {
   const own = entry(OWN, "Your own painting …", "", false);
   own.id = "own";
   fieldset.append(own);
+  const shown = fieldset.querySelector("label:has(:checked)"); // scrolls the list, not the page
+  fieldset.scrollTo(shown.offsetLeft - fieldset.offsetLeft - 100, shown.offsetTop - fieldset.offsetTop - 100);
   fieldset.addEventListener("change", (event) => changed(event.target.value));
 }
 

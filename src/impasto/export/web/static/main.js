@@ -192,6 +192,7 @@ async function download() {
 function draw(canvas, bitmap) {
   Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  $("frame").style.setProperty("--ratio", bitmap.width / bitmap.height);
 }
 
 function show(image) {
