@@ -216,7 +216,7 @@ def test_large_paintings_have_no_seams(
 def test_the_camera_is_painted_live(chromium: Any, address: str) -> None:
     visit = Visit(chromium, address, permissions=["camera"])
     visit.page.click("#camera")
-    visit.page.wait_for_function("Number(document.body.dataset.frames) >= 3", timeout=60_000 * PATIENCE)
+    visit.page.wait_for_function("() => Number(document.body.dataset.frames) >= 3", timeout=60_000 * PATIENCE)
     picture = visit.paints(lambda: visit.page.click("#shoot"))
     assert max(picture.shape) == SIZE
     assert visit.name == "camera-starry-night.png"
@@ -232,7 +232,7 @@ def test_it_works_offline_with_threads_from_the_second_visit(
     visit = Visit(chromium, f"http://127.0.0.1:{server.server_port}/")
     first = visit.paints(lambda: visit.photo(pictures["chelsea"]))
     visit.page.evaluate("navigator.serviceWorker.ready")
-    visit.page.wait_for_function("navigator.serviceWorker.controller !== null")
+    visit.page.wait_for_function("() => navigator.serviceWorker.controller !== null")
     server.shutdown()
     server.server_close()
     visit.page.reload()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import ImpastoError
+from ...models.colours import colours_of
 from ...models.network import Network
 from ...models.vgg import VGG
 from ...options import StylizeOptions
@@ -77,12 +78,32 @@ def check_site(folder: Path, net: Network, encoder: VGG, entries: Sequence[Mappi
         own = own_painting(net, encoder, load_builtin(entry["name"]), photo, stroke)
         difference = float(255 * np.abs(found - own.numpy()).max())
         worst, where = max((worst, where), (difference, f"{entry['name']} at {width}x{height}"))
+    difference = tile_difference(graphs, net, encoder, resized(photos[0], (304, 400)).float() / 255)
+    worst, where = max((worst, where), (difference, "a tile"))
     if not worst <= TOLERANCE:
         raise ImpastoError(
             f"{folder.name} was not kept: {where} is {worst:.3g} levels of 255 off Impasto's own painting; install the "
             "versions that constraints.txt names"
         )
     return worst
+
+
+def tile_difference(graphs: Mapping[str, Graph], net: Network, encoder: VGG, photo: Tensor) -> float:
+    """Return how far a tile in the middle of a photograph is from the painting of the whole, in levels of 255."""
+    options = StylizeOptions(method="network", scale=1.0)
+    own = NetworkStylizer(net, [load_builtin("starry-night")], options, encoder, PLAIN)
+    given, margin = own.statistics(photo), net.margin
+    inside, top, left = (slice(None), slice(None), slice(margin, -margin), slice(margin, -margin)), 40, 60
+    part = (slice(None), slice(None), slice(top, -top), slice(left, -left))
+    (found,) = graphs["tile"](
+        image=photo[part].contiguous().numpy(),
+        affine=given.affine.numpy(),
+        colours=given.colours.numpy(),
+        statistics=given.norms.numpy(),
+        painted=colours_of(given.moments).numpy(),
+        origin=np.array([top, left]),
+    )
+    return float(255 * np.abs(found[inside] - own(photo, statistics=given)[part][inside].numpy()).max())
 
 
 def learnt_of(data: bytes, entry: Mapping[str, Any], size: int) -> Array:

@@ -120,7 +120,8 @@ def write_graphs(folder: Path, net: Network, encoder: VGG, metadata: dict[str, s
         reading = reader(picture)
         affine, colours = predictor(reading)
     style = {"affine": affine, "colours": colours}
-    found = {"statistics": torch.rand(1, 2, net.channels), "painted": colours, "origin": torch.tensor([8, 4])}
+    painted = colours.clone()  # the exporter takes one tensor that is given twice for one input
+    found = {"statistics": torch.rand(1, 2, net.channels), "painted": painted, "origin": torch.tensor([8, 4])}
     samples = torch.rand(2, 3, SAMPLE_SIDE, SAMPLE_SIDE)
     large = {2: Dim("height", min=least), 3: Dim("width", min=least)}
     models = {
