@@ -41,8 +41,9 @@ async function choice(wish) {
   const cores = Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1);
   const threads = self.crossOriginIsolated ? Math.max(1, wish.threads || cores) : 1;
   const able = wish.processor !== "cpu" && navigator.gpu && typeof WebAssembly.Suspending === "function";
-  const gpu = Boolean(able && (await navigator.gpu.requestAdapter().catch(() => null)));
-  return { gpu, threads };
+  const adapter = able ? await navigator.gpu.requestAdapter().catch(() => null) : null;
+  const slow = (adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter) && wish.processor !== "gpu";
+  return { gpu: adapter !== null && !slow, threads }; // a fallback is the CPU, which is faster without it
 }
 
 export class Graphs {
@@ -96,6 +97,7 @@ export class Graphs {
       executionProviders: [processor],
       externalData: [{ path: "network.bin", data: this.weights }],
       enableMemPattern: false, // sizes vary
+      logSeverityLevel: 3,
     });
   }
 
