@@ -53,7 +53,7 @@ def serve() -> Iterator[Callable[..., Any]]:
 
     def start(folder: Path, headers: dict[str, str] | None = None) -> Any:
         class Handler(http.server.SimpleHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the name that it has
                 pass
 
             def end_headers(self) -> None:

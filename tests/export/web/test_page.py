@@ -6,6 +6,7 @@ It needs Chromium and onnxruntime-web; `make test` gets both where it can. IMPAS
 import base64
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,24 @@ from PIL import Image
 from torch import Tensor
 
 from impasto.export.styles import PLAIN
+from impasto.export.web.runtime import fetched
+from impasto.export.web.site import write_site
 from impasto.image.color import keep_colours
 from impasto.image.read import read_image
 from impasto.image.resize import fit
-from impasto.models.network import Network
+from impasto.models.network import Network, load_network
+from impasto.models.networks import network_path
 from impasto.models.vgg import VGG
-from impasto.options import StylizeOptions
+from impasto.models.weights import load_encoder
+from impasto.options import ExportOptions, StylizeOptions
 from impasto.style.target import StyleTarget, load_builtin
 from impasto.stylizers.network import NetworkStylizer
 
+BROWSER = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
+RUNTIME = os.environ.get("IMPASTO_RUNTIME") or (str(fetched()) if fetched().is_file() else None)
 PATIENCE = float(os.environ.get("IMPASTO_PATIENCE", "1"))
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 SIZE = 256
 """Long side of the page's paintings here."""
 DROP = """([name, data, kind]) => {
@@ -134,9 +142,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> int:
     return int(np.abs(found.astype(int) - expected).max())
 
 
-def test_it_paints_the_same_as_the_package(
-    visit: Visit, pictures: dict[str, Path], net: Network, encoder: VGG
-) -> None:
+def test_it_paints_the_same_as_the_package(visit: Visit, pictures: dict[str, Path], net: Network, encoder: VGG) -> None:
     """A small photograph as it is, and a large one reduced."""
     assert visit.page.get_attribute("body", "data-engine") == "cpu-1"  # no special headers, so no threads
     style = load_builtin("starry-night")
@@ -238,8 +244,9 @@ def test_it_works_offline_with_threads_from_the_second_visit(
     visit.page.reload()
     visit.wait("[data-engine]")
     assert visit.page.evaluate("self.crossOriginIsolated")
-    assert visit.page.evaluate("navigator.hardwareConcurrency === 1") or "cpu-1" != visit.page.get_attribute(
-        "body", "data-engine"
+    assert (
+        visit.page.evaluate("navigator.hardwareConcurrency === 1")
+        or visit.page.get_attribute("body", "data-engine") != "cpu-1"
     )
     assert len(visit.page.query_selector_all("#styles .picture")) == 25
     assert difference(visit.paints(lambda: visit.photo(pictures["chelsea"])), first) <= 1
@@ -260,7 +267,7 @@ def test_it_can_be_used_by_keyboard_and_read_aloud(visit: Visit, pictures: dict[
     visit.paints(lambda: visit.choose(strength=1))
     nameless = visit.page.eval_on_selector_all(
         "button, input:not([hidden]), select, canvas, progress",
-        "found => found.filter(e => !e.getAttribute('aria-label') && !e.labels?.length && !e.textContent.trim()).length",
+        "all => all.filter(e => !e.getAttribute('aria-label') && !e.labels?.length && !e.textContent.trim()).length",
     )
     assert nameless == 0
 
@@ -296,9 +303,11 @@ def test_100_paintings_need_no_more_memory(
 
     def several(count: int) -> tuple[int, int]:
         for i in range(count):
-            change = (lambda: visit.style(names[i % 24])) if i % 3 else lambda: visit.choose(strength=0.5 + i % 7 / 10)
             before = visit.count()
-            change()
+            if i % 3:
+                visit.style(names[i % 24])
+            else:
+                visit.choose(strength=0.5 + i % 7 / 10)
             visit.page.wait_for_function(
                 "n => Number(document.body.dataset.paintings) > n && !document.body.dataset.painting",
                 arg=before,
@@ -310,4 +319,44 @@ def test_100_paintings_need_no_more_memory(
     print("heaps and resident bytes, before and after:", before, after)
     assert after[0] <= 1.1 * before[0]
     assert after[1] <= 1.1 * before[1]
+    visit.close()
+
+
+@pytest.mark.slow
+def test_webgpu_paints_the_same(
+    chromium: Any, address: str, pictures: dict[str, Path], net: Network, encoder: VGG, tmp_path: Path
+) -> None:
+    """On a renderer in software, which the page takes only if it is told to."""
+    with Image.open(pictures["coffee"]) as image:
+        image.resize((96, 64)).save(tmp_path / "small.png")
+    with chromium.browser_type.launch(executable_path=BROWSER, args=["--no-sandbox", *GPU]) as browser:
+        visit = Visit(browser, address, "?processor=gpu")
+        if visit.page.get_attribute("body", "data-engine") != "gpu":
+            pytest.skip("this browser has no WebGPU in software")
+        found = visit.paints(lambda: visit.photo(tmp_path / "small.png"))
+        assert difference(found, own(net, encoder, load_builtin("starry-night"), tmp_path / "small.png")) <= 2
+        visit.close()
+        visit = Visit(browser, address)
+        assert visit.page.get_attribute("body", "data-engine") == "cpu-1"
+        visit.close()
+
+
+@pytest.mark.slow
+@pytest.mark.bundled
+def test_the_bundled_network_paints_the_same_within_16_megabytes(
+    chromium: Any, serve: Callable[..., Any], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    site = write_site(tmp_path / "site", ExportOptions(format="web", runtime=RUNTIME))
+    assert sum(site.sizes.values()) <= 16_000_000
+    visit = Visit(chromium, f"http://127.0.0.1:{serve(site.folder).server_port}/")
+    net, encoder = load_network(network_path(None))[0], load_encoder("compact")
+    visit.page.select_option("#size", "256")
+    visit.paints(lambda: visit.photo(pictures["coffee"]))
+    for name in ("udnie", "the-scream", "water-lilies"):
+        found = visit.paints(lambda name=name: visit.style(name))
+        assert difference(found, own(net, encoder, load_builtin(name), pictures["coffee"])) <= 2
+    visit.paints(lambda: visit.choose(strength=0.7))
+    found = visit.paints(lambda: visit.page.set_input_files("#painting", pictures["rocket"]))
+    style = read_image(pictures["rocket"]).tensor
+    assert difference(found, own(net, encoder, style, pictures["coffee"], strength=0.7)) <= 2
     visit.close()

@@ -1,12 +1,12 @@
-"""The graphs that the page runs: one reads a style from a picture, one turns it into numbers of the network, one paints.
+"""The graphs that the page runs: one reads a picture's style, one turns it into the network's numbers, one paints.
 
 Pictures are float32 here, so that a graph runs on a GPU, too. A large painting is painted in tiles, by two more graphs:
 one measures samples of the photograph, the other paints a tile with the statistics that were measured.
 
-A style is described by one vector, its **reading**: what the predictor and the colours need of the raw moments M of each
-layer. These are the means m, the second moments diag(M), those along the learnt directions, d^T M d, and the colours'
-second moments W M W^T. The reading is linear in M. So styles interpolate and blend as they do in Impasto, and a
-reading is a hundredth of the moments' size.
+A style is described by one vector, its **reading**: what the predictor and the colours need of the raw moments M of
+each layer. These are the means m, the second moments diag(M), those along the learnt directions, d^T M d, and the
+colours' second moments W M W^T. The reading is linear in M, so styles interpolate as they do in Impasto. It has 1,097
+numbers where the moments have 32,000.
 """
 
 import copy
@@ -75,7 +75,9 @@ class PredictingGraph(nn.Module):
         for layer, channels in self.layers.items():
             summary = self.summaries[layer]
             assert isinstance(summary, StyleSummary)
-            mean, diagonal, along = reading[:, begin : begin + 4 * channels].split([channels, channels, 2 * channels], 1)
+            mean, diagonal, along = reading[:, begin : begin + 4 * channels].split(
+                [channels, channels, 2 * channels], 1
+            )
             begin += 4 * channels
             first = mean if first is None else first
             variances = torch.cat([diagonal - mean**2, along - (mean @ summary.directions.t()) ** 2], 1)

@@ -80,7 +80,7 @@ def find_runtime(source: str | None, progress: Progress | None = None) -> Path:
             "--runtime fetch to download it from npm's registry (33 MB)"
         )
     if not Path(source).exists():
-        raise OptionError(f"--runtime {source}: there is no such file or folder; give that of onnxruntime-web, or fetch")
+        raise OptionError(f"--runtime {source}: there is no such file or folder; give onnxruntime-web's, or fetch")
     return Path(source)
 
 
@@ -111,7 +111,7 @@ def opened(source: Path) -> Iterator["Reader"]:
         with tarfile.open(source) as archive:
             yield Reader(source, archive)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise ImpastoError(f"--runtime {source} cannot be read ({error}); give a package file of onnxruntime-web") from error
+        raise ImpastoError(f"--runtime {source} cannot be read; give a package file of onnxruntime-web") from error
 
 
 class Reader:

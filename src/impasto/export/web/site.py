@@ -1,4 +1,4 @@
-"""Writing the page's folder: graphs, styles, runtime and page, compared with Impasto's own paintings before it is kept."""
+"""Writing the page's folder: graphs, styles, runtime and page. It is kept if it paints what Impasto paints."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from ... import __version__
-from ...errors import OptionError, WeightsError
+from ...errors import ImpastoError, OptionError, WeightsError
 from ...files import beside
 from ...models.download import Progress
 from ...models.network import Network, load_network
@@ -24,7 +24,8 @@ from ...models.weights import load_encoder
 from ...options import ExportOptions
 from ..extra import check_extra
 from ..formats import onnx_model, traced
-from .check import check_site
+from ..job import ROUNDING, TOLERANCE
+from .check import compare_site
 from .graphs import SAMPLE_MARGIN, SAMPLE_SIDE, PredictingGraph, ReadingGraph, SamplesGraph, TileGraph, WholeGraph
 from .runtime import find_runtime, write_runtime
 from .styles import write_styles
@@ -92,7 +93,12 @@ def write_site(out: Path | None, options: ExportOptions, progress: Progress | No
         styles = write_styles(folder, net, reading)
         write_page(folder, describe(net, least_side(net, encoder), about, options))
         log.info("comparing its paintings with Impasto's own")
-        difference = check_site(folder, net, encoder, styles)
+        difference, where = compare_site(folder, net, encoder, styles)
+        if not difference <= TOLERANCE + ROUNDING:
+            raise ImpastoError(
+                f"{target} was not kept: {where} is {difference:.3g} levels of 255 off Impasto's own painting; install "
+                "the versions that constraints.txt names"
+            )
         write_list(folder)
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
@@ -106,7 +112,7 @@ def write_site(out: Path | None, options: ExportOptions, progress: Progress | No
 
 def check_target(target: Path) -> None:
     """Raise OptionError if a folder has something other than a page of an earlier export."""
-    if target.is_file() or target.is_dir() and any(target.iterdir()) and not (target / LIST).is_file():
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / LIST).is_file()):
         raise OptionError(f"--out {target} has other files; give a new or an empty folder")
 
 
@@ -190,5 +196,3 @@ def write_list(folder: Path) -> None:
         digest.update(name.encode() + hashlib.sha256((folder / name).read_bytes()).digest())
     listed = json.dumps({"version": digest.hexdigest()[:16], "files": names}, indent=1)
     (folder / LIST).write_text(f"self.SITE = {listed};\n", encoding="utf-8")
-
-
