@@ -135,8 +135,7 @@ class ExportPass(WholePass):
 
         They would not be read, as the sides are even; without them, the exporter sees that the sides are halved.
         """
-        assert isinstance(convolution, nn.Conv2d)
-        last = 1 if convolution.stride[0] == 1 else 0
+        last = 0 if isinstance(convolution, nn.Conv2d) and convolution.stride[0] == 2 else 1
         return convolution(F.pad(x, (1, last, 1, last), mode="reflect"))
 
     def norm(self, x: Tensor) -> Tensor:
@@ -200,9 +199,14 @@ def enlarging(convolution: nn.Conv2d) -> nn.Conv2d:
 
     It is that of `models.passes.resized_convolution`, with the channels in the order of `pixel_shuffle`.
     """
-    weight = convolution.weight
-    outputs, inputs = weight.shape[:2]
-    kernel = (weight.flatten(2) @ PHASES.to(weight)).view(outputs, inputs, 4, 3, 3).permute(0, 2, 1, 3, 4)
+    outputs, inputs = convolution.weight.shape[:2]
     found = nn.Conv2d(inputs, 4 * outputs, 3, bias=False)
-    found.weight = nn.Parameter(kernel.reshape(4 * outputs, inputs, 3, 3).contiguous(), requires_grad=False)
+    found.weight = nn.Parameter(enlarging_kernel(convolution.weight, PHASES).contiguous(), requires_grad=False)
     return found
+
+
+def enlarging_kernel(weight: Tensor, phases: Tensor) -> Tensor:
+    """Return the weights (4 O, I, 3, 3) of `enlarging` from those of the convolution (O, I, 3, 3)."""
+    outputs, inputs = weight.shape[:2]
+    kernel = (weight.flatten(2) @ phases.to(weight)).view(outputs, inputs, 4, 3, 3).permute(0, 2, 1, 3, 4)
+    return kernel.reshape(4 * outputs, inputs, 3, 3)

@@ -13,6 +13,7 @@ from impasto.export.web.graphs import (
     SAMPLE_SIDE,
     PredictingGraph,
     ReadingGraph,
+    RowConvolution,
     SamplesGraph,
     TileGraph,
     WholeGraph,
@@ -111,3 +112,12 @@ def test_samples_measure_what_the_network_does(net: Network, photo: Callable[[st
     expected = colours_of(colour_moments(inside))
     assert (colours - expected).abs().max() < 0.5 * expected.abs().max()
     assert colour(painted, colours).shape == painted.shape
+
+
+@pytest.mark.parametrize("size", [(1, 5), (4, 4), (7, 9), (30, 16)])
+def test_convolutions_of_four_rows_at_a_time_are_convolutions(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.nn.Conv2d(5, 7, 3, bias=False).requires_grad_(False)
+    plain.weight.normal_(generator=generator)
+    x = torch.randn(2, 5, size[0] + 2, size[1] + 2, generator=generator)
+    torch.testing.assert_close(RowConvolution(plain)(x), plain(x), rtol=1e-4, atol=1e-4)

@@ -59,7 +59,7 @@ def test_graphs_share_their_weights(site: Path) -> None:
     assert shared
     alone = {place for found in places.values() for place in found}
     assert sum(length for _, length in alone) == (site / "network.bin").stat().st_size
-    assert (site / "whole.onnx").stat().st_size < 100_000
+    assert (site / "whole.onnx").stat().st_size < 150_000
 
 
 def test_halving_loses_nothing(tmp_path: Path) -> None:

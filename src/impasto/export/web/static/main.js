@@ -22,6 +22,7 @@ async function start() {
   for (const size of new Set([...SIZES, site.size].sort((a, b) => a - b))) $("size").add(new Option(`${size} pixels`, size));
   $("size").value = site.size;
   bind();
+  document.body.dataset.ready = "yes";
   if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // only works offline then not
   const wish = { processor: query.get("processor"), threads: Number(query.get("threads")) };
   const { gpu, threads } = await client.ask({ kind: "open", wish });
