@@ -3,11 +3,11 @@
     python benchmarks/browser.py --site site/
     python benchmarks/browser.py --site site/ --sizes 256 --repeats 3
 
-`site/` is what `impasto export --format web` wrote with the bundled network. Both runtimes paint with one thread, from the
-pixels of a photograph to those of the painting, in turns; the median is reported. ONNX Runtime runs the graph whose
-convolutions are its own, which is faster there; the page's compute several rows at a time, which is faster in the page. The first painting counts from opening the page
-in a new profile, from a server on this machine, to the painting of a sample photograph, which is clicked as soon as it can be. Needs
-playwright and Chromium.
+`site/` is what `impasto export --format web` wrote with the bundled network. Both runtimes paint with one thread, from
+the pixels of a photograph to those of the painting, in turns; the median is reported. ONNX Runtime runs the graph with
+ordinary convolutions, which is the faster one there. The page's convolutions compute four rows at a time, which is
+faster in WebAssembly. The first painting counts from opening the page in a new profile, from a server on this machine,
+to the painting of a sample photograph, which is clicked as soon as it can be. Needs playwright and Chromium.
 """
 
 import functools
