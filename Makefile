@@ -10,9 +10,13 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser
 READY_STUDIO := $(VENV)/.ready-studio
+READY_ONNX := $(VENV)/.ready-onnx
+READY_RUNTIME := $(VENV)/.ready-runtime
+# onnxruntime-web for the page in the browser: downloaded, or RUNTIME=its folder or package file.
+RUNTIME ?= fetch
 
 .DELETE_ON_ERROR:
-.PHONY: help demo studio test test-slow test-precisions check bench clean
+.PHONY: help demo studio site test test-slow test-precisions check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -25,10 +29,14 @@ demo: $(READY) ## paint a sample photograph as Starry Night
 studio: $(READY_STUDIO) ## open the studio, a page in the browser
 	$(BIN)/impasto serve
 
-test: $(READY_DEV) $(READY_BROWSER) ## run the tests, without the slow ones
+site: $(READY_ONNX) ## write the page that paints in the browser: site/
+	$(BIN)/impasto export --format web -o site --runtime $(RUNTIME)
+	@echo "The page is in site/. To open it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
+test: $(READY_DEV) $(READY_BROWSER) $(READY_RUNTIME) ## run the tests, without the slow ones
 	$(BIN)/pytest $(PARALLEL)
 
-test-slow: $(READY_DEV) $(READY_BROWSER) ## run all tests, the slow ones too
+test-slow: $(READY_DEV) $(READY_BROWSER) $(READY_RUNTIME) ## run all tests, the slow ones too
 	$(BIN)/pytest $(PARALLEL) -m "slow or not slow"
 
 # With two threads one process: several would wait for each other's cores.
@@ -50,6 +58,8 @@ bench: $(READY_DEV) ## run the benchmarks; DATASETS=DIR PAIRS=FILE TEACHER=FILE 
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/network_speed.py
 	$(BIN)/python benchmarks/export.py $(if $(DATASETS),--paintings $(DATASETS)/paintings/gallery $(if $(TEACHER),--judge $(TEACHER)))
+	$(BIN)/impasto export --format web -o out/site --runtime $(RUNTIME)
+	$(BIN)/python benchmarks/browser.py --site out/site
 	$(BIN)/python benchmarks/tiled.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/video.py
@@ -88,10 +98,21 @@ $(READY_STUDIO): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(INSTALL) -e '.[web]'
 	touch $(READY) $@
 
+# The package with what exports the network.
+$(READY_ONNX): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) -e '.[onnx]'
+	touch $(READY) $@
+
 # With all extras and the tools; so the package alone is ready too.
 $(READY_DEV): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(INSTALL) -e '.[dev]'
-	touch $(READY) $(READY_STUDIO) $@
+	touch $(READY) $(READY_STUDIO) $(READY_ONNX) $@
+
+# The runtime of the page in the browser, for its tests: without it they are skipped and say so.
+$(READY_RUNTIME): | $(READY_DEV)
+	@$(BIN)/python -c 'from impasto.export.web.runtime import find_runtime; find_runtime("fetch")' 2> /dev/null || \
+	  echo "onnxruntime-web is not to be had here: the tests of the page in the browser will be skipped"
+	@touch $@
 
 # The studio's page is tested in a browser: the one that is there, else Debian's where it can be installed, else none, and
 # then those tests are skipped and say so.

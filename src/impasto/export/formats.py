@@ -3,12 +3,13 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from ..errors import ImpastoError
@@ -59,11 +60,24 @@ def trace(graph: PaintingGraph) -> ExportedProgram:
     if graph.affine is None:
         examples |= {"affine": torch.ones(count, graph.net.layout.size), "colours": torch.ones(count, 3, 4)}
         shapes |= {"affine": {0: batch}, "colours": {0: batch}}
+    return traced(graph, examples, shapes)
+
+
+def traced(module: torch.nn.Module, examples: Mapping[str, Tensor], shapes: Mapping[str, Any]) -> ExportedProgram:
+    """Return the program of a module.
+
+    Parameters
+    ----------
+    examples : mapping of str to Tensor
+        An input of each name, in the order of the module's `forward`.
+    shapes : mapping of str to dict
+        The sizes of each input that vary: axis -> `Dim`.
+    """
     with quiet(), torch.no_grad():
-        program = _supported(torch.export.export, graph.eval(), tuple(examples.values()), dynamic_shapes=shapes)
-    for module in program.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            for node in module.graph.nodes:
+        program = _supported(torch.export.export, module.eval(), tuple(examples.values()), dynamic_shapes=dict(shapes))
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
                 node.meta.pop("stack_trace", None)  # has paths of this machine
     return program
 
@@ -89,15 +103,23 @@ def write_onnx(program: ExportedProgram, path: Path, metadata: Mapping[str, str]
     """Write a program as ONNX, with the metadata as the model's properties."""
     import onnx
 
+    model = onnx_model(program, [OUTPUT], metadata)
+    name_axes(model)
+    onnx.save(model, path)
+
+
+def onnx_model(program: ExportedProgram, outputs: Sequence[str], metadata: Mapping[str, str]) -> "ModelProto":
+    """Return a program as an ONNX model, with these names of its outputs, and the metadata as its properties."""
+    import onnx
+
     with quiet():
-        exported = _supported(torch.onnx.export, program, dynamo=True, verbose=False, output_names=[OUTPUT])
+        exported = _supported(torch.onnx.export, program, dynamo=True, verbose=False, output_names=list(outputs))
     assert exported is not None
     model = exported.model_proto
-    name_axes(model)
     strip(model.graph)
     model.producer_name, model.producer_version = "impasto", metadata["version"]
     onnx.helper.set_model_props(model, dict(metadata))
-    onnx.save(model, path)
+    return model
 
 
 def name_axes(model: "ModelProto") -> None:

@@ -135,8 +135,7 @@ class ExportPass(WholePass):
 
         They would not be read, as the sides are even; without them, the exporter sees that the sides are halved.
         """
-        assert isinstance(convolution, nn.Conv2d)
-        last = 1 if convolution.stride[0] == 1 else 0
+        last = 0 if isinstance(convolution, nn.Conv2d) and convolution.stride[0] == 2 else 1
         return convolution(F.pad(x, (1, last, 1, last), mode="reflect"))
 
     def norm(self, x: Tensor) -> Tensor:
@@ -160,10 +159,15 @@ class ExportPass(WholePass):
         """Add the noise of a resolution."""
         if not self.net.config.noise:
             return x
-        rows, columns = (torch.arange(side) % NOISE_SIDE for side in (x.shape[2], x.shape[3]))
+        rows, columns = self.places(x, level)
         noise = self.net.noise[level].index_select(1, rows).index_select(2, columns).to(x.dtype)  # (K, H, W)
         each = self.parts["noise"][:, self.layout.noise[level], None] * self.net.noises[level]  # (N, K, C)
-        return x + (each.transpose(1, 2).to(x.dtype) @ noise.flatten(1)).view(x.shape)
+        return x + (each.transpose(1, 2).to(x.dtype) @ noise.flatten(1)).view(-1, *x.shape[1:])
+
+    def places(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Return the rows and columns of the noise under features (N, C, H, W) of a resolution."""
+        rows, columns = (torch.arange(side) % NOISE_SIDE for side in (x.shape[2], x.shape[3]))
+        return rows, columns
 
     def enlarged(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Blur, resize to twice the size and convolve."""
@@ -195,9 +199,14 @@ def enlarging(convolution: nn.Conv2d) -> nn.Conv2d:
 
     It is that of `models.passes.resized_convolution`, with the channels in the order of `pixel_shuffle`.
     """
-    weight = convolution.weight
-    outputs, inputs = weight.shape[:2]
-    kernel = (weight.flatten(2) @ PHASES.to(weight)).view(outputs, inputs, 4, 3, 3).permute(0, 2, 1, 3, 4)
+    outputs, inputs = convolution.weight.shape[:2]
     found = nn.Conv2d(inputs, 4 * outputs, 3, bias=False)
-    found.weight = nn.Parameter(kernel.reshape(4 * outputs, inputs, 3, 3).contiguous(), requires_grad=False)
+    found.weight = nn.Parameter(enlarging_kernel(convolution.weight, PHASES).contiguous(), requires_grad=False)
     return found
+
+
+def enlarging_kernel(weight: Tensor, phases: Tensor) -> Tensor:
+    """Return the weights (4 O, I, 3, 3) of `enlarging` from those of the convolution (O, I, 3, 3)."""
+    outputs, inputs = weight.shape[:2]
+    kernel = (weight.flatten(2) @ phases.to(weight)).view(outputs, inputs, 4, 3, 3).permute(0, 2, 1, 3, 4)
+    return kernel.reshape(4 * outputs, inputs, 3, 3)

@@ -10,13 +10,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from ..errors import WeightsError
 from ..files import atomic_write
 
 log = logging.getLogger(__name__)
 
+Algorithm = Literal["sha256", "sha512"]
 Progress = Callable[[int, int | None], None]
 """Called with the bytes downloaded and the total, or None if the server does not send it."""
 
@@ -48,9 +49,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise WeightsError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, 64 hex digits. Raises WeightsError if it cannot be read."""
-    digest = hashlib.sha256()
+def file_digest(path: Path, algorithm: Algorithm = "sha256") -> str:
+    """Return the digest of a file as hex digits. Raises WeightsError if it cannot be read."""
+    digest = hashlib.new(algorithm)
     try:
         with open(path, "rb") as file:
             while chunk := file.read(CHUNK):
@@ -61,7 +62,12 @@ def file_digest(path: Path) -> str:
 
 
 def fetch_file(
-    path: Path, url: str | None, sha256: str, offline: bool = False, progress: Progress | None = None
+    path: Path,
+    url: str | None,
+    digest: str,
+    offline: bool = False,
+    progress: Progress | None = None,
+    algorithm: Algorithm = "sha256",
 ) -> str:
     """Verify the file at `path`, and download it if it is missing or damaged.
 
@@ -71,17 +77,19 @@ def fetch_file(
         The file.
     url : str or None
         Its address; None if it is part of the package.
-    sha256 : str
+    digest : str
         The hash or its first digits, as in torchvision's file names.
     offline : bool
         Never use the network; the same as the environment variable IMPASTO_OFFLINE=1.
     progress : callable, optional
         Called with (bytes done, total or None) while downloading; an exception from it cancels the download.
+    algorithm : str
+        Which hash it is.
 
     Returns
     -------
     str
-        The full sha256 of the file.
+        The full hash of the file.
 
     Raises
     ------
@@ -90,20 +98,22 @@ def fetch_file(
     """
     state = "missing"
     if path.is_file():
-        found = file_digest(path)
-        if found.startswith(sha256):
+        found = file_digest(path, algorithm)
+        if found.startswith(digest):
             return found
         state = "damaged"
     if url is None:
         raise WeightsError(f"{path}, a part of impasto, is {state}; install impasto again")
     if offline or os.environ.get("IMPASTO_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(f"{path} is {state} and offline mode is on; put {url} (sha256 {sha256[:16]}…) there")
+        raise WeightsError(f"{path} is {state} and offline mode is on; put {url} ({algorithm} {digest[:16]}…) there")
     if state == "damaged":
         log.warning("%s is damaged; downloading it again from %s", path, url)
-    return download(url, path, sha256, progress)
+    return download(url, path, digest, progress, algorithm)
 
 
-def download(url: str, path: Path, sha256: str, progress: Progress | None = None) -> str:
+def download(
+    url: str, path: Path, digest: str, progress: Progress | None = None, algorithm: Algorithm = "sha256"
+) -> str:
     """Download `url`, verify it and move it to `path`. Leaves no file behind if that fails.
 
     Failures that may be temporary (a server error, a broken connection) are retried, up to three attempts.
@@ -112,16 +122,16 @@ def download(url: str, path: Path, sha256: str, progress: Progress | None = None
     """
     for wait in WAITS:
         with suppress(_TransientError):
-            return _download_once(url, path, sha256, progress)
+            return _download_once(url, path, digest, progress, algorithm)
         time.sleep(wait)
     try:
-        return _download_once(url, path, sha256, progress)
+        return _download_once(url, path, digest, progress, algorithm)
     except _TransientError as error:
         raise WeightsError(f"cannot download {url}, tried {len(WAITS) + 1} times: {error}") from error
 
 
-def _download_once(url: str, path: Path, sha256: str, progress: Progress | None) -> str:
-    digest, done = hashlib.sha256(), 0
+def _download_once(url: str, path: Path, expected: str, progress: Progress | None, algorithm: Algorithm) -> str:
+    digest, done = hashlib.new(algorithm), 0
     with _open(url) as response, replacing(path) as file:
         length = response.headers["Content-Length"] or ""
         total = int(length) if length.isdigit() else None
@@ -134,9 +144,10 @@ def _download_once(url: str, path: Path, sha256: str, progress: Progress | None)
         if total is not None and done != total:
             raise _TransientError(f"the connection ended after {done} of {total} bytes")
         found = digest.hexdigest()
-        if not found.startswith(sha256):
+        if not found.startswith(expected):
             raise WeightsError(
-                f"{url} is not the expected file: its sha256 is {found[:16]}…, not {sha256[:16]}…; it was discarded"
+                f"{url} is not the expected file: its {algorithm} is {found[:16]}…, not {expected[:16]}…; it was "
+                "discarded"
             )
     return found
 

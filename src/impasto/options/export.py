@@ -12,7 +12,7 @@ from ..ranges import Range, check_ranges
 from .groups import BlendOptions
 from .kinds import LARGEST_SIZE, LEAST_SIZE
 
-ExportFormat = Literal["onnx", "openvino", "torch"]
+ExportFormat = Literal["onnx", "openvino", "torch", "web"]
 ExportPrecision = Literal["float32", "float16", "int8"]
 ExportPictures = Literal["uint8", "float"]
 
@@ -25,7 +25,7 @@ class ExportOptions(BlendOptions):
         ExportFormat,
         Doc(
             "`onnx`: for ONNX Runtime and others. `openvino`: an .xml and a .bin file for OpenVINO. `torch`: a .pt2 "
-            "file for PyTorch."
+            "file for PyTorch. `web`: a folder with a page that paints in the browser."
         ),
     ] = "onnx"
     precision: Annotated[
@@ -56,6 +56,14 @@ class ExportOptions(BlendOptions):
         tuple[Path, ...],
         Doc("For `int8`: folders of photographs that set the ranges of the numbers, instead of the bundled ones."),
     ] = ()
+    runtime: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="PATH"),
+        Doc(
+            "For `web`: the folder or the package file of npm's onnxruntime-web, or `fetch` to download it, verified. "
+            "By default the one that was downloaded before."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -63,3 +71,14 @@ class ExportOptions(BlendOptions):
             raise OptionError("--format torch has no --precision int8; choose float16, or --format onnx or openvino")
         if self.photos and self.precision != "int8":
             raise OptionError("--photos has no effect without --precision int8; leave it out")
+        if self.format == "web":
+            self.check_page()
+        elif self.runtime is not None:
+            raise OptionError("--runtime has no effect without --format web; leave it out")
+
+    def check_page(self) -> None:
+        """Raise OptionError if an option has no meaning for a page."""
+        plain = ExportOptions()
+        for name in ("precision", "pictures", "style_weights", "style_scale", "stroke_px"):
+            if getattr(self, name) != getattr(plain, name):
+                raise OptionError(f"--{name.replace('_', '-')} has no effect with --format web; leave it out")

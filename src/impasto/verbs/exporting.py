@@ -29,7 +29,7 @@ class Export:
         tyro.conf.arg(aliases=["-o"], metavar="PATH"),
         Doc(
             "The file to write, or a folder. An existing file is replaced. The default name is impasto.onnx, "
-            "impasto.xml or impasto.pt2."
+            "impasto.xml or impasto.pt2. With `--format web`, the page's folder, site by default."
         ),
     ] = None
     styles: Annotated[
@@ -47,7 +47,23 @@ class Export:
         from ..tools.progress import start_logging
 
         start_logging()
+        if self.options.format == "web":
+            self.write_page()
+            return
         exported = export(self.baked, self.out, self.options, self.styles)
         say(str(exported.path))
         for path in exported.styles:
             say(str(path))
+
+    def write_page(self) -> None:
+        from ..errors import OptionError
+        from ..export.web.site import write_site
+        from ..tools.progress import download_bar
+
+        if self.baked or self.styles:
+            raise OptionError("a page has all built-in styles; leave out STYLE and --styles with --format web")
+        with download_bar("fetching onnxruntime-web (MB)") as show:
+            site = write_site(self.out, self.options, show)
+        for name, size in site.sizes.items():
+            say(f"{size:>10,}  {name}")
+        say(f"{sum(site.sizes.values()):>10,}  {site.folder}")
