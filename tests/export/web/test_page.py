@@ -28,7 +28,7 @@ from impasto.models.networks import network_path
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import ExportOptions, StylizeOptions
-from impasto.style.target import StyleTarget, load_builtin
+from impasto.style.target import StyleTarget, builtin_names, load_builtin
 from impasto.stylizers.network import NetworkStylizer
 
 BROWSER = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
@@ -300,14 +300,13 @@ def test_100_paintings_need_no_more_memory(
     chromium: Any, site: Path, serve: Callable[..., Any], pictures: dict[str, Path]
 ) -> None:
     visit = Visit(chromium, f"http://127.0.0.1:{serve(site, ISOLATED).server_port}/")
-    names = [i.get_attribute("value") for i in visit.page.query_selector_all("#styles input")][:24]
     visit.paints(lambda: visit.photo(pictures["coffee"]))
 
     def several(count: int) -> tuple[int, int]:
         for i in range(count):
             before = visit.count()
             if i % 3:
-                visit.style(names[i % 24])
+                visit.style(builtin_names()[i % 24])
             else:
                 visit.choose(strength=0.5 + i % 7 / 10)
             visit.page.wait_for_function(
