@@ -28,7 +28,7 @@ from impasto.models.networks import network_path
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import ExportOptions, StylizeOptions
-from impasto.style.target import StyleTarget, load_builtin
+from impasto.style.target import StyleTarget, builtin_names, load_builtin
 from impasto.stylizers.network import NetworkStylizer
 
 BROWSER = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
@@ -173,7 +173,10 @@ def test_controls_do_the_same_as_the_package(
 def test_own_painting_is_a_style(visit: Visit, pictures: dict[str, Path], net: Network, encoder: VGG) -> None:
     photo, painting = pictures["chelsea"], pictures["rocket"]
     visit.paints(lambda: visit.photo(photo))
-    found = visit.paints(lambda: visit.page.set_input_files("#painting", painting))
+    with visit.page.expect_file_chooser() as chooser:
+        visit.page.click("#own")
+    assert not visit.page.is_checked('#styles input[value="own"]')  # until there is one
+    found = visit.paints(lambda: chooser.value.set_files(painting))
     assert difference(found, own(net, encoder, read_image(painting).tensor, photo)) <= 2
     assert visit.name == "chelsea-rocket.png"
     assert visit.page.is_checked('#styles input[value="own"]')
@@ -250,7 +253,6 @@ def test_it_works_offline_with_threads_from_the_second_visit(
     )
     assert len(visit.page.query_selector_all("#styles .picture")) == 25
     assert difference(visit.paints(lambda: visit.photo(pictures["chelsea"])), first) <= 1
-    visit.style("own")
     visit.paints(lambda: visit.page.set_input_files("#painting", pictures["rocket"]))
     visit.close()
 
@@ -298,14 +300,13 @@ def test_100_paintings_need_no_more_memory(
     chromium: Any, site: Path, serve: Callable[..., Any], pictures: dict[str, Path]
 ) -> None:
     visit = Visit(chromium, f"http://127.0.0.1:{serve(site, ISOLATED).server_port}/")
-    names = [i.get_attribute("value") for i in visit.page.query_selector_all("#styles input")][:24]
     visit.paints(lambda: visit.photo(pictures["coffee"]))
 
     def several(count: int) -> tuple[int, int]:
         for i in range(count):
             before = visit.count()
             if i % 3:
-                visit.style(names[i % 24])
+                visit.style(builtin_names()[i % 24])
             else:
                 visit.choose(strength=0.5 + i % 7 / 10)
             visit.page.wait_for_function(

@@ -2,17 +2,16 @@
 
 export const OWN = "own";
 
+// The user's painting and the chosen style come first, so that both are in view.
 export function fill(fieldset, styles, chosen, changed) {
-  for (const style of styles) {
+  const own = entry(OWN, "Your own painting …", "", false);
+  own.id = "own";
+  fieldset.append(own);
+  for (const style of [...styles].sort((a, b) => (b.name === chosen) - (a.name === chosen))) {
     const label = entry(style.name, style.title || style.name, `thumbnails/${style.name}.jpg`, style.name === chosen);
     label.title = [style.title, style.artist, style.date].filter(Boolean).join(", ");
     fieldset.append(label);
   }
-  const own = entry(OWN, "Your own painting …", "", false);
-  own.id = "own";
-  fieldset.append(own);
-  const shown = fieldset.querySelector("label:has(:checked)"); // scrolls the list, not the page
-  fieldset.scrollTo(shown.offsetLeft - fieldset.offsetLeft - 100, shown.offsetTop - fieldset.offsetTop - 100);
   fieldset.addEventListener("change", (event) => changed(event.target.value));
 }
 
@@ -38,4 +37,5 @@ export function showOwn(bitmap, name) {
   label.querySelector(".picture").style.backgroundImage = `url("${canvas.toDataURL("image/jpeg", 0.8)}")`;
   label.querySelector(".title").textContent = name;
   label.querySelector("input").checked = true;
+  label.parentElement.scrollTo(0, 0);
 }

@@ -38,7 +38,7 @@ function bind() {
   $("painting").onchange = ({ target }) => take(target, takeStyle);
   $("own").onclick = (event) => {
     if (event.target.tagName !== "INPUT") return; // a click on the label is followed by one on its input
-    $("painting").click();
+    if (!chosen.own || chosen.style === OWN) $("painting").click();
   };
   for (const button of document.querySelectorAll("[data-sample]")) button.onclick = () => sample(button.dataset.sample).catch(failed);
   listen((file, kind) => (kind === "style" ? takeStyle : takePhoto)(file).catch(failed));
@@ -95,7 +95,10 @@ async function takeStyle(file) {
 }
 
 function choose(style) {
-  if (style === OWN && !chosen.own) return; // the file is yet to be chosen
+  if (style === OWN && !chosen.own) {
+    document.querySelector(`#styles input[value="${chosen.style}"]`).checked = true; // until a file is chosen
+    return;
+  }
   chosen.style = style;
   repaint();
 }
