@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,8 @@ MESSAGES = {"ours": "^a.jpg is damaged$", "memory": "out of memory", "other": r"
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_calls(count: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_calls(count: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # so that a worker finds `double` and `fail`
     with Workers(count) as workers:
         calls = [workers.submit(double, i) for i in range(5)]
         failing = {kind: workers.submit(fail, kind) for kind in MESSAGES}
