@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from impasto.cli import main
+from impasto.video.codecs import CODECS
 from impasto.video.read import open_film
 
 Held = Callable[[Path], Any]
@@ -84,6 +85,31 @@ def test_inputs(film: Callable[..., Path], video: Callable[..., Any], held: Held
         assert after.colour == recipe["colour"]
     assert not (tmp_path / "out.mkv.parts").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted((source.name, out))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+@pytest.mark.parametrize("b_frames", ["1", "3"])
+@pytest.mark.parametrize("times", [VARIABLE, (0, 400), (0, 40, 80, 120)])
+def test_whichever_frames_the_encoder_moves_ahead_of_their_time(
+    film: Callable[..., Path],
+    video: Callable[..., Any],
+    held: Held,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    b_frames: str,
+    times: tuple[int, ...],
+) -> None:
+    """Every time and the film's length are kept."""
+    options = CODECS["h264"].options
+    assert isinstance(options, dict)
+    monkeypatch.setitem(options, "bf", b_frames)
+    monkeypatch.setitem(options, "b_strategy", "0")
+    source = film(times=times, name=f"film.{suffix}", options={"bf": "0"})
+    assert video(source, "-o", f"out.{suffix}")[0] == 0
+    before, after = held(source), held(tmp_path / f"out.{suffix}")
+    assert after.times == before.times
+    assert after.end == pytest.approx(before.end, abs=0.0011)
 
 
 @pytest.mark.parametrize("b_frames", ["0", "2"])

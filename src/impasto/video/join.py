@@ -157,7 +157,8 @@ def _write_film(
         stream.time_base = about.time_base
         if target.codec is not None and target.codec.tag and target.format.name in ("mp4", "mov"):
             stream.codec_context.codec_tag = target.codec.tag
-        packets = [_pictures(parts, stream, about, times, durations)]
+        by_decoding_times = target.format.name in ("mp4", "mov")  # where a duration is the step to the next one
+        packets = [_pictures(parts, stream, about, times, durations, by_decoding_times)]
         if original is not None:
             out.metadata.update({k: v for k, v in original.metadata.items() if k not in OF_THE_FILE})
             if not any(cut):
@@ -175,7 +176,12 @@ def _write_film(
 
 
 def _pictures(
-    parts: PartsFolder, stream: VideoStream, about: Description, times: Sequence[int], durations: Sequence[int]
+    parts: PartsFolder,
+    stream: VideoStream,
+    about: Description,
+    times: Sequence[int],
+    durations: Sequence[int],
+    by_decoding_times: bool,
 ) -> Iterator[tuple[float, Any]]:
     """Yield the packets of all segments with their exact times, each with its decoding time in seconds."""
     order = list(_frame_numbers(parts))
@@ -186,7 +192,7 @@ def _pictures(
         number = order[place]
         dts = times[place - delay] if place >= delay else times[0] - (delay - place) * step
         packet.pts, packet.dts, packet.duration = times[number], dts, durations[number]
-        if place == len(order) - 1:  # MP4 and MOV add up the steps between decoding times: make them the film's length
+        if place == len(order) - 1 and by_decoding_times:  # these steps add up: make them the film's length
             packet.duration = max(1, times[-1] + durations[-1] - delay * step - dts)
         packet.time_base, packet.stream = about.time_base, stream
         yield float(dts * about.time_base), packet
