@@ -7,8 +7,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..options import INSTANT, BatchOptions, OutputOptions, PhotoOptions, StylizeOptions
-
-Flat = tyro.conf.OmitArgPrefixes
+from .arguments import Flat
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..options import EvaluateOptions
+from .arguments import OUT, Flat
 from .show import table
 
 FOLDER = tyro.conf.arg(metavar="DIR")
@@ -41,10 +42,10 @@ class Evaluate:
     ] = None
     out: Annotated[
         Path,
-        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
+        OUT,
         Doc("The folder for figures.csv, summary.csv and the page index.html. An earlier evaluation is replaced."),
     ] = Path("evaluation")
-    options: Annotated[EvaluateOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluateOptions)
+    options: Annotated[EvaluateOptions, Flat] = field(default_factory=EvaluateOptions)
 
     def __call__(self) -> None:
         from ..evaluate.follow import check_complete, follow_evaluation

@@ -8,6 +8,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..options import ExportOptions
+from .arguments import OUT, Flat
 from .show import say
 
 
@@ -26,7 +27,7 @@ class Export:
     ] = ()
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
+        OUT,
         Doc(
             "The file to write, or a folder. An existing file is replaced. The default name is impasto.onnx, "
             "impasto.xml or impasto.pt2. With `--format web`, the page's folder, site by default."
@@ -40,7 +41,7 @@ class Export:
             "built-in ones. They are in a folder beside the file, called like it, with the suffix .styles."
         ),
     ] = ()
-    options: Annotated[ExportOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ExportOptions)
+    options: Annotated[ExportOptions, Flat] = field(default_factory=ExportOptions)
 
     def __call__(self) -> None:
         from ..export.job import export

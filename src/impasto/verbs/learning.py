@@ -8,6 +8,7 @@ import tyro
 from typing_extensions import Doc
 
 from ..options import LearnOptions
+from .arguments import OUT, Flat
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Learn:
     ]
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
+        OUT,
         Doc(
             "The style file to write, or a folder. An existing file is replaced. In a folder (the current one "
             "if not given) the file is NAME.style.safetensors, or NAME-2.style.safetensors and so on if that exists. "
@@ -37,7 +38,7 @@ class Learn:
         tyro.conf.arg(metavar="FILE"),
         Doc("Learn for your own network: a model file from `impasto train network`."),
     ] = None
-    options: Annotated[LearnOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LearnOptions)
+    options: Annotated[LearnOptions, Flat] = field(default_factory=LearnOptions)
 
     def __call__(self) -> None:
         from ..tools.learning import follow_learning

@@ -9,6 +9,7 @@ from typing_extensions import Doc
 from ..options import LiveOptions
 from ..options.kinds import INT
 from ..ranges import Range
+from .arguments import Flat
 from .show import say
 
 DEFAULT_STYLE = "starry-night"
@@ -46,7 +47,7 @@ class Live:
     port: Annotated[
         int, INT, Doc("Port of the page, which only this machine reaches; 0 picks a free one."), Range(0, 65535)
     ] = 7860
-    options: Annotated[LiveOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LiveOptions)
+    options: Annotated[LiveOptions, Flat] = field(default_factory=LiveOptions)
 
     def __call__(self) -> None:
         from ..video.extra import prepare

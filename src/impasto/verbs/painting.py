@@ -10,10 +10,8 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..options import Compression, OutputOptions, StylizeOptions
 from ..options.kinds import BITS, INT, NUMBER
+from .arguments import OUT, Flat, StyleNames
 from .show import say, say_json, table
-
-Flat = tyro.conf.OmitArgPrefixes
-SHORT_OUT = tyro.conf.arg(aliases=["-o"], metavar="PATH")
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,7 @@ class Stylize:
         tyro.conf.arg(metavar="CONTENT", help_behavior_hint=""),
         Doc("The photograph, or - for standard input."),
     ] = ""
-    styles: Annotated[
-        tuple[str, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint=""),
-        Doc("Pictures, style files or built-in styles (see `impasto styles`). Several styles are blended."),
-    ] = ()
+    styles: StyleNames = ()
     region: Annotated[
         tuple[str, ...],
         tyro.conf.UseAppendAction,
@@ -45,7 +38,7 @@ class Stylize:
     ] = None
     out: Annotated[
         Path | None,
-        SHORT_OUT,
+        OUT,
         Doc(
             "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
             "file is replaced. In a folder (the current one if not given) the file is CONTENT-STYLE.png, or "
@@ -164,7 +157,7 @@ class Rerun:
     ]
     out: Annotated[
         Path | None,
-        SHORT_OUT,
+        OUT,
         Doc(
             "The file to write, a folder, or - for standard output. In a folder (the current one if not given) the "
             "file is NAME-rerun.png, or NAME-rerun-2.png and so on if that exists."

@@ -3,12 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import tyro
-
 from ..options import ServeOptions
+from .arguments import Flat
 from .show import say
-
-Flat = tyro.conf.OmitArgPrefixes
 
 
 @dataclass(frozen=True)

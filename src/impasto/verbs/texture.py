@@ -10,8 +10,7 @@ from typing_extensions import Doc
 
 from ..errors import OptionError
 from ..options import FileOptions, TextureOptions
-
-Flat = tyro.conf.OmitArgPrefixes
+from .arguments import OUT, Flat, StyleNames
 
 
 def parse_size(texts: list[str]) -> tuple[int, int]:
@@ -35,17 +34,12 @@ SIZE = tyro.constructors.PrimitiveConstructorSpec(
 class Texture:
     """Make a texture of a painting: a picture with its colours and strokes, but without its subject."""
 
-    styles: Annotated[
-        tuple[str, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint=""),
-        Doc("Pictures, style files or built-in styles (see `impasto styles`). Several styles are blended."),
-    ] = ()
+    styles: StyleNames = ()
     size: Annotated[tuple[int, int], SIZE, Doc("Width and height in pixels, or one number for both.")] = (1024, 1024)
     seamless: Annotated[bool, Doc("Make a tile that repeats without visible seams.")] = False
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
+        OUT,
         Doc(
             "The file to write, a folder, or - for standard output. The suffix determines the format, and an existing "
             "file is replaced. In a folder (the current one if not given) the file is STYLE-texture.png, or "

@@ -8,9 +8,8 @@ import tyro
 from typing_extensions import Doc
 
 from ..options import TrainEncoderOptions, TrainNetworkOptions, TrainPackOptions
+from .arguments import Flat
 from .show import say
-
-Flat = tyro.conf.OmitArgPrefixes
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing_extensions import Doc
 from ..errors import OptionError
 from ..options import VideoOptions
 from ..options.kinds import TIME
+from .arguments import OUT, Flat, StyleNames
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,10 @@ class Video:
         tyro.conf.arg(metavar="IN"),
         Doc("The film, an animated GIF or WebP, or a folder with a picture for each frame."),
     ]
-    styles: Annotated[
-        tuple[str, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint=""),
-        Doc("Pictures, style files or built-in styles (see `impasto styles`). Several styles are blended."),
-    ] = ()
+    styles: StyleNames = ()
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"], metavar="PATH"),
+        OUT,
         Doc(
             "The file to write, or a folder. The suffix determines the format: .mp4, .mov, .mkv, .webm, .gif, .webp, "
             "or a pattern for a folder of pictures, such as frames/%05d.png. In a folder (the current one if not "
@@ -49,7 +45,7 @@ class Video:
         float | None, TIME, Doc("Paint only the frame at this time, such as 12s, as a picture, to see how it looks.")
     ] = None
     resume: Annotated[bool, Doc("Continue an interrupted painting. Give the same files and options as before.")] = False
-    options: Annotated[VideoOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=VideoOptions)
+    options: Annotated[VideoOptions, Flat] = field(default_factory=VideoOptions)
 
     def __call__(self) -> None:
         if not self.styles and not self.options.styles_at:
