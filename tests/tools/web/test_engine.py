@@ -67,7 +67,7 @@ def test_a_painting(make: Callable[..., Engine], picture: bytes, wait: Until) ->
     folder = job.folder
     engine.remove(job)
     assert not folder.exists()
-    assert engine.find(job.id) is None
+    assert engine.find(job.id, PictureJob) is None
 
 
 def test_one_is_painted_and_the_others_wait_their_turn(
@@ -148,12 +148,12 @@ def test_old_paintings_and_those_of_a_closed_page_are_forgotten(
     engine = make(keep=1)
     jobs = [engine.submit(asked(picture), QUICK, owner=owner) for owner in ("a", "b", "a")]
     wait(lambda: jobs[2].has_ended)
-    assert engine.find(jobs[0].id) is None
+    assert engine.find(jobs[0].id, PictureJob) is None
     assert not jobs[0].folder.exists()
     engine.remove_of("")
-    assert engine.find(jobs[2].id) is jobs[2]
+    assert engine.find(jobs[2].id, PictureJob) is jobs[2]
     engine.remove_of("a")
-    assert engine.find(jobs[2].id) is None
+    assert engine.find(jobs[2].id, PictureJob) is None
     assert not jobs[2].folder.exists()
 
 

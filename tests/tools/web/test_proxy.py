@@ -21,7 +21,7 @@ import httpx2
 import pytest
 
 from impasto.options import ServeOptions
-from impasto.tools.web import http
+from impasto.tools.web import job_routes
 from impasto.tools.web.app import make_app
 from impasto.tools.web.engine import Engine
 from impasto.tools.web.server import Server, listen
@@ -257,7 +257,7 @@ def test_events_come_at_once_and_keep_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: bytes
 ) -> None:
     """By default nginx holds small answers back, and ends those that are silent for a minute."""
-    monkeypatch.setattr(http, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(job_routes, "SILENT_SECONDS", 0.5)
     ours = free_port()
     with ExitStack() as opened:
         port = opened.enter_context(studio(paints=False))

@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from ... import __version__
 from ...options import ServeOptions
+from .batch_routes import batch_router
 from .cameras import live_router
 from .docs import docs_page
 from .elsewhere import stand_behind
@@ -71,6 +72,7 @@ def make_app(options: ServeOptions, engine: Engine, given: Given | None = None) 
     engine.closing.append(stage.close)
     install_errors(app)
     app.include_router(router(engine))
+    app.include_router(batch_router(engine))
     app.include_router(video_router(engine))
     app.include_router(live_router(stage))
 

@@ -10,7 +10,7 @@ from ...options import LiveOptions
 from .controls import controls
 from .engine import BusyError
 from .forms import dependency, only_fields_of
-from .http import NO_CACHE
+from .job_routes import NO_CACHE, view_of
 from .live import MOST_BYTES, BrowserSession, CameraSession, LiveFrame, LiveStage
 from .replies import ERRORS, LiveView, StageView
 from .uploads import Upload
@@ -49,7 +49,7 @@ Found = Annotated[Any, Depends(find)]
 def live_router(stage: LiveStage) -> APIRouter:
     """Return the routes for a stage, which must also be the application's `state.live`."""
     routes = APIRouter(prefix="/v1/live", responses=ERRORS)
-    view: dict[str, Any] = {"response_model": LiveView, "response_model_exclude_none": True}
+    view = view_of(LiveView)
 
     @routes.get("", response_model=StageView, response_model_exclude_none=True)
     async def get_stage() -> dict[str, Any]:

@@ -205,20 +205,10 @@ class Engine:
         if len(self._waiting) >= self.options.max_waiting:
             raise BusyError(f"{len(self._waiting)} paintings are already waiting; try again in a few minutes")
 
-    def find(self, job_id: str) -> PictureJob | None:
-        """Return the painting of a photograph with that id, or None if it does not exist any more."""
+    def find(self, job_id: str, kind: type[J]) -> J | None:
+        """Return the job of a kind with that id, or None if it does not exist any more."""
         job = self._jobs.get(job_id)
-        return job if isinstance(job, PictureJob) else None
-
-    def find_film(self, job_id: str) -> FilmJob | None:
-        """Return the film with that id, or None if it does not exist any more."""
-        job = self._jobs.get(job_id)
-        return job if isinstance(job, FilmJob) else None
-
-    def find_batch(self, job_id: str) -> BatchJob | None:
-        """Return the batch with that id, or None if it does not exist any more."""
-        job = self._jobs.get(job_id)
-        return job if isinstance(job, BatchJob) else None
+        return job if isinstance(job, kind) else None
 
     def place(self, job: Job) -> int:
         """Return a job's position in the queue, counted from 1; 0 if it is not waiting."""

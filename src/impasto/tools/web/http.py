@@ -3,9 +3,7 @@
 import asyncio
 import io
 import json
-import time
 import zipfile
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -13,18 +11,18 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse
 
 from ...errors import ImpastoError, OptionError
-from ...options import INSTANT, BatchOptions, OutputOptions, StylizeOptions
+from ...options import OutputOptions, StylizeOptions
 from ...style.target import builtin_names, load_builtin
-from .batches import BatchJob
-from .engine import BusyError, Engine
+from .engine import Engine
 from .forms import dependency, only_fields_of
-from .jobs import Job, PictureJob
+from .job_routes import JPEG, LOOK_SECONDS, add_job_routes, created, finder, preview, submitted, view_of
+from .jobs import PictureJob
 from .large import large_file, tile_file
 from .painter import encoded
-from .replies import ERRORS, BatchView, JobView, StyleView, refusal
+from .replies import ERRORS, JobView, StyleView, refusal
 from .uploads import Request as PaintRequest
 from .uploads import Upload
 
@@ -32,21 +30,13 @@ FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff
 """Format of a painting's file -> its media type."""
 FIELDS = ("content", "style", "style_file", "region_mask", "region_style", "mask", "format")
 """Fields of the form that are not options."""
-BATCH_FIELDS = ("photos", "style", "style_file", "name")
-"""The same for a batch."""
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
-LOOK_SECONDS = 0.1
-"""Seconds between two checks of a watched job."""
-SILENT_SECONDS = 15.0
-"""Maximum seconds between events. Proxies close a silent connection, nginx after a minute."""
 PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The painting's file.", "content": {m: {} for m in FORMATS.values()}}
 }
 NO_FILE = cast(UploadFile, None)
 """The default of an optional file, typed so that the OpenAPI description does not offer null."""
 Place = Annotated[int, PathParameter(description="Counted from 0.", ge=0, le=100_000)]
-BatchId = Annotated[str, PathParameter(description="From POST /v1/batches.", max_length=64)]
-JobId = Annotated[str, PathParameter(description="From POST /v1/jobs.", max_length=64)]
 
 
 async def read(
@@ -89,72 +79,21 @@ Options = Annotated[StylizeOptions, Depends(dependency(StylizeOptions))]
 Output = Annotated[OutputOptions, Depends(dependency(OutputOptions))]
 
 
-def find(job_id: JobId, request: Request) -> PictureJob:
-    """Return the job that a path names. Responds with 404 if it does not exist."""
-    job = request.app.state.engine.find(job_id)
-    if job is None:
-        raise HTTPException(404, "this job does not exist; it may have been removed")
-    return job
-
-
+find = finder(PictureJob)
 Found = Annotated[PictureJob, Depends(find)]
-
-
-def find_batch(batch_id: BatchId, request: Request) -> BatchJob:
-    """Return the batch that a path names. Responds with 404 if it does not exist."""
-    job = request.app.state.engine.find_batch(batch_id)
-    if job is None:
-        raise HTTPException(404, "this batch does not exist; it may have been removed")
-    return job
-
-
-FoundBatch = Annotated[BatchJob, Depends(find_batch)]
-
-
-async def read_batch(
-    photos: Annotated[UploadFile, File(description="A ZIP archive of photographs.")],
-    style: Annotated[
-        list[str], Form(description="Styles as for a painting. Every photograph is painted in each.", max_length=8)
-    ] = [],  # noqa: B006 - FastAPI copies it
-    style_file: Annotated[
-        list[UploadFile],
-        File(description="Pictures or style files. All are used if no `style` is given.", max_length=8),
-    ] = [],  # noqa: B006
-) -> PaintRequest:
-    """Read a batch's request from a form."""
-    files = [Upload(f.filename or "", await f.read()) for f in style_file]
-    return PaintRequest(Upload("photos.zip", await photos.read()), tuple(style), tuple(files))
-
-
-ReadBatch = Annotated[PaintRequest, Depends(read_batch)]
-BatchStyle = Annotated[StylizeOptions, Depends(dependency(StylizeOptions, quality=INSTANT.quality))]
-PATTERN = BatchOptions().name
-Pattern = Annotated[str, Form(description="As `impasto batch --name`.", max_length=200)]
 
 
 def router(engine: Engine) -> APIRouter:
     """Return the routes for an engine, which must also be the application's `state.engine`."""
     routes = APIRouter(prefix="/v1", responses=ERRORS)
 
-    checked, checked_batch = (
-        [Depends(only_fields_of(fields, StylizeOptions, OutputOptions))] for fields in (FIELDS, BATCH_FIELDS)
-    )
+    checked = [Depends(only_fields_of(FIELDS, StylizeOptions, OutputOptions))]
 
     async def submit(
         wanted: PaintRequest, options: StylizeOptions, output: OutputOptions, file_format: Format | None = None
     ) -> PictureJob:
         output = replace(output, max_megapixels=engine.options.max_megapixels)
-        try:
-            return await run_in_threadpool(engine.submit, wanted, options, output, "", file_format)
-        except BusyError as error:
-            raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
-
-    async def submit_batch(wanted: PaintRequest, name: str, options: StylizeOptions, output: OutputOptions) -> BatchJob:
-        output = replace(output, max_megapixels=engine.options.max_megapixels)
-        try:
-            return await run_in_threadpool(engine.submit_batch, wanted, name, options, output)
-        except BusyError as error:
-            raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
+        return await submitted(engine.submit, wanted, options, output, "", file_format)
 
     async def picture(job: PictureJob, file_format: Format, output: OutputOptions) -> Response:
         if job.error:
@@ -188,63 +127,24 @@ def router(engine: Engine) -> APIRouter:
         finally:
             engine.remove(job)
 
-    @routes.post(
-        "/jobs", status_code=201, response_model=JobView, response_model_exclude_none=True, dependencies=checked
-    )
+    @routes.post("/jobs", status_code=201, dependencies=checked, **view_of(JobView))
     async def create_job(
         request: Request, wanted: Read, options: Options, output: Output, response: Response
     ) -> dict[str, Any]:
         """Put a painting into the queue."""
-        job = await submit(wanted, options, output)
-        response.headers["Location"] = f"{request.scope['root_path']}/v1/jobs/{job.id}"
-        return job.view(engine.place(job))
+        return created(await submit(wanted, options, output), "/v1/jobs", engine, request, response)
 
-    @routes.get("/jobs/{job_id}", response_model=JobView, response_model_exclude_none=True)
-    async def get_job(job: Found) -> dict[str, Any]:
-        """Return a painting's progress."""
-        return job.view(engine.place(job))
+    add_job_routes(routes, engine, "/jobs/{job_id}", find, JobView, "painting", "The picture so far is kept.")
 
-    @routes.delete("/jobs/{job_id}", status_code=204)
-    async def delete_job(job: Found) -> None:
-        """Stop a painting and remove it with its files."""
-        engine.remove(job)
-
-    @routes.post("/jobs/{job_id}/cancel", response_model=JobView, response_model_exclude_none=True)
-    async def cancel_job(job: Found) -> dict[str, Any]:
-        """Stop a painting and keep the picture so far."""
-        engine.cancel(job)
-        return job.view(engine.place(job))
-
-    @routes.get(
-        "/jobs/{job_id}/events",
-        response_class=StreamingResponse,
-        responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
-    )
-    async def job_events(job: Found) -> StreamingResponse:
-        """Stream the job after each change, as server-sent events named after its status, until it ends."""
-        return StreamingResponse(events(job, engine), media_type="text/event-stream", headers=NO_CACHE)
-
-    @routes.get(
-        "/jobs/{job_id}/frame",
-        response_class=Response,
-        responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}},
-    )
+    @routes.get("/jobs/{job_id}/frame", response_class=Response, responses=JPEG)
     async def job_frame(job: Found) -> Response:
         """Return the painting so far, at most 1024 pixels a side."""
-        if not (frame := job.shown("preview")):
-            raise HTTPException(404, "nothing is painted yet")
-        return Response(frame, media_type="image/jpeg", headers=NO_CACHE)
+        return preview(job, "preview", "nothing is painted yet")
 
-    @routes.get(
-        "/jobs/{job_id}/photo",
-        response_class=Response,
-        responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}},
-    )
+    @routes.get("/jobs/{job_id}/photo", response_class=Response, responses=JPEG)
     async def job_photo(job: Found) -> Response:
         """Return the photograph upright and in sRGB, at most 1024 pixels a side, once painting has started."""
-        if not (photo := job.shown("photo")):
-            raise HTTPException(404, "painting has not started yet")
-        return Response(photo, media_type="image/jpeg", headers=NO_CACHE)
+        return preview(job, "photo", "painting has not started yet")
 
     @routes.get(
         "/jobs/{job_id}/tiles/{level}/{column}/{row}",
@@ -293,67 +193,6 @@ def router(engine: Engine) -> APIRouter:
         name = f'attachment; filename="{ascii_name(job.name)}-record.zip"'
         return Response(data, media_type="application/zip", headers={"Content-Disposition": name})
 
-    @routes.post(
-        "/batches",
-        status_code=201,
-        response_model=BatchView,
-        response_model_exclude_none=True,
-        dependencies=checked_batch,
-    )
-    async def create_batch(
-        request: Request,
-        wanted: ReadBatch,
-        options: BatchStyle,
-        output: Output,
-        response: Response,
-        name: Pattern = PATTERN,
-    ) -> dict[str, Any]:
-        """Put a ZIP archive of photographs into the queue. A photograph that cannot be painted does not end it."""
-        job = await submit_batch(wanted, name, options, output)
-        response.headers["Location"] = f"{request.scope['root_path']}/v1/batches/{job.id}"
-        return job.view(engine.place(job))
-
-    @routes.get("/batches/{batch_id}", response_model=BatchView, response_model_exclude_none=True)
-    async def get_batch(job: FoundBatch) -> dict[str, Any]:
-        """Return a batch's progress."""
-        return job.view(engine.place(job))
-
-    @routes.delete("/batches/{batch_id}", status_code=204)
-    async def delete_batch(job: FoundBatch) -> None:
-        """Stop a batch and remove it with its files."""
-        engine.remove(job)
-
-    @routes.post("/batches/{batch_id}/cancel", response_model=BatchView, response_model_exclude_none=True)
-    async def cancel_batch(job: FoundBatch) -> dict[str, Any]:
-        """Stop a batch and keep the paintings so far."""
-        engine.cancel(job)
-        return job.view(engine.place(job))
-
-    @routes.get(
-        "/batches/{batch_id}/events",
-        response_class=StreamingResponse,
-        responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
-    )
-    async def batch_events(job: FoundBatch) -> StreamingResponse:
-        """Stream the batch after each change, as server-sent events named after its status, until it ends."""
-        return StreamingResponse(events(job, engine), media_type="text/event-stream", headers=NO_CACHE)
-
-    @routes.get(
-        "/batches/{batch_id}/result",
-        response_class=Response,
-        responses={200: {"description": "An archive.", "content": {"application/zip": {}}}},
-    )
-    async def batch_result(job: FoundBatch) -> Response:
-        """Return the paintings as a ZIP archive, with the report as `report.jsonl`. Also works after cancel."""
-        if not job.has_ended:
-            raise HTTPException(409, "the batch is not finished; wait for its events, or cancel it to end it early")
-        if job.error:
-            raise HTTPException(422, job.error)
-        if not job.result.exists():
-            raise HTTPException(409, "the batch was stopped before its first painting")
-        headers = {"Content-Disposition": 'attachment; filename="paintings.zip"'}
-        return FileResponse(job.result, media_type="application/zip", headers=headers)
-
     @routes.get("/styles", response_model=list[StyleView])
     def styles(request: Request) -> list[dict[str, str]]:
         """Return the built-in styles."""
@@ -361,9 +200,6 @@ def router(engine: Engine) -> APIRouter:
         return [{"name": n, "thumbnail": f"{at}/{n}.jpg", **load_builtin(n).about} for n in builtin_names()]
 
     return routes
-
-
-NO_CACHE = {"Cache-Control": "no-store"}
 
 
 def check_bits(file_format: Format, output: OutputOptions) -> None:
@@ -375,23 +211,6 @@ def check_bits(file_format: Format, output: OutputOptions) -> None:
 def ascii_name(text: str) -> str:
     """Return a text in ASCII without double quotes, for a header."""
     return text.encode("ascii", "replace").decode().replace('"', "'")
-
-
-async def events(job: Job, engine: Engine) -> AsyncIterator[str]:
-    """Yield the job's states as server-sent events, at most ten per second. The `id` is the job's version."""
-    seen, place, sent = -1, -1, time.monotonic()
-    while True:
-        ended = job.has_ended
-        if (job.version, engine.place(job)) != (seen, place):
-            seen, place = job.version, engine.place(job)
-            sent = time.monotonic()
-            yield f"event: {job.status}\nid: {seen}\ndata: {json.dumps(job.view(place))}\n\n"
-        elif time.monotonic() - sent > SILENT_SECONDS:
-            sent = time.monotonic()
-            yield ": nothing new\n\n"
-        if ended:
-            return
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 def archive(job: PictureJob) -> bytes:

@@ -139,7 +139,7 @@ class Session:
 
     def history(self, ids: Sequence[str]) -> Any:
         """Return the list of the session's kept paintings, newest first."""
-        jobs = [j for i in ids if (j := self.engine.find(i)) is not None]
+        jobs = [j for i in ids if (j := self.engine.find(i, PictureJob)) is not None]
         return gr.Radio([(self.describe(j), j.id) for j in jobs], value=None, visible=bool(jobs))
 
     def describe(self, job: PictureJob) -> str:
@@ -150,7 +150,7 @@ class Session:
 
     def load(self, job_id: str | None) -> tuple[Any, ...]:
         """Return the widgets' values of an earlier painting, so that it can be changed and painted again."""
-        job = self.engine.find(job_id or "")
+        job = self.engine.find(job_id or "", PictureJob)
         if job is None:
             raise said(OptionError("This painting is no longer available."))
         builtin = [s for s in job.paint.styles if s in builtin_names()]

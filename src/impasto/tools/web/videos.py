@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
-from fastapi import Path as PathParameter
-from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse
 
 from ...errors import OptionError
 from ...options import VideoOptions
-from .engine import BusyError, Engine
+from .engine import Engine
 from .films import MEDIA_TYPES, FilmFormat, FilmJob, FilmRequest
 from .forms import dependency, only_fields_of
-from .http import NO_CACHE, NO_FILE, ascii_name, events
+from .http import NO_FILE, ascii_name
+from .job_routes import JPEG, add_job_routes, created, finder, preview, submitted, view_of
 from .replies import ERRORS, VideoView
 from .uploads import Upload
 
@@ -25,12 +24,12 @@ FILMS: dict[int | str, dict[str, Any]] = {
     206: {"description": "A part of it, if the request has a Range."},
     416: {"description": "The Range is not satisfiable."},
 }
-JPEG: dict[int | str, dict[str, Any]] = {200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}}
 FIELDS = ("content", "again", "style", "style_file", "format", "frame")
 """Fields of the form that are not options."""
 LATEST = 1e7
 """The largest time of a frame, in seconds."""
-VideoId = Annotated[str, PathParameter(description="From POST /v1/videos.", max_length=64)]
+
+find = finder(FilmJob)
 
 
 async def read(
@@ -75,72 +74,33 @@ Read = Annotated[FilmRequest, Depends(read)]
 Options = Annotated[VideoOptions, Depends(dependency(VideoOptions))]
 
 
-def find(video_id: VideoId, request: Request) -> FilmJob:
-    """Return the film that a path names. Responds with 404 if it does not exist."""
-    job = request.app.state.engine.find_film(video_id)
-    if job is None:
-        raise HTTPException(404, "this job does not exist; it may have been removed")
-    return job
-
-
 Found = Annotated[FilmJob, Depends(find)]
 
 
 def video_router(engine: Engine) -> APIRouter:
     """Return the routes for an engine, which must also be the application's `state.engine`."""
     routes = APIRouter(prefix="/v1/videos", responses=ERRORS)
-    view: dict[str, Any] = {"response_model": VideoView, "response_model_exclude_none": True}
 
-    @routes.post("", status_code=201, dependencies=[Depends(only_fields_of(FIELDS, VideoOptions))], **view)
+    @routes.post(
+        "", status_code=201, dependencies=[Depends(only_fields_of(FIELDS, VideoOptions))], **view_of(VideoView)
+    )
     async def create_video(request: Request, wanted: Read, options: Options, response: Response) -> dict[str, Any]:
         """Put a film into the queue; or, with `frame`, the painting of one frame, to see how it looks."""
-        try:
-            job = await run_in_threadpool(engine.submit_film, wanted, options)
-        except BusyError as error:
-            raise HTTPException(429, str(error), {"Retry-After": "60"}) from error
-        response.headers["Location"] = f"{request.scope['root_path']}/v1/videos/{job.id}"
-        return job.view(engine.place(job))
+        return created(await submitted(engine.submit_film, wanted, options), "/v1/videos", engine, request, response)
 
-    @routes.get("/{video_id}", **view)
-    async def get_video(job: Found) -> dict[str, Any]:
-        """Return a film's progress."""
-        return job.view(engine.place(job))
+    add_job_routes(routes, engine, "/{job_id}", find, VideoView, "film", "What is painted so far is not kept.")
 
-    @routes.delete("/{video_id}", status_code=204)
-    async def delete_video(job: Found) -> None:
-        """Stop a film and remove it with its files."""
-        engine.remove(job)
-
-    @routes.post("/{video_id}/cancel", **view)
-    async def cancel_video(job: Found) -> dict[str, Any]:
-        """Stop a film. What is painted so far is not kept."""
-        engine.cancel(job)
-        return job.view(engine.place(job))
-
-    @routes.get(
-        "/{video_id}/events",
-        response_class=StreamingResponse,
-        responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
-    )
-    async def video_events(job: Found) -> StreamingResponse:
-        """Stream the film's job after each change, as server-sent events named after its status, until it ends."""
-        return StreamingResponse(events(job, engine), media_type="text/event-stream", headers=NO_CACHE)
-
-    @routes.get("/{video_id}/frame", response_class=Response, responses=JPEG)
+    @routes.get("/{job_id}/frame", response_class=Response, responses=JPEG)
     async def video_frame(job: Found) -> Response:
         """Return the last painted frame, at most 1024 pixels a side."""
-        if not (frame := job.shown("preview")):
-            raise HTTPException(404, "nothing is painted yet")
-        return Response(frame, media_type="image/jpeg", headers=NO_CACHE)
+        return preview(job, "preview", "nothing is painted yet")
 
-    @routes.get("/{video_id}/original", response_class=Response, responses=JPEG)
+    @routes.get("/{job_id}/original", response_class=Response, responses=JPEG)
     async def video_original(job: Found) -> Response:
         """Return the frame as it was in the film, at most 1024 pixels a side, if only one frame is painted."""
-        if not (photo := job.shown("photo")):
-            raise HTTPException(404, "there is no such frame")
-        return Response(photo, media_type="image/jpeg", headers=NO_CACHE)
+        return preview(job, "photo", "there is no such frame")
 
-    @routes.get("/{video_id}/result", responses=FILMS, response_class=FileResponse)
+    @routes.get("/{job_id}/result", responses=FILMS, response_class=FileResponse)
     async def video_result(job: Found) -> FileResponse:
         """Return the painted film with its sound, or the painted frame as a PNG. Parts can be asked for by Range."""
         if job.error:
