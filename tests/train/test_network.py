@@ -26,7 +26,7 @@ from impasto.models.networks import training_account
 from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.losses import total_variation
-from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, normalised, plain_loss, tone_loss
+from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, normalised, plain_loss, range_loss, tone_loss
 from impasto.style.target import builtin_names, load_builtin
 from impasto.stylizers.loss import Problem, build_loss
 from impasto.stylizers.schedule import Scale
@@ -205,9 +205,9 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     near = recipe.distance(pictures, pictures, targets, colours)
     other = {k: m.flip(0) for k, m in targets.items()}
     far = recipe.distance(pictures, pictures.flip(0), other, colours.flip(0))
-    assert list(near) == ["style", "content", "tone", "plain", "variation"]
+    assert list(near) == ["style", "content", "tone", "plain", "range", "variation"]
     assert all(v.shape == (2,) for v in near.values())
-    for term in ("style", "content", "tone", "plain"):
+    for term in ("style", "content", "tone", "plain", "range"):
         assert near[term].abs().max() < 1e-3 * far[term].min(), term
     torch.testing.assert_close(near["variation"], 2.5 * total_variation(pictures))
 
@@ -232,6 +232,18 @@ def test_in_plain_areas_dots_cost_and_soft_strokes_do_not() -> None:
     dots, strokes = (0.1 * torch.sin(at / p)[:, None] * torch.sin(at / p) for p in (6, 24))
     of_dots, of_strokes = (plain_loss(photo + c, photo, colours).item() for c in (dots, strokes))
     assert of_dots > 10 * of_strokes > 0
+
+
+def test_a_bright_rim_costs_and_a_moved_edge_does_not() -> None:
+    """Of the same area: a stripe lighter than either side of the edge, and the darker side's colour across it."""
+    photo = torch.full((1, 3, 96, 96), 0.6)
+    photo[..., :48] = 0.2
+    colours = colours_of(photo)
+    rim, moved = photo.clone(), photo.clone()
+    rim[..., 48:56], moved[..., 48:56] = 0.9, 0.2
+    assert range_loss(photo, photo, colours).item() < 1e-9
+    assert range_loss(moved, photo, colours).item() < 1e-9
+    assert range_loss(rim, photo, colours).item() > 0.01
 
 
 def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
@@ -277,6 +289,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
         "content",
         "tone",
         "plain",
+        "range",
         "variation",
         "scale",
         "spikes",

@@ -34,6 +34,10 @@ FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
 PLAIN_WEIGHT = 0.12
 """Weight of the loss in plain areas; the style's is 1."""
+NEAR = 7
+"""Side of the neighbourhoods, in squares of `PLAIN` pixels, whose lightest and darkest colours bound a painting's."""
+RANGE_WEIGHT = 0.5
+"""Weight of the loss for leaving those bounds; the style's is 1."""
 LEAST_SPREAD = 0.1
 """Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""
 LEAST_VARIANCE = 1e-3
@@ -101,6 +105,7 @@ class PaintingLoss:
             "content": self.content_weight * content,
             "tone": self.tone_weight * tone_loss(paintings, photos, colours),
             "plain": PLAIN_WEIGHT * plain_loss(paintings, photos, colours),
+            "range": RANGE_WEIGHT * range_loss(paintings, photos, colours),
             "variation": self.tv_weight * total_variation(paintings),
         }
 
@@ -148,6 +153,30 @@ def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
     odd = paintings - wanted
     fine = odd - F.avg_pool2d(odd, FINE, 1, FINE // 2, count_include_pad=False)
     return (plain * F.avg_pool2d(fine.square(), PLAIN)).mean((1, 2, 3)) / variance
+
+
+def range_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
+    """Return how far paintings leave the range of the recoloured photographs' colours nearby, (N,).
+
+    Means of 4x4 squares are compared with the least and the greatest within 28 pixels, channel by channel. Bright rims
+    around dark objects, grids and cracks lie outside this range. Strokes along the photograph's own edges stay in it,
+    wherever they are moved.
+
+    Parameters
+    ----------
+    paintings, photos : Tensor
+        (N, 3, H, W), in [0, 1].
+    colours : Tensor
+        (N, 3, 4), covariance and mean of the styles' colours.
+    """
+    with torch.no_grad():
+        wanted = F.avg_pool2d(colour(photos, colours), PLAIN)
+        highest = F.max_pool2d(wanted, NEAR, 1, NEAR // 2)
+        lowest = -F.max_pool2d(-wanted, NEAR, 1, NEAR // 2)
+        variance = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE)
+    painted = F.avg_pool2d(paintings, PLAIN)
+    outside = F.relu(painted - highest) + F.relu(lowest - painted)
+    return outside.square().mean((1, 2, 3)) / variance
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
