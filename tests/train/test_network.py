@@ -26,7 +26,16 @@ from impasto.models.networks import training_account
 from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.losses import total_variation
-from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, normalised, plain_loss, range_loss, tone_loss
+from impasto.style.painting import (
+    STYLE_LAYER_WEIGHTS,
+    TONE,
+    PaintingLoss,
+    lattice_loss,
+    normalised,
+    plain_loss,
+    range_loss,
+    tone_loss,
+)
 from impasto.style.target import builtin_names, load_builtin
 from impasto.stylizers.loss import Problem, build_loss
 from impasto.stylizers.schedule import Scale
@@ -205,9 +214,9 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     near = recipe.distance(pictures, pictures, targets, colours)
     other = {k: m.flip(0) for k, m in targets.items()}
     far = recipe.distance(pictures, pictures.flip(0), other, colours.flip(0))
-    assert list(near) == ["style", "content", "tone", "plain", "range", "variation"]
+    assert list(near) == ["style", "content", "tone", "plain", "range", "lattice", "variation"]
     assert all(v.shape == (2,) for v in near.values())
-    for term in ("style", "content", "tone", "plain", "range"):
+    for term in ("style", "content", "tone", "plain", "range", "lattice"):
         assert near[term].abs().max() < 1e-3 * far[term].min(), term
     torch.testing.assert_close(near["variation"], 2.5 * total_variation(pictures))
 
@@ -244,6 +253,21 @@ def test_a_bright_rim_costs_and_a_moved_edge_does_not() -> None:
     assert range_loss(photo, photo, colours).item() < 1e-9
     assert range_loss(moved, photo, colours).item() < 1e-9
     assert range_loss(rim, photo, colours).item() > 0.01
+
+
+def test_a_lattice_costs_and_scattered_dots_do_not() -> None:
+    """Of the same contrast, in a plain area; where the photograph is noise a lattice is not seen."""
+    photo = torch.full((1, 3, 192, 192), 0.5)
+    colours = colours_of(photo)
+    lattice = torch.zeros(1, 1, 192, 192)
+    lattice[..., ::8, ::8] = 1
+    scattered = lattice.flatten()[torch.randperm(192 * 192, generator=torch.Generator().manual_seed(1))]
+    at_lattice, at_dots = (
+        lattice_loss(photo + 0.2 * x, photo, colours).item() for x in (lattice, scattered.reshape(lattice.shape))
+    )
+    assert at_lattice > 50 * at_dots > 0
+    rough = noise(1, 3, 192, 192)
+    assert lattice_loss(rough + 0.2 * lattice, rough, colours).item() < 0.25 * at_lattice
 
 
 def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
@@ -290,6 +314,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
         "tone",
         "plain",
         "range",
+        "lattice",
         "variation",
         "scale",
         "spikes",
