@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from impasto.evaluate import pixels
-from impasto.evaluate.pixels import ms_ssim, noise, palette, palette_distance, ssim
+from impasto.evaluate.pixels import lattice, ms_ssim, noise, palette, palette_distance, ssim
 from impasto.image.color import oklab_to_srgb, srgb_to_oklab
 
 Photo = Callable[[str, int], Tensor]
@@ -76,6 +76,30 @@ def test_noise(photo: Photo) -> None:
     assert noise(content, content, style) < 1.1
     rough = (content + 0.3 * torch.randn(content.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     assert noise(rough, content, style) > 50
+
+
+def test_lattice() -> None:
+    """A grid is seen in a plain area, at any contrast; scattered dots and coarse waves are not."""
+    plain = flat(0.5, 192)
+    at = torch.arange(192)
+    grid = ((at[:, None] % 12 < 3) & (at % 12 < 3)).float()
+    dots = grid.flatten()[torch.randperm(192 * 192, generator=torch.Generator().manual_seed(1))].reshape(192, 192)
+    waves = torch.sin(at / 20)[:, None] * torch.sin(at / 20)
+    faint, strong, scattered, wide = (
+        lattice(plain + c * x, plain) for c, x in ((0.02, grid), (0.3, grid), (0.3, dots), (0.3, waves))
+    )
+    assert strong == pytest.approx(faint, rel=1e-3)
+    assert strong > 5
+    assert scattered < 0.02 * strong
+    assert wide < 0.5 * strong
+
+
+def test_no_lattice_without_a_plain_area(photo: Photo) -> None:
+    x = photo("coffee", 192)
+    rough = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)).round()
+    assert lattice(x, rough) == 0
+    assert lattice(flat(0.5, 192), flat(0.5, 192)) == 0
+    assert lattice(flat(0.5, 16), flat(0.5, 16)) == 0
 
 
 def test_half_the_windows_are_noise() -> None:

@@ -26,16 +26,8 @@ from impasto.models.networks import training_account
 from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.losses import total_variation
-from impasto.style.painting import (
-    STYLE_LAYER_WEIGHTS,
-    TONE,
-    PaintingLoss,
-    lattice_loss,
-    normalised,
-    plain_loss,
-    range_loss,
-    tone_loss,
-)
+from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, normalised, range_loss, tone_loss
+from impasto.style.plain import lattice_loss, plain_loss
 from impasto.style.target import builtin_names, load_builtin
 from impasto.stylizers.loss import Problem, build_loss
 from impasto.stylizers.schedule import Scale

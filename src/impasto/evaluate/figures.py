@@ -15,7 +15,7 @@ from ..tools.metrics import Judge, Measured, distances
 from .frechet import sifid
 from .lpips import LPIPS
 from .pairs import Triple
-from .pixels import ms_ssim, noise, palette, palette_distance, ssim
+from .pixels import lattice, ms_ssim, noise, palette, palette_distance, ssim
 
 KEPT = 16
 """Photographs and styles whose measurements are cached: about 4 MB each at 512 pixels."""
@@ -55,6 +55,7 @@ FIGURES = {
     "palette_photo": Figure("distance to the photograph’s colours", "photograph"),
     "lpips": Figure("perceptual distance to the photograph", "photograph"),
     "noise": Figure("fine texture of neither, in percent", "both"),
+    "lattice": Figure("regular strokes in plain areas, in percent", "photograph"),
 }
 """Name -> figure, in the order of tables. `lpips` is computed only if its weights are given."""
 
@@ -162,6 +163,7 @@ class Evaluator:
             "ms_ssim": ms_ssim(x.picture, photo.picture),
             "palette_photo": palette_distance(x.colours, photo.colours),
             "noise": noise(x.picture, photo.picture, style.picture),
+            "lattice": lattice(x.picture, photo.picture),
         }
         if self.lpips is not None:
             values["lpips"] = self.lpips(x.picture, photo.picture) if x is not photo else 0.0

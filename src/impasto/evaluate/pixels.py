@@ -1,4 +1,4 @@
-"""Figures that are computed from pixels, without a network: SSIM, MS-SSIM, noise, distance of palettes.
+"""Figures that are computed from pixels, without a network: SSIM, MS-SSIM, noise, lattices, distance of palettes.
 
 Pictures are (1, 3, H, W), float32, sRGB, [0, 1].
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..image.color import srgb_to_oklab, srgb_to_ycbcr
+from ..style.plain import plainness, regularity
 
 SSIM_SIDE, SSIM_SIGMA = 11, 1.5
 """Side of SSIM's Gaussian window and its standard deviation, in pixels (Wang et al. 2004)."""
@@ -21,6 +22,8 @@ WINDOW, WINDOW_STEP = 8, 4
 """Side of the noise figure's windows and the distance between them, in pixels."""
 CLEAN = 0.995
 """Quantile of the photograph's and the style's windows above which a window counts as noise."""
+LEAST_SIDE, LEAST_PLAIN, LEAST_ENERGY = 64, 0.05, (0.1 / 255) ** 2
+"""Side in pixels, share of plain areas and energy of fine strokes below which there is no lattice to look for."""
 DIRECTIONS, QUANTILES, MOST_COLOURS = 64, 256, 2**15
 """Settings of the palette distance: directions, quantiles along each, and approximate number of pixels sampled."""
 
@@ -100,6 +103,21 @@ def cross_contrast(picture: Tensor) -> Tensor:
     products = torch.cat([(a * b).sum(1, keepdim=True) for a, b in ((dx, dx), (dy, dy), (dx, dy))], 1)
     xx, yy, xy = F.avg_pool2d(products, WINDOW, WINDOW_STEP).flatten(2)[0]
     return (xx + yy - ((xx - yy) ** 2 + 4 * xy**2).sqrt()) / 2
+
+
+def lattice(picture: Tensor, photo: Tensor) -> float:
+    """Return how regular the fine strokes are where the photograph is plain, in percent: 0 to 100.
+
+    See `style.plain.regularity`. It does not depend on the strokes' contrast. 0 if hardly any of the photograph is
+    plain, or a picture has fewer than 64 pixels a side.
+    """
+    if min(photo.shape[-2:]) < LEAST_SIDE:
+        return 0.0
+    plain = plainness(photo)
+    if float(plain.mean()) < LEAST_PLAIN:
+        return 0.0
+    energy, regular = regularity(picture, plain)
+    return 100 * float(regular) if float(energy) > LEAST_ENERGY else 0.0
 
 
 def palette(picture: Tensor) -> Tensor:

@@ -11,7 +11,18 @@ from ..ranges import Range, check_ranges
 from .kinds import FILE
 
 FigureName = Literal[
-    "gram", "cov", "sliced", "sifid", "palette", "content", "ssim", "ms_ssim", "palette_photo", "lpips", "noise"
+    "gram",
+    "cov",
+    "sliced",
+    "sifid",
+    "palette",
+    "content",
+    "ssim",
+    "ms_ssim",
+    "palette_photo",
+    "lpips",
+    "noise",
+    "lattice",
 ]
 
 
