@@ -1,4 +1,4 @@
-"""Options for `video`, which paints films with the network."""
+"""Options for `video`, which paints films."""
 
 import math
 import re
@@ -25,6 +25,7 @@ from .kinds import INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, TIME, Group, parse_sec
 from .stylize import StylizeOptions
 
 Codec = Literal["auto", "h264", "hevc", "vp9", "av1", "prores"]
+FilmQuality = Literal["instant", "good"]
 FILM = Group("film")
 
 
@@ -46,6 +47,14 @@ KEYS = tyro.constructors.PrimitiveConstructorSpec(
 class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, SteadyOptions, Options):
     """Options for `video`."""
 
+    quality: Annotated[
+        FilmQuality,
+        Doc(
+            "How to paint the frames. `instant`: one pass of a network each. `good`: optimise each, beginning with the "
+            "last painting, moved along; slow, but best."
+        ),
+        LOOK,
+    ] = "instant"
     size: Annotated[
         int | None,
         INT,
@@ -105,6 +114,10 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
             raise OptionError("--crf has no effect on ProRes, whose quality is fixed; leave it out")
         if self.styles_at and self.style_weights:
             raise OptionError("--styles-at and --style-weights cannot be combined; leave out one")
+        if self.quality != "instant":
+            for name in ("model", "learn"):
+                if getattr(self, name):
+                    raise OptionError(f"--{name} is for the network; leave it out, or leave out --quality")
         _ = self.strengths, self.style_times
 
     @property
@@ -123,14 +136,14 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
 
     @property
     def painting(self) -> StylizeOptions:
-        """The options of the network that paints the frames at the size that they have.
+        """The options of what paints the frames at the size that they have.
 
         The strength is 1 if it changes over time.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
         shared = names_of(BlendOptions, NetworkOptions, MachineOptions)
         named = {name: getattr(self, name) for name in shared}
-        return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
+        return StylizeOptions(quality=self.quality, scale=1.0, strength=strength, **named)
 
 
 def key_frames(texts: tuple[str, ...], option: str) -> list[tuple[float, str]]:

@@ -137,6 +137,8 @@ class OptimizeStylizer(Stylizer):
     def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
         start = self.start_of(problem.content, problem.size, problem.regions)
+        if problem.before is not None:
+            start = problem.before.over(start)
         place = Place(0, 0, resize(start, scales[0].size, wrap=self.wrap), None)
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)

@@ -24,6 +24,8 @@ from ..video.limits import Limited, Limits
 from ..video.looks import Looks
 from ..video.masks import MaskFilm
 from ..video.motion import Seen
+from ..video.optimized import OptimizedPainter
+from ..video.painter import FramePainter
 from ..video.painting import Progress, paint_segments
 from ..video.read import open_film
 from ..video.segments import SUFFIX, PartsFolder, begun_precision, film_entry
@@ -122,7 +124,7 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     painter = new_painter(
         job if precision is None else replace(job, options=replace(options, precision=precision)), size
     )
-    parts = PartsFolder(place, job.describe(size, painter.looks.stylizer.compute.precision), resume)
+    parts = PartsFolder(place, job.describe(size, painter.compute.precision), resume)
     opening()  # nothing was refused
     _say_what_is_lost(film, target, size)
     if parts.segments:
@@ -251,7 +253,7 @@ def painted_size(film: Film, options: VideoOptions) -> tuple[int, int]:
     return even(fit_size(own, long_side=options.size or LONG_SIDE, enlarge=options.size is not None))
 
 
-def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> SteadyPainter:
+def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> FramePainter:
     """Return what paints the frames, with the styles bound.
 
     Parameters
@@ -268,6 +270,8 @@ def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MA
     long = style_side(size, options)
     styles = [resolve_style(s, max_megapixels, options.model, long) for s in job.named_styles]
     masks = None if job.mask is None else MaskFilm(job.mask, size)
+    if options.quality == "good":
+        return OptimizedPainter(styles, options, size, masks)
     return SteadyPainter(Looks(styles, options), options, masks)
 
 
