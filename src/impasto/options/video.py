@@ -22,6 +22,7 @@ from .groups import (
     names_of,
 )
 from .kinds import INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, TIME, Group, parse_seconds
+from .optimize import OptimizeOptions
 from .stylize import StylizeOptions
 
 Codec = Literal["auto", "h264", "hevc", "vp9", "av1", "prores"]
@@ -136,14 +137,20 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
 
     @property
     def painting(self) -> StylizeOptions:
-        """The options of what paints the frames at the size that they have.
+        """The options of the network that paints the frames at the size that they have.
 
         The strength is 1 if it changes over time.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
         shared = names_of(BlendOptions, NetworkOptions, MachineOptions)
         named = {name: getattr(self, name) for name in shared}
-        return StylizeOptions(quality=self.quality, scale=1.0, strength=strength, **named)
+        return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
+
+    @property
+    def optimising(self) -> OptimizeOptions:
+        """The options of the optimisation that paints the frames at the size that they have, at strength 1."""
+        named = {name: getattr(self, name) for name in names_of(BlendOptions, MachineOptions)}
+        return OptimizeOptions(quality="good", scale=1.0, **named)
 
 
 def key_frames(texts: tuple[str, ...], option: str) -> list[tuple[float, str]]:

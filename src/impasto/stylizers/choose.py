@@ -133,7 +133,7 @@ def choose_stylizer(
 def frame_stylizer(
     styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, size: tuple[int, int]
 ) -> FrameStylizer:
-    """Return what optimises the frames of a film of height and width `size`, with the styles bound.
+    """Return what optimises pictures of height and width `size` one after the other, with the styles bound.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import OptimizeOptions
 from ..style.target import StyleTarget
 from .loss import Before, Problem, measured_layers, style_scales
-from .optimize import OptimizeStylizer, Painter, fit_painting
+from .optimize import OptimizeStylizer, fit_painting
 from .protocol import last_image
 from .schedule import check_size, schedule
 
@@ -28,7 +28,7 @@ class FrameStylizer(OptimizeStylizer):
 
     Parameters
     ----------
-    styles, options, encoder, compute, start
+    styles, options, encoder, compute
         As for `OptimizeStylizer`.
     size : (int, int)
         Height and width of the pictures and of the paintings, in pixels.
@@ -47,9 +47,8 @@ class FrameStylizer(OptimizeStylizer):
         encoder: VGG,
         compute: Compute,
         size: tuple[int, int],
-        start: Tensor | Painter | None = None,
     ):
-        super().__init__(styles, options, encoder, compute, start)
+        super().__init__(styles, options, encoder, compute)
         check_size(size, size, encoder, (*STYLE_LAYERS, *measured_layers(options, encoder)))
         self.size, self.checkpointing, self.tiling = fit_painting(
             size, replace(options, strict_size=True), encoder, compute, resized=False

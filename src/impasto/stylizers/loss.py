@@ -60,18 +60,17 @@ class Before:
     moved : Tensor
         (1, 3, H, W), sRGB, [0, 1]: the painting, moved to where its parts are now.
     trust : Tensor
-        (1, 1, H, W), [0, 1]: how far the motion can be trusted.
+        (1, 1, H, W), [0, 1]: how far it holds.
+    start : Tensor
+        (1, 3, H, W), sRGB, [0, 1], the picture to start from.
     weight : float
         Weight of the temporal loss.
     """
 
     moved: Tensor
     trust: Tensor
+    start: Tensor
     weight: float
-
-    def over(self, start: Tensor) -> Tensor:
-        """Return a picture (1, 3, H, W) with the painting over it where the motion can be trusted."""
-        return torch.lerp(start, self.moved.to(start.device), self.trust.to(start.device))
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,16 @@ from ..image.picture import opaque
 from ..models.moments import at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG
 from ..style.extra import POOLING, laplacian_loss
-from ..style.terms import ContentTerm, LaplacianTerm, PerceptualLoss, TemporalTerm, Term, VariationTerm, View, squared_metric
+from ..style.terms import (
+    ContentTerm,
+    LaplacianTerm,
+    PerceptualLoss,
+    TemporalTerm,
+    Term,
+    VariationTerm,
+    View,
+    squared_metric,
+)
 from .store import Store
 
 PLACES = ((0, 0), (2, 1), (1, 2), (3, 3))

@@ -55,6 +55,8 @@ class Looks:
         The styles: those that are blended throughout or, with `styles_at`, one for each key frame.
     options : VideoOptions
         The options.
+    compute : Compute, optional
+        Device and precision. Resolved from the options by default.
 
     Attributes
     ----------
@@ -69,14 +71,14 @@ class Looks:
         If options, styles and machine do not fit together.
     """
 
-    def __init__(self, styles: Sequence[Tensor | StyleTarget], options: VideoOptions):
+    def __init__(self, styles: Sequence[Tensor | StyleTarget], options: VideoOptions, compute: Compute | None = None):
         painting, self.keys = options.painting, Keys(options)
         net = find_network(options.model)
-        compute: Compute = resolve_compute(painting, net)
+        shared: Compute = compute or resolve_compute(painting, net)
         encoder = load_encoder("compact")
 
         def bound(some: Sequence[Tensor | StyleTarget]) -> NetworkStylizer:
-            return NetworkStylizer(net, some, painting, encoder, compute)
+            return NetworkStylizer(net, some, painting, encoder, shared)
 
         self.stylizers = [bound([s]) for s in styles] if self.keys.times else [bound(styles)]
         self.stylizer = self.stylizers[0]

@@ -2,7 +2,9 @@
 
 Ruder, Dosovitskiy, Brox, "Artistic Style Transfer for Videos", GCPR 2016. The first frame of a scene is painted as a
 picture is. A later one begins with the last painting, moved along the optical flow, and a temporal loss holds it there.
-What comes into view begins with the frame in the colours of the last painting.
+
+What comes into view begins with the network's steady painting, in the colours of the optimised one. Begun with the
+frame itself, it would stay a photograph: a few steps only add strokes.
 """
 
 from collections.abc import Sequence
@@ -10,20 +12,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..image.color import fit_colours
 from ..options import VideoOptions
 from ..style.target import StyleTarget
 from ..stylizers.choose import frame_stylizer
 from ..stylizers.loss import Before, check_blend
-from .looks import Keys
+from .looks import Looks
 from .masks import MaskFilm
-from .motion import Motion
-from .painter import FramePainter, moved_painting
+from .motion import Motion, settled
+from .steady import SteadyPainter
 
-HIGHEST_WEIGHT = 40.0
+TEMPORAL_WEIGHT = 20.0
 """Weight of the temporal loss at stability 1."""
+MARGIN = 16.0
+"""Pixels from a border at which what comes in there is settled. Nearer, strokes are drawn along the motion."""
 
 
-class OptimizedPainter(FramePainter):
+class OptimizedPainter(SteadyPainter):
     """Paints the frames of a film by optimisation.
 
     Parameters
@@ -52,19 +57,36 @@ class OptimizedPainter(FramePainter):
         size: tuple[int, int],
         masks: MaskFilm | None = None,
     ):
-        super().__init__(options, masks)
         check_blend(options, 1 if options.style_times else len(styles))
-        self.keys = Keys(options)
-        self.stylizer = frame_stylizer(styles, options.painting, size)
-        self.compute = self.stylizer.compute
-        self.weight = HIGHEST_WEIGHT * options.stability
+        self.stylizer = frame_stylizer(styles, options.optimising, size)
+        super().__init__(Looks(styles, options, self.stylizer.compute), options, masks)
 
     def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
         """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
-        strength, before = self.keys.strength(seconds), None
+        strength, shares = self.looks.keys.strength(seconds), self.looks.keys.shares(seconds)
         if not strength:
             return photo
-        if motion is not None and self.last is not None and self.weight:
-            trust = torch.from_numpy(motion.trust)[None, None]
-            before = Before(moved_painting(self.last, motion), trust, self.weight)
-        return self.stylizer.at(strength, self.keys.shares(seconds)).frame(photo, before).cpu().contiguous()
+        before = None
+        if motion is not None and self.last is not None and self.options.stability:
+            moved = motion.moved(self.last[0].permute(1, 2, 0).contiguous().numpy())
+            before = self.continued(
+                torch.from_numpy(moved).permute(2, 0, 1)[None].clamp(0, 1).contiguous(),
+                torch.from_numpy(motion.trust * settled(motion.flow, MARGIN))[None, None],
+                self.alone(photo, seconds, begins=False),
+            )
+        return self.stylizer.at(strength, shares).frame(photo, before).cpu().contiguous()
+
+    def continued(self, moved: Tensor, trust: Tensor, network: Tensor) -> Before:
+        """Return what the next painting continues.
+
+        Parameters
+        ----------
+        moved : Tensor
+            (1, 3, H, W), the last painting, moved to where its parts are now.
+        trust : Tensor
+            (1, 1, H, W), in [0, 1]: how far it holds.
+        network : Tensor
+            (1, 3, H, W), the network's painting of the frame.
+        """
+        start = torch.lerp(fit_colours(network, moved, trust), moved, trust)
+        return Before(moved, trust, start, TEMPORAL_WEIGHT * self.options.stability)

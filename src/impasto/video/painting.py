@@ -13,8 +13,8 @@ from .codecs import Target
 from .encode import FrameWriter, SegmentEncoder
 from .film import Description, Film
 from .motion import Seen, watch
-from .painter import FramePainter
 from .segments import PartsFolder, Segment
+from .steady import SteadyPainter
 
 SEGMENT = 120
 """Frames in a segment, which an interruption loses at most. Each begins with a key frame."""
@@ -40,7 +40,7 @@ class Progress:
 
 
 def paint_segments(
-    film: Film, size: tuple[int, int], painter: FramePainter, parts: PartsFolder, target: Target
+    film: Film, size: tuple[int, int], painter: SteadyPainter, parts: PartsFolder, target: Target
 ) -> Generator[Progress, None, None]:
     """Paint a film into segments, and yield the progress after each frame.
 
@@ -52,7 +52,7 @@ def paint_segments(
         The film.
     size : (int, int)
         Height and width at which to paint it.
-    painter : FramePainter
+    painter : SteadyPainter
         Paints its frames, newly made.
     parts : PartsFolder
         Where to write the segments.

@@ -16,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..image.color import keep_colours
+from ..image.picture import opaque
 from ..models.passes import STRIDE
 from ..options import VideoOptions
 from ..stylizers.tiled import PassStatistics
+from .film import Pixels, to_pixels, to_tensor
 from .looks import Looks
-from .masks import MaskFilm
-from .motion import Floats, Motion
-from .painter import FramePainter
+from .masks import MaskFilm, masked
+from .motion import Floats, Motion, Seen
 
 MEASURED_EVERY = 8
 """Frames between two measurements of the statistics."""
@@ -78,8 +80,8 @@ def between(a: PassStatistics, b: PassStatistics, share: float) -> PassStatistic
     return PassStatistics(**{**found, "norms": torch.cat([mean, variance + spread], 1)})
 
 
-class SteadyPainter(FramePainter):
-    """Paints the frames of a film with the network, steadily.
+class SteadyPainter:
+    """Paints the frames of a film one after the other.
 
     Parameters
     ----------
@@ -92,13 +94,52 @@ class SteadyPainter(FramePainter):
     """
 
     def __init__(self, looks: Looks, options: VideoOptions, masks: MaskFilm | None = None):
-        super().__init__(options, masks)
-        self.looks, self.compute = looks, looks.stylizer.compute
+        self.looks, self.options, self.masks = looks, options, masks
+        self.compute = looks.stylizer.compute
         self.memory = 1 + round((MEASUREMENTS - 1) * options.stability)
         self.weight = HIGHEST_WEIGHT * options.stability
         self.held: Held | None = None
+        self.last: Tensor | None = None
         self.canvas, self.place = (0.0, 0.0), (0, 0)
         """Column and row of the frame on the canvas, which follows the camera within a scene; in whole pixels."""
+
+    def __call__(self, seen: Seen, seconds: float) -> Pixels | None:
+        """Return the painting of a frame, (H, W, 3 or 4), of the frame's type; None for one without any before it.
+
+        A broken frame gets the last painting.
+
+        Parameters
+        ----------
+        seen : Seen
+            The frame and its motion. No motion starts a scene.
+        seconds : float
+            Its time since the beginning of the film, which sets the style and the strength.
+        """
+        pixels = seen.frame.pixels
+        if pixels is None:
+            return self.standing_in
+        content = to_tensor(pixels)
+        photo = opaque(content)
+        self.follow(seen.motion)
+        self.last = painted = self.painted(photo, seconds, seen.motion)
+        if self.options.keep_colours:
+            painted = keep_colours(painted, photo, self.options.colour_space, self.options.keep_colours)
+        if self.masks is not None:
+            painted = masked(painted, photo, self.masks.at(seconds + (self.options.start or 0.0)))
+        self.standing_in = to_pixels(torch.cat([painted, content[:, 3:]], 1), pixels.dtype)
+        return self.standing_in
+
+    standing_in: Pixels | None = None
+    """The last painting, which is shown in place of broken frames."""
+    longest_segment = 120
+    """Most frames that an interruption may lose."""
+
+    def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
+        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
+        painted = self.alone(photo, seconds, motion is None)
+        if motion is None or self.last is None or not self.weight:
+            return painted
+        return blended(painted, self.last, motion, self.weight)
 
     def follow(self, motion: Motion | None) -> None:
         """Move the canvas along with the camera, or begin a new one."""
@@ -117,14 +158,6 @@ class SteadyPainter(FramePainter):
         placed = F.pad(photo, (left, 0, top, 0), mode="reflect")
         painted = self.looks.stylizer(placed, statistics=statistics, origin=(row - top, column - left))
         return painted[..., top:, left:].cpu()
-
-    def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
-        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
-        self.follow(motion)
-        painted = self.alone(photo, seconds, motion is None)
-        if motion is None or self.last is None or not self.weight:
-            return painted
-        return blended(painted, self.last, motion, self.weight)
 
     def alone(self, photo: Tensor, seconds: float, begins: bool) -> Tensor:
         """Return the painting (1, 3, H, W) of a frame (1, 3, H, W), before that of the last frame is blended in."""
@@ -145,8 +178,12 @@ class SteadyPainter(FramePainter):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the painting of later frames depends on, as tensors by name."""
-        found = super().state()
-        found["canvas"] = torch.tensor([*self.canvas, *self.place], dtype=torch.float64)
+        found: dict[str, Tensor] = {"canvas": torch.tensor([*self.canvas, *self.place], dtype=torch.float64)}
+        if self.last is not None:
+            found["last"] = self.last
+        if self.standing_in is not None:
+            found["standing_in"] = torch.from_numpy(self.standing_in.astype("int32"))
+            found["bits"] = torch.tensor(8 * self.standing_in.dtype.itemsize)
         if self.held is not None:
             for name in ("shown", "wanted"):
                 parts: PassStatistics = getattr(self.held, name)
@@ -156,10 +193,12 @@ class SteadyPainter(FramePainter):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Continue after the frame at which `state` was called."""
-        super().restore(state)
+        self.last = state.get("last")
         if "canvas" in state:
             across, down, column, row = state["canvas"].tolist()
             self.canvas, self.place = (across, down), (int(column), int(row))
+        if "standing_in" in state:
+            self.standing_in = state["standing_in"].numpy().astype(f"uint{int(state['bits'])}")
         if "count" in state:
             device = self.compute.device
             parts: dict[str, Any] = {
