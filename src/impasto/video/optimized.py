@@ -9,6 +9,8 @@ frame itself, it would stay a photograph: a few steps only add strokes.
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +26,8 @@ from .steady import SteadyPainter
 
 TEMPORAL_WEIGHT = 20.0
 """Weight of the temporal loss at stability 1."""
+NARROWER = np.ones((5, 5), np.uint8)
+"""Trust is the least in a box of this size: beside an edge of motion, colours of what is behind would stick."""
 MARGIN = 16.0
 """Pixels from a border at which what comes in there is settled. Nearer, strokes are drawn along the motion."""
 
@@ -68,25 +72,24 @@ class OptimizedPainter(SteadyPainter):
             return photo
         before = None
         if motion is not None and self.last is not None and self.options.stability:
-            moved = motion.moved(self.last[0].permute(1, 2, 0).contiguous().numpy())
-            before = self.continued(
-                torch.from_numpy(moved).permute(2, 0, 1)[None].clamp(0, 1).contiguous(),
-                torch.from_numpy(motion.trust * settled(motion.flow, MARGIN))[None, None],
-                self.alone(photo, seconds, begins=False),
-            )
+            before = self.continued(self.last, motion, self.alone(photo, seconds, begins=False))
         return self.stylizer.at(strength, shares).frame(photo, before).cpu().contiguous()
 
-    def continued(self, moved: Tensor, trust: Tensor, network: Tensor) -> Before:
+    def continued(self, last: Tensor, motion: Motion, network: Tensor) -> Before:
         """Return what the next painting continues.
 
         Parameters
         ----------
-        moved : Tensor
-            (1, 3, H, W), the last painting, moved to where its parts are now.
-        trust : Tensor
-            (1, 1, H, W), in [0, 1]: how far it holds.
+        last : Tensor
+            (1, 3, H, W), the last painting.
+        motion : Motion
+            How the film moved since.
         network : Tensor
             (1, 3, H, W), the network's painting of the frame.
         """
+        pixels = motion.moved(last[0].permute(1, 2, 0).contiguous().numpy())
+        moved = torch.from_numpy(pixels).permute(2, 0, 1)[None].clamp(0, 1).contiguous()
+        holds = cv2.erode(motion.trust, NARROWER) * settled(motion.flow, MARGIN)
+        trust = torch.from_numpy(holds)[None, None]
         start = torch.lerp(fit_colours(network, moved, trust), moved, trust)
         return Before(moved, trust, start, TEMPORAL_WEIGHT * self.options.stability)
