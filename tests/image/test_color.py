@@ -15,6 +15,7 @@ from impasto.image import color
 from impasto.image.color import (
     Match,
     Space,
+    fit_colours,
     keep_colours,
     match_palette,
     oklab_to_srgb,
@@ -329,3 +330,15 @@ def test_unknown_choices_are_refused() -> None:
         keep_colours(x, x, "hsv")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(OptionError, match="covariance or histogram"):
         match_palette(x, x, "mean")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_colours_are_fitted_where_they_count() -> None:
+    """A linear map is found from the half that counts; where nothing counts, colours stay."""
+    mix = torch.tensor([[0.7, 0.2, 0.0], [0.0, 0.8, 0.1], [0.1, 0.0, 0.6]])
+    picture = (0.5 + 0.2 * noise(1, 3, 20, 30)).clamp(0, 1)
+    other = torch.einsum("ij,njhw->nihw", mix, picture) + 0.05
+    weight = torch.ones(1, 1, 20, 30)
+    weight[..., 15:] = 0
+    changed = torch.where(weight > 0, other, 1 - other)
+    assert (fit_colours(picture, changed, weight) - other).abs().max() < 0.02
+    torch.testing.assert_close(fit_colours(picture, other, 0 * weight), picture)

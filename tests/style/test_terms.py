@@ -22,6 +22,7 @@ from impasto.style.terms import (
     Part,
     PerceptualLoss,
     SimilarityTerm,
+    TemporalTerm,
     Term,
     VariationTerm,
     View,
@@ -408,10 +409,11 @@ def similarity_term(view: View) -> Term:
         (similarity_term, {}),
         (similarity_term, HEADS),
         (lambda _: VariationTerm(), {}),
+        (lambda _: TemporalTerm(CONTENT.double(), STYLE.double()[:, :1]), {}),
     ],
     ids=[
         *("content", "content, heads", "gram", "gram, heads", "moments", "moments, heads"),
-        *("histogram", "Laplacian", "similarity", "similarity, heads", "variation"),
+        *("histogram", "Laplacian", "similarity", "similarity, heads", "variation", "temporal"),
     ],
 )
 def test_gradients_are_those_of_finite_differences(make: Callable[[View], Term], heads: dict[str, int]) -> None:
@@ -423,6 +425,19 @@ def test_gradients_are_those_of_finite_differences(make: Callable[[View], Term],
     x = image.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(value(term, view, x), x)
     assert (gradient * direction).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=3e-4)
+
+
+def test_temporal_term() -> None:
+    """Zero at the moved painting; by hand; and nothing holds where there is no trust."""
+    trust = torch.zeros(1, 1, 32, 48)
+    trust[..., :24] = 0.5
+    term, view = TemporalTerm(CONTENT, trust), View(network({}), PLAIN)
+    assert value(term, view, CONTENT) == 0
+    assert value(term, view, CONTENT + 0.2).item() == pytest.approx(0.5 * 0.5 * 0.04, rel=1e-4)
+    x = IMAGE.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(value(term, view, x), x)
+    assert not gradient[..., 24:].any()
+    assert torch.allclose(gradient[..., :24], (IMAGE - CONTENT)[..., :24] / IMAGE.numel())
 
 
 @pytest.mark.parametrize("make", [content_term, moments_term("gram"), moments_term("moments"), histogram_term])

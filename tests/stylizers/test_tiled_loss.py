@@ -15,6 +15,7 @@ from impasto.style.terms import (
     MomentsTerm,
     Part,
     PerceptualLoss,
+    TemporalTerm,
     Term,
     VariationTerm,
     View,
@@ -89,6 +90,7 @@ def test_tiles_measure_what_the_whole_does(
             "moments": (1.0, MomentsTerm("moments", net, targets, shares)),
             "tv": (1.5, VariationTerm()),
             "laplacian": (0.5, LaplacianTerm(content)),
+            "temporal": (3.0, TemporalTerm(content.flip(3), region)),
         }
         return kind(view, terms, (content, mask))  # pyright: ignore[reportArgumentType]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from impasto.video.film import Frame, to_pixels
-from impasto.video.motion import moved, watch
+from impasto.video.motion import moved, settled, watch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,3 +118,17 @@ def test_deep_and_transparent_frames(view: Callable[..., Any]) -> None:
 def test_moving_by_nothing_changes_nothing(view: Callable[..., Any]) -> None:
     picture = view().astype(np.float32) / 255
     assert np.array_equal(moved(picture, np.zeros((96, 128, 2), np.float32)), picture)
+
+
+def test_what_came_in_settles() -> None:
+    """From 0 at the border where it comes in to 1 at the margin, and 1 at the other borders."""
+    flow = np.zeros((20, 30, 2), np.float32)
+    assert (settled(flow, 8) == 1).all()
+    flow[..., 0] = 2  # the camera moves to the right
+    found = settled(flow, 8)
+    assert found[:, 27].max() == 0
+    assert found[:, 23] == pytest.approx(0.5)
+    assert (found[:, :20] == 1).all()
+    assert (settled(-flow[:, ::-1], 8) == found[:, ::-1]).all()
+    turned = np.ascontiguousarray(flow.transpose(1, 0, 2)[..., ::-1])
+    assert (settled(turned, 8) == found.T).all()

@@ -50,6 +50,10 @@ QUANTILES, ROTATIONS = 1024, 10
 """Settings of the histogram match: 5 rotations leave 3.5 % of the sliced distance, 10 leave 2.8 %, 20 leave 2.1 %."""
 
 
+FIT_RIDGE = 1e-3
+"""Weight, for each pixel, with which `fit_colours` keeps the colours as they are."""
+
+
 def to_linear(picture: Tensor) -> Tensor:
     """Convert sRGB to linear light by IEC 61966-2-1: (N, 3, H, W), float32, both in [0, 1]."""
     _check(picture)
@@ -280,6 +284,25 @@ def recolour(photo: Tensor, style: Tensor) -> Tensor:
     transform = _root(torch.cov(s) + ridge) @ torch.linalg.inv(_root(torch.cov(c) + ridge))
     y = transform @ (c - c.mean(1, keepdim=True)) + s.mean(1, keepdim=True)
     return y.clamp(0, 1).float().view_as(photo)
+
+
+def fit_colours(picture: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """Map a picture's colours linearly, so that it comes near another one by weighted least squares; clamped.
+
+    Where the two have little in common, the colours stay as they are.
+
+    Parameters
+    ----------
+    picture, other : Tensor
+        (1, 3, H, W), float32, sRGB, [0, 1].
+    weight : Tensor
+        (1, 1, H, W): how much each pixel counts.
+    """
+    x, y, w = (t[0].flatten(1).double() for t in (picture, other, weight))
+    x = torch.cat([x, torch.ones_like(x[:1])])
+    ridge = FIT_RIDGE * x.shape[1] * torch.eye(4, dtype=torch.float64)
+    fitted = ((w * y) @ x.t() + ridge[:3]) @ torch.linalg.inv((w * x) @ x.t() + ridge)
+    return (fitted @ x).clamp(0, 1).float().view_as(picture)
 
 
 def _root(matrix: Tensor, least: float = 0.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Options for `video`, which paints films with the network."""
+"""Options for `video`, which paints films."""
 
 import math
 import re
@@ -22,9 +22,11 @@ from .groups import (
     names_of,
 )
 from .kinds import INT, LARGEST_SIZE, LEAST_SIZE, NUMBER, TIME, Group, parse_seconds
+from .optimize import OptimizeOptions
 from .stylize import StylizeOptions
 
 Codec = Literal["auto", "h264", "hevc", "vp9", "av1", "prores"]
+FilmQuality = Literal["instant", "good"]
 FILM = Group("film")
 
 
@@ -46,6 +48,14 @@ KEYS = tyro.constructors.PrimitiveConstructorSpec(
 class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, SteadyOptions, Options):
     """Options for `video`."""
 
+    quality: Annotated[
+        FilmQuality,
+        Doc(
+            "How to paint the frames. `instant`: one pass of a network each. `good`: optimise each, beginning with the "
+            "last painting, moved along; slow, but best."
+        ),
+        LOOK,
+    ] = "instant"
     size: Annotated[
         int | None,
         INT,
@@ -105,6 +115,10 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
             raise OptionError("--crf has no effect on ProRes, whose quality is fixed; leave it out")
         if self.styles_at and self.style_weights:
             raise OptionError("--styles-at and --style-weights cannot be combined; leave out one")
+        if self.quality != "instant":
+            for name in ("model", "learn"):
+                if getattr(self, name):
+                    raise OptionError(f"--{name} is for the network; leave it out, or leave out --quality")
         _ = self.strengths, self.style_times
 
     @property
@@ -131,6 +145,12 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
         shared = names_of(BlendOptions, NetworkOptions, MachineOptions)
         named = {name: getattr(self, name) for name in shared}
         return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
+
+    @property
+    def optimising(self) -> OptimizeOptions:
+        """The options of the optimisation that paints the frames at the size that they have, at strength 1."""
+        named = {name: getattr(self, name) for name in names_of(BlendOptions, MachineOptions)}
+        return OptimizeOptions(quality="good", scale=1.0, **named)
 
 
 def key_frames(texts: tuple[str, ...], option: str) -> list[tuple[float, str]]:

@@ -82,6 +82,23 @@ def _squares(difference: Tensor, metric: Tensor | None) -> Tensor:
     return (rows @ metric.to(rows)).square().sum((1, 2, 3))
 
 
+def temporal_loss(image: Tensor, moved: Tensor, trust: Tensor) -> Tensor:
+    """Return the mean squared difference from the last painting of a film, moved along, weighted by trust.
+
+    Ruder, Dosovitskiy, Brox, "Artistic Style Transfer for Videos", GCPR 2016: the sum of c (x - w)^2 over the number of
+    all values. The weights c are 0 where something comes into view and at the borders of motion, else 1. Here they may
+    lie in between.
+
+    Parameters
+    ----------
+    image, moved : Tensor
+        (N, 3, H, W), the picture, and the painting of the last frame, moved to where its parts are now.
+    trust : Tensor
+        (N, 1, H, W), in [0, 1]: how far the motion can be trusted.
+    """
+    return (trust * (image - moved).square()).mean((1, 2, 3))
+
+
 def total_variation(image: Tensor, wrap: bool = False) -> Tensor:
     """Return the mean squared difference of neighbouring pixels, the anisotropic L2 total variation.
 

@@ -17,7 +17,15 @@ from ..models.layers import circular_pad
 from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, raw_moments, weights_of
 from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
-from .losses import MomentsTarget, covariance_metric, gram_loss, head_metric, moments_loss, total_variation
+from .losses import (
+    MomentsTarget,
+    covariance_metric,
+    gram_loss,
+    head_metric,
+    moments_loss,
+    temporal_loss,
+    total_variation,
+)
 
 
 class Term:
@@ -495,3 +503,23 @@ class VariationTerm(Term):
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         return total_variation(image, self.wrap).sum()
+
+
+class TemporalTerm(Term):
+    """`losses.temporal_loss` of the picture.
+
+    Parameters
+    ----------
+    moved : Tensor
+        (1, 3, H, W), sRGB, [0, 1]: the last painting of a film, moved to where its parts are now.
+    trust : Tensor
+        (1, 1, H, W), [0, 1]: how far the motion can be trusted.
+    """
+
+    def __init__(self, moved: Tensor, trust: Tensor):
+        super().__init__()
+        self.moved, self.trust = moved, trust
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        return temporal_loss(image, self.moved, self.trust).sum()

@@ -20,6 +20,7 @@ from ..options.changes import StylizeChanges, TextureChanges
 from ..options.groups import names_of
 from ..style.target import StyleTarget
 from .colours import ColourKeeper
+from .frames import FrameStylizer
 from .gatys import GatysStylizer
 from .memory import fit_memory
 from .network import NetworkStylizer
@@ -127,6 +128,20 @@ def choose_stylizer(
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
     return stylizer
+
+
+def frame_stylizer(
+    styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, size: tuple[int, int]
+) -> FrameStylizer:
+    """Return what optimises pictures of height and width `size` one after the other, with the styles bound.
+
+    Raises
+    ------
+    ImpastoError
+        If options, styles, size, encoder and machine do not fit together.
+    """
+    encoder = load_encoder(choose_encoder_name(options), pooling=options.pooling, offline=options.offline)
+    return FrameStylizer(styles, options, encoder, resolve_compute(options), size)
 
 
 def planned_size(photo: tuple[int, int], options: OptimizeOptions) -> tuple[int, int]:

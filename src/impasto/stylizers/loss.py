@@ -29,6 +29,7 @@ from ..style.terms import (
     MomentsTerm,
     PerceptualLoss,
     SimilarityTerm,
+    TemporalTerm,
     Term,
     VariationTerm,
     View,
@@ -48,6 +49,28 @@ MORE_STYLE = 1 / 256
 """Base of the factor on the content weight at strengths beyond 1; its exponent is the excess. 1/16 at 1.5."""
 
 Style = Tensor | StyleTarget
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """The painting of a film's last frame, which the next painting continues.
+
+    Parameters
+    ----------
+    moved : Tensor
+        (1, 3, H, W), sRGB, [0, 1]: the painting, moved to where its parts are now.
+    trust : Tensor
+        (1, 1, H, W), [0, 1]: how far it holds.
+    start : Tensor
+        (1, 3, H, W), sRGB, [0, 1], the picture to start from.
+    weight : float
+        Weight of the temporal loss.
+    """
+
+    moved: Tensor
+    trust: Tensor
+    start: Tensor
+    weight: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +99,8 @@ class Problem:
         Save memory (`VGG.look`).
     tiling : Tiling, optional
         How the scales that do not fit into memory are computed in tiles.
+    before : Before, optional
+        The painting of the last frame, if this is a frame of a film.
     """
 
     encoder: VGG
@@ -89,6 +114,7 @@ class Problem:
     wrap: bool = False
     checkpointing: bool = False
     tiling: Tiling | None = None
+    before: Before | None = None
 
     def tiles(self, scale: Scale) -> Tiling | None:
         """Return how a scale is computed in tiles, or None if it is computed in one piece."""
@@ -211,6 +237,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         terms["similarity"] = o.similarity_weight, SimilarityTerm(encoder, features, positions)
     if o.tv_weight and toward:
         terms["tv"] = o.tv_weight * toward, VariationTerm(p.wrap)
+    if p.before is not None:
+        moved = resize(p.before.moved, scale.size).to(content.device)
+        trust = resize(p.before.trust, scale.size).to(content.device)
+        terms["temporal"] = p.before.weight, TemporalTerm(moved, trust)
     over = None if mask is None else (content, mask)
     return TiledLoss(view, terms, over) if isinstance(view, TiledView) else PerceptualLoss(view, terms, over)
 

@@ -136,7 +136,10 @@ class OptimizeStylizer(Stylizer):
     @with_gradients
     def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
-        start = self.start_of(problem.content, problem.size, problem.regions)
+        if problem.before is None:
+            start = self.start_of(problem.content, problem.size, problem.regions)
+        else:
+            start = problem.before.start
         place = Place(0, 0, resize(start, scales[0].size, wrap=self.wrap), None)
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)

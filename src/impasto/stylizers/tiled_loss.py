@@ -25,7 +25,16 @@ from ..image.picture import opaque
 from ..models.moments import at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG
 from ..style.extra import POOLING, laplacian_loss
-from ..style.terms import ContentTerm, LaplacianTerm, PerceptualLoss, Term, VariationTerm, View, squared_metric
+from ..style.terms import (
+    ContentTerm,
+    LaplacianTerm,
+    PerceptualLoss,
+    TemporalTerm,
+    Term,
+    VariationTerm,
+    View,
+    squared_metric,
+)
 from .store import Store
 
 PLACES = ((0, 0), (2, 1), (1, 2), (3, 3))
@@ -377,6 +386,45 @@ class TiledLaplacian(Term):
         return laplacian_loss(cells, torch.zeros_like(cells), pooling=1).sum()
 
 
+class TiledTemporal(Term):
+    """`TemporalTerm`, a few rows at a time.
+
+    Parameters
+    ----------
+    moved, trust
+        As for `TemporalTerm`.
+    """
+
+    def __init__(self, moved: Tensor, trust: Tensor):
+        super().__init__()
+        self.moved, self.trust = moved, trust
+
+    def value(self, pixels: Pixels) -> Tensor:
+        """Return the loss, a scalar in float64."""
+        found = torch.zeros((), dtype=torch.float64)
+        for _, _, difference, weighted in self._differences(pixels):
+            found += (weighted * difference).sum().cpu().double()
+        return found / self.moved.numel()
+
+    def add_to(self, gradient: Tensor, pixels: Pixels, factor: float) -> None:
+        """Add the gradient, times a factor, to that of the picture."""
+        for start, end, _, weighted in self._differences(pixels):
+            gradient[:, :, start:end] += weighted * (2 * factor / self.moved.numel())
+
+    def _differences(self, pixels: Pixels) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Yield rows [start, end), their differences from the moved painting, and those weighted by trust."""
+        height = self.moved.shape[2]
+        for start in range(0, height, ROWS):
+            end = min(start + ROWS, height)
+            x = pixels.rows(start, end)
+            difference = x - self.moved[:, :, start:end].to(x)
+            yield start, end, difference, difference * self.trust[:, :, start:end].to(x)
+
+
+IN_ROWS = TiledVariation, TiledLaplacian, TiledTemporal
+"""The terms of the pixels."""
+
+
 class TiledLoss(PerceptualLoss):
     """`PerceptualLoss` of a picture in tiles. Its terms are sums over pixels.
 
@@ -413,6 +461,8 @@ def _tiled(term: Term) -> Term:
         return TiledVariation()
     if isinstance(term, LaplacianTerm):
         return TiledLaplacian(term.content)
+    if isinstance(term, TemporalTerm):
+        return TiledTemporal(term.moved, term.trust)
     assert term.sums, f"{type(term).__name__} needs the whole picture"
     return term
 
@@ -447,7 +497,7 @@ class _TiledTotal(torch.autograd.Function):
             total = torch.stack(list(values.values())).sum() if values else like.new_zeros(())
         of = dict(zip(found, torch.autograd.grad(total, list(found.values())), strict=True)) if keep and found else {}
         for name, (weight, term) in loss.terms.items():
-            if isinstance(term, TiledVariation | TiledLaplacian):
+            if isinstance(term, IN_ROWS):
                 values[name] = weight * term.value(pixels).to(like)
                 total = total.detach() + values[name]
         ctx.kept = loss, turn, image, of
@@ -479,7 +529,7 @@ class _TiledTotal(torch.autograd.Function):
                 tile.pixels(gradient).add_(look.gradient(add))
         return_freed_memory()
         for weight, term in loss.terms.values():
-            if isinstance(term, TiledVariation | TiledLaplacian):
+            if isinstance(term, IN_ROWS):
                 term.add_to(gradient, pixels, weight)
         if loss.over is not None:
             gradient.mul_(loss.over[1].to(gradient))

@@ -24,6 +24,7 @@ from ..video.limits import Limited, Limits
 from ..video.looks import Looks
 from ..video.masks import MaskFilm
 from ..video.motion import Seen
+from ..video.optimized import OptimizedPainter
 from ..video.painting import Progress, paint_segments
 from ..video.read import open_film
 from ..video.segments import SUFFIX, PartsFolder, begun_precision, film_entry
@@ -122,7 +123,7 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     painter = new_painter(
         job if precision is None else replace(job, options=replace(options, precision=precision)), size
     )
-    parts = PartsFolder(place, job.describe(size, painter.looks.stylizer.compute.precision), resume)
+    parts = PartsFolder(place, job.describe(size, painter.compute.precision), resume)
     opening()  # nothing was refused
     _say_what_is_lost(film, target, size)
     if parts.segments:
@@ -151,8 +152,8 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
         raise
     done = parts.done
     parts.remove()
-    rate = (done - before) / max(seconds, 1e-6)
-    log.info("%s: %dx%d, %d frames in %.1f s (%.1f a second)", target.place, size[1], size[0], done, seconds, rate)
+    rate = in_words(done - before, seconds)
+    log.info("%s: %dx%d, %d frames in %.1f s (%s)", target.place, size[1], size[0], done, seconds, rate)
     if broken:
         about = film.about
         shown = ", ".join(f"{float((t - about.first) * about.time_base):.2f} s" for t in broken[:LISTED])
@@ -268,6 +269,8 @@ def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MA
     long = style_side(size, options)
     styles = [resolve_style(s, max_megapixels, options.model, long) for s in job.named_styles]
     masks = None if job.mask is None else MaskFilm(job.mask, size)
+    if options.quality == "good":
+        return OptimizedPainter(styles, options, size, masks)
     return SteadyPainter(Looks(styles, options), options, masks)
 
 
@@ -290,11 +293,17 @@ class _FilmBar:
         if self.first < 0:
             self.first, self.begun = step.done, time.monotonic()
         elapsed = time.monotonic() - self.begun
-        rate = f"{(step.done - self.first) / elapsed:.1f} frames/s" if elapsed > 1 else ""
+        rate = in_words(step.done - self.first, elapsed) if elapsed > 1 and step.done > self.first else ""
         self.bar.update(self.task, total=step.total, completed=step.done, rate=rate)
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
+
+
+def in_words(frames: int, seconds: float) -> str:
+    """Return how fast frames were painted: frames a second, or seconds a frame if it takes more than one."""
+    rate = frames / max(seconds, 1e-6)
+    return f"{rate:.1f} frames a second" if rate >= 1 or not frames else f"{seconds / frames:.1f} s a frame"
 
 
 def _warn_if_cut_short(film: Film, last: float) -> None:

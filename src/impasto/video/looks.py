@@ -15,6 +15,37 @@ from ..stylizers.choose import resolve_compute
 from ..stylizers.network import NetworkStylizer
 
 
+class Keys:
+    """The key frames of the style and of the strength.
+
+    Parameters
+    ----------
+    options : VideoOptions
+        The options.
+
+    Attributes
+    ----------
+    times : list of float
+        The times of the styles, in seconds; none if the styles do not change.
+    constant : bool
+        Whether style and strength are the same at all times.
+    """
+
+    def __init__(self, options: VideoOptions):
+        self.strengths = options.strengths
+        self.times = [time for time, _ in options.style_times]
+        self.constant = len(self.times) <= 1 and len(self.strengths) == 1
+
+    def strength(self, seconds: float) -> float:
+        """Return the strength at a time."""
+        shares = key_shares([time for time, _ in self.strengths], seconds)
+        return sum(share * self.strengths[i][1] for i, share in shares.items())
+
+    def shares(self, seconds: float) -> dict[int, float] | None:
+        """Return the shares of the styles at a time, by index; None if the styles do not change."""
+        return key_shares(self.times, seconds) if self.times else None
+
+
 class Looks:
     """The styles and their strength at each time.
 
@@ -24,6 +55,8 @@ class Looks:
         The styles: those that are blended throughout or, with `styles_at`, one for each key frame.
     options : VideoOptions
         The options.
+    compute : Compute, optional
+        Device and precision. Resolved from the options by default.
 
     Attributes
     ----------
@@ -38,27 +71,24 @@ class Looks:
         If options, styles and machine do not fit together.
     """
 
-    def __init__(self, styles: Sequence[Tensor | StyleTarget], options: VideoOptions):
-        painting = options.painting
-        self.strengths = options.strengths
-        self.times = [time for time, _ in options.style_times]
+    def __init__(self, styles: Sequence[Tensor | StyleTarget], options: VideoOptions, compute: Compute | None = None):
+        painting, self.keys = options.painting, Keys(options)
         net = find_network(options.model)
-        compute: Compute = resolve_compute(painting, net)
+        shared: Compute = compute or resolve_compute(painting, net)
         encoder = load_encoder("compact")
 
         def bound(some: Sequence[Tensor | StyleTarget]) -> NetworkStylizer:
-            return NetworkStylizer(net, some, painting, encoder, compute)
+            return NetworkStylizer(net, some, painting, encoder, shared)
 
-        self.stylizers = [bound([s]) for s in styles] if self.times else [bound(styles)]
+        self.stylizers = [bound([s]) for s in styles] if self.keys.times else [bound(styles)]
         self.stylizer = self.stylizers[0]
-        self.constant = len(self.times) <= 1 and len(self.strengths) == 1
+        self.constant = self.keys.constant
         self.fixed: dict[Any, tuple[Tensor, Tensor]] = {}
 
     def at(self, seconds: float, photo: Tensor) -> tuple[Tensor, Tensor]:
         """Return the affine (1, P) and colours (1, 3, 4) at a time, for a frame (1, 3, H, W)."""
-        shares = key_shares(self.times, seconds) if self.times else {0: 1.0}
-        strengths = key_shares([time for time, _ in self.strengths], seconds)
-        strength = sum(share * self.strengths[i][1] for i, share in strengths.items())
+        strength = self.keys.strength(seconds)
+        shares = self.keys.shares(seconds) or {0: 1.0}
         looks = [(self._look(i, photo, strength), share) for i, share in shares.items()]
         affine = sum((share * affine for (affine, _), share in looks), torch.zeros(()))
         colours = sum((share * colours for (_, colours), share in looks), torch.zeros(()))

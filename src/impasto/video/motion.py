@@ -236,6 +236,27 @@ def inside(flow: Floats) -> NDArray[Any]:
     return (at[..., 0] >= 0) & (at[..., 0] <= width - 1) & (at[..., 1] >= 0) & (at[..., 1] <= height - 1)
 
 
+def settled(flow: Floats, margin: float) -> Floats:
+    """Return how far (H, W), float32, what came into the picture at a border is from there, from 0 to 1 at `margin`.
+
+    At borders where nothing comes in, it is 1.
+
+    Parameters
+    ----------
+    flow : array
+        (H, W, 2), float32.
+    margin : float
+        Distance in pixels.
+    """
+    at = places(flow)
+    found = np.ones(flow.shape[:2], np.float32)
+    for axis, side in ((0, flow.shape[1]), (1, flow.shape[0])):
+        for outward, distance in ((-flow[..., axis], at[..., axis]), (flow[..., axis], side - 1 - at[..., axis])):
+            coming = np.clip(outward / STILL, 0, 1)
+            found = np.minimum(found, 1 - coming * (1 - np.clip(distance / margin, 0, 1)))
+    return found.astype(np.float32)
+
+
 def moved(picture: Floats, flow: Floats) -> Floats:
     """Return a picture (H, W, C), float32, with each pixel taken from where the flow points, by cubic interpolation."""
     columns, rows = np.moveaxis(places(flow), 2, 0)

@@ -88,7 +88,7 @@ def paint_segments(
                 segment.note(time, seen)
                 encoding.call(segment.writer.add, time, pixels, seen.frame.duration)
                 done += 1
-                if len(segment.times) == SEGMENT:
+                if len(segment.times) == min(SEGMENT, painter.longest_segment):
                     encoding.call(segment.finish, painter.state(), seen)
                     segment = None
                 yield Progress(done, None if total is None else max(total, done), seconds)

@@ -95,6 +95,7 @@ class SteadyPainter:
 
     def __init__(self, looks: Looks, options: VideoOptions, masks: MaskFilm | None = None):
         self.looks, self.options, self.masks = looks, options, masks
+        self.compute = looks.stylizer.compute
         self.memory = 1 + round((MEASUREMENTS - 1) * options.stability)
         self.weight = HIGHEST_WEIGHT * options.stability
         self.held: Held | None = None
@@ -120,10 +121,7 @@ class SteadyPainter:
         content = to_tensor(pixels)
         photo = opaque(content)
         self.follow(seen.motion)
-        painted = self.painted(photo, seconds, seen.motion is None)
-        if seen.motion is not None and self.last is not None and self.weight:
-            painted = blended(painted, self.last, seen.motion, self.weight)
-        self.last = painted
+        self.last = painted = self.painted(photo, seconds, seen.motion)
         if self.options.keep_colours:
             painted = keep_colours(painted, photo, self.options.colour_space, self.options.keep_colours)
         if self.masks is not None:
@@ -133,6 +131,15 @@ class SteadyPainter:
 
     standing_in: Pixels | None = None
     """The last painting, which is shown in place of broken frames."""
+    longest_segment = 120
+    """Most frames that an interruption may lose."""
+
+    def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
+        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
+        painted = self.alone(photo, seconds, motion is None)
+        if motion is None or self.last is None or not self.weight:
+            return painted
+        return blended(painted, self.last, motion, self.weight)
 
     def follow(self, motion: Motion | None) -> None:
         """Move the canvas along with the camera, or begin a new one."""
@@ -152,7 +159,7 @@ class SteadyPainter:
         painted = self.looks.stylizer(placed, statistics=statistics, origin=(row - top, column - left))
         return painted[..., top:, left:].cpu()
 
-    def painted(self, photo: Tensor, seconds: float, begins: bool) -> Tensor:
+    def alone(self, photo: Tensor, seconds: float, begins: bool) -> Tensor:
         """Return the painting (1, 3, H, W) of a frame (1, 3, H, W), before that of the last frame is blended in."""
         stylizer = self.looks.stylizer
         if not self.options.stability:
@@ -193,7 +200,7 @@ class SteadyPainter:
         if "standing_in" in state:
             self.standing_in = state["standing_in"].numpy().astype(f"uint{int(state['bits'])}")
         if "count" in state:
-            device = self.looks.stylizer.compute.device
+            device = self.compute.device
             parts: dict[str, Any] = {
                 name: PassStatistics(**{f.name: state[f"{name}.{f.name}"].to(device) for f in fields(PassStatistics)})
                 for name in ("shown", "wanted")

@@ -89,6 +89,14 @@ def test_styles_over_time_and_own_styles(client: TestClient, clip: Clip, picture
     assert "--styles-at 0s:udnie,0.2s:mine.png" in view["command"]
 
 
+def test_an_optimised_film(client: TestClient, clip: Clip, wait: Until) -> None:
+    _, view = ended(client, post(client, clip(frames=2), style="udnie", quality="good"), wait)
+    assert (view["status"], view["done"]) == ("done", 2), view
+    assert "--quality good" in view["command"]
+    answer = post(client, clip(frames=2), style="udnie", quality="best")
+    assert (answer.status_code, "quality" in answer.text) == (422, True)
+
+
 def test_a_film_can_be_stopped(client: TestClient, engine: Engine, clip: Clip, wait: Until) -> None:
     answer = post(client, clip(frames=200), style="udnie", size="256")
     at = answer.headers["location"]

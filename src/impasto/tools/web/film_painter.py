@@ -100,7 +100,7 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
         keep_frame(of, pixels)
         return
     target = find_target(of.target, job.options.codec, job.options.crf, job.options.keep_hdr)
-    parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.looks.stylizer.compute.precision), False)
+    parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.compute.precision), False)
     begun, shown = time.monotonic(), 0.0
     with closing(paint_segments(film, size, painter, parts, target)) as steps:
         for step in steps:

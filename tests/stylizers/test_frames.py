@@ -1,0 +1,62 @@
+"""Pictures of one size, painted one after the other: like single paintings, and continued where they hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from impasto.errors import MemoryNeedError, OptionError
+from impasto.image.resize import resize
+from impasto.options import OptimizeOptions
+from impasto.style.target import load_builtin
+from impasto.stylizers.choose import choose_stylizer, frame_stylizer
+from impasto.stylizers.loss import Before
+
+Photo = Callable[[str, int], Tensor]
+SIZE = (64, 96)
+
+
+@pytest.fixture
+def frame(photo: Photo) -> Tensor:
+    return resize(photo("coffee", 96), SIZE)
+
+
+def options(**changes: Any) -> OptimizeOptions:
+    return OptimizeOptions(scale=1.0, precision="float32", coarsest=48, **changes)
+
+
+@pytest.mark.parametrize("measured", [False, True], ids=["picture", "style file"])
+def test_the_first_frame_is_painted_like_a_picture(frame: Tensor, photo: Photo, measured: bool) -> None:
+    style = load_builtin("udnie") if measured else photo("chelsea", 200)
+    wanted = choose_stylizer([style], options())(frame)
+    assert (frame_stylizer([style], options(), SIZE).frame(frame) - wanted).abs().max() < 1e-4
+
+
+def test_shares_and_strength(frame: Tensor) -> None:
+    """At a share of 1 and at strength 1, a style alone; a stylizer that is changed leaves the first as it was."""
+    both = frame_stylizer([load_builtin(n) for n in ("udnie", "starry-night")], options(), SIZE)
+    alone = frame_stylizer([load_builtin("starry-night")], options(), SIZE).frame(frame)
+    assert torch.equal(both.at(1.0, {1: 1.0}).frame(frame), alone)
+    assert (both.at(0.3).frame(frame) - frame).abs().mean() < (alone - frame).abs().mean()
+    assert (len(both.styles), both.options.strength) == (2, 1.0)
+
+
+def test_a_painting_is_continued_where_it_holds(frame: Tensor) -> None:
+    """With a large weight, the painting before stays on the left; the right is painted from the start given."""
+    stylizer = frame_stylizer([load_builtin("udnie")], options(), SIZE)
+    before = stylizer.frame(frame)
+    trust = torch.zeros(1, 1, *SIZE)
+    trust[..., :48] = 1
+    start = torch.lerp(frame, before, trust)
+    found = stylizer.frame(frame, Before(before, trust, start, 1e4))
+    assert (found - before)[..., :48].abs().mean() < 0.005
+    assert (found - frame)[..., 48:].abs().mean() > 0.02
+
+
+def test_refusals() -> None:
+    with pytest.raises(OptionError, match="too small for the encoder"):
+        frame_stylizer([load_builtin("udnie")], options(), (16, 96))
+    with pytest.raises(MemoryNeedError):
+        frame_stylizer([load_builtin("udnie")], options(max_memory=10**6), SIZE)
