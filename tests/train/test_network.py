@@ -26,7 +26,7 @@ from impasto.models.networks import training_account
 from impasto.models.weights import find_model, load_encoder
 from impasto.options import OptimizeOptions, TrainNetworkOptions
 from impasto.style.losses import total_variation
-from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, normalised, range_loss, tone_loss
+from impasto.style.painting import STYLE_LAYER_WEIGHTS, TONE, PaintingLoss, edge_loss, normalised, tone_loss
 from impasto.style.plain import lattice_loss, plain_loss
 from impasto.style.target import builtin_names, load_builtin
 from impasto.stylizers.loss import Problem, build_loss
@@ -206,9 +206,9 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     near = recipe.distance(pictures, pictures, targets, colours)
     other = {k: m.flip(0) for k, m in targets.items()}
     far = recipe.distance(pictures, pictures.flip(0), other, colours.flip(0))
-    assert list(near) == ["style", "content", "tone", "plain", "range", "lattice", "variation"]
+    assert list(near) == ["style", "content", "tone", "plain", "edges", "lattice", "variation"]
     assert all(v.shape == (2,) for v in near.values())
-    for term in ("style", "content", "tone", "plain", "range", "lattice"):
+    for term in ("style", "content", "tone", "plain", "edges", "lattice"):
         assert near[term].abs().max() < 1e-3 * far[term].min(), term
     torch.testing.assert_close(near["variation"], 2.5 * total_variation(pictures))
 
@@ -235,16 +235,18 @@ def test_in_plain_areas_dots_cost_and_soft_strokes_do_not() -> None:
     assert of_dots > 10 * of_strokes > 0
 
 
-def test_a_bright_rim_costs_and_a_moved_edge_does_not() -> None:
-    """Of the same area: a stripe lighter than either side of the edge, and the darker side's colour across it."""
+def test_a_rim_costs_and_large_shapes_do_not() -> None:
+    """Of the same contrast: a stripe of 8 pixels along an edge and one in a plain area, and a wave of 96 pixels."""
     photo = torch.full((1, 3, 96, 96), 0.6)
-    photo[..., :48] = 0.2
+    photo[..., :32] = 0.2
     colours = colours_of(photo)
-    rim, moved = photo.clone(), photo.clone()
-    rim[..., 48:56], moved[..., 48:56] = 0.9, 0.2
-    assert range_loss(photo, photo, colours).item() < 1e-9
-    assert range_loss(moved, photo, colours).item() < 1e-9
-    assert range_loss(rim, photo, colours).item() > 0.01
+    rim, stripe = photo.clone(), photo.clone()
+    rim[..., 32:40], stripe[..., 72:80] = 0.8, 0.8
+    wave = photo + 0.2 * torch.sin(torch.arange(96) * 2 * torch.pi / 96)
+    at_rim, at_stripe, at_wave = (edge_loss(x, photo, colours).item() for x in (rim, stripe, wave))
+    assert edge_loss(photo, photo, colours).item() < 1e-9
+    assert at_rim > 5 * at_stripe > 0
+    assert at_rim > 5 * at_wave > 0
 
 
 def test_a_lattice_costs_and_scattered_dots_do_not() -> None:
@@ -305,7 +307,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
         "content",
         "tone",
         "plain",
-        "range",
+        "edges",
         "lattice",
         "variation",
         "scale",

@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -107,6 +108,8 @@ class Batch:
                 reading.append((item, call))
             if not reading:
                 break
+            with suppress(ImpastoError):  # raised again when it is needed; until then the workers start and read
+                self.painters.of(reading[0][0].tasks[0].look)
             yield from self._put(*reading.popleft())
             for key in [k for k, w in self.shelf.items() if len(w.items) >= w.most]:
                 yield from self._paint(key)
