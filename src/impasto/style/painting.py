@@ -32,8 +32,8 @@ RIM = 7
 """What is finer than this, in pixels of the halved picture, is compared around edges."""
 NEAR = 7
 """Side of the neighbourhoods, in squares of `PLAIN` pixels, in which edges are looked for."""
-EDGE_WEIGHT = 0.25
-"""Weight of the loss around edges; the style's is 1."""
+EDGE_WEIGHT, ELSEWHERE = 0.25, 0.3
+"""Weight of the loss around edges, where the style's is 1, and the share of it that it has elsewhere."""
 LEAST_SPREAD = 0.1
 """Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""
 
@@ -129,7 +129,7 @@ def edge_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
 
     Compares the means of 2x2 pixels, less what is coarser than 14. Bright rims around dark objects, hard lines in faces
     and relief where clouds have soft edges are of these sizes. A position weighs more, the more the recoloured
-    photograph varies within 14 pixels.
+    photograph varies within 14 pixels. Elsewhere strokes are cheap, but not free: they would become lumps.
 
     Parameters
     ----------
@@ -144,7 +144,8 @@ def edge_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
         squares = F.avg_pool2d(wanted, PLAIN)
         highest, lowest = (F.max_pool2d(x, NEAR, 1, NEAR // 2) for x in (squares, -squares))
         contrast = (highest + lowest).square().mean(1, keepdim=True) / variance[:, None, None, None]
-        weight = F.interpolate(contrast / (1 + contrast), scale_factor=PLAIN // 2)
+        weight = ELSEWHERE + (1 - ELSEWHERE) * contrast / (1 + contrast)
+        weight = F.interpolate(weight, scale_factor=PLAIN // 2)
     odd = F.avg_pool2d(paintings - wanted, 2)[..., : weight.shape[2], : weight.shape[3]]
     fine = odd - F.avg_pool2d(odd, RIM, 1, RIM // 2, count_include_pad=False)
     return (weight * fine.square()).mean((1, 2, 3)) / variance
