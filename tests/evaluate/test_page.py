@@ -133,6 +133,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
         tab.on("console", lambda message: said.append(message.text))
         tab.on("dialog", lambda dialog: said.append(dialog.message))
         tab.goto((tmp_path / "index.html").as_uri())
+        tab.wait_for_function("[...document.images].slice(0, 3).every(i => i.complete && i.naturalWidth)")
         assert tab.evaluate("[...document.images].slice(0, 3).map(i => i.naturalWidth)") == [40, 41, 42]
         assert tab.locator("ol h3").all_text_contents() == [NASTY, "middle.png", "good.png"]
         tab.select_option("select", "ssim")
