@@ -1,11 +1,12 @@
-"""The training loss of a network that paints: the loss of `optimize` for a batch of paintings, and a tone loss.
+"""The training loss of a network that paints: the loss of `optimize` for a batch of paintings, and four of the pixels.
 
 Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, measured with a frozen encoder. Every
 style loss is relative to its style, so values are comparable between styles.
 
-The tone loss compares the light and colours of large shapes with the photograph's in the style's palette. `optimize`
-does not need it: it starts from the photograph and hardly changes large shapes. Without it, a network would paint
-clouds of light anywhere, which the other terms do not measure.
+The losses of the pixels compare paintings with the photographs in the styles' colours: the tone of large shapes, what
+is around edges, and what is in plain areas (`plain`). `optimize` does not need the tone: it starts from the photograph
+and hardly changes large shapes. Without it, a network would paint clouds of light anywhere, which the other terms do
+not measure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from ..models.moments import raw_moments
 from ..models.vgg import VGG
 from ..options import CONTENT_LAYERS, named_weights
 from .losses import MomentsTarget, content_loss, covariance_metric, moments_loss, total_variation
-from .plain import LATTICE_WEIGHT, PLAIN, PLAIN_WEIGHT, colour_variance, lattice_loss, plain_loss
+from .plain import LATTICE_WEIGHT, PLAIN, PLAIN_WEIGHT, lattice_loss, plain_loss, plainness
 
 STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:128,relu4_1:32"
 """The style layers and their weights. The deep ones weigh eight times as much as in `optimize`, whose pictures come
@@ -33,13 +34,15 @@ RIM = 7
 NEAR = 7
 """Side of the neighbourhoods, in squares of `PLAIN` pixels, in which edges are looked for."""
 EDGE_WEIGHT, ELSEWHERE = 0.25, 0.3
-"""Weight of the loss around edges, where the style's is 1, and the share of it that it has elsewhere."""
+"""Weight of the loss around edges (the style's is 1), and the share of it that applies elsewhere."""
 LEAST_SPREAD = 0.1
 """Lower bound of the spread of content features, relative to the batch's mean, because some crops have one colour."""
+LEAST_VARIANCE = 1e-3
+"""Lower bound of the variance of a style's colours."""
 
 
 class PaintingLoss:
-    """The loss of each painting in a batch: style, content, tone and total variation.
+    """The loss of each painting in a batch: of its features, of its pixels, and total variation.
 
     Parameters
     ----------
@@ -88,6 +91,10 @@ class PaintingLoss:
         painted = self.features(paintings, (*self.style, *self.content))
         with torch.no_grad():
             photo = self.features(photos, tuple(self.content))
+            deviation = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE).sqrt()
+            deviation = deviation[:, None, None, None]
+            recoloured, plain = colour(photos, colours) / deviation, plainness(photos)
+        added = paintings / deviation - recoloured
         style = paintings.new_zeros(len(paintings))
         for k, share in self.style.items():
             style = style + share * self.style_loss(k, raw_moments(painted[k]), targets[k])
@@ -97,58 +104,48 @@ class PaintingLoss:
         return {
             "style": style,
             "content": self.content_weight * content,
-            "tone": self.tone_weight * tone_loss(paintings, photos, colours),
-            "plain": PLAIN_WEIGHT * plain_loss(paintings, photos, colours),
-            "edges": EDGE_WEIGHT * edge_loss(paintings, photos, colours),
-            "lattice": LATTICE_WEIGHT * lattice_loss(paintings, photos, colours),
+            "tone": self.tone_weight * tone_loss(added),
+            "plain": PLAIN_WEIGHT * plain_loss(added, plain),
+            "edges": EDGE_WEIGHT * edge_loss(added, recoloured),
+            "lattice": LATTICE_WEIGHT * lattice_loss(added, plain),
             "variation": self.tv_weight * total_variation(paintings),
         }
 
 
-def tone_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
+def tone_loss(added: Tensor) -> Tensor:
     """Return the tone loss, (N,): how far the mean colours of 16x16 squares are from the recoloured photographs'.
-
-    The photographs are recoloured to the styles' palettes. The loss is the mean square difference, divided by the
-    variance of the style's colours.
 
     Parameters
     ----------
-    paintings, photos : Tensor
-        (N, 3, H, W), in [0, 1].
-    colours : Tensor
-        (N, 3, 4), covariance and mean of the styles' colours.
+    added : Tensor
+        (N, 3, H, W), paintings less the photographs in the styles' colours, in standard deviations of these colours.
     """
-    with torch.no_grad():
-        wanted = F.avg_pool2d(colour(photos, colours), TONE)
-        spread = colour_variance(colours)
-    return (F.avg_pool2d(paintings, TONE) - wanted).square().mean((1, 2, 3)) / spread
+    return F.avg_pool2d(added, TONE).square().mean((1, 2, 3))
 
 
-def edge_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
+def edge_loss(added: Tensor, recoloured: Tensor) -> Tensor:
     """Return how much paintings differ from the recoloured photographs around edges, (N,).
 
     Compares the means of 2x2 pixels, less what is coarser than 14. Bright rims around dark objects, hard lines in faces
     and relief where clouds have soft edges are of these sizes. A position weighs more, the more the recoloured
-    photograph varies within 14 pixels. Elsewhere strokes are cheap, but not free: they would become lumps.
+    photograph varies within 14 pixels. Elsewhere strokes are cheap, but not free: free ones became lumps.
 
     Parameters
     ----------
-    paintings, photos : Tensor
-        (N, 3, H, W), in [0, 1].
-    colours : Tensor
-        (N, 3, 4), covariance and mean of the styles' colours.
+    added : Tensor
+        As for `tone_loss`.
+    recoloured : Tensor
+        (N, 3, H, W), the photographs in the styles' colours, in standard deviations of these colours.
     """
     with torch.no_grad():
-        wanted = colour(photos, colours)
-        variance = colour_variance(colours)
-        squares = F.avg_pool2d(wanted, PLAIN)
+        squares = F.avg_pool2d(recoloured, PLAIN)
         highest, lowest = (F.max_pool2d(x, NEAR, 1, NEAR // 2) for x in (squares, -squares))
-        contrast = (highest + lowest).square().mean(1, keepdim=True) / variance[:, None, None, None]
+        contrast = (highest + lowest).square().mean(1, keepdim=True)
         weight = ELSEWHERE + (1 - ELSEWHERE) * contrast / (1 + contrast)
         weight = F.interpolate(weight, scale_factor=PLAIN // 2)
-    odd = F.avg_pool2d(paintings - wanted, 2)[..., : weight.shape[2], : weight.shape[3]]
-    fine = odd - F.avg_pool2d(odd, RIM, 1, RIM // 2, count_include_pad=False)
-    return (weight * fine.square()).mean((1, 2, 3)) / variance
+    halved = F.avg_pool2d(added, 2)[..., : weight.shape[2], : weight.shape[3]]
+    fine = halved - F.avg_pool2d(halved, RIM, 1, RIM // 2, count_include_pad=False)
+    return (weight * fine.square()).mean((1, 2, 3))
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:

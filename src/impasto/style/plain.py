@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.colours import colour
-
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
 """Side of the squares that are judged as plain or not, and the variance of the photograph's colours in them at which a
 square counts as half plain."""
@@ -22,16 +20,9 @@ HALVED_FINE = 5
 NEAREST, FARTHEST = 4, 20
 """Between which distances, in pixels of a picture of half the size, a lattice repeats itself."""
 FEW = 8
-"""A distance counts less if fewer than one in this many of the plain pixels have one at that distance."""
+"""Where fewer than one in this many pixels have a partner at some distance, their correlation counts less."""
 LATTICE_WEIGHT = 15.0
 """Weight of the loss on lattices; the style's is 1."""
-LEAST_VARIANCE = 1e-3
-"""Lower bound of the variance of a style's colours."""
-
-
-def colour_variance(colours: Tensor) -> Tensor:
-    """Return the variance of styles' colours, (N,), from their covariance and mean (N, 3, 4)."""
-    return colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE)
 
 
 def plainness(photos: Tensor) -> Tensor:
@@ -45,48 +36,33 @@ def plainness(photos: Tensor) -> Tensor:
     return 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
 
 
-def plain_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
+def plain_loss(added: Tensor, plain: Tensor) -> Tensor:
     """Return how much finer than a brush stroke is painted where the photographs are plain, (N,).
 
-    Compares what is finer than 7x7 pixels with the recoloured photographs', as `tone_loss` compares large shapes. A
-    position weighs more, the less the photograph varies within the 20 pixels around it. Soft strokes are free: in a
-    plain area they are all that there is to see, and a loss on them would turn them into dots and hatching.
+    Takes what is finer than 7x7 pixels. Soft strokes are free: in a plain area they are all that there is to see, and a
+    loss on them would turn them into dots and hatching.
 
     Parameters
     ----------
-    paintings, photos : Tensor
-        (N, 3, H, W), in [0, 1].
-    colours : Tensor
-        (N, 3, 4), covariance and mean of the styles' colours.
+    added : Tensor
+        (N, 3, H, W), paintings less the photographs in the styles' colours, in standard deviations of these colours.
+    plain : Tensor
+        (N, 1, H / 4, W / 4), the photographs' `plainness`.
     """
-    with torch.no_grad():
-        plain = plainness(photos)
-        wanted = colour(photos, colours)
-        variance = colour_variance(colours)
-    odd = paintings - wanted
-    fine = odd - F.avg_pool2d(odd, FINE, 1, FINE // 2, count_include_pad=False)
-    return (plain * F.avg_pool2d(fine.square(), PLAIN)).mean((1, 2, 3)) / variance
+    fine = added - F.avg_pool2d(added, FINE, 1, FINE // 2, count_include_pad=False)
+    return (plain * F.avg_pool2d(fine.square(), PLAIN)).mean((1, 2, 3))
 
 
-def lattice_loss(paintings: Tensor, photos: Tensor, colours: Tensor) -> Tensor:
-    """Return how regular the fine strokes are where the photographs are plain, (N,).
-
-    It is the energy of the fine strokes, as far as they are not the recoloured photographs', times their regularity
-    (see `regularity`).
+def lattice_loss(added: Tensor, plain: Tensor) -> Tensor:
+    """Return the energy of the fine strokes in plain areas, times their regularity (see `regularity`), (N,).
 
     Parameters
     ----------
-    paintings, photos : Tensor
-        (N, 3, H, W), in [0, 1].
-    colours : Tensor
-        (N, 3, 4), covariance and mean of the styles' colours.
+    added, plain : Tensor
+        As for `plain_loss`.
     """
-    with torch.no_grad():
-        wanted = colour(photos, colours)
-        plain = plainness(photos)
-        variance = colour_variance(colours)
-    energy, regular = regularity(paintings - wanted, plain)
-    return plain.mean((1, 2, 3)) * energy * regular / variance
+    energy, regular = regularity(added, plain)
+    return plain.mean((1, 2, 3)) * energy * regular
 
 
 def regularity(pictures: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
