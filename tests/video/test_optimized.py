@@ -13,7 +13,6 @@ from impasto.errors import OptionError
 from impasto.options import VideoOptions
 from impasto.style.target import load_builtin
 from impasto.tools.video import in_words
-from impasto.video import painting
 from impasto.video.film import Frame, to_pixels
 from impasto.video.motion import watch
 from impasto.video.optimized import OptimizedPainter
@@ -49,7 +48,7 @@ def pan(photo: Photo) -> list[Any]:
 def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`video("film.mkv", "udnie", ...)`: paint in segments of 2 frames and return the exit code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(painting, "SEGMENT", 2)
+    monkeypatch.setattr(OptimizedPainter, "segment", 2)
     return lambda *arguments: main(["video", *arguments])
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from impasto.cli import main
-from impasto.video import painting
 from impasto.video.segments import RECORD
+from impasto.video.steady import SteadyPainter
 
 ARGUMENTS = ("--precision", "float32", "--crf", "20")
 SHORT_SEGMENTS = """
 import sys
-from impasto.video import painting
-painting.SEGMENT = 5
+from impasto.video.steady import SteadyPainter
+SteadyPainter.segment = 5
 from impasto.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -41,13 +41,11 @@ def painted(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(painting, "SEGMENT", 5)
+    monkeypatch.setattr(SteadyPainter, "segment", 5)
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
     """Make the painter fail at a frame, as if the process ended."""
-    from impasto.video.steady import SteadyPainter
-
     call, seen = SteadyPainter.__call__, []
 
     def failing(self: SteadyPainter, *arguments: Any) -> Any:

@@ -52,7 +52,7 @@ class OptimizedPainter(SteadyPainter):
         If options, styles, size and machine do not fit together.
     """
 
-    longest_segment = 24
+    segment = 24
 
     def __init__(
         self,

@@ -16,9 +16,6 @@ from .motion import Seen, watch
 from .segments import PartsFolder, Segment
 from .steady import SteadyPainter
 
-SEGMENT = 120
-"""Frames in a segment, which an interruption loses at most. Each begins with a key frame."""
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -88,7 +85,7 @@ def paint_segments(
                 segment.note(time, seen)
                 encoding.call(segment.writer.add, time, pixels, seen.frame.duration)
                 done += 1
-                if len(segment.times) == min(SEGMENT, painter.longest_segment):
+                if len(segment.times) == painter.segment:
                     encoding.call(segment.finish, painter.state(), seen)
                     segment = None
                 yield Progress(done, None if total is None else max(total, done), seconds)

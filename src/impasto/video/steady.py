@@ -131,8 +131,8 @@ class SteadyPainter:
 
     standing_in: Pixels | None = None
     """The last painting, which is shown in place of broken frames."""
-    longest_segment = 120
-    """Most frames that an interruption may lose."""
+    segment = 120
+    """Frames in a segment of the film, which an interruption loses at most. Each begins with a key frame."""
 
     def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
         """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
