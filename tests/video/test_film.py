@@ -1,6 +1,8 @@
 """`impasto video` from file to file: times, sound, colours, formats; a matrix of inputs; what is refused."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -85,6 +87,19 @@ def test_inputs(film: Callable[..., Path], video: Callable[..., Any], held: Held
         assert after.colour == recipe["colour"]
     assert not (tmp_path / "out.mkv.parts").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted((source.name, out))
+    if shutil.which("ffprobe"):
+        before, after = probed(source), probed(tmp_path / out)
+        assert after["times"] == pytest.approx(before["times"], abs=0.0011)
+        assert after["packets"] == before["packets"]
+
+
+def probed(path: Path) -> dict[str, list[Any]]:
+    """Return what FFmpeg's own ffprobe finds: the times of the frames, and kind and hash of all other packets."""
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_packets", "-show_data_hash", "md5", str(path)]
+    packets = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["packets"]
+    times = sorted(float(p["pts_time"]) for p in packets if p["codec_type"] == "video")
+    others = [(p["codec_type"], p["data_hash"]) for p in packets if p["codec_type"] != "video"]
+    return {"times": times, "packets": sorted(others)}
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
