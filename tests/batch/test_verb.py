@@ -226,7 +226,7 @@ def test_stopped(here: Path, run: Run, report: Report, contents: Contents, monke
     monkeypatch.setattr(Painter, "paint", interrupted)
     code, err = run("photos", "--style", "udnie", "--out", "other")
     assert code == 130
-    assert "stopped; run the same command to go on" in err
+    assert "stopped; run the same command to continue" in err
     done = contents("other")
     assert len(done) == calls[0]
     assert run("photos", "--style", "udnie", "--out", "other")[0] == 0

@@ -268,7 +268,7 @@ def test_ctrl_c(photo: Path, kept: list[str]) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
-    how = "continue with `impasto stylize --resume run`" if kept else "with --run DIR it could go on"
+    how = "continue with `impasto stylize --resume run`" if kept else "with --run DIR, it could be continued"
     assert err.splitlines()[-2].endswith(f"of 400 rows; {how}")
     assert Path("out.tif").read_bytes() == b"before"
     assert bool(list(photo.parent.rglob("*.part"))) == bool(kept)

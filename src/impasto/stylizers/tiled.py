@@ -54,7 +54,7 @@ PREVIEW_SIZE = 1024
 PAINTED_BYTES = 12
 """Bytes per pixel of the painted rows before their colours are set."""
 GOLDEN = (5**0.5 - 1) / 2
-"""Multiples of it, without their whole parts, spread evenly."""
+"""The fractional parts of its multiples are spread evenly between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,9 @@ class TiledPainting:
     origin : (int, int)
         As for `NetworkStylizer.steps`.
     strip : int, optional
-        Rows of a strip, to go on with those of an earlier painting. By default, what fits into memory.
+        Rows of a strip, to continue with those of an earlier painting. By default, as many as fit into memory.
     kept : Path, optional
-        A file that keeps what is needed to go on after the statistics are taken, if they are exact.
+        A file that keeps what is needed to continue after the statistics are taken, if they are exact.
     in_file : bool, optional
         Whether the features of the statistics are in temporary files. By default, if they do not fit into memory.
 

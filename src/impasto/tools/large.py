@@ -191,7 +191,7 @@ def paint_large(
             asked = stop.taken()
         if outcome.ended is not None:
             how = (
-                "with --run DIR it could go on"
+                "with --run DIR, it could be continued"
                 if run is None
                 else f"continue with `impasto stylize --resume {run.folder}`"
             )

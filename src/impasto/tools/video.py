@@ -319,7 +319,7 @@ def _warn_if_cut_short(film: Film, last: float) -> None:
 
 
 def _say_what_is_lost(film: Film, target: Target, size: tuple[int, int]) -> None:
-    """Log what of the film the painted one will not have."""
+    """Log what the painted film will lack of the original."""
     about, suffix = film.about, target.path.suffix
     height, width = about.size
     if max(size) < max(even(about.size)):

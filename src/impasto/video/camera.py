@@ -31,12 +31,12 @@ REGION = re.compile(r"screen(?::([0-9]{1,5})x([0-9]{1,5})\+([0-9]{1,5})\+([0-9]{
 
 
 class Camera(Protocol):
-    """What delivers frames (H, W, 3), uint8, sRGB, each as it is there, at its own pace."""
+    """A source of frames (H, W, 3), uint8, sRGB, which it delivers at its own pace."""
 
     name: str
 
     def frames(self) -> Generator[Pixels, None, None]:
-        """Yield frames until the camera ends. Closing the generator gives it back."""
+        """Yield frames until the camera ends. Closing the generator releases the camera."""
         ...
 
 
@@ -237,7 +237,7 @@ class Newest:
             return self.number, pixels
 
     def close(self) -> None:
-        """Stop reading, and give the camera back."""
+        """Stop reading, and release the camera."""
         with self._state:
             self._stopped = True
         self._thread.join(5.0)

@@ -201,7 +201,7 @@ class LiveStage:
         Raises
         ------
         BusyError
-            If there are as many as allowed.
+            If the maximum number of sessions is reached.
         ImpastoError
             If the extra `video` is missing, or the session cannot be painted.
         """
