@@ -56,9 +56,9 @@ class Measures:
         layers: Sequence[str] = PAINTED_LAYERS,
         size: float | None = None,
     ) -> float:
-        """The style distance: the root of the named loss, the mean over the layers; the style at that long side.
+        """Return the style distance: the root of the named loss, averaged over layers.
 
-        Without a size the style is looked at as large as the picture.
+        The style is measured at that long side, or without one at the picture's size.
         """
         style = fit_style(style, round(size or max(picture.shape[-2:])), self.encoder)
         if kind == "nn":
@@ -135,7 +135,10 @@ class Measures:
 
     @staticmethod
     def palette(picture: Tensor, other: Tensor) -> float:
-        """How far the colours are apart, wherever they are: the mean over OKLab's channels, sorted, times 100."""
+        """Return how far the colours are apart, wherever they are.
+
+        They are sorted by OKLab channel; the mean is times 100.
+        """
         found = [quantiles(srgb_to_oklab(p)) for p in (picture, other)]
         return 100 * (found[0] - found[1]).abs().mean().item()
 

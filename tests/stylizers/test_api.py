@@ -1,4 +1,7 @@
-"""`impasto.stylize` and `impasto.load_stylizer`: any kind of picture and style in, the caller's own kind out."""
+"""`impasto.stylize` and `impasto.load_stylizer` take any kind of picture and style.
+
+They return the caller's own kind.
+"""
 
 import io
 from collections.abc import Callable, Iterator

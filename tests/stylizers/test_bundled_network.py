@@ -1,4 +1,7 @@
-"""The bundled network: what any trained one reaches. Its numbers are loose; benchmarks measure how good it is."""
+"""Tests of the bundled network.
+
+Their bounds are loose, so any trained network passes; benchmarks measure its quality.
+"""
 
 import math
 from collections.abc import Callable

@@ -201,7 +201,10 @@ def test_strokes_in_pixels_are_as_large_at_any_size(make: Make, encoder: VGG, co
 
 
 def test_each_style_has_its_own_scale(make: Make, encoder: VGG, content: Tensor, photo: Photo, measure: Any) -> None:
-    """As if each had been measured at its own size; and seen in the painting of the one that is easily told."""
+    """The result is as if each style had been measured at its own size.
+
+    One of them is easy to recognise in the painting.
+    """
     styles = photo("chelsea", 400), photo("rocket", 400)
     measured = [StyleTarget.of(s, encoder, PLAIN, (n,)) for s, n in zip(styles, (96, 288), strict=True)]
     short: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 3}
@@ -383,7 +386,7 @@ def test_a_plateau_saves_iterations_and_loses_little(
 
 
 def test_what_a_plateau_saves_is_known_at_once(make: Make, content: Tensor) -> None:
-    """The number of remaining iterations falls when a scale ends early, and the last iteration counted is the last."""
+    """The total number of iterations falls as soon as a scale ends early, and the last iteration has that number."""
     options: dict[str, Any] = {
         "size": 64,
         "coarsest": 48,
@@ -436,7 +439,10 @@ def test_bfloat16_sees_what_float32_sees(make: Make, encoder: VGG, content: Tens
 
 
 def test_bfloat16_paints_as_well(make: Make, encoder: VGG, photo: Photo) -> None:
-    """With the default settings: so small a painting takes its own way at the least difference, the mean does not."""
+    """At the default settings, the mean over paintings is compared.
+
+    A single small painting changes much by rounding.
+    """
     ratios = []
     for name in ("coffee", "rocket", "astronaut"):
         plain, low = final_losses(encoder, make, photo(name, 96), size=96, coarsest=64)

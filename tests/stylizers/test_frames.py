@@ -44,7 +44,7 @@ def test_shares_and_strength(frame: Tensor) -> None:
 
 
 def test_a_painting_is_continued_where_it_holds(frame: Tensor) -> None:
-    """With a large weight, the painting before stays on the left; the right is painted from the start given."""
+    """With a large weight, the left keeps the previous painting, and the right is painted from the given start."""
     stylizer = frame_stylizer([load_builtin("udnie")], options(), SIZE)
     before = stylizer.frame(frame)
     trust = torch.zeros(1, 1, *SIZE)

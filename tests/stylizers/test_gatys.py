@@ -141,7 +141,7 @@ def test_its_steps_are_adams_in_the_normalised_space() -> None:
 
 
 def test_the_first_step_changes_every_value_by_the_rate() -> None:
-    """Adam's first step is the rate times the gradient's sign, here by hand; the picture is moved by that times std."""
+    """Adam's first step is the rate times the sign of the gradient. The picture moves by that times the deviation."""
     (step,) = stylizer(size=48, iterations=1, rate=0.01).steps(0.2 + 0.6 * CONTENT)
     change = (step.image - (0.2 + 0.6 * CONTENT)) / STD.view(1, 3, 1, 1)
     assert change.abs().median().item() == pytest.approx(0.01, rel=1e-3)

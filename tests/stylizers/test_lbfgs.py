@@ -30,7 +30,10 @@ def parabola(condition: float) -> Callable[[Tensor], tuple[float, Tensor]]:
 
 
 def two_loops(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The direction by Nocedal's two-loop recursion, pairs of steps and changes of the gradient from old to new."""
+    """Return the direction of Nocedal's two-loop recursion.
+
+    Pairs of steps and gradient changes are given from old to new.
+    """
     q, alphas = gradient.double(), []
     for s, y in reversed(pairs):
         alphas.append((s @ q) / (s @ y))
