@@ -36,7 +36,7 @@ openvino = pytest.importorskip("openvino")
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 CASES = ((16, 16, (1.0,)), (17, 31, (0.4,)), (97, 131, (1.0, 1.4)), (150, 261, (1.0,)))
-"""Fewer sizes than a user's export is compared at."""
+"""Fewer sizes than those at which a user's export is compared."""
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from impasto.image.read import read_image, read_record, to_picture
 from impasto.image.write import write_image
 
 ROUNDS = 60
-"""Broken files a format."""
+"""Broken files per format."""
 
 
 def sound_files(levels: NDArray[np.uint8], folder: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The network: what it computes, what its affines mean, its file, and the errors about other files."""
+"""Tests of the network: what it computes, what its affines mean, its file, and errors about other files."""
 
 import json
 from collections.abc import Callable

@@ -110,7 +110,7 @@ def test_sample_positions() -> None:
 
 
 def test_self_similarity_loss_by_hand() -> None:
-    """Columns (1, 0), (1, 0), (0, 1): rows of distances 0 0 1, 0 0 1, 1 1 0; the third's sum is 2, so 1/2 1/2 0.
+    """The columns (1, 0), (1, 0), (0, 1) have the distances 0 0 1, 0 0 1, 1 1 0. The third row sums to 2, so 1/2 1/2 0.
 
     The content's (1, 0), (0, 1), (0, 1) have 0 1 1, 1 0 0, 1 0 0. Over their sums the rows differ by
     |0 0 1 - 0 1/2 1/2| = 1, |0 0 1 - 1 0 0| = 2, |1/2 1/2 0 - 1 0 0| = 1: the mean is 4/3.

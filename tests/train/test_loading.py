@@ -23,7 +23,7 @@ from impasto.train.pack import _Encoder
 from impasto.train.pictures import PictureSet
 
 forked = partial(prepared, start="fork")
-"""What tests with samplers that cannot be pickled stand on."""
+"""Tests whose samplers cannot be pickled need this."""
 
 
 def numbers(steps: int, batch: int = 3) -> Iterator[list[tuple[int, int]]]:

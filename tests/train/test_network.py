@@ -233,7 +233,7 @@ def test_in_plain_areas_dots_cost_and_soft_strokes_do_not() -> None:
 
 
 def test_a_rim_costs_and_large_shapes_do_not() -> None:
-    """Of the same contrast: a stripe of 8 pixels along an edge and one in a plain area, and a wave of 96 pixels."""
+    """At equal contrast, a stripe of 8 pixels at an edge costs more than one in a plain area or a wave of 96 pixels."""
     photo = torch.full((1, 3, 96, 96), 2.0)
     photo[..., :32] = 0.0
     rim, stripe = torch.zeros(2, 1, 3, 96, 96)

@@ -103,7 +103,7 @@ def test_whichever_frames_the_encoder_moves_ahead_of_their_time(
     b_frames: str,
     times: tuple[int, ...],
 ) -> None:
-    """Every time and the film's length are kept."""
+    """The time of every frame and the film's length are kept."""
     options = CODECS["h264"].options
     assert isinstance(options, dict)
     monkeypatch.setitem(options, "bf", b_frames)

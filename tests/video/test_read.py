@@ -106,7 +106,7 @@ def test_high_dynamic_range_becomes_ordinary(film: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("primaries", [1, 9])
 def test_the_high_dynamic_range_comes_back(primaries: int) -> None:
-    """To paper and back: the same light up to the brightest that is told apart, 1000 nits, within a few levels of 1023.
+    """Converted and back, light up to 1000 nits, the brightest that is kept, stays within a few levels of 1023.
 
     Known answers of BT.2100: 203 nits are a PQ signal of 0.58, and an HLG signal of 0.75.
     """

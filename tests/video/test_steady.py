@@ -121,7 +121,7 @@ def test_the_canvas_follows_the_camera(photo: Photo) -> None:
 
 
 def test_mixtures_of_statistics() -> None:
-    """The mean and variance of two halves of numbers, mixed, are those of all."""
+    """The statistics of two halves of some numbers, mixed, are those of all the numbers."""
     rng = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 1000, 3, generator=rng) * torch.tensor([2.0, 1, 3]) + torch.tensor([1.0, -4, 0])
     b = 3 * b + 5

@@ -1,4 +1,4 @@
-"""Paint a batch on a Ray cluster, by Ray Data: tasks read, actors paint with their stylizers, tasks write."""
+"""Paint a batch on a Ray cluster, with Ray Data: tasks read, actors paint with their stylizers, tasks write."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def paint_on_ray(
     options: BatchOptions,
     stopped: Callable[[], bool],
 ) -> Iterator[Entry]:
-    """Paint on a cluster, or by Ray on this machine, and yield an entry for each painting.
+    """Paint on a cluster, or with Ray on this machine, and yield an entry for each painting.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def painted(
     actors: int,
     gpus: bool,
 ) -> Iterator[bytes]:
-    """Read, paint and write the rows `items` by Ray Data, and yield the results of `write_row`."""
+    """Read, paint and write the rows `items` with Ray Data, and yield the results of `write_row`."""
     data = load_ray().data
     context = data.DataContext.get_current()
     context.enable_progress_bars = False

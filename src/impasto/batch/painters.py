@@ -29,7 +29,7 @@ PASS_PIXELS = {"cpu": 2**20}
 """Device -> pixels of one pass of the network beyond which more pictures make it hardly faster."""
 GPU_PASS_PIXELS = 2**23
 MOST_PER_PASS = 64
-"""Pictures in one pass, at most."""
+"""Maximum number of pictures in one pass."""
 
 Painting = tuple[Picture, dict[str, Any]]
 """A painting, and its record."""

@@ -21,7 +21,7 @@ from .workers import Workers
 AHEAD = 4
 """Photographs that each worker reads ahead."""
 WAITING = 32
-"""Photographs that wait for others of the same size, at most."""
+"""Maximum number of photographs that wait for others of the same size."""
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 LONG_SIDE = 1280
 """Largest long side of a painted film by default, in pixels."""
 MISSING = 0.5
-"""Seconds without frames at the end of a film from which it may be cut short."""
+"""A film with no frames in this many seconds at its end may be cut short."""
 LISTED = 5
-"""Most times of broken frames in a message."""
+"""Maximum number of times of broken frames in a message."""
 
 
 @dataclass(frozen=True)

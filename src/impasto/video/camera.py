@@ -23,9 +23,9 @@ from .film import Film, Pixels, even
 from .read import open_film
 
 SCREEN_RATE = 30.0
-"""Pictures of the screen taken a second."""
+"""Pictures taken of the screen per second."""
 LEAST_GAP = 0.001
-"""Seconds to wait at least after a frame, so that a film without times does not take all of a core."""
+"""Minimum seconds to wait after a frame, so that a film without times does not keep a core busy."""
 CAMERA = re.compile(r"camera(?::([0-9]{1,2}))?")
 REGION = re.compile(r"screen(?::([0-9]{1,5})x([0-9]{1,5})\+([0-9]{1,5})\+([0-9]{1,5}))?")
 

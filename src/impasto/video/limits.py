@@ -14,7 +14,7 @@ from .film import Description, Film, Frame
 SELF_CONTAINED = "mov,matroska,avi,mpegts,mpeg,ogg,flv,gif"
 """FFmpeg's names of formats that name no other files. `mov` includes MP4, `matroska` includes WebM."""
 HIGHEST_RATE = 240
-"""Frames a second that a film without a usable rate is not taken to exceed."""
+"""Frames a second assumed at most for a film without a usable rate."""
 
 
 @dataclass(frozen=True)

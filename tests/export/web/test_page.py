@@ -1,4 +1,4 @@
-"""The page in a real browser: it paints what Impasto paints, alone, offline, and without growing.
+"""Tests of the page in a real browser: it paints what Impasto paints, offline, and without growing.
 
 It needs Chromium and onnxruntime-web; `make test` gets both where it can. IMPASTO_PATIENCE is a factor on all waiting.
 """

@@ -1,4 +1,4 @@
-"""The page in a real browser, on a real server: painted on, watched, stopped, masked, downloaded, loaded again.
+"""Tests of the page in a real browser, with a real server: painting, watching, stopping, masks, downloads.
 
 It needs Chromium (`make test` installs Debian's where it can) and is skipped where there is none. IMPASTO_PATIENCE is a
 factor on all waiting, for a busy machine. The pictures of docs/studio.md are made by

@@ -1,4 +1,4 @@
-"""The Video and Live tabs in a real browser: a film from drop to download, and a camera painted, changed, recorded.
+"""Tests of the Video and Live tabs in a real browser: a film from drop to download, and a camera.
 
 It needs Chromium, whose false camera shows a moving shape. IMPASTO_PATIENCE is a factor on all waiting. The pictures of
 the docs are made by

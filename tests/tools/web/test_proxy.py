@@ -1,4 +1,4 @@
-"""The studio behind nginx, at the root and below a path: its page and HTTP interface work, and strangers are refused.
+"""Behind nginx, at the root and below a path, the studio works, and foreign requests are refused.
 
 It needs nginx (`apt-get install nginx`) and is skipped where there is none; the last test needs Chromium too.
 """

@@ -28,7 +28,7 @@ from .engine import BusyError
 from .uploads import Upload, Uploads
 
 IDLE_SECONDS = 15.0
-"""A session without frames for so long has ended: its page was closed."""
+"""Seconds without a frame after which a session ends, because its page was closed."""
 MOST_BYTES, MOST_PIXELS = 8_000_000, 8_400_000
 """Largest file of a frame, and its most pixels."""
 QUALITY = 85
