@@ -270,7 +270,7 @@ class TiledPainting:
         statistics : PassStatistics, optional
             Statistics to paint with.
         finished : int, optional
-            The number of rows that are painted already, if the painting goes on with `statistics` that were `found`.
+            The number of rows that are painted already, if it continues with `statistics` that were `found`.
         """
         strips, top = -(-padded_size(self.size)[0] // self.strip), finished or 0
         sweeps = 0 if statistics is not None and finished is None else len(self.net.layout.norms) + 1
