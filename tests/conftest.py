@@ -1,4 +1,4 @@
-"""What every test stands on: no network, nothing that was downloaded before, and the photographs."""
+"""Fixtures for all tests: no network, an empty cache of downloads, and the photographs."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _forced_precision() -> Iterator[None]:
-    """IMPASTO_PRECISION says what `--precision auto` comes to on the CPU, in this process."""
+    """Make IMPASTO_PRECISION set what `--precision auto` resolves to on the CPU, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         if FORCED:
             patch.setattr("impasto.device.has_bfloat16", lambda: FORCED == "bfloat16")
@@ -68,7 +68,7 @@ def full_disk() -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
-    """Connections beyond this machine fail, so that no test passes only because something could be fetched."""
+    """Make connections to other machines fail, so that no test passes only because something could be downloaded."""
 
     def guard(connect: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(self: socket.socket, address: Any) -> Any:
@@ -88,7 +88,7 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _empty_weights_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Torch's hub cache starts empty: what the machine downloaded earlier changes no result."""
+    """Empty torch's hub cache, so that earlier downloads on this machine do not change a result."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch-home")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -97,7 +97,7 @@ def _empty_weights_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(autouse=True)
 def _logger_as_it_was() -> Iterator[None]:
-    """The command line takes the package's logger over; after a test it is as it was."""
+    """Restore the package's logger after each test, since the command line changes it."""
     logger = logging.getLogger("impasto")
     before = logger.handlers[:], logger.level, logger.propagate
     yield
@@ -106,7 +106,7 @@ def _logger_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def photo_file() -> Callable[[str], Path]:
-    """`photo_file("coffee")`: a real photograph's file, public domain or CC0: astronaut, chelsea, coffee, rocket."""
+    """Return `photo_file("coffee")`: the file of a photograph, free to use: astronaut, chelsea, coffee or rocket."""
 
     def find(name: str) -> Path:
         (path,) = Path(skimage.data_dir).glob(f"{name}.*")
@@ -117,7 +117,7 @@ def photo_file() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def photo(photo_file: Callable[[str], Path]) -> "Callable[[str, int], Tensor]":
-    """`photo("coffee", 128)`: the same as (1, 3, H, W), float32, sRGB, [0, 1], its long side as given in pixels."""
+    """Return `photo("coffee", 128)`: a photograph (1, 3, H, W), float32, sRGB, [0, 1], with the long side in pixels."""
     import numpy as np
     import torch
     from PIL import Image

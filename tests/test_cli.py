@@ -1,4 +1,4 @@
-"""The command line, from end to end: every verb on real photographs, every way out, nothing left behind by failures."""
+"""Tests of the command line from end to end: every verb, every exit code, nothing left behind by failures."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
-    """A folder to work in, with photo.png (a cup, 120 px), style.jpg (a cat) and other.png."""
+    """Make a working folder with photo.png (a cup, 120 px), style.jpg (a cat) and other.png."""
     monkeypatch.chdir(tmp_path)
     for name, source, size in (
         ("photo.png", "coffee", 120),
@@ -56,7 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """`run("stylize", ...)`: exit code, standard output, standard error."""
+    """Return `run("stylize", ...)`, which returns exit code, standard output and standard error."""
 
     def call(*args: Any) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -73,7 +73,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def distance(picture: Path, style: Path, size: int) -> float:
-    """The style distance on the compact encoder, mean over relu1_1 to relu4_1 of ||G - G_s|| / ||G_s||."""
+    """Return the style distance on the compact encoder:
+
+    G - G_s|| / ||G_s||, averaged over relu1_1 to relu4_1.
+    """
     encoder, compute = load_encoder("compact"), Compute(torch.device("cpu"), None)
     found, wanted = (StyleTarget.of(read_image(p).tensor, encoder, compute, (size,)).at(size) for p in (picture, style))
     terms = [gram_loss(found[k], wanted[k], head_metric(encoder, k)).sqrt().item() for k in STYLE_LAYERS[:4]]
@@ -102,7 +105,7 @@ def test_stylize(here: Path, run: Run) -> None:
 
 
 def test_lists_of_numbers_before_the_pictures(here: Path, run: Run) -> None:
-    """With commas or with spaces, and whatever stands behind them."""
+    """Numbers may be separated by commas or by spaces, whatever follows them."""
     common = ["--size", "64", "--coarsest", "48", "--precision", "float32", "--style-loss", "gram", "--run", "run"]
     lists = ["--style-weights", "2", "1", "--style-scale", "1", "2", "--iterations", "4", "3"]
     assert run("stylize", *common, *lists, "photo.png", "style.jpg", "other.png", "-o", "first.png")[0] == 0
@@ -125,7 +128,7 @@ def test_lists_of_numbers_before_the_pictures(here: Path, run: Run) -> None:
 
 @pytest.mark.bundled
 def test_instant_and_draft(here: Path, run: Run) -> None:
-    """A network alone, and a network with a few steps from there, which are nearer to the style."""
+    """The network alone, or with a few steps from there, comes nearer to the style."""
     for quality in ("instant", "draft"):
         code, _, err = run("stylize", "photo.png", "style.jpg", "--quality", quality, "-o", f"{quality}.png")
         assert (code, err.count("\n")) == (0, 2)
@@ -177,7 +180,7 @@ def test_numbers_that_do_not_fit(here: Path, run: Run) -> None:
 
 
 def test_as_long_as_the_time_allows(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were an evaluation a second, 10 s would allow 9 or 10 of them and 30 s 28, less what reading the files took."""
+    """If an evaluation took a second, 10 s would allow 9 or 10 of them and 30 s 28, less the time for reading."""
     monkeypatch.setattr("impasto.stylizers.optimize.seconds", lambda *_: 1.0)
     common = ["--size", "48", "--coarsest", "48", "--precision", "float32", "--style-loss", "gram"]
     counts = []
@@ -191,7 +194,7 @@ def test_as_long_as_the_time_allows(here: Path, run: Run, monkeypatch: pytest.Mo
 
 
 def test_the_mask(here: Path, run: Run) -> None:
-    """Where it is black the photograph stays, to the last bit; where it is white it is painted."""
+    """Where the mask is black, the photograph stays exactly as it is; where it is white, it is painted."""
     mask = np.zeros((20, 30), np.uint8)
     mask[:, 15:] = 255
     Image.fromarray(mask).save("mask.png")
@@ -262,7 +265,7 @@ def test_it_comes_before_what_else_is_said(here: Path, run: Run) -> None:
 
 
 def test_a_name_of_ours_replaces_no_painting(here: Path, run: Run) -> None:
-    """Photographs of one name in two folders, or of one stem, and the same photograph again."""
+    """The photographs have the same name in two folders, or the same stem, or are painted twice."""
     for folder in ("a", "b"):
         (here / folder).mkdir()
         shutil.copy("photo.png", here / folder / "photo.png")
@@ -282,7 +285,7 @@ def test_a_name_of_ours_replaces_no_painting(here: Path, run: Run) -> None:
 
 
 def test_out_may_be_a_folder(here: Path, run: Run) -> None:
-    """The painting gets a name of its own there; a file that is named is replaced."""
+    """The painting gets a generated name there; a file that is named is replaced."""
     (here / "paintings").mkdir()
     for name in ("photo-style.png", "photo-style-2.png"):
         code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "paintings", "--run", "run", *BRIEF)
@@ -301,7 +304,7 @@ def test_out_may_be_a_folder(here: Path, run: Run) -> None:
 
 
 def test_other_files_with_names_of_ours(here: Path, run: Run) -> None:
-    """Reruns, textures and learnt styles."""
+    """This holds for reruns, textures and learnt styles."""
     assert run("stylize", "photo.png", "style.jpg", "-o", "first.png", *BRIEF)[0] == 0
     for line, names in (
         (["rerun", "first.png"], ["first-rerun.png", "first-rerun-2.png"]),
@@ -319,7 +322,7 @@ def test_other_files_with_names_of_ours(here: Path, run: Run) -> None:
 
 
 def test_paintings_at_the_same_time(here: Path) -> None:
-    """Several that would have one name, each begun before any is written."""
+    """Several paintings would have the same name, and each is begun before any is written."""
     command = [*PROGRAM, "stylize", "photo.png", "style.jpg", *BRIEF]
     several = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(3)]
     assert [p.wait(timeout=120) for p in several] == [0, 0, 0]
@@ -331,7 +334,7 @@ def test_paintings_at_the_same_time(here: Path) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_to_a_free_name(here: Path, run: Run) -> None:
-    """The painting that took the name meanwhile stays."""
+    """The painting that took the name in the meantime stays."""
     command = [*PROGRAM, "stylize", "photo.png", "style.jpg", "--run", "run", "--snapshot-every", "2"]
     with subprocess.Popen([*command, "--size", "64", "--coarsest", "64", "--iterations", "100000"]) as process:
         deadline = time.monotonic() + 60
@@ -420,7 +423,7 @@ def test_info_and_rerun(here: Path, run: Run) -> None:
 
 
 def test_rerun_elsewhere(here: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A run folder knows where its files were; a painting's files are looked for here and beside it."""
+    """A run folder knows where its files were; the files of a painting are looked for here and next to it."""
     assert run("stylize", "photo.png", "style.jpg", "-o", "first.png", "--run", "run", *BRIEF[2:])[0] == 0
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     os.chdir(elsewhere)
@@ -616,7 +619,7 @@ def test_a_diverged_run_keeps_the_best(here: Path, run: Run, monkeypatch: pytest
 
 
 def test_through_pipes(here: Path) -> None:
-    """From standard input to standard output: the picture, nothing else; two lines on standard error."""
+    """Standard output gets the picture and nothing else; standard error gets two lines."""
     command = [*PROGRAM, "stylize", "-", "style.jpg", "-o", "-", *BRIEF[2:]]
     done = subprocess.run(command, input=Path("photo.png").read_bytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -627,7 +630,7 @@ def test_through_pipes(here: Path) -> None:
 
 
 def test_a_reader_that_goes_away(here: Path) -> None:
-    """The pipe's other end is closed: an error, not a traceback."""
+    """If the pipe's other end is closed, there is an error and no traceback."""
     for verb in (["models"], ["stylize", "photo.png", "style.jpg", "-o", "-", *BRIEF]):
         reading, writing = os.pipe()
         os.close(reading)
@@ -663,7 +666,7 @@ def test_out_of_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, er
 
 
 def test_what_is_wrong_with_the_target_is_said_before_any_work(here: Path, run: Run) -> None:
-    """Before a photograph is read, which here cannot be."""
+    """The message comes before a photograph is read; the one here cannot be read."""
     (here / "damaged.png").write_bytes((here / "photo.png").read_bytes()[:1000])
     for out, message in (
         ("out.xyz", "pictures cannot be written as .xyz"),
@@ -808,7 +811,7 @@ VERBS = [
 
 @pytest.fixture
 def bad_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder with all sorts of files that are no pictures."""
+    """Make a folder with many kinds of files that are not pictures."""
     photo = Path("photo.png").read_bytes()
     Path("folder").mkdir()
     Path("empty.png").touch()
@@ -828,7 +831,7 @@ def bad_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bad_command_lines() -> Iterator[list[str]]:
-    """At least 200, each with one thing wrong or more; the same in every run."""
+    """Return at least 200 command lines, each with one or more faults, the same in every run."""
     sound = ["stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF]
     yield from VERBS
     for option, values in BAD_VALUES.items():

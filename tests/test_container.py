@@ -1,4 +1,7 @@
-"""The memory and the processors that control groups leave, read from trees as Docker, systemd and Slurm make them."""
+"""Tests of the memory and processors that control groups allow.
+
+The trees are like those of Docker, systemd and Slurm.
+"""
 
 import subprocess
 import sys
@@ -18,7 +21,7 @@ V1_CPU = "36 31 0:33 {shown} /sys/fs/cgroup/cpu,cpuacct ro,nosuid,relatime - cgr
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """`machine(cgroup, mounts, files)`: a root folder of a machine with 16 GB free and 64 processors."""
+    """Return `machine(cgroup, mounts, files)`: the root folder of a machine with 16 GB free and 64 processors."""
 
     def make(cgroup: str, mounts: list[str], files: Mapping[str, str | int]) -> Path:
         given = {
@@ -37,14 +40,14 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def v2(folder: str, most: int | str, used: int, **stat: int) -> dict[str, str | int]:
-    """The memory files of a group of version 2."""
+    """Return the memory files of a group of version 2."""
     rows = "".join(f"{k} {v}\n" for k, v in {"anon": 0, **stat}.items())
     at = f"sys/fs/cgroup/{folder}".rstrip("/")
     return {f"{at}/memory.max": f"{most}\n", f"{at}/memory.current": used, f"{at}/memory.stat": rows}
 
 
 def v1(folder: str, most: int, used: int, **stat: int) -> dict[str, str | int]:
-    """The same of version 1."""
+    """Return the memory files of a group of version 1."""
     rows = "".join(f"{k} {v}\n" for k, v in {"cache": 0, **stat}.items())
     at = f"sys/fs/cgroup/memory/{folder}".rstrip("/")
     return {f"{at}/memory.limit_in_bytes": most, f"{at}/memory.usage_in_bytes": used, f"{at}/memory.stat": rows}
@@ -66,7 +69,7 @@ def test_another_system(tmp_path: Path) -> None:
 
 
 def test_a_container_sees_its_group_as_the_top_one(machine: Machine) -> None:
-    """Docker with version 2 and a namespace of its own."""
+    """This is Docker with version 2 and its own namespace."""
     files = {**v2("", 4 * GB, 3 * GB), "sys/fs/cgroup/cpu.max": "200000 100000\n"}
     root = machine("0::/\n", [V2.format(shown="/")], files)
     assert free_memory(root) == near(GB)
@@ -74,7 +77,7 @@ def test_a_container_sees_its_group_as_the_top_one(machine: Machine) -> None:
 
 
 def test_a_service_in_nested_groups(machine: Machine) -> None:
-    """Systemd: no file at the top, and a limit that is the slice's, since what other services use counts there."""
+    """In systemd, there are no files at the top, and the slice's limit includes the usage of other services."""
     files = {
         **v2("user.slice", 6 * GB, 4 * GB),
         **v2("user.slice/user-1000.slice", "max", 3 * GB),
@@ -91,7 +94,7 @@ def test_a_service_in_nested_groups(machine: Machine) -> None:
 
 
 def test_memory_high_is_a_limit(machine: Machine) -> None:
-    """Above it the kernel slows a process down to a crawl."""
+    """Above it, the kernel slows a process down to a crawl."""
     root = machine(
         "0::/a\n", [V2.format(shown="/")], {**v2("a", "max", GB), "sys/fs/cgroup/a/memory.high": f"{3 * GB}\n"}
     )
@@ -99,21 +102,21 @@ def test_memory_high_is_a_limit(machine: Machine) -> None:
 
 
 def test_caches_count_as_free(machine: Machine) -> None:
-    """A container that has read large files is full of them; the kernel drops them for whoever needs memory."""
+    """A container that has read large files is full of caches; the kernel drops them when memory is needed."""
     stat = {"inactive_file": GB, "active_file": GB // 2, "slab_reclaimable": GB // 4, "shmem": GB // 8}
     root = machine("0::/\n", [V2.format(shown="/")], v2("", 4 * GB, 4 * GB, **stat))
     assert free_memory(root) == near(GB + GB // 2 + GB // 4)
 
 
 def test_caches_of_version_1(machine: Machine) -> None:
-    """The rows that count the groups below, too."""
+    """The rows that include the groups below count, too."""
     stat = {"inactive_file": 1, "active_file": 1, "total_inactive_file": GB, "total_active_file": GB // 2}
     root = machine("4:memory:/job\n", [V1_MEMORY.format(shown="/")], v1("job", 4 * GB, 4 * GB, **stat))
     assert free_memory(root) == near(GB + GB // 2)
 
 
 def test_version_1_nested(machine: Machine) -> None:
-    """A batch system's job: every controller has a hierarchy of its own, and its own path."""
+    """In a batch system's job, every controller has its own hierarchy and its own path."""
     at = "sys/fs/cgroup/cpu,cpuacct"
     files = {
         **v1("", 2**63 - 4096, 30 * GB),
@@ -134,7 +137,7 @@ def test_version_1_nested(machine: Machine) -> None:
 
 @pytest.mark.parametrize("shown", ["/docker/4f2a", "/docker/another\\040one"])
 def test_a_container_with_the_names_of_outside(machine: Machine, shown: str) -> None:
-    """Docker without a namespace for groups: the path is the machine's, the folder is the container's."""
+    """In Docker without a namespace for groups, the path is the machine's and the folder is the container's."""
     files = {
         **v1("", 2 * GB, GB),
         "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": 100000,
@@ -147,7 +150,7 @@ def test_a_container_with_the_names_of_outside(machine: Machine, shown: str) -> 
 
 
 def test_both_versions_at_once(machine: Machine) -> None:
-    """Memory by version 1, the rest by version 2, beside it; the path of one says nothing about the other."""
+    """Version 1 limits memory and version 2 the rest; the path of one says nothing about the other."""
     unified = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw"
     files = {
         **v1("a", 3 * GB, GB),
@@ -196,7 +199,7 @@ print(torch.get_num_threads())
 def test_threads_are_no_more_than_the_quota(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, quota: int, given: dict[str, str], threads: int
 ) -> None:
-    """Unless their number is given; what a program sets later stays."""
+    """This holds unless their number is given; what a program sets later stays."""
     root = machine("0::/\n", [V2.format(shown="/")], {"sys/fs/cgroup/cpu.max": f"{quota} 100000\n"})
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for name, value in given.items():

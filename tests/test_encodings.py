@@ -1,4 +1,4 @@
-"""Consoles of every encoding: no verb fails for a character that the console lacks."""
+"""No verb fails because the console's encoding lacks a character."""
 
 import json
 import os
@@ -17,7 +17,7 @@ BRIEF = ["--size", "48", "--iterations", "1"]
 
 
 def run(*args: str, **environment: str) -> tuple[int, bytes, bytes]:
-    """Exit code, standard output and standard error of the program in a process of its own."""
+    """Return exit code, standard output and standard error of the program in its own process."""
     command = [sys.executable, "-m", "impasto", *args]
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **environment})
     assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
@@ -54,7 +54,7 @@ def test_wrong_usage_reads_the_same(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_names_of_files(here: Path, encoding: str) -> None:
-    """A painting, its record, which is JSON in every encoding, a style file and an error."""
+    """This covers a painting, its record (which is JSON in every encoding), a style file and an error."""
     photo, out = f"{NAME}.webp", f"{NAME}.png"
     code, _, err = run("stylize", photo, "udnie", "-o", out, *BRIEF, PYTHONIOENCODING=encoding)
     assert code == 0, err
@@ -70,7 +70,7 @@ def test_names_of_files(here: Path, encoding: str) -> None:
 
 
 def test_the_locale_c(here: Path) -> None:
-    """Where names are bytes that are no text, they are printed as these bytes."""
+    """File names that are bytes but not text are printed as these bytes."""
     c = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     photo, out = f"{NAME}.webp", f"{NAME}.png"
     assert run("styles", **c)[0] == 0

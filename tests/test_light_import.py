@@ -1,4 +1,4 @@
-"""What answers at once loads little: importing the package, `--help` and `--version`."""
+"""Importing the package, `--help` and `--version` load little, so that they respond at once."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ except SystemExit as end:
 
 
 def run_and_list(code: str) -> tuple[str, set[str]]:
-    """What the code prints in a fresh process, and the top-level modules that are loaded at its end."""
+    """Return what the code prints in a fresh process, and the top-level modules loaded at its end."""
     code = f"import json, sys\n{code}\nprint()\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""How numbers, times and named weights are read from the command line."""
+"""Tests of how numbers, times and named weights are read from the command line."""
 
 import json
 

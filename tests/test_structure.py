@@ -1,4 +1,4 @@
-"""The shape of the code: who may import whom, how long a module is, and that nothing stands empty."""
+"""Tests of the structure of the code: which module may import which, how long it is, and that none is empty."""
 
 import ast
 import subprocess
@@ -34,7 +34,7 @@ RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 
 def module_name(path: Path) -> str:
-    """`impasto.style.losses` for its file, `impasto.style` for that folder's `__init__`."""
+    """Return `impasto.style.losses` for its file, and `impasto.style` for that folder's `__init__`."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(("impasto", *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
@@ -43,7 +43,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 
 def imported_modules(tree: ast.AST, name: str, is_package: bool) -> Iterator[tuple[str, int]]:
-    """The impasto modules that a module imports, wherever in it, each with its line."""
+    """Return the impasto modules that a module imports anywhere, each with its line."""
     package = name if is_package else name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -60,7 +60,7 @@ def imported_modules(tree: ast.AST, name: str, is_package: bool) -> Iterator[tup
 
 
 def layer_breaches(source: str, name: str, is_package: bool) -> list[str]:
-    """One line for each import of a module below the importing one."""
+    """Return a line for each import of a module from a row below the importing one."""
     part = name.split(".")[1]
     breaches = []
     for target, line in imported_modules(ast.parse(source), name, is_package):

@@ -1,4 +1,4 @@
-"""`impasto texture` from end to end: what it writes, its record, made again, and what is refused."""
+"""Tests of `impasto texture` from end to end: its output, its record, reruns, and what is refused."""
 
 import json
 import re
@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
-    """A folder to work in, with style.jpg (a cat, 160 px) and other.png (a rocket)."""
+    """Make a working folder with style.jpg (a cat, 160 px) and other.png (a rocket)."""
     monkeypatch.chdir(tmp_path)
     for name, source in (("style.jpg", "chelsea"), ("other.png", "rocket")):
         with Image.open(photo_file(source)) as image:
@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """`run("texture", ...)`: exit code, standard output, standard error."""
+    """Return `run("texture", ...)`, which returns exit code, standard output and standard error."""
 
     def call(*args: Any) -> tuple[int, str, str]:
         capfd.readouterr()

@@ -1,4 +1,4 @@
-"""What the parser makes of arguments: lists of numbers with commas or spaces, next to pictures' names."""
+"""Tests of the parser: lists of numbers with commas or spaces, next to the names of pictures."""
 
 import pytest
 

@@ -62,18 +62,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def with_gradients(function: Function) -> Function:
-    """Let a function, or a generator at each step, run as outside of `torch.no_grad` and `torch.inference_mode`.
+    """Run a function, or each step of a generator, as if outside of `torch.no_grad` and `torch.inference_mode`.
 
-    To paint by optimisation is to take gradients, and what is kept for later must not be an inference tensor, whatever
-    the caller has switched off for networks of its own.
+    Painting by optimisation needs gradients, and tensors that are kept for later must not be inference tensors,
+    whatever the caller has switched off for its own networks.
     """
     return torch.inference_mode(False)(torch.enable_grad()(function))
 
 
 def ordinary(value: Any) -> Any:
-    """Return a value whose tensors autograd takes: those made in `torch.inference_mode` are copied.
+    """Return a value whose tensors autograd accepts: those made in `torch.inference_mode` are copied.
 
-    They are looked for in lists, tuples, dicts and dataclasses. Call it where `with_gradients` holds.
+    Looks for tensors in lists, tuples, dicts and dataclasses. Call it inside a function with `with_gradients`.
     """
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
@@ -145,7 +145,7 @@ def channels_last(net: Module) -> Module:
 
 @lru_cache
 def has_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX); if not, float32 wins."""
+    """Return whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX); else float32 is faster."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in checks)
 

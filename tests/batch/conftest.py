@@ -1,4 +1,4 @@
-"""Small photographs in a folder of their own, and the verb `batch`."""
+"""Fixtures for the tests of batches: small photographs in a folder, and the verb `batch`."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
-    """A folder with photos/cup.jpg (80x56), cat.jpg (80x56), far/cup.png (half transparent), far/mug.png (opaque)."""
+    """Make photos/cup.jpg (80x56), photos/cat.jpg (80x56), far/cup.png (half transparent) and far/mug.png (opaque)."""
     monkeypatch.chdir(tmp_path)
     Path("photos/far").mkdir(parents=True)
     with Image.open(photo_file("coffee")) as coffee, Image.open(photo_file("chelsea")) as cat:
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """`run(...)`: exit code and standard error of `impasto batch`, which reads and writes in its own process."""
+    """Return `run(...)`: it runs `impasto batch` without worker processes, and returns exit code and standard error."""
 
     def call(*args: Any, workers: int = 0) -> tuple[int, str]:
         capfd.readouterr()
@@ -46,7 +46,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def report() -> Callable[..., list[dict[str, Any]]]:
-    """`report()`: the lines of a report."""
+    """Return `report()`, which returns the lines of a report."""
 
     def read(path: str = "out/report.jsonl") -> list[dict[str, Any]]:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
@@ -56,7 +56,7 @@ def report() -> Callable[..., list[dict[str, Any]]]:
 
 @pytest.fixture
 def contents() -> Callable[..., dict[str, bytes]]:
-    """`contents()`: the files in a folder, without the report."""
+    """Return `contents()`, which returns the files in a folder, without the report."""
 
     def read(folder: str = "out") -> dict[str, bytes]:
         files = (p for p in Path(folder).rglob("*") if p.is_file() and p.name != "report.jsonl")

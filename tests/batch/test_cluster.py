@@ -1,4 +1,4 @@
-"""A batch by Ray on this machine: the same bytes and the same report as without it."""
+"""A batch painted by Ray on this machine has the same bytes and the same report as one without Ray."""
 
 import os
 import pickle
@@ -21,7 +21,7 @@ Contents = Callable[..., dict[str, bytes]]
 
 
 class Column:
-    """A column of a table in Arrow's form."""
+    """A column of a table, in Arrow's form."""
 
     def __init__(self, values: list[bytes]):
         self.values = values
@@ -31,7 +31,7 @@ class Column:
 
 
 def test_rows_are_read_painted_and_written(here: Path, run: Run, contents: Contents) -> None:
-    """What the tasks and the actors of a cluster do, in a row in this process."""
+    """The functions of a cluster's tasks and actors, called in a row in this process, read, paint and write."""
     assert run("photos", "--style", "udnie", "--out", "out")[0] == 0
     Path("photos/bad.jpg").write_bytes(b"no picture")
     options = StylizeOptions(quality="instant", device="cpu")

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: no partial file, nothing painted twice, nothing forgotten."""
+"""After `kill -9` at any moment, no file is partial, nothing is painted twice, and nothing is forgotten."""
 
 import json
 import os
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs PO
 
 
 def make_photos(folder: Path, count: int, broken: int, seed: int = 0) -> set[str]:
-    """Write noise with a few sizes and formats, some of it broken in several ways. Returns the broken files' names."""
+    """Write noise in a few sizes and formats, some of it broken in several ways. Return the broken files' names."""
     rng, folder_of = np.random.default_rng(seed), ("", "a", "a/b")
     bad = set(rng.choice(count, broken, replace=False).tolist())
     found = set()
@@ -51,7 +51,7 @@ def lines(path: str) -> int:
 
 
 def check_whole(folder: str) -> None:
-    """Every file with a painting's name is whole, whenever it is looked at."""
+    """Check that every file with a painting's name is complete, whenever it is looked at."""
     for path in Path(folder).rglob("*-*.*"):
         if path.suffix in (".jpg", ".png", ".webp") and not path.name.startswith("."):
             with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""Where paintings go, and what a killed batch leaves there."""
+"""Tests of where paintings go, and of what a killed batch leaves there."""
 
 import tarfile
 from pathlib import Path

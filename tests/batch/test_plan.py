@@ -1,4 +1,4 @@
-"""Which photograph is painted in which style, and what its painting is called."""
+"""Tests of the plan: which photograph is painted in which style, and what its painting is called."""
 
 import io
 import os
@@ -17,7 +17,7 @@ PATTERN = BatchOptions().name
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with photos, one of them deeper and one hidden, and two styles."""
+    """Make a folder with photos, one of them in a subfolder and one hidden, and two styles."""
     monkeypatch.chdir(tmp_path)
     for name in ("photos/a.jpg", "photos/b.png", "photos/deep/a.JPG", "photos/.hidden.jpg", "photos/notes.txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The report: what it remembers, and what a killed batch leaves of it."""
+"""Tests of the report: what it remembers, and what a killed batch leaves of it."""
 
 import json
 from pathlib import Path

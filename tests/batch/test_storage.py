@@ -1,4 +1,4 @@
-"""Object storage, against a server of this machine that speaks S3."""
+"""Tests of object storage, with a server on this machine that speaks S3."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ Contents = Callable[..., dict[str, bytes]]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[None]:
-    """An S3 server with an empty bucket `pictures`; every S3 client of this process and its workers uses it."""
+    """Start an S3 server with an empty bucket `pictures`. Every S3 client of this process and its workers uses it."""
     pytest.importorskip("s3fs")
     moto: Any = pytest.importorskip("moto.server")
     found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

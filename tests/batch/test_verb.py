@@ -1,4 +1,4 @@
-"""`impasto batch` from end to end."""
+"""Tests of `impasto batch` from end to end."""
 
 import io
 import json
@@ -28,7 +28,7 @@ UDNIE = ["photos", "--style", "udnie", "--out", "out"]
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of pictures of each pass, in order."""
+    """Record the number of pictures of each pass, in order."""
     paint, found = Painter.paint, list[int]()
 
     def counted(self: Painter, photos: Sequence[Found]) -> Any:
@@ -213,7 +213,7 @@ def test_a_full_disk_fails_the_painting(
 
 
 def test_stopped(here: Path, run: Run, report: Report, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends after the pass, keeps what is painted, and the same command goes on."""
+    """Ctrl-C ends the batch after the current pass and keeps what is painted; the same command then continues."""
     assert run(*UDNIE)[0] == 0
     paint, calls = Painter.paint, list[int]()
 
@@ -226,7 +226,7 @@ def test_stopped(here: Path, run: Run, report: Report, contents: Contents, monke
     monkeypatch.setattr(Painter, "paint", interrupted)
     code, err = run("photos", "--style", "udnie", "--out", "other")
     assert code == 130
-    assert "stopped; run the same command to go on" in err
+    assert "stopped; run the same command to continue" in err
     done = contents("other")
     assert len(done) == calls[0]
     assert run("photos", "--style", "udnie", "--out", "other")[0] == 0
@@ -271,7 +271,7 @@ def test_a_line_of_the_report_is_json(here: Path, run: Run) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_pass_of_several_gives_the_same_bits(precision: Any, photo: Callable[[str, int], Any]) -> None:
-    """Also for sizes for which a processor computes several pictures in another way than one."""
+    """This also holds for sizes at which a processor computes several pictures differently from one."""
     painters = Painters(OutputOptions())
     several: tuple[dict[str, Any], ...] = ({}, {"strength": 0.6}, {"keep_colours": 0.5})
     for changes in several:

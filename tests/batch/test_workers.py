@@ -1,4 +1,4 @@
-"""Worker processes: results, errors, messages, and processes that die."""
+"""Tests of worker processes: their results, errors and messages, and what happens when one dies."""
 
 import logging
 import os

@@ -20,7 +20,7 @@ Photo = Callable[[str, int], Tensor]
 
 @pytest.fixture(scope="module")
 def evaluation(photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    """The figures of a cross-fade, a fifth of the cup and four of the cat, noisy enough to see."""
+    """Evaluate a cross-fade of one fifth cup and four fifths cat, with visible noise."""
     folder, g = tmp_path_factory.mktemp("pictures"), torch.Generator().manual_seed(0)
     content, style = photo("coffee", 96), photo("chelsea", 96)
     style = style[..., : content.shape[-2], : content.shape[-1]]
@@ -54,7 +54,7 @@ def test_the_style_meets_the_style(evaluation: Evaluation) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("lpips", "noise", "lattice")])
 def test_sandwich(evaluation: Evaluation, name: str) -> None:
-    """Style figures fall from the photograph to the style; figures of content grow worse."""
+    """Figures of style fall from the photograph to the style, and figures of content get worse."""
     order = [evaluation.photo[name], evaluation.result[name], evaluation.style[name]]
     if name == "content":  # the noise of the result is worse than any other picture
         order[1] = evaluation.recoloured[name]

@@ -1,4 +1,4 @@
-"""The Fréchet distance: answers by hand."""
+"""Tests of the Fréchet distance against answers worked out by hand."""
 
 import pytest
 import torch
@@ -25,13 +25,16 @@ def test_shift_of_the_mean() -> None:
 
 
 def test_commuting_covariances() -> None:
-    """Diagonal: the squared distance of the standard deviations, (1 - 3)^2 + (2 - 1)^2."""
+    """For diagonal covariances it is the squared distance of the deviations: (1 - 3)^2 + (2 - 1)^2."""
     c, d = torch.diag(torch.tensor([1.0, 4.0])), torch.diag(torch.tensor([9.0, 1.0]))
     assert frechet_distance(ZERO, c, ZERO, d) == pytest.approx(5)
 
 
 def test_turned_covariances() -> None:
-    """Of diag(4, 1) and the same turned by a right angle: 5 + 5 - 2 (2 + 2), as both roots have eigenvalues 2 and 2."""
+    """For diag(4, 1) and the same turned by 90 degrees, it is 5 + 5 - 2 (2 + 2).
+
+    Both roots have eigenvalues 2 and 2.
+    """
     c, d = torch.diag(torch.tensor([4.0, 1.0])), torch.diag(torch.tensor([1.0, 4.0]))
     assert frechet_distance(ZERO, c, ZERO, d) == pytest.approx(2)
     a = torch.tensor([[1.0, 1.0], [1.0, 1.0]])  # of rank 1: tr 2; C'^1/2 = I, and the root of C has trace sqrt 2
@@ -39,7 +42,7 @@ def test_turned_covariances() -> None:
 
 
 def test_sifid_is_relative_to_the_spread_of_the_style(judge: Judge) -> None:
-    """A flat picture has no covariance: the distance is that of the means and the style's own variance."""
+    """A flat picture has no covariance, so the distance is that of the means plus the style's own variance."""
     g = torch.Generator().manual_seed(0)
     style, plain = judge.measure(torch.rand(1, 3, 64, 64, generator=g)), judge.measure(torch.full((1, 3, 64, 64), 0.5))
     assert sifid(style, style) == pytest.approx(0, abs=1e-4)
@@ -49,7 +52,7 @@ def test_sifid_is_relative_to_the_spread_of_the_style(judge: Judge) -> None:
 
 
 def test_means_are_behind_the_head(judge: Judge) -> None:
-    """The Gram matrix is the covariance and the means' outer product."""
+    """The Gram matrix is the covariance plus the outer product of the means."""
     measured = judge.measure(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
     mean = measured.mean[LAYER][0]
     torch.testing.assert_close(measured.gram[LAYER], measured.cov[LAYER] + mean[:, None] * mean, rtol=1e-3, atol=1e-3)

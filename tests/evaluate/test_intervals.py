@@ -1,4 +1,4 @@
-"""Bootstrap intervals."""
+"""Tests of bootstrap intervals."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def sample(rows: int, seed: int) -> np.ndarray:
 
 
 def test_interval_of_a_normal_sample() -> None:
-    """About mean +- 1.96 standard deviations over the root of n."""
+    """The interval is about mean +- 1.96 standard deviations over the root of n."""
     values = sample(400, 1)
     (found,) = bootstrap(values)
     half = 1.96 * values.std() / 20
@@ -37,7 +37,7 @@ def test_higher_confidence_is_wider() -> None:
 
 
 def test_rows_stay_together() -> None:
-    """Columns that are the same have the same interval, and a constant one has none."""
+    """Equal columns have the same interval, and the interval of a constant column has no width."""
     values = sample(20, 5)
     first, second, constant = bootstrap(np.hstack([values, values, np.full_like(values, 3)]))
     assert first == second

@@ -1,4 +1,4 @@
-"""LPIPS: the equation by hand on a small network, and files that are refused."""
+"""Tests of LPIPS: the equation by hand on a small network, and files that are refused."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def small() -> VGG:
 
 
 def test_the_equation() -> None:
-    """Pixel by pixel, in plain loops."""
+    """The equation is computed pixel by pixel, in plain loops."""
     g = torch.Generator().manual_seed(1)
     net, x, y = small(), torch.rand(1, 3, 32, 48, generator=g), torch.rand(1, 3, 32, 48, generator=g)
     weights = [torch.rand(net.width(k), generator=g) for k in LAYERS]
@@ -55,7 +55,7 @@ def test_vgg_is_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 class Unsafe:
-    """An object that would be unpickled by calling this class."""
+    """An object whose unpickling would call this class."""
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

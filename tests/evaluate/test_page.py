@@ -1,4 +1,4 @@
-"""The page: order, escaping, and a look at it in a browser."""
+"""Tests of the page: its order, its escaping, and how it works in a browser."""
 
 import csv
 import shutil
@@ -33,7 +33,7 @@ def report() -> Report:
 
 
 class Texts(HTMLParser):
-    """Collects the tags with their attributes, and the texts of headings."""
+    """Collects the tags with their attributes, and the texts of the headings."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -117,7 +117,7 @@ def test_csv() -> None:
 
 
 def test_in_a_browser(tmp_path: Path) -> None:
-    """From the disk: pictures are shown, sorting works, nothing is run from a name."""
+    """Opened from the disk, the page shows its pictures and sorts them, and no name can run a script."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     r = report()
     (tmp_path / "index.html").write_text(page(r, summarise(r, 100, 0.95, 0), "gram", 0.95), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Lists of pictures, and results found by their names."""
+"""Tests of lists of pictures, and of results that are found by their names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Figures of pixels: known answers, and scikit-image's SSIM."""
+"""Tests of the figures of pixels: known answers, and scikit-image's SSIM."""
 
 import math
 from collections.abc import Callable
@@ -42,7 +42,10 @@ def test_ssim_is_scikit_images(photo: Photo, other: str) -> None:
 
 
 def test_similarity_of_flat_pictures() -> None:
-    """Without contrast only the term of light remains: (2 a b + C1) / (a^2 + b^2 + C1), at one scale to its power."""
+    """Without contrast, only the luminance term remains.
+
+    It is (2 a b + C1) / (a^2 + b^2 + C1), to the exponent of one scale.
+    """
     light = (2 * 0.4 * 0.6 + 1e-4) / (0.4**2 + 0.6**2 + 1e-4)
     assert ssim(flat(0.4), flat(0.6)) == pytest.approx(light, abs=1e-6)
     assert ms_ssim(flat(0.4, 180), flat(0.6, 180)) == pytest.approx(light**0.1333, abs=1e-6)
@@ -58,7 +61,7 @@ def test_opposite_structure_has_no_ms_ssim(photo: Photo) -> None:
 
 
 def test_cross_contrast_is_the_smaller_eigenvalue() -> None:
-    """A ramp has gradients of one direction and so none across; a saddle x y has both."""
+    """A ramp has gradients in one direction, so none across; a saddle x y has both."""
     rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     ramp = (rows + 2 * columns).expand(1, 3, -1, -1) / 100
     inner = pixels.cross_contrast(ramp).view(7, 7)[1:-1, 1:-1]
@@ -79,7 +82,7 @@ def test_noise(photo: Photo) -> None:
 
 
 def test_lattice() -> None:
-    """A grid is seen in a plain area, at any contrast; scattered dots and coarse waves are not."""
+    """A grid in a plain area is found at any contrast; scattered dots and coarse waves are not."""
     plain = flat(0.5, 192)
     at = torch.arange(192)
     grid = ((at[:, None] % 12 < 3) & (at % 12 < 3)).float()
@@ -103,14 +106,14 @@ def test_no_lattice_without_a_plain_area(photo: Photo) -> None:
 
 
 def test_half_the_windows_are_noise() -> None:
-    """Windows of 8 pixels, 4 apart: of the 15 columns in 64 pixels 8 touch the right half."""
+    """Windows have 8 pixels and are 4 apart: of the 15 columns in 64 pixels, 8 touch the right half."""
     x = flat(0.5)
     x[:, :, :, 32:] += 0.2 * torch.randn(1, 1, 64, 32, generator=torch.Generator().manual_seed(0))
     assert noise(x, flat(0.2), flat(0.7)) == pytest.approx(100 * 8 / 15)
 
 
 def test_palette_distance_of_greys() -> None:
-    """A shift of all colours by d is d, whatever the direction, but for the finite number of directions."""
+    """If all colours shift by d, the distance is d in any direction, up to the finite number of directions."""
     light, dark = flat(1.0), flat(0.0)
     assert palette_distance(palette(light), palette(dark)) == pytest.approx(1, rel=0.01)
     colours = torch.tensor([[0.6, 0.05, 0.02], [0.5, 0.02, -0.07]])

@@ -1,4 +1,4 @@
-"""`impasto evaluate` from end to end."""
+"""Tests of `impasto evaluate` from end to end."""
 
 import csv
 import sys
@@ -20,7 +20,7 @@ QUICK = ["--size", "64", "--resamples", "50", "--device", "cpu"]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
-    """A folder with photos/cup and cat, styles/rocket, results/cup-rocket (between the two) and cat-rocket (noise)."""
+    """Make photos/cup and cat, styles/rocket, results/cup-rocket (between the two) and results/cat-rocket (noise)."""
     monkeypatch.chdir(tmp_path)
     for folder in ("photos", "styles", "results"):
         Path(folder).mkdir()
@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """`run(...)`: exit code, standard output, standard error of `impasto evaluate`."""
+    """Return `run(...)`, which returns exit code, standard output and standard error of `impasto evaluate`."""
 
     def call(*args: Any) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -160,7 +160,7 @@ def test_an_earlier_evaluation_is_replaced(here: Path, run: Run) -> None:
 
 
 def test_folders_that_are_taken(tmp_path: Path) -> None:
-    """What a killed evaluation left is replaced; other people's files are not mixed with ours."""
+    """What a killed evaluation left is replaced; a folder with other files is refused."""
     (tmp_path / "thumbnails").mkdir()
     (tmp_path / "thumbnails" / "00001.jpg").touch()
     prepare_folder(tmp_path)

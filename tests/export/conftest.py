@@ -1,4 +1,4 @@
-"""A small network for exporting, and what it paints with."""
+"""Fixtures for exporting: a small network, styles and photographs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def encoder() -> VGG:
 
 @pytest.fixture(scope="session")
 def model(encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a small network with random weights, none of which is 0."""
+    """Write a small network with random weights, none of which is 0, and return its file."""
     layers = {k: encoder.width(k) for k in ("relu1_1", "relu2_1")}
     net = Network(NetworkConfig(encoder.digest, layers, width=4, blocks=1, fine=1, rank=2, noise=3, hidden=8))
     generator = torch.Generator().manual_seed(0)
@@ -44,14 +44,14 @@ def net(model: Path) -> Network:
 
 @pytest.fixture(scope="session")
 def styles(net: Network, encoder: VGG, model: Path) -> list[Style]:
-    """Two styles that are far apart."""
+    """Return two styles that are far apart."""
     options = ExportOptions(model=str(model))
     return [measure([name], net, encoder, options) for name in ("starry-night", "great-wave")]
 
 
 @pytest.fixture(scope="session")
 def levels(photo: Callable[[str, int], Tensor]) -> Callable[..., Tensor]:
-    """`levels(97, 131, "coffee")`: a photograph of that height and width, (1, 3, H, W), uint8."""
+    """Return `levels(97, 131, "coffee")`: a photograph of that height and width, (1, 3, H, W), uint8."""
 
     def load(height: int, width: int, name: str = "coffee") -> Tensor:
         from impasto.image.resize import resize

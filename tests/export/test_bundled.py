@@ -1,4 +1,4 @@
-"""The bundled network, exported from the command line."""
+"""Tests of the bundled network, exported from the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ pytest.importorskip("onnxscript")
 def test_exported_style_paints_as_stylize_does(
     photo: Callable[[str, int], Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file of a baked style, and `stylize` at the size of its strokes, agree within a level."""
+    """The file with a baked-in style agrees within a level with `stylize` at the size of its strokes."""
     path = tmp_path / "night.onnx"
     assert main(["export", "starry-night", "-o", str(path), "--pictures", "float", "--size", "320"]) == 0
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The matching of colours in plain operations: known answers, and the same as with eigenvalues."""
+"""Tests of colour matching in plain operations: known answers, and the same results as with eigenvalues."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_orthogonal_factor_of_a_stretched_rotation() -> None:
 
 
 def test_colours_of_two_pixels() -> None:
-    """Black and white, in equal parts: mean 1/2, and all covariances 1/4."""
+    """Black and white in equal parts have the mean 1/2, and all covariances are 1/4."""
     picture = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 4, 2)
     found = colours_in(picture)[0]
     torch.testing.assert_close(found, torch.tensor([[0.25, 0.25, 0.25, 0.5]] * 3))

@@ -18,7 +18,7 @@ from impasto.models.vgg import VGG
 
 @pytest.fixture(autouse=True, scope="module")
 def _plain_branches() -> Iterator[None]:
-    """Outside of an export, `torch.cond` would compile both branches each time."""
+    """Replace `torch.cond`, which would compile both branches every time outside of an export."""
 
     def cond(condition: Tensor, yes: Callable[..., Any], no: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         return (yes if condition else no)(*inputs)

@@ -1,4 +1,4 @@
-"""Exported files: they paint what the package paints, say what they are, and are kept only if they do."""
+"""Exported files paint what the package paints and say what they are; otherwise they are not kept."""
 
 import json
 import re
@@ -36,12 +36,12 @@ openvino = pytest.importorskip("openvino")
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 CASES = ((16, 16, (1.0,)), (17, 31, (0.4,)), (97, 131, (1.0, 1.4)), (150, 261, (1.0,)))
-"""Fewer sizes than a user's export is compared at."""
+"""Fewer sizes than those at which a user's export is compared."""
 
 
 @pytest.fixture(scope="module")
 def _traced_once(net: Network, encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """All exports of this module share one program and one ONNX file: tracing and translating take seconds."""
+    """Share one program and one ONNX file among all exports of this module: tracing and translating take seconds."""
     graph = PaintingGraph(net, encoder, None, True, torch.float32, torch.float32)
     program, file = formats.trace(graph), tmp_path_factory.mktemp("onnx") / "once.onnx"
     formats.write_onnx(program, file, {"version": "0"})
@@ -63,7 +63,7 @@ def _traced_once(net: Network, encoder: VGG, tmp_path_factory: pytest.TempPathFa
 def exported(
     _traced_once: None, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[Exported, ExportOptions]]:
-    """`exported("openvino", "int8")`: a small network's file in that format and precision, made once."""
+    """Return `exported("openvino", "int8")`: a small network's file in that format and precision, made once."""
     made: dict[tuple[str, ...], tuple[Exported, ExportOptions]] = {}
 
     def make(*choice: Any) -> tuple[Exported, ExportOptions]:
@@ -86,7 +86,7 @@ def test_file_paints_what_the_package_paints(
     styles: list[Style],
     levels: Callable[..., Tensor],
 ) -> None:
-    """At a size of its own, after all of the program that made the file is forgotten."""
+    """It does so at any size, even after everything of the program that made the file is deleted."""
     made, options = exported(*choice)
     assert made.difference.largest <= 1
     photo = levels(203, 119)
@@ -154,7 +154,7 @@ def test_style_files(
     encoder: VGG,
     levels: Callable[..., Tensor],
 ) -> None:
-    """A style file's tensors are inputs as they are."""
+    """A style file's tensors can be used as inputs without changes."""
     made, _ = exported("onnx")
     assert [p.relative_to(made.path.parent) for p in made.styles] == [
         Path("impasto.styles/udnie.safetensors"),
@@ -176,7 +176,7 @@ def test_style_files(
 def test_file_that_paints_something_else_is_not_kept(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The earlier file stays, and nothing else is left."""
+    """The earlier file stays, and nothing else is left behind."""
 
     def broken(path: Path, _: Any) -> Run:
         run = load(path, "onnx")
@@ -236,7 +236,7 @@ def test_photographs_of_a_folder(tmp_path: Path, photo_file: Callable[[str], Pat
 
 
 def test_numbers_that_do_not_fit() -> None:
-    """A painting of no numbers is kept in no precision."""
+    """A painting with values that are not finite is kept in no precision."""
     with pytest.raises(ImpastoError, match=r"a.onnx was not kept: its numbers do not fit into float16"):
         job.report(Difference(np.inf, np.inf, "16x16"), Path("a.onnx"), ExportOptions(precision="float16"))
 
@@ -262,7 +262,7 @@ def test_python_program_of_the_documentation(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It runs as it stands there, and paints what the package paints."""
+    """The program runs as it is printed there, and paints what the package paints."""
     shutil.copy(exported("onnx")[0].path, tmp_path)
     write_style(styles[0], tmp_path / "impasto.styles" / "starry-night.safetensors", {})
     pixels = levels(121, 202)[0].permute(1, 2, 0).contiguous().numpy()

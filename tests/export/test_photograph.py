@@ -1,4 +1,4 @@
-"""The photograph's own style inside the graph: the same as the package measures."""
+"""The photograph's own style, measured inside the graph, equals what the package measures."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def test_the_same_size_is_the_same_picture() -> None:
 
 
 def test_half_a_size_by_hand() -> None:
-    """Keys' cubic, twice as wide, at the distances 1/4, 3/4, 5/4 and 7/4 on both sides, away from the border."""
+    """Keys' cubic, twice as wide, is sampled at distances 1/4, 3/4, 5/4 and 7/4 on both sides, away from the border."""
     near = [1.5 * x**3 - 2.5 * x**2 + 1 for x in (0.25, 0.75)]
     far = [-0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 for x in (1.25, 1.75)]
     row = torch.tensor([*reversed(far), *reversed(near), *near, *far]) / 2

@@ -1,4 +1,4 @@
-"""Style files of exported networks."""
+"""Tests of the style files of exported networks."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from impasto.models.network import Network
 
 
 def test_style_file_without_a_library(net: Network, styles: list[Style], tmp_path: Path) -> None:
-    """After the header come the numbers of `affine`, then those of `colours`, as the programs in C++ and JS read."""
+    """After the header come the numbers of `affine`, then those of `colours`.
+
+    The C++ and JavaScript programs rely on that.
+    """
     path = tmp_path / "style.safetensors"
     write_style(styles[0], path, {})
     data = path.read_bytes()

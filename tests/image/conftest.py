@@ -1,4 +1,4 @@
-"""What the tests of pictures share: small photographs, files of every format, colour profiles built byte by byte."""
+"""Fixtures for pictures: small photographs, files of every format, and colour profiles built byte by byte."""
 
 import io
 import struct
@@ -15,14 +15,14 @@ Encoder = Callable[..., bytes]
 
 @pytest.fixture(scope="session")
 def levels(photo_file: Callable[[str], Any]) -> NDArray[np.uint8]:
-    """A photograph as (40, 56, 3), uint8."""
+    """Return a photograph as (40, 56, 3), uint8."""
     with Image.open(photo_file("chelsea")) as image:
         return np.asarray(image.convert("RGB").resize((56, 40), Image.Resampling.LANCZOS))
 
 
 @pytest.fixture(scope="session")
 def encoded() -> Encoder:
-    """`encoded(image, "PNG", **options)`: the file as bytes."""
+    """Return `encoded(image, "PNG", **options)`, the file as bytes."""
 
     def encode(image: Image.Image, file_format: str, **options: Any) -> bytes:
         out = io.BytesIO()
@@ -41,7 +41,7 @@ def _s15(*values: float) -> bytes:
 
 
 def _profile(space: bytes, device: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile of version 2 (ICC.1:2001-04)."""
+    """Build an ICC profile of version 2 (ICC.1:2001-04)."""
     text = b"test\0"
     description = _tag(b"desc", struct.pack(">I", len(text)) + text + bytes(4 + 4 + 2 + 1 + 67))
     tags = {
@@ -68,7 +68,10 @@ def _gamma(value: float) -> bytes:
 
 @pytest.fixture(scope="session")
 def display_profile() -> bytes:
-    """A display whose primaries are sRGB's with red and green exchanged, and gamma 2.2: red comes out green."""
+    """Build the profile of a display with gamma 2.2.
+
+    Its primaries are sRGB's with red and green exchanged: red comes out green.
+    """
     red, green, blue = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
     tags = {
         b"rXYZ": _tag(b"XYZ ", _s15(*green)),
@@ -81,13 +84,16 @@ def display_profile() -> bytes:
 
 @pytest.fixture(scope="session")
 def grey_profile() -> bytes:
-    """Grey with gamma 1: linear light."""
+    """Build a grey profile with gamma 1: linear light."""
     return _profile(b"GRAY", b"mntr", b"XYZ ", {b"kTRC": _gamma(1.0)})
 
 
 @pytest.fixture(scope="session")
 def cmyk_profile() -> bytes:
-    """A printer whose ink makes the paper bluish grey, whichever ink it is: L = 100 - 25 a unit of ink, b = -10."""
+    """Build the profile of a printer whose inks all make the paper bluish grey.
+
+    L = 100 - 25 per unit of ink, b = -10.
+    """
     corners = np.stack(np.meshgrid(*[(0, 1)] * 4, indexing="ij"), -1).reshape(-1, 4).sum(1)
     lab = np.stack((255 - corners * 63.75, np.full(16, 128), np.full(16, 118)), 1).round().astype(np.uint8)
     identity = bytes(range(256))

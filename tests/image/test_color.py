@@ -1,4 +1,4 @@
-"""Colour spaces against published values; what a carried colour keeps, measured on photographs."""
+"""Colour spaces match published values; what colour transfer preserves is measured on photographs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +37,7 @@ colours = st.lists(st.tuples(levels, levels, levels), min_size=1, max_size=8)
 
 
 def pixels(*values: tuple[float, ...]) -> Tensor:
-    """Colours as a picture one pixel high."""
+    """Return colours as a picture one pixel high."""
     return torch.tensor(values, dtype=torch.float32).t()[None, :, None]
 
 
@@ -46,7 +46,7 @@ def noise(*size: int, seed: int = 0) -> Tensor:
 
 
 def chroma_error(x: Tensor, y: Tensor) -> float:
-    """Mean distance in a and b, times 100."""
+    """Return the mean distance in a and b, times 100."""
     return float((srgb_to_oklab(x) - srgb_to_oklab(y))[:, 1:].norm(dim=1).mean() * 100)
 
 
@@ -55,7 +55,7 @@ def lightness_error(x: Tensor, y: Tensor) -> Tensor:
 
 
 def sliced_distance(x: Tensor, y: Tensor) -> float:
-    """Sliced 1-Wasserstein distance of two pictures' colours in OKLab."""
+    """Return the sliced 1-Wasserstein distance of two pictures' colours in OKLab."""
     directions = F.normalize(noise(32, 3, seed=1), dim=1)
     at = torch.linspace(0, 1, 256)
     q, r = (torch.quantile(directions @ srgb_to_oklab(p)[0].flatten(1), at, dim=1) for p in (x, y))
@@ -89,7 +89,7 @@ def test_light_of_known_levels() -> None:
     ],
 )
 def test_oklab_of_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) -> None:
-    """The values that Ottosson's reference implementation gives."""
+    """The values are those of Ottosson's reference implementation."""
     torch.testing.assert_close(srgb_to_oklab(pixels(rgb)), pixels(lab), rtol=0, atol=2e-5)
 
 
@@ -103,7 +103,7 @@ def test_oklab_of_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) 
     ],
 )
 def test_ycbcr_of_known_colours(rgb: tuple[float, ...], ycbcr: tuple[float, ...]) -> None:
-    """The coefficients of JFIF 1.02, which rounds BT.601's to six decimals."""
+    """The coefficients are those of JFIF 1.02, which rounds BT.601's to six decimals."""
     torch.testing.assert_close(srgb_to_ycbcr(pixels(rgb)), pixels(ycbcr), rtol=0, atol=1e-6)
 
 
@@ -136,7 +136,7 @@ def test_colours_that_fit_lose_nothing_and_others_only_what_they_must() -> None:
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee"])
 def test_painting_keeps_its_light_and_takes_the_colours(photo: Photo, name: str) -> None:
-    """Painted: strokes and contrast change the photo's lightness, another picture's colours lie on it."""
+    """The painting here is the photo with strokes and contrast added and another picture's colours laid over it."""
     original = photo(name, 200)
     lab = srgb_to_oklab(original)
     h, w = lab.shape[-2:]
@@ -153,7 +153,7 @@ def test_painting_keeps_its_light_and_takes_the_colours(photo: Photo, name: str)
 
 
 def test_lightness_of_another_photograph(photo: Photo) -> None:
-    """Nothing but size in common."""
+    """The two photographs have nothing but their size in common."""
     painting = photo("chelsea", 160)
     for name in ("astronaut", "coffee", "rocket"):
         kept = keep_colours(painting, photo(name, 160))
@@ -212,7 +212,7 @@ def test_covariance_is_matched_exactly() -> None:
 
 
 def test_the_linear_map_moves_colours_least() -> None:
-    """Both maps end at one covariance; by theory the Monge-Kantorovich map has the shorter way."""
+    """Both maps reach the same covariance; in theory, the Monge-Kantorovich map moves colours less."""
     mix = torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.8, 0.4], [0.9, 0.0, 0.5]])
     picture = 0.5 + 0.04 * torch.einsum("ij,njhw->nihw", mix.t(), noise(1, 3, 40, 50))
     reference = 0.5 + 0.04 * torch.einsum("ij,njhw->nihw", mix, noise(1, 3, 30, 30, seed=1))
@@ -260,7 +260,7 @@ def test_strength_zero_is_the_picture(photo: Photo) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_plain_areas_stay_plain(photo: Photo, method: Match) -> None:
-    """Rounding noise is not stretched to a palette, wherever among the levels it lies."""
+    """Rounding noise is not stretched to a palette, at any level."""
     y = photo("coffee", 64)
     for level in (0.0, 0.3, 100.5 / 255, 1.0):
         plain = (level + 1e-6 * noise(1, 3, 20, 20)).clamp(0, 1)
@@ -333,7 +333,7 @@ def test_unknown_choices_are_refused() -> None:
 
 
 def test_colours_are_fitted_where_they_count() -> None:
-    """A linear map is found from the half that counts; where nothing counts, colours stay."""
+    """A linear map is found from the half that counts; if nothing counts, the colours stay."""
     mix = torch.tensor([[0.7, 0.2, 0.0], [0.0, 0.8, 0.1], [0.1, 0.0, 0.6]])
     picture = (0.5 + 0.2 * noise(1, 3, 20, 30)).clamp(0, 1)
     other = torch.einsum("ij,njhw->nihw", mix, picture) + 0.05

@@ -1,4 +1,4 @@
-"""Any kind of picture in, the same kind out."""
+"""Any kind of picture is accepted, and the same kind is returned."""
 
 import io
 from pathlib import Path

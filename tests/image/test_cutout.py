@@ -1,4 +1,4 @@
-"""Cut-outs: what is invisible has no say in what is seen."""
+"""Tests of cut-outs: invisible pixels do not affect visible ones."""
 
 from collections.abc import Callable
 
@@ -17,13 +17,13 @@ Photo = Callable[[str, int], Tensor]
 
 
 def disc(side: int) -> Tensor:
-    """An alpha (1, 1, side, side), 1 in a disc with a soft edge."""
+    """Return an alpha (1, 1, side, side) that is 1 in a disc with a soft edge."""
     y, x = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
     return ((side / 3 - ((x - side / 2) ** 2 + (y - side / 2) ** 2).sqrt()) / 3 + 0.5).clamp(0, 1)[None, None]
 
 
 def cutout(photo: Tensor, hidden: float) -> Tensor:
-    """The photograph cut out by a disc, with some colour where nothing is visible."""
+    """Return the photograph cut out by a disc, with arbitrary colours where it is invisible."""
     alpha = disc(photo.shape[-1])
     return torch.cat((torch.where(alpha > 0, photo, torch.tensor(hidden)), alpha), 1)
 
@@ -43,7 +43,7 @@ def test_hidden_colours_change_nothing(square: Tensor, size: tuple[int, int]) ->
 
 @pytest.mark.parametrize("size", [(40, 40), (150, 150)])
 def test_it_is_resized_as_it_looks(square: Tensor, size: tuple[int, int]) -> None:
-    """Laid over white before or after, it is the same picture: there is no rim."""
+    """Resizing before or after compositing over white gives the same picture, so there is no rim."""
     small = resize(cutout(square, 0.0), size)
     before = resize(over_white(cutout(square, 0.0)), size)
     assert (over_white(small) - before).abs().max() < 0.04

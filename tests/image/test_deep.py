@@ -1,4 +1,4 @@
-"""16 bits a sample: nothing is lost on the way in and out."""
+"""With 16 bits per sample, nothing is lost in reading or writing."""
 
 import io
 import logging
@@ -19,7 +19,7 @@ from impasto.image.write import write_image
 
 
 def rgb16(height: int = 24, width: int = 40, channels: int = 3) -> NDArray[np.uint16]:
-    """Every sample another level."""
+    """Return a picture in which every sample has a different level."""
     count = height * width * channels
     return (np.arange(count) * (65536 // count) + 1).astype(np.uint16).reshape(height, width, channels)
 
@@ -34,7 +34,7 @@ def levels_of(picture: Picture) -> NDArray[np.uint16]:
 
 @pytest.fixture
 def tiff() -> Any:
-    """`tiff(array, **options)`: a TIFF's bytes, written by another program."""
+    """Return `tiff(array, **options)`: the bytes of a TIFF written by another program."""
     tifffile = pytest.importorskip("tifffile")
 
     def encode(array: NDArray[Any], **options: Any) -> bytes:
@@ -48,7 +48,7 @@ def tiff() -> Any:
 
 @pytest.fixture
 def without_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the extra were not installed."""
+    """Pretend that the extra is not installed."""
     monkeypatch.setattr(deep, "available", lambda: False)
 
 
@@ -255,7 +255,7 @@ def test_a_16_bit_png_cut_short(tmp_path: Path, levels: NDArray[np.uint8]) -> No
 
 
 def test_grey_and_alpha_and_a_transparent_colour() -> None:
-    """PNG of 16 bits in its rarer colour types, as libvips writes them."""
+    """PNGs with 16 bits in rarer colour types, as libvips writes them, are read."""
     pyvips = pytest.importorskip("pyvips")
     array = rgb16(channels=2)
     data = pyvips.Image.new_from_array(array).copy(interpretation="grey16").write_to_buffer(".png", bitdepth=16)

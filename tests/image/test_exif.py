@@ -1,4 +1,4 @@
-"""EXIF blocks: what a painting keeps of its photograph's."""
+"""Tests of EXIF blocks: what a painting keeps of its photograph's."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from impasto.image import exif
 
 
 def photograph_block(orientation: int = 6) -> bytes:
-    """A block as a telephone writes it, with the byte order that Pillow chooses."""
+    """Return a block like a phone's, in the byte order that Pillow chooses."""
     tags = Image.Exif()
     tags[274], tags[271], tags[33432] = orientation, "Maker", "(c) somebody"
     photo = tags.get_ifd(exif.EXIF_IFD)

@@ -1,4 +1,4 @@
-"""Broken files of every format: only a Picture or a PictureError comes out, and nothing is left behind."""
+"""Broken files of every format give a Picture or a PictureError, and nothing is left behind."""
 
 import io
 import os
@@ -20,11 +20,11 @@ from impasto.image.read import read_image, read_record, to_picture
 from impasto.image.write import write_image
 
 ROUNDS = 60
-"""Broken files a format."""
+"""Broken files per format."""
 
 
 def sound_files(levels: NDArray[np.uint8], folder: Path) -> dict[str, bytes]:
-    """A small sound file of each kind."""
+    """Return a small intact file of each kind."""
     image = Image.fromarray(levels)
     exif = Image.Exif()
     exif[274], exif[270] = 6, "a cat"
@@ -62,7 +62,7 @@ def sound_files(levels: NDArray[np.uint8], folder: Path) -> dict[str, bytes]:
 
 
 def broken(sound: bytes, rng: random.Random) -> bytes:
-    """The file, harmed in one of several ways."""
+    """Return the file, damaged in one of several ways."""
     data = bytearray(sound)
     way = rng.randrange(6)
     if way == 0:
@@ -86,7 +86,7 @@ def broken(sound: bytes, rng: random.Random) -> bytes:
 
 
 def broken_files(levels: NDArray[np.uint8], folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(what it is, its bytes): the same in every run."""
+    """Return the name and bytes of each broken file, the same in every run."""
     for kind, sound in sound_files(levels, folder).items():
         rng = random.Random(kind)
         for i in range(ROUNDS):

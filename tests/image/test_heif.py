@@ -1,4 +1,4 @@
-"""HEIC, what iPhones write."""
+"""Tests of HEIC, the format of iPhones."""
 
 import io
 import sys
@@ -18,7 +18,7 @@ from impasto.image.read import read_image
 
 @pytest.fixture
 def heic(levels: NDArray[np.uint8]) -> Any:
-    """`heic(image, **options)`: the file as bytes."""
+    """Return `heic(image, **options)`, the file as bytes."""
     pillow_heif = pytest.importorskip("pillow_heif")
 
     def encode(image: Image.Image, **options: Any) -> bytes:

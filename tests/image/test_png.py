@@ -1,4 +1,4 @@
-"""PNGs with texts and profiles that Pillow finds too large: painted all the same, and what is skipped is said."""
+"""PNGs with texts and profiles too large for Pillow are still read, and what is skipped is logged."""
 
 import io
 import logging
@@ -20,7 +20,7 @@ MEGABYTE = 2**20
 
 
 def with_chunk(png: bytes, kind: bytes, data: bytes, at_end: bool = False) -> bytes:
-    """The file with one more chunk, behind its header or before its end."""
+    """Return the file with one more chunk, after its header or before its end."""
     chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     at = len(png) - 12 if at_end else 33
     return png[:at] + chunk + png[at:]

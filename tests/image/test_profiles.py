@@ -1,4 +1,4 @@
-"""Colour profiles: what a picture carries becomes sRGB."""
+"""A picture's colour profile is converted to sRGB."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ RED = (200, 50, 100)
 
 
 def levels_of(data: bytes) -> list[int]:
-    """The first pixel, 0 to 255."""
+    """Return the first pixel, 0 to 255."""
     return (read_image(io.BytesIO(data)).tensor[0, :, 0, 0] * 255).round().int().tolist()
 
 

@@ -1,4 +1,4 @@
-"""Reading: turns, modes, alpha, metadata."""
+"""Tests of reading: orientations, modes, alpha, metadata."""
 
 import io
 import logging
@@ -26,7 +26,7 @@ def read(data: bytes) -> Picture:
 
 
 def tensor_of(array: NDArray[Any], white: int = 255) -> Tensor:
-    """(H, W, C) numbers as (1, C, H, W) in [0, 1]."""
+    """Return (H, W, C) numbers as (1, C, H, W) in [0, 1]."""
     return torch.from_numpy(array.astype(np.float32) / white).permute(2, 0, 1)[None]
 
 
@@ -174,7 +174,7 @@ def test_alpha_of_a_palette(encoded: Any) -> None:
     ],
 )
 def test_alpha_of_one_colour(encoded: Any, mode: str, colour: Any, other: Any, transparency: Any) -> None:
-    """PNG's tRNS chunk: one colour is transparent."""
+    """PNG's tRNS chunk makes one colour transparent."""
     image = Image.new(mode, (2, 1), colour)
     image.putpixel((1, 0), other)
     picture = read(encoded(image, "PNG", transparency=transparency))

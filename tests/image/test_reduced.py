@@ -1,4 +1,4 @@
-"""Reading for training: as `read_image`, at 8 bits, over white, reduced."""
+"""Reading for training gives the result of `read_image`, at 8 bits, over white and reduced."""
 
 import io
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def test_heic(levels: NDArray[np.uint8]) -> None:
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "MPO"])
 def test_large_pictures(photo_file: Callable[[str], Path], encoded: Any, file_format: str) -> None:
-    """A JPEG that was decoded at a part of its size differs from the reduced whole by little."""
+    """A JPEG decoded at a fraction of its size differs little from the reduced whole."""
     with Image.open(photo_file("coffee")) as image:
         whole = image.convert("RGB").resize((1600, 1067), Image.Resampling.BICUBIC)
     found = read(encoded(whole, file_format, **({} if file_format == "PNG" else {"quality": 95})), 100)

@@ -1,4 +1,4 @@
-"""Large pictures needed small: reduced while they are read, and decoded in part where the format allows it."""
+"""Large pictures that are needed small are reduced while they are read, and decoded in part if the format allows it."""
 
 import io
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def to(long_side: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The sizes of the pictures as Pillow decodes them."""
+    """Record the sizes of the pictures as Pillow decodes them."""
     sizes = []
     load = ImageFile.ImageFile.load
 
@@ -89,7 +89,7 @@ def test_every_mode_is_reduced_to_what_it_shows(large: Image.Image, encoded: Any
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_transparency_is_reduced_with_the_colours(large: Image.Image, tmp_path: Path, bits: int) -> None:
-    """What hides under it does not come through."""
+    """Colours hidden under transparency do not show through."""
     levels = np.asarray(large).copy()
     levels[:, :800] = (255, 0, 255)
     alpha = np.full((*levels.shape[:2], 1), 255, np.uint8)

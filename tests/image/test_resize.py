@@ -51,7 +51,7 @@ def test_a_blurred_point_is_a_gaussian(deviation: float) -> None:
 
 @pytest.mark.parametrize("deviation", [1.5, 4.0, 12.0])
 def test_a_blurred_edge_is_the_error_function(deviation: float) -> None:
-    """The edge lies between two pixels; beyond the border the picture goes on as it ends."""
+    """The edge lies between two pixels; beyond the border, the border's pixels are repeated."""
     edge = torch.zeros(1, 1, 4, 128)
     edge[..., 64:] = 1
     places = torch.arange(128) - 63.5
@@ -77,7 +77,7 @@ def test_blur_keeps_what_it_must() -> None:
 
 
 def test_a_blur_wider_than_the_picture_leaves_nearly_one_colour() -> None:
-    """The border's pixels count for all that is beyond them: rows of 0, 0, 1 and 1 become 1/2 and stay apart little."""
+    """The border's pixels count for everything beyond them: rows of 0, 0, 1 and 1 become about 1/2, not quite equal."""
     picture = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(1, 3, 5, 4)
     found = blur(picture, 50.0)
     assert torch.allclose(found, torch.full_like(found, 0.5), atol=0.02)

@@ -1,4 +1,4 @@
-"""Where pictures come from, and what is said when there is none."""
+"""Tests of sources, and of the messages for those that cannot be read."""
 
 import io
 import os

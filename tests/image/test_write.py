@@ -1,4 +1,4 @@
-"""Writing: formats, alpha, profile, metadata, and files that are whole or not there."""
+"""Tests of writing: formats, alpha, profile, metadata, and files that are complete or absent."""
 
 import io
 import logging
@@ -381,7 +381,7 @@ IPTC = b"\x1c\x01\x5a\0\x03\x1b%G" + b"\x1c\x02\x78\0\x05a cat" + b"\x1c\x02\x50
 
 
 def iptc_in(path: Path) -> bytes:
-    """The IPTC record of a file, as Pillow finds it."""
+    """Return the IPTC record of a file, as Pillow finds it."""
     with Image.open(path) as image:
         image.load()
         found = IptcImagePlugin.getiptcinfo(image) or {}
@@ -402,7 +402,7 @@ def iptc_in(path: Path) -> bytes:
 def test_iptc(
     levels: NDArray[np.uint8], tmp_path: Path, source: str, suffix: str, bits: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Captions and credits of news agencies go from every format that holds them to every other one."""
+    """Captions and credits of news agencies pass from every format that holds them to every other one."""
     if bits == 16 and suffix not in LOSSLESS:
         pytest.skip("it has 8 bits")
     preview = b"\x1c\x02\xca\0\x07preview"
@@ -444,7 +444,7 @@ def test_iptc_that_is_damaged_or_too_long(
 def test_the_resolution_is_kept(
     levels: NDArray[np.uint8], encoded: Any, tmp_path: Path, source: str, suffix: str
 ) -> None:
-    """From wherever a format has it: JFIF's header, PNG's pHYs, TIFF's directory."""
+    """The resolution is read from wherever a format stores it: JFIF's header, PNG's pHYs, TIFF's directory."""
     data = encoded(Image.fromarray(levels), source, dpi=(300, 150))
     for i, photo in enumerate((read_image(io.BytesIO(data)), to_picture(Image.open(io.BytesIO(data))))):
         for bits in (8, 16) if suffix in LOSSLESS else (8,):

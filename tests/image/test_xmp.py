@@ -1,4 +1,4 @@
-"""XMP packets: places taken out, records put in."""
+"""Tests of XMP packets: places are removed, and records added."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""A style's colours: read from moments, and given to a painting."""
+"""A style's colours are read from moments, and given to a painting."""
 
 from collections.abc import Callable
 
@@ -24,14 +24,14 @@ ROUNDING = 5e-4
 
 
 def colours_of(x: Tensor) -> Tensor:
-    """(N, 3, 4), the covariance and mean of pictures."""
+    """Return the covariance and mean of pictures, (N, 3, 4)."""
     pixels = x.flatten(2)
     covariances = torch.stack([torch.cov(p, correction=0) for p in pixels])
     return torch.cat([covariances, pixels.mean(2, keepdim=True)], 2)
 
 
 def test_colours_of_moments(pictures: tuple[Tensor, Tensor]) -> None:
-    """Of a picture, and of its parts by their masks."""
+    """The colours are those of a picture, or of its parts by their masks."""
     x = torch.cat([pictures[0], pictures[0].flip(1)])
     torch.testing.assert_close(colours.colours_of(colours.colour_moments(x)), colours_of(x), rtol=1e-4, atol=1e-6)
     left = torch.zeros(1, 1, *x.shape[-2:])
@@ -43,7 +43,7 @@ def test_colours_of_moments(pictures: tuple[Tensor, Tensor]) -> None:
 
 @pytest.fixture
 def pictures(photo: Callable[[str, int], Tensor]) -> tuple[Tensor, Tensor]:
-    """A photograph, and the milder colours of another, which leave room within [0, 1]."""
+    """Return a photograph and the milder colours of another one, which leave room within [0, 1]."""
     return 0.25 + 0.5 * photo("chelsea", 64), 0.35 + 0.3 * photo("coffee", 96)
 
 
@@ -61,7 +61,7 @@ def test_colours_are_read_from_the_first_layer(photo: Callable[[str, int], Tenso
 
 
 def test_the_reader_is_a_function_of_the_moments_alone() -> None:
-    """A linear function of features: of any moments it gives their mean and covariance under it."""
+    """The reader is linear in the features, so it maps any mean and covariance of features to those of the colours."""
     g = torch.Generator().manual_seed(0)
     reader = ColourReader(5)
     reader.weight.copy_(torch.randn(3, 5, generator=g))
@@ -90,7 +90,7 @@ def test_each_picture_of_a_batch_has_its_own(pictures: tuple[Tensor, Tensor]) ->
 
 
 def test_no_other_linear_map_changes_pixels_less(pictures: tuple[Tensor, Tensor]) -> None:
-    """It is the optimal transport: symmetric and positive definite, which a map turned by any rotation is not."""
+    """The map is the optimal transport: symmetric and positive definite. A map turned by a rotation is not."""
     x, style = pictures
     matrix, _ = transport(raw_moments(x), colours_of(style))
     torch.testing.assert_close(matrix, matrix.transpose(1, 2), rtol=1e-6, atol=1e-6)
@@ -114,7 +114,7 @@ def test_no_other_linear_map_changes_pixels_less(pictures: tuple[Tensor, Tensor]
 
 
 def test_a_part_by_the_moments_of_the_whole(pictures: tuple[Tensor, Tensor]) -> None:
-    """It then is a part of the whole's painting; by its own it is another."""
+    """With the moments of the whole, a part is painted like a part of the whole; with its own, differently."""
     x, style = pictures
     wanted, part = colours_of(style), x[..., :20]
     whole = colour(x, wanted)[..., :20]
@@ -123,7 +123,7 @@ def test_a_part_by_the_moments_of_the_whole(pictures: tuple[Tensor, Tensor]) -> 
 
 
 def test_colours_by_place(pictures: tuple[Tensor, Tensor]) -> None:
-    """Each part has the colours of its style, by its own pixels alone."""
+    """Each part has the colours of its style, from its own pixels alone."""
     x, style = pictures
     left = torch.zeros(1, 1, *x.shape[-2:])
     left[..., :30] = 1
@@ -151,21 +151,21 @@ def test_masks_of_one_style_everywhere(pictures: tuple[Tensor, Tensor]) -> None:
 
 
 def test_a_picture_of_one_colour_stays_finite(pictures: tuple[Tensor, Tensor]) -> None:
-    """Its mean is brought to the style's; what is no colour at all cannot be spread."""
+    """The mean of such a picture becomes the style's; a single colour cannot be spread."""
     _, style = pictures
     found = colour(torch.full((1, 3, 8, 8), 0.3), colours_of(style))
     torch.testing.assert_close(found, style.mean((2, 3), keepdim=True).expand_as(found), rtol=0, atol=ROUNDING)
 
 
 def test_not_finite_in_not_finite_out() -> None:
-    """No exception from the eigenvalues: a loss that is not finite is the training's to report."""
+    """The eigenvalues raise no exception, so the training can report a loss that is not finite."""
     x = torch.rand(1, 3, 8, 8).index_fill(3, torch.tensor([0]), torch.nan)
     assert colour(x, colours_of(torch.rand(1, 3, 8, 8))).isnan().any()
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["colourful", "of one colour"])
 def test_gradients(plain: bool) -> None:
-    """Through the map, whose matrix depends on the picture; of one colour the covariance has equal eigenvalues."""
+    """The gradient passes through the map, which depends on the picture; with one colour, eigenvalues are equal."""
     g = torch.Generator().manual_seed(0)
     x = (torch.full((1, 3, 3, 4), 0.4) if plain else torch.rand(1, 3, 3, 4, generator=g)).double().requires_grad_()
     wanted = colours_of(0.3 + 0.4 * torch.rand(1, 3, 8, 8, generator=g))
@@ -179,7 +179,7 @@ def test_gradients(plain: bool) -> None:
 
 
 def test_a_paintings_gradient_is_that_of_the_map(pictures: tuple[Tensor, Tensor]) -> None:
-    """`colour` in float32 has the gradient of the same thing written out in float64."""
+    """In float32, `colour` has the gradient of the same formula written out in float64."""
     x, style = pictures
     wanted, of = colours_of(style), torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     a, b = x.clone().requires_grad_(), x.double().requires_grad_()
@@ -209,7 +209,7 @@ def test_bounded_lets_gradients_back_only() -> None:
 
 
 def test_overshoot_is_what_matching_moves_out_of_range(pictures: tuple[Tensor, Tensor]) -> None:
-    """In its own colours a picture stays as it is, so the overshoot is that of its own values."""
+    """In its own colours a picture does not change, so the overshoot is that of its own values."""
     mild = pictures[0]
     wild = mild.clone()
     wild[:, :, :4, :6] = 1.5

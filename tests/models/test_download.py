@@ -1,4 +1,4 @@
-"""Fetching weights from a real server on this machine: each way ends with the right file, or an error and no file."""
+"""Fetching weights from a real server on this machine ends with the right file, or with an error and no file."""
 
 import hashlib
 import http.server
@@ -65,7 +65,7 @@ def status(code: int) -> Answer:
 
 @dataclass
 class Server:
-    """Gives one answer after the other, the last one for ever, and counts the requests."""
+    """A server that gives one answer after the other, repeats the last one, and counts the requests."""
 
     url: str
     answers: list[Answer] = field(default_factory=lambda: [good])
@@ -166,7 +166,7 @@ def test_passing_failures(server: Server, path: Path, answers: list[Answer], req
 )
 @pytest.mark.parametrize("damaged", [False, True])
 def test_failures(server: Server, path: Path, answer: Answer, requests: int, message: str, damaged: bool) -> None:
-    """Whatever goes wrong, what was there stays and nothing is added."""
+    """Whatever fails, the existing file stays and nothing is added."""
     if damaged:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"damaged")

@@ -8,7 +8,7 @@ from torch import Tensor
 from impasto.models.layers import EPSILON, instance_norm, statistics_of
 
 SIZES = [(1, 1), (1, 7), (6, 7), (31, 33), (32, 32), (36, 41)]
-"""From one pixel on; of one row, and odd ones."""
+"""Sizes from one pixel on, with a single row, and odd ones."""
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

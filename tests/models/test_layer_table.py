@@ -1,4 +1,4 @@
-"""The table of a network's layers: shapes as they come out, and every parameter counted once."""
+"""The table of a network's layers has their real shapes, and counts every parameter once."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_an_encoder_and_a_small_picture() -> None:
 
 @pytest.mark.parametrize("size", [(70, 45), (64, 64)], ids=str)
 def test_a_network_that_paints(size: tuple[int, int]) -> None:
-    """The shapes are those of the features that the norms get; of a picture that it does not divide, continued."""
+    """The shapes are those of the features that the norms receive, also for a picture that has to be padded."""
     net = painting_network()
     rows = {row.layer: row for row in layer_table(net, size)}
     assert sum(row.parameters for row in rows.values()) == parameters(net)

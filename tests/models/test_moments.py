@@ -1,4 +1,4 @@
-"""Sums of products over pixels: they add up, and their gradient is autograd's of plain operations."""
+"""Sums of products over pixels add up, and their gradient is that of plain operations by autograd."""
 
 import pytest
 import torch
@@ -19,14 +19,17 @@ def weights(n: int | None, h: int = 6, w: int = 8) -> Tensor | None:
 
 
 def plain(f: Tensor, w: Tensor | None) -> Tensor:
-    """The definition: the sum of w [f; 1] [f; 1]^T."""
+    """Return the definition: the sum of w [f; 1] [f; 1]^T."""
     ones = torch.ones_like(f[:, :1])
     one = torch.cat([f, ones], 1)
     return torch.einsum("nihw,njhw,nhw->nij", one, one, (ones if w is None else w * ones)[:, 0])
 
 
 def test_by_hand() -> None:
-    """F = [[1, 2, 3, 4], [0, 1, 0, -1]]; with the weights 3, 0, 0, 1 its pixels are three times (1, 0) and (4, -1)."""
+    """Let F = [[1, 2, 3, 4], [0, 1, 0, -1]].
+
+    The weights 3, 0, 0, 1 count the pixel (1, 0) three times and (4, -1) once.
+    """
     f = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, -1.0]]]])
     assert moment_sums(f).tolist() == [[[30, -2, 10], [-2, 2, 0], [10, 0, 4]]]
     found = moment_sums(f, torch.tensor([[[[3.0, 0.0], [0.0, 1.0]]]]))
@@ -76,7 +79,7 @@ def test_the_gradient_is_that_of_plain_operations(layout: torch.memory_format, m
 @WEIGHTED
 @pytest.mark.parametrize("part", ["whole", "inside", "rows", "a row", "a column"])
 def test_the_gradient_is_added_in_place(layout: torch.memory_format, masks: int | None, part: str) -> None:
-    """To what is there, of whatever layout, and to a part of a larger one."""
+    """The gradient is added to existing values of any layout, and to a part of a larger tensor."""
     whole = features().contiguous(memory_format=layout)
     rows, columns = {
         "whole": (slice(None), slice(None)),

@@ -1,4 +1,4 @@
-"""The network: what it computes, what its affines mean, its file, and the errors about other files."""
+"""Tests of the network: what it computes, what its affines mean, its file, and errors about other files."""
 
 import json
 from collections.abc import Callable
@@ -574,7 +574,7 @@ def test_there_and_back(net: Network, file: Path) -> None:
 
 
 def test_what_was_read_is_written_as_it_was(file: Path, tmp_path: Path) -> None:
-    """So equal networks have the same digest, and different ones do not."""
+    """So equal networks have the same digest, and different ones have different digests."""
     found, _ = load_network(file)
     again = tmp_path / "again.safetensors"
     save_network(found, again, training={"steps": 3}, licence="CC0-1.0")

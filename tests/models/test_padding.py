@@ -1,4 +1,4 @@
-"""Reflection and circular padding against PyTorch's own."""
+"""Reflection and circular padding equal PyTorch's own."""
 
 import pytest
 import torch
@@ -76,7 +76,7 @@ def test_circular_equals_torch(shape: tuple[int, ...], pad: int, layout: torch.m
 
 @pytest.mark.parametrize("pad", [3, 4, 5, 11])
 def test_a_picture_smaller_than_its_circular_padding_is_repeated(pad: int) -> None:
-    """Pixel (y, x) of the padded is pixel (y - pad, x - pad) of the plane that the picture tiles."""
+    """Pixel (y, x) of the result is pixel (y - pad, x - pad) of the plane tiled by the picture."""
     x = random(1, 2, 3, 4)
     rows, columns = (torch.arange(-pad, n + pad) % n for n in (3, 4))
     assert torch.equal(circular_pad(x, pad), x[:, :, rows][:, :, :, columns])

@@ -1,4 +1,4 @@
-"""Max pooling is PyTorch's, and its gradient goes to one of the largest pixels of each window."""
+"""Max pooling equals PyTorch's, and its gradient goes to one of the largest pixels of each window."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.chan
 
 
 def test_by_hand() -> None:
-    """Of odd sides the last row and column are left out, and have no gradient."""
+    """The last row and column of odd sides are left out, and have no gradient."""
     x = torch.tensor([[[[1.0, 2.0, 9.0], [4.0, 3.0, 9.0], [9.0, 9.0, 9.0]]]])
     assert max_pool(x).tolist() == [[[[4.0]]]]
     found = max_pool_back(x, torch.tensor([[[[5.0]]]]))
@@ -50,7 +50,7 @@ def test_of_equal_values_one_takes_all(size: tuple[int, int], dtype: torch.dtype
     back = max_pool_back(x, gradient)
 
     def windows(t: Tensor) -> Tensor:
-        """(N, C, h, w, 4), without what is in none."""
+        """Return the windows (N, C, h, w, 4), without pixels that belong to none."""
         return t.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
 
     of, inside = windows(back), windows(x)

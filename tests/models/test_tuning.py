@@ -1,4 +1,4 @@
-"""The precision that a network is fastest in: measured once, remembered, and never a reason to fail."""
+"""The precision in which a network is fastest is measured once and remembered, and never causes a failure."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The VGG encoders: names, early stop, looks and their gradients, pooling, normalisation, batch norm folded away."""
+"""Tests of the VGG encoders: names, early stop, looks, gradients, pooling, normalisation, folded batch norm."""
 
 import json
 import weakref
@@ -58,7 +58,7 @@ def test_features_behind_a_head() -> None:
 
 @pytest.mark.parametrize("config", [TINY, REFLECT])
 def test_without_onednn_it_is_the_same_network(monkeypatch: pytest.MonkeyPatch, config: VGGConfig) -> None:
-    """PyTorch's own convolution and a ReLU in place stand in where oneDNN, or bfloat16 on the processor, is missing."""
+    """PyTorch's convolution and an in-place ReLU are used where oneDNN is missing, or bfloat16 on the processor."""
     x = picture().requires_grad_(True)
     found = []
     for missing in (False, True):
@@ -136,7 +136,7 @@ SEEN = ("pool2", "conv1_1", "relu1_2", "conv2_2", "relu3_1", "pool4", "conv5_1",
 def seen(
     net: VGG, image: Tensor, layers: Sequence[str], of: dict[str, Tensor], *, checkpointing: bool = False
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the features and the picture's gradient, from that `of` each layer's features."""
+    """Return the features and the picture's gradient, given the gradient `of` each layer's features."""
     found: dict[str, Tensor] = {}
     look = net.look(image, layers, found.__setitem__, keep=True, checkpointing=checkpointing)
     return found, look.gradient(lambda layer, _, gradient: gradient.add_(of[layer]))
@@ -174,7 +174,7 @@ def test_a_look_is_what_autograd_has_of_plain_modules(
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_features_have_the_gradient_of_plain_modules(pooling: str, layout: torch.memory_format) -> None:
-    """In float32, where the ReLU is fused, and in whatever layout; twice, if the graph is kept."""
+    """This holds in float32, where the ReLU is fused, and in any layout; and twice, if the graph is kept."""
     net, image = tiny(REFLECT, pooling=pooling), picture(37, 51).contiguous(memory_format=layout)
     of, found = gradients_of(net, image, SEEN), []
     for features in (lambda x: net(x, SEEN), lambda x: dict(zip(of, net._trained(x, list(of)), strict=True))):
@@ -186,7 +186,7 @@ def test_the_features_have_the_gradient_of_plain_modules(pooling: str, layout: t
 
 
 def test_a_look_goes_by_the_layers_in_their_order() -> None:
-    """Each layer once and as `forward` gives it, whatever the order that they are asked for in."""
+    """Each layer is visited once with the features of `forward`, in whatever order the layers are named."""
     net, met = tiny(), []
     net.look(picture(), (*SEEN, "relu1_2"), lambda layer, features: met.append((layer, features)))
     expected = net(picture(), SEEN)
@@ -210,7 +210,7 @@ def test_the_way_back_goes_by_the_deepest_layer_first() -> None:
 
 
 def test_a_look_holds_no_features_that_nobody_keeps() -> None:
-    """What a layer's visitor has seen is gone when the next one comes, or all the features would be in memory."""
+    """What one layer's visitor saw is freed before the next visit; otherwise all features would be in memory."""
     net = tiny()
     known: list[weakref.ref[Tensor]] = []
 
@@ -225,7 +225,7 @@ def test_a_look_holds_no_features_that_nobody_keeps() -> None:
 @pytest.mark.parametrize("config", [TINY, REFLECT], ids=["zeros", "reflect"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_checkpointing_changes_nothing_under_autocast(config: VGGConfig, pooling: str) -> None:
-    """The second computation is in the same type as the first, though it happens outside."""
+    """The second computation has the same dtype as the first, although it happens outside of autocast."""
     net, results = tiny(config, pooling=pooling), []
     with torch.autocast("cpu", torch.bfloat16):
         of = gradients_of(net, picture(), SEEN)
@@ -242,7 +242,7 @@ def test_checkpointing_changes_nothing_under_autocast(config: VGGConfig, pooling
 
 
 def test_checkpointing_computes_each_block_again_when_its_turn_has_come() -> None:
-    """Between forward and back only what lies between blocks is held, and on the way back one block besides."""
+    """Between the passes, only the features between blocks are held; in the backward pass, one block in addition."""
     net, held = tiny(), []
     look = net.look(picture(), STYLE_LAYERS, keep=True, checkpointing=True)
     blocks = {net.layers[f"pool{i}"] for i in range(1, 5)} | {-1}
@@ -254,7 +254,7 @@ def test_checkpointing_computes_each_block_again_when_its_turn_has_come() -> Non
 
 
 def test_checkpointing_keeps_less() -> None:
-    """The picture, what is between the blocks, and the last features; without it every ReLU's are kept."""
+    """It keeps the picture, the features between blocks and the last ones; without it, every ReLU's are kept."""
     net, held = VGG(COMPACT).eval(), []
     net.initialise(torch.Generator().manual_seed(0))
     for checkpointing in (False, True):

@@ -1,4 +1,4 @@
-"""The registry and the model files: what is loaded is what was saved, or one line says why not."""
+"""Tests of the registry and of model files: what is loaded is what was saved, or an error says why not."""
 
 import hashlib
 import json
@@ -248,7 +248,7 @@ def test_unknown_name(wrong: str, near: str) -> None:
 
 
 def entry(tmp_path: Path, config: VGGConfig = TINY, **options: Any) -> ModelInfo:
-    """A file like torchvision's, with a classifier behind the features, and its entry."""
+    """Write a file like torchvision's, with a classifier after the features, and return its registry entry."""
     source = tmp_path / "server" / "small.pth"
     source.parent.mkdir()
     torch.save({**tiny(config).state_dict(), "classifier.0.weight": torch.zeros(3, 3)}, source, **options)

@@ -1,4 +1,4 @@
-"""The optional terms: answers known by hand, and gradients against finite differences."""
+"""Tests of the optional terms: answers worked out by hand, and gradients against finite differences."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,10 @@ def features(seed: int, *shape: int) -> Tensor:
 
 
 def test_quantiles_by_hand() -> None:
-    """Of 0, 1, 2, 3 (at 1/8, 3/8, 5/8, 7/8) the quantiles 1/4 and 3/4 lie half way between two."""
+    """The values 0, 1, 2, 3 are at 1/8, 3/8, 5/8, 7/8.
+
+    So the quantiles 1/4 and 3/4 lie half way between two of them.
+    """
     f = torch.tensor([[[[3.0, 0.0], [2.0, 1.0]], [[5.0, 5.0], [5.0, 5.0]]]])
     assert quantiles(f, 2).tolist() == [[[0.5, 2.5], [5.0, 5.0]]]
     assert quantiles(f, 4).tolist() == [[[0.0, 1.0, 2.0, 3.0], [5.0] * 4]]
@@ -30,7 +33,7 @@ def test_quantiles_by_hand() -> None:
 
 
 def test_histogram_loss_by_hand() -> None:
-    """Sorted, 4, 1, 0, 1 is 0, 1, 1, 4 against 1, 2, 3, 4: (1 + 1 + 4 + 0) / 4, over the mean square 30 / 4."""
+    """Sorted 4, 1, 0, 1 is 0, 1, 1, 4; against 1, 2, 3, 4 it gives (1 + 1 + 4 + 0) / 4, over the mean square 30 / 4."""
     f, a = torch.tensor([[[[4.0, 1.0], [0.0, 1.0]]]]), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     assert histogram_loss(f, quantiles(a, 4)).item() == pytest.approx(6 / 30)
 
@@ -46,7 +49,7 @@ def test_histogram_loss_does_not_see_where_things_are_but_what_they_are() -> Non
 
 
 def test_histogram_loss_of_another_size_is_small() -> None:
-    """A finer grid of the same smooth picture has the same histogram, but for what the quantiles leave out."""
+    """A finer grid of the same smooth picture has the same histogram, except for what the quantiles leave out."""
     x = torch.linspace(0, 1, 40)[None, None, None].double().square()
     y = torch.linspace(0, 1, 100)[None, None, None].double().square()
     assert histogram_loss(y, quantiles(x)).item() < 1e-3
@@ -66,7 +69,7 @@ def test_histogram_loss_gradcheck_and_precision() -> None:
 
 
 def test_laplacian_loss_of_a_point() -> None:
-    """One pixel that is off by 1 shows as 4 at its place and -1 at its four neighbours: 20 over 3 x 3 places."""
+    """A pixel that is off by 1 gives 4 at its place and -1 at its four neighbours: 20 over 3 x 3 places."""
     x = torch.zeros(1, 1, 5, 5)
     point = x.clone()
     point[0, 0, 2, 2] = 1
@@ -107,7 +110,7 @@ def test_sample_positions() -> None:
 
 
 def test_self_similarity_loss_by_hand() -> None:
-    """Columns (1, 0), (1, 0), (0, 1): rows of distances 0 0 1, 0 0 1, 1 1 0; the third's sum is 2, so 1/2 1/2 0.
+    """The columns (1, 0), (1, 0), (0, 1) have the distances 0 0 1, 0 0 1, 1 1 0. The third row sums to 2, so 1/2 1/2 0.
 
     The content's (1, 0), (0, 1), (0, 1) have 0 1 1, 1 0 0, 1 0 0. Over their sums the rows differ by
     |0 0 1 - 0 1/2 1/2| = 1, |0 0 1 - 1 0 0| = 2, |1/2 1/2 0 - 1 0 0| = 1: the mean is 4/3.
@@ -118,7 +121,7 @@ def test_self_similarity_loss_by_hand() -> None:
 
 
 def test_self_similarity_loss_keeps_likeness_not_looks() -> None:
-    """Turned features and longer ones have the same cosines."""
+    """Rotated and scaled features have the same cosines."""
     f = features(0, 2, 4, 5, 6)
     turn = torch.linalg.qr(features(1, 4, 4)).Q
     turned = 3 * torch.einsum("ij,njhw->nihw", turn, f)

@@ -1,4 +1,4 @@
-"""Losses: answers known by hand, and gradients against finite differences."""
+"""Tests of the losses: answers worked out by hand, and gradients against finite differences."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def features(seed: int, *shape: int) -> Tensor:
 
 
 def gatys_style_loss(f: Tensor, a: Tensor) -> Tensor:
-    """E_l of Gatys, Ecker, Bethge 2016, equation 4, written down as it stands there."""
+    """Return E_l of Gatys, Ecker, Bethge 2016, equation 4, as it is printed."""
     n, m = f.shape[1], f.shape[2] * f.shape[3]
     g_f = torch.einsum("bihw,bjhw->bij", f, f)
     g_a = torch.einsum("bihw,bjhw->bij", a, a)
@@ -22,7 +22,7 @@ def gatys_style_loss(f: Tensor, a: Tensor) -> Tensor:
 
 
 def test_gram_loss_by_hand() -> None:
-    """F = [[1, 2, 3, 4], [0, 1, 0, -1]] has G = [[30, -2], [-2, 2]]; all ones have [[4, 4], [4, 4]]."""
+    """F = [[1, 2, 3, 4], [0, 1, 0, -1]] has G = [[30, -2], [-2, 2]]; a picture of ones has [[4, 4], [4, 4]]."""
     f = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, -1.0]]]])
     ones = torch.ones(1, 2, 2, 2)
     difference = 26**2 + 2 * 6**2 + 2**2  # of the Gram matrices, squared
@@ -69,7 +69,7 @@ def test_gram_loss_gradcheck(with_metric: bool) -> None:
 
 
 def test_content_loss_by_hand() -> None:
-    """Two channels: 1 and 3 about their mean 2 spread by 2, the constant channel by 0; one value is off by 3."""
+    """The channel with 1 and 3 spreads by 2 around its mean 2, the constant channel by 0; one value is off by 3."""
     target = torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]]]])
     found = target.clone()
     found[0, 1, 0, 0] += 3
@@ -97,7 +97,7 @@ def test_content_loss_gradcheck_and_precision() -> None:
 
 
 def test_total_variation_of_a_ramp() -> None:
-    """A ramp of slopes a and b: every difference is a down or b to the right, so the loss is a^2 + b^2."""
+    """On a ramp of slopes a and b, every difference is a down or b to the right, so the loss is a^2 + b^2."""
     y, x = torch.meshgrid(torch.arange(5.0), torch.arange(9.0), indexing="ij")
     ramp = (0.25 * y + 0.5 * x).expand(2, 3, 5, 9)
     assert torch.allclose(total_variation(ramp), torch.full((2,), 0.25**2 + 0.5**2))

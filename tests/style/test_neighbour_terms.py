@@ -1,4 +1,4 @@
-"""The terms of the `nn` loss: what a style offers, what a picture is matched with, and when."""
+"""Tests of the terms of the `nn` loss: which columns a style offers, what they match, and when."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -64,7 +64,7 @@ def value(term: Term, made: Columns, image: Tensor = IMAGE) -> float:
 
 
 def left(width: int) -> Tensor:
-    """A mask of so many columns at the left."""
+    """Return a mask of that many columns on the left."""
     mask = torch.zeros(1, 1, 32, 48)
     mask[..., :width] = 1
     return mask
@@ -92,7 +92,10 @@ def test_the_grid_is_that_of_the_picture_as_it_is_seen(
 
 @pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
 def test_hypercolumns_of_a_picture(heads: dict[str, int]) -> None:
-    """Each layer behind its head's metric, divided by its width, or its head's, and times its weight."""
+    """Each layer is taken after its head's metric.
+
+    It is divided by its width, or its head's, and multiplied by its weight.
+    """
     made = columns_of(heads)
     net, widths = made.view.encoder, {"relu1_1": 6.0, "relu2_1": 8.0, "relu3_1": 10.0}
     if heads:
@@ -117,7 +120,7 @@ def test_a_style_is_seen_in_four_orientations() -> None:
 
 
 def test_of_many_columns_some_are_drawn_by_lot() -> None:
-    """The same for the same seed, none twice, and the same places in every layer."""
+    """The same seed draws the same columns, none twice, at the same places in every layer."""
     made = columns_of()
     whole, drawn = together(made.style(STYLE, 0, MOST)), together(made.style(STYLE, 7, 100))
     assert len(whole) == 4 * 8 * 12
@@ -136,7 +139,7 @@ def test_of_many_columns_some_are_drawn_by_lot() -> None:
 
 
 def test_a_picture_of_the_styles_own_columns_costs_nothing() -> None:
-    """A picture that looks the same turned by a quarter offers each column four times: each is its own match."""
+    """A picture that looks the same after a quarter turn offers each column four times, and each matches itself."""
     square = random_picture(5, 32, 32)
     square = torch.stack([torch.rot90(square, i, (2, 3)) for i in range(4)]).mean(0)
     made = columns_of({})
@@ -148,7 +151,7 @@ def test_a_picture_of_the_styles_own_columns_costs_nothing() -> None:
 
 
 def expected_loss(made: Columns, image: Tensor, start: Tensor, style: Tensor, **arguments: Any) -> float:
-    """The loss of hypercolumns of all layers, in plain steps."""
+    """Return the loss of hypercolumns of all layers, computed in plain steps."""
     own, offered = together(made.picture(image)), together(made.style(style, 0, MOST))
     matched = match(together(made.picture(start)), offered)
     if "content" in arguments:
@@ -198,7 +201,7 @@ def test_two_styles_count_by_their_shares(kind: type[NeighbourTerm] | type[Layer
 
 @pytest.mark.parametrize("kind", [NeighbourTerm, LayerNeighbourTerm])
 def test_parts_count_by_their_area(kind: type[NeighbourTerm] | type[LayerNeighbourTerm]) -> None:
-    """A third at the left in one style, the rest in another, cut where the grid is cut; every place keeps its match."""
+    """The left third has one style and the rest another, cut along the grid, so every place keeps its match."""
     made = columns_of({})
     parts, styles = divide([left(16)]), (STYLE, 0.4 * OTHER)
     term = kind(made, [neighbours(made, s, p) for s, p in zip(styles, parts, strict=True)], IMAGE)
@@ -223,7 +226,7 @@ def test_parts_count_by_their_area(kind: type[NeighbourTerm] | type[LayerNeighbo
 
 @pytest.mark.parametrize("arguments", [{}, {"checkpointing": True}], ids=str)
 def test_each_layer_is_matched_anew(arguments: dict[str, Any]) -> None:
-    """The loss of a changed picture is that of its own matches, not of those that it began with."""
+    """The loss of a changed picture uses its own matches, not the first ones."""
     made = columns_of(**arguments)
     term, offered = LayerNeighbourTerm(made, [neighbours(made)], IMAGE), made.style(STYLE, 0, MOST)
     first = {k: match(f, offered[k]) for k, f in made.picture(IMAGE).items()}
@@ -238,7 +241,7 @@ def test_each_layer_is_matched_anew(arguments: dict[str, Any]) -> None:
 
 
 def test_layers_that_find_their_own_matches_are_nearer() -> None:
-    """The best of each layer is at least as good as the best of all layers together."""
+    """The best matches of each layer are at least as good as the best of all layers together."""
     made = columns_of({})
     styles = [neighbours(made)]
     alone = {k: Columns(made.view, {k: 1.0}) for k in LAYERS}
@@ -270,7 +273,7 @@ def test_weights_of_layers_need_not_sum_to_one() -> None:
 def test_gradients_are_those_of_finite_differences(
     kind: type[NeighbourTerm] | type[LayerNeighbourTerm], arguments: dict[str, Any]
 ) -> None:
-    """Of fixed matches; and of those found anew too, for a change so small that it changes none of them."""
+    """This holds with fixed matches, and with new matches if the change is too small to alter them."""
     made = Columns(View(network({}).double(), PLAIN, **arguments), SHARES)
     parts = divide([left(20)])
     styles = [neighbours(made, s.double(), p, 0.6) for s, p in zip((STYLE, OTHER), parts, strict=True)]

@@ -1,4 +1,4 @@
-"""Nearest-neighbour matching: answers known by hand, chunked and whole, narrow and behind the heads."""
+"""Tests of nearest-neighbour matching: by hand, in chunks and as a whole, narrow and after the heads."""
 
 from collections.abc import Callable
 
@@ -24,13 +24,13 @@ def features(seed: int, *shape: int) -> Tensor:
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Centred cosine distances (P, Q), written down from the definition."""
+    """Return centred cosine distances (P, Q), written from the definition."""
     x, y = x - x.mean(0), y - y.mean(0)
     return 1 - (x @ y.t()) / torch.outer(x.norm(dim=1), y.norm(dim=1))
 
 
 def test_nearest_by_hand() -> None:
-    """Both are centred; directions count, lengths do not, and each is about its own mean."""
+    """Both sets are centred by their own means, so only directions count, not lengths."""
     style = torch.tensor([[3.0, 0.0], [0.0, 1.0], [-3.0, 0.0], [0.0, -1.0]])  # right, up, left, down of (0, 0)
     content = torch.tensor([[10.0, 15.0], [10.1, 10.0], [10.0, 5.0], [9.9, 10.0]])  # up, right, down, left of (10, 10)
     assert nearest(content, style).tolist() == [1, 0, 3, 2]
@@ -58,7 +58,7 @@ def test_a_constant_content_is_matched_all_the_same() -> None:
 
 
 def test_columns_that_are_not_numbers_are_matched_with_something() -> None:
-    """It is the optimiser that reports a divergence."""
+    """The match is not checked: the optimiser reports the divergence."""
     assert nearest(torch.full((3, 4), torch.nan), features(0, 5, 4).float()).tolist() == [0, 0, 0]
 
 
@@ -88,7 +88,7 @@ def test_a_picture_matches_itself() -> None:
 
 
 def test_neighbour_loss_by_hand() -> None:
-    """About the centre (1, 1): the same direction, a right angle and the opposite have the distances 0, 1 and 2."""
+    """Around the centre (1, 1), the same direction, a right angle and the opposite have the distances 0, 1 and 2."""
     f = torch.tensor([[[[3.0, 1.0, 0.0]], [[1.0, 5.0, 0.0]]]])  # columns (3, 1), (1, 5), (0, 0)
     matched = torch.tensor([[[[2.0, 2.0, 3.0]], [[1.0, 1.0, 3.0]]]])  # columns (2, 1), (2, 1), (3, 3)
     assert neighbour_loss(f, matched, torch.ones(2)).item() == pytest.approx((0 + 1 + 2) / 3)
@@ -102,7 +102,7 @@ def test_neighbour_loss_gradcheck() -> None:
 
 
 def test_neighbour_loss_with_weights_by_hand() -> None:
-    """The distances 0, 1 and 2 of the places above, with the weights 2, 1 and 1."""
+    """The distances 0, 1 and 2 of the places above have the weights 2, 1 and 1."""
     f = torch.tensor([[[[3.0, 1.0, 0.0]], [[1.0, 5.0, 0.0]]]])
     matched = torch.tensor([[[[2.0, 2.0, 3.0]], [[1.0, 1.0, 3.0]]]])
     weights = torch.tensor([[[[0.5, 0.25, 0.25]]]])
@@ -134,7 +134,7 @@ def test_neighbour_loss_where_a_column_is_the_centre_is_finite() -> None:
 
 
 def test_hypercolumns_by_hand() -> None:
-    """Finer features are averaged over a cell, coarser ones drawn out bilinearly, each divided by its width."""
+    """Finer features are averaged over a cell, coarser ones enlarged bilinearly, and each is divided by its width."""
     fine = torch.tensor([[[[0.0, 2.0, 4.0, 4.0], [2.0, 0.0, 4.0, 0.0]]]])
     coarse = torch.tensor([[[[6.0]], [[8.0]]]])
     found = hypercolumns({"a": fine, "b": coarse, "c": fine}, ("b", "a"), (1, 2))
@@ -162,7 +162,7 @@ def headed() -> VGG:
 
 
 def test_behind_the_heads() -> None:
-    """Narrow hypercolumns through the metrics have the neighbours and the losses that explicit wide ones have."""
+    """Narrow hypercolumns with the metrics have the same neighbours and losses as explicit wide ones."""
     net, layers = headed(), ("relu1_1", "relu2_1")
     metrics = {k: covariance_metric(net, k) for k in layers}
     widths = {"relu1_1": 9, "relu2_1": 11}
@@ -184,7 +184,7 @@ def test_grid_size(size: tuple[int, int], grid: tuple[int, int]) -> None:
 
 
 def test_rotations() -> None:
-    """[[1, 2, 3], [4, 5, 6]] by quarter turns against the clock."""
+    """[[1, 2, 3], [4, 5, 6]] is rotated counterclockwise by quarter turns."""
     picture = torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
     found = [p[0, 0].tolist() for p in rotations(picture)]
     assert found == [

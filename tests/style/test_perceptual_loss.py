@@ -1,4 +1,4 @@
-"""PerceptualLoss and View: the sum of the terms that it is made of, seen through one encoder, however it looks."""
+"""Tests of PerceptualLoss and View: the sum of the terms, measured by one encoder in every way of applying it."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -44,7 +44,7 @@ def moments_of(net: VGG, picture: Tensor) -> dict[str, Tensor]:
 def terms_of(
     view: View, content: Tensor, *, kind: Literal["gram", "moments"] = "gram", mask: Tensor | None = None
 ) -> dict[str, Term]:
-    """The three terms that most paintings have, of `STYLE` in what a mask holds."""
+    """Return the three terms that most paintings have, with the style `STYLE` inside a mask."""
     moments = moments_of(view.encoder, STYLE.to(content))
     return {
         "content": ContentTerm(view.encoder, view.features(content, (CONTENT_LAYER,)), {CONTENT_LAYER: 1.0}),
@@ -95,7 +95,7 @@ def test_it_is_the_terms_added_up(heads: dict[str, int]) -> None:
 
 
 def test_the_heads_are_the_space_of_the_style_distance() -> None:
-    """With heads the distance is that of the wide features W f + b, computed here in full."""
+    """With heads, the distance is that of the wide features W f + b, which are computed in full here."""
     net = network(HEADS)
     found, wanted = net(IMAGE, STYLE_LAYERS), net(STYLE, STYLE_LAYERS)
     parts = []
@@ -114,7 +114,7 @@ def test_a_term_of_weight_zero_is_off(names: set[str]) -> None:
 
 
 class Never(Term):
-    """Must not be looked at."""
+    """A term that must not be measured."""
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         raise AssertionError(layer)
@@ -124,7 +124,7 @@ class Never(Term):
 
 
 def test_a_term_that_is_off_is_not_computed() -> None:
-    """The encoder goes as deep as the other terms need, and does not look at all for a term of the pixels."""
+    """The encoder goes only as deep as the other terms need, and does not run at all for a term of the pixels."""
     net, terms = network({}), {"tv": (1.0, VariationTerm()), "off": (0.0, Never(["relu5_1"]))}
     for name, conv in net.convolutions():
         if name > "conv1_1":
@@ -139,7 +139,7 @@ def test_a_term_that_is_off_is_not_computed() -> None:
 
 
 class Means(Term):
-    """Means of each layer's first channels: measures of several numbers, of which the picture's mean is subtracted."""
+    """A term with several numbers per layer: the means of the first channels, minus the picture's mean."""
 
     def __init__(self, channels: int, *layers: str):
         super().__init__(layers)
@@ -155,7 +155,7 @@ class Means(Term):
 
 
 def test_each_term_gets_what_it_measured_at_each_of_its_layers() -> None:
-    """However many numbers, in whatever order of the layers, and whoever else looks at the same ones."""
+    """This holds for any number of measures, any order of the layers, and layers that several terms share."""
     net = network({})
     terms = {"a": (1.0, Means(1, "relu4_1", "relu1_1")), "b": (2.0, Means(3, "relu1_1"))}
     terms["c"] = (0.5, Means(2, "relu2_1", "relu4_1"))
@@ -188,7 +188,7 @@ def test_the_gradient_goes_to_the_picture_alone() -> None:
 @pytest.mark.parametrize("heads", [{}, HEADS], ids=["plain", "heads"])
 @pytest.mark.parametrize("arguments", [{}, {"wrap": 16}, {"checkpointing": True}], ids=str)
 def test_the_gradient_is_that_of_finite_differences(heads: dict[str, int], arguments: dict[str, Any]) -> None:
-    """In float64, which a network in that type gives throughout."""
+    """The comparison is in float64, which a network in that dtype keeps throughout."""
     net = network(heads).double()
     loss = loss_of(net, CONTENT.double(), **arguments)
     image, direction = IMAGE.double(), random_picture(3, 32, 48).double() - 0.5
@@ -218,7 +218,7 @@ def test_losses_are_float32_under_autocast(kind: Literal["gram", "moments"]) -> 
 
 
 def test_a_term_measures_outside_of_autocast() -> None:
-    """Matrix products of statistics must not be rounded to bfloat16, whatever the network computes in."""
+    """Matrix products of statistics must not be rounded to bfloat16, in whatever dtype the network computes."""
     found: list[tuple[torch.dtype, torch.dtype]] = []
 
     class Product(Term):
@@ -234,7 +234,7 @@ def test_a_term_measures_outside_of_autocast() -> None:
 
 
 class Squares(Term):
-    """Weighted squares of the features: autograd differentiates it, as it has no gradient of its own."""
+    """A term of weighted squares of the features, without a gradient of its own, so autograd differentiates it."""
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         return features.float().square().sum(1, keepdim=True)
@@ -244,7 +244,7 @@ class Squares(Term):
 
 
 class OwnSquares(Squares):
-    """The same with a gradient of its own."""
+    """The same term with a gradient of its own."""
 
     def add_gradient(self, layer: str, features: Tensor, of: Tensor, gradient: Tensor, view: View) -> None:
         gradient += 2 * features * of
@@ -252,7 +252,7 @@ class OwnSquares(Squares):
 
 @pytest.mark.parametrize("arguments", [{}, {"wrap": 16}], ids=str)
 def test_a_gradient_of_its_own_is_autograds(arguments: dict[str, Any]) -> None:
-    """Also where both kinds of terms look at the same layer, and each goes its way back."""
+    """This also holds if both kinds of terms measure the same layer."""
     layers, view = ("relu1_1", "relu3_1"), View(network({}), PLAIN, **arguments)
     found = [
         gradient_of(PerceptualLoss(view, {"a": (1.0, a(layers)), "b": (0.5, b(layers[1:]))}), IMAGE)
@@ -282,7 +282,7 @@ def test_what_is_looked_at_shows_the_other_picture_outside_of_the_mask() -> None
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("arguments", [{}, {"wrap": 4}], ids=str)
 def test_each_pixels_gradient_is_that_of_finite_differences(arguments: dict[str, Any], checkpointing: bool) -> None:
-    """Of all that a painting is made of: moments of two parts behind heads, content, total variation, and a mask."""
+    """The loss has everything that a painting can have: two parts after heads, content, total variation, and a mask."""
     net = VGG(VGGConfig((3, 4, 5), (1, 2, 1), {"relu1_1": 4, "relu3_1": 6}, "reflect"), "small").eval()
     net.initialise(torch.Generator().manual_seed(0))
     view = View(net.double(), PLAIN, checkpointing=checkpointing, **arguments)
@@ -313,7 +313,7 @@ def test_each_pixels_gradient_is_that_of_finite_differences(arguments: dict[str,
 
 @pytest.mark.parametrize(("wrap", "size"), [(0, (32, 48)), (0, (33, 47)), (16, (33, 47)), (32, (16, 20))])
 def test_a_mask_is_brought_to_the_features(wrap: int, size: tuple[int, int]) -> None:
-    """A mask of ones is ones at every layer, one of a ramp rises along it, in whatever size the features come."""
+    """At every layer and size, a mask of ones stays ones, and a ramp stays a ramp."""
     view, image = View(network({}), PLAIN, wrap=wrap), random_picture(4, *size)
     ramp = torch.linspace(0, 1, size[1]).expand(1, 1, *size)
     for layer, f in view.features(image, STYLE_LAYERS).items():
@@ -324,7 +324,7 @@ def test_a_mask_is_brought_to_the_features(wrap: int, size: tuple[int, int]) -> 
 
 
 def test_a_mask_by_hand() -> None:
-    """Each feature has the mean of what its pixels have."""
+    """Each feature's weight is the mean of its pixels' weights."""
     part = torch.zeros(1, 1, 8, 8)
     part[..., :6] = 1
     found = View(network({}), PLAIN).weights(part, torch.zeros(1, 1, 2, 2))
@@ -337,7 +337,7 @@ def test_a_mask_by_hand() -> None:
 @pytest.mark.parametrize("size", [(32, 48), (16, 64), (16, 16)])
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
 def test_wrapped_features_are_those_in_an_endless_plane(size: tuple[int, int], padding: Any) -> None:
-    """The picture repeated far around itself has them in its middle, also where it is smaller than the margin."""
+    """The features equal those in the middle of the repeated picture, even if it is smaller than the margin."""
     net, image = network({}, padding), random_picture(5, *size)
     found = View(net, PLAIN, wrap=REACH).features(image, LAYERS)
     plane = net(image.repeat(1, 1, 9, 9), LAYERS)
@@ -349,7 +349,7 @@ def test_wrapped_features_are_those_in_an_endless_plane(size: tuple[int, int], p
 
 @pytest.mark.parametrize("kind", ["gram", "moments"])
 def test_a_wrapped_picture_may_be_rolled(kind: Literal["gram", "moments"]) -> None:
-    """By 16 pixels or a multiple, so that the poolings meet the same pixels; not so a picture that is reflected."""
+    """A shift by a multiple of 16 pixels keeps the poolings aligned; this does not hold with reflection."""
     net, weights = network({}), {"style": 1.0}
     rolled = torch.roll(IMAGE, (16, 32), (2, 3))
     wrapped = loss_of(net, weights=weights, kind=kind, wrap=REACH)
@@ -361,7 +361,7 @@ def test_a_wrapped_picture_may_be_rolled(kind: Literal["gram", "moments"]) -> No
 
 
 def test_a_wrapped_pixel_counts_once() -> None:
-    """The content loss of a change is the same wherever it happens, near a border too."""
+    """The content loss of a change is the same at every place, also near a border."""
     changed, found = CONTENT.clone(), []
     changed[:, :, 15, 15] = 0
     for place in ((0, 0), (16, 32)):  # rolled so far, it is the last pixel

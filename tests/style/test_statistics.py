@@ -1,4 +1,4 @@
-"""Statistics of features: known answers, definitions, and what may stand in for what."""
+"""Tests of feature statistics: known answers, definitions, and equivalent forms."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_gram_matrix_by_hand() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (64, 48)])
 def test_gram_matrix_of_a_constant_picture(size: tuple[int, int]) -> None:
-    """Every pixel is the vector v, so the Gram matrix per pixel is v v^T, whatever the size."""
+    """Every pixel is the vector v, so the Gram matrix per pixel is v v^T at any size."""
     v = torch.tensor([0.5, -2.0, 3.0])
     found = gram_matrix(v[None, :, None, None].expand(1, 3, *size))
     assert torch.allclose(found, torch.outer(v, v)[None], rtol=1e-5)
@@ -100,7 +100,7 @@ def test_weighted_moments_of_a_crop() -> None:
 
 
 def test_weighted_moments_by_hand() -> None:
-    """F = [[1, 2, 3, 4], [0, 1, 0, -1]] with the weights 3, 0, 0, 1: means 3/4 (1, 0) + 1/4 (4, -1)."""
+    """With the weights 3, 0, 0, 1, the means of F = [[1, 2, 3, 4], [0, 1, 0, -1]] are 3/4 (1, 0) + 1/4 (4, -1)."""
     found = raw_moments(F_2X2, torch.tensor([[[[3.0, 0.0], [0.0, 1.0]]]]))
     assert torch.equal(found, torch.tensor([[[4.75, -1.0, 1.75], [-1.0, 0.25, -0.25], [1.75, -0.25, 1.0]]]))
 
@@ -136,7 +136,7 @@ def test_raw_moments_gradcheck(layout: torch.memory_format, weights: int | None)
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_raw_moments_of_bfloat16_and_their_gradient(weighted: bool) -> None:
-    """The sums are float32; what is rounded is the features, and the gradient that goes back to them."""
+    """The sums are float32; only the features, and the gradient that goes back to them, are rounded."""
     f, w = features(2, 8, 16, 12).bfloat16().requires_grad_(True), masks(1, 16, 12) if weighted else None
     exact = f.detach().double().requires_grad_(True)
     found, expected = raw_moments(f, w), raw_moments(exact, w)

@@ -1,4 +1,4 @@
-"""StyleTarget: measured, interpolated, blended, saved and loaded, and what it says about files that are not whole."""
+"""Tests of StyleTarget: measuring, interpolating, blending, saving, loading, and messages about damaged files."""
 
 import json
 import math
@@ -26,7 +26,7 @@ ABOUT = {"title": "The Cat", "artist": "Somebody", "date": "1889", "licence": "C
 
 @pytest.fixture(scope="module")
 def encoder() -> VGG:
-    """A small VGG with reflection padding, whose weights are random."""
+    """Return a small VGG with reflection padding and random weights."""
     net = VGG(VGGConfig((3, 4, 5, 6, 4), (1, 1, 1, 2, 1), {}, padding="reflect"), "tiny").eval()
     net.initialise(torch.Generator().manual_seed(0))
     net.digest = "0123456789abcdef"
@@ -84,7 +84,7 @@ def test_a_style_that_is_a_line_is_refused(encoder: VGG) -> None:
 def test_a_style_is_fitted(
     encoder: VGG, picture: tuple[int, int], size: int, layers: tuple[str, ...], fitted: tuple[int, int]
 ) -> None:
-    """To the long side asked for, but neither larger than it is nor too small for the deepest of the layers."""
+    """A style gets the requested long side, but is neither enlarged nor made too small for the deepest layer."""
     found = fit_style(torch.rand(1, 3, *picture, generator=torch.Generator().manual_seed(0)), size, encoder, layers)
     assert tuple(found.shape) == (1, 3, *fitted)
     encoder(found, layers)
@@ -296,7 +296,7 @@ def test_every_built_in_style_is_whole() -> None:
 
 
 def test_the_compact_encoder_measures_in_the_machines_precision(photo: Any) -> None:
-    """bfloat16 changes the moments by little: a style file stands for its painting on every machine."""
+    """bfloat16 changes the moments only a little, so a style file stands for its painting on every machine."""
     encoder = load_encoder("compact")
     picture = photo("coffee", 96)
     exact = StyleTarget.of(picture, encoder, PLAIN, (96,)).at(96)

@@ -1,4 +1,4 @@
-"""The terms of a loss: how the area is divided, answers known by hand, what each part and layer counts."""
+"""Tests of the terms of a loss: how areas are divided, known answers, and the weights of parts and layers."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -66,7 +66,7 @@ def quantiles_of(view: View, picture: Tensor) -> dict[str, Tensor]:
 
 
 def left(width: int, size: tuple[int, int] = (32, 48)) -> Tensor:
-    """A mask of so many columns at the left."""
+    """Return a mask of that many columns on the left."""
     mask = torch.zeros(1, 1, *size)
     mask[..., :width] = 1
     return mask
@@ -88,7 +88,7 @@ def test_the_area_is_divided() -> None:
 
 
 def test_soft_masks_are_divided() -> None:
-    """Where they come to less than one the rest gets the difference; where to more, each its proportion."""
+    """Where masks sum to less than one, the rest gets the difference; where to more, each is scaled down."""
     soft = [torch.tensor([[[[0.2, 0.9, 1.0]]]]), torch.tensor([[[[0.3, 0.3, 1.0]]]])]
     masks = [p.mask for p in divide(soft)]
     expected = [[0.2, 0.75, 0.5], [0.3, 0.25, 0.5], [0.5, 0.0, 0.0]]
@@ -98,7 +98,7 @@ def test_soft_masks_are_divided() -> None:
 
 
 def test_shares_are_those_of_what_is_painted() -> None:
-    """Half is painted, of which a region holds a half: the other half of the region does not count."""
+    """Half is painted, and a region covers half of that, so the region's other half does not count."""
     where, region = torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 4, 8)
     where[..., :4] = 1
     region[..., 2:6] = 1
@@ -177,7 +177,7 @@ def test_layers_count_by_their_shares(kind: Literal["gram", "moments"]) -> None:
 def test_a_mask_of_ones_is_none(
     kind: Literal["gram", "moments"], size: tuple[int, int], arguments: dict[str, Any]
 ) -> None:
-    """And so is any that is the same everywhere, of pictures of odd sizes and of small ones too."""
+    """The same holds for any constant mask, for pictures with odd sides, and for small ones."""
     view, image, target = (
         View(network(HEADS), PLAIN, **arguments),
         random_picture(5, *size),
@@ -192,7 +192,7 @@ def test_a_mask_of_ones_is_none(
 
 @pytest.mark.parametrize("kind", ["gram", "moments"])
 def test_two_parts_are_each_the_loss_of_their_features(kind: Literal["gram", "moments"]) -> None:
-    """A third at the left and the rest, cut where the features are cut too; each counts by its area."""
+    """The left third and the rest are cut along the features, and each counts by its area."""
     view = View(network(HEADS), PLAIN)
     parts, targets = divide([left(16)]), (moments_of(view, STYLE), moments_of(view, OTHER))
     expected = 0.0
@@ -214,7 +214,7 @@ def test_a_part_without_area_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize("name", ["moments", "histogram"])
 def test_a_part_draws_its_own_pixels_alone(name: str) -> None:
-    """Beyond what the network sees from inside of the mask there is no gradient."""
+    """Pixels that the network does not see from inside the mask get no gradient."""
     view = View(network({}), PLAIN)
     part = Part(1.0, left(16))
     term: Term = MomentsTerm("gram", view.encoder, [(part, moments_of(view, STYLE))], SHARES)
@@ -253,7 +253,7 @@ def test_two_parts_have_each_the_histogram_of_their_features() -> None:
 
 
 def test_features_inside_a_mask() -> None:
-    """Those that it holds at least half of, whatever their order in memory; of a mask that holds none so far, all."""
+    """The features are those that the mask covers at least by half; if there are none, all features are returned."""
     f = torch.arange(12.0).view(1, 2, 2, 3)
     mask = torch.tensor([[[[0.5, 0.4, 0.0], [0.0, 1.0, 0.7]]]])
     for features in (f, f.contiguous(memory_format=torch.channels_last)):
@@ -287,14 +287,14 @@ def test_the_similarity_term_is_the_mean_of_the_layers_losses(heads: dict[str, i
 
 
 def test_the_variation_term_of_a_ramp() -> None:
-    """Slopes of 1/100 down and 1/50 to the right."""
+    """The slopes are 1/100 down and 1/50 to the right."""
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing="ij")
     ramp = (0.01 * y + 0.02 * x).expand(1, 3, 32, 48)
     assert value(VariationTerm(), View(network({}), PLAIN), ramp).item() == pytest.approx(5e-4, rel=1e-4)
 
 
 def test_every_term_is_float32_and_hardly_another_in_bfloat16() -> None:
-    """The type that the network computes in is none that a loss is computed in."""
+    """No loss is computed in the dtype of the network."""
     net, parts, found = network(HEADS), divide([left(20)]), []
     for low in (None, torch.bfloat16):
         view = View(net, Compute(torch.device("cpu"), low))
@@ -320,14 +320,14 @@ def test_every_term_is_float32_and_hardly_another_in_bfloat16() -> None:
 
 
 def columns(x: Tensor, begin: int, end: int) -> Tensor:
-    """The columns of a mask or of features that are those `begin` to `end` of the picture, which has 48."""
+    """Return the columns from `begin` to `end` of a mask or of features, for a picture of 48 columns."""
     return x[..., begin * x.shape[3] // 48 : end * x.shape[3] // 48]
 
 
 def measures_add_up(term_of: Callable[[int, int], Term], view: View) -> None:
-    """What the term of the left third measures, and that of the rest, is together what the whole measures.
+    """Check that a term's measures of the left third and of the rest add up to those of the whole.
 
-    `term_of` gives the term of some columns.
+    `term_of` returns the term for some columns.
     """
     features = view.features(IMAGE.to(view.encoder.mean), LAYERS)
     whole, left_part, rest = term_of(0, 48), term_of(0, 16), term_of(16, 48)
@@ -428,7 +428,10 @@ def test_gradients_are_those_of_finite_differences(make: Callable[[View], Term],
 
 
 def test_temporal_term() -> None:
-    """Zero at the moved painting; by hand; and nothing holds where there is no trust."""
+    """The loss is zero at the moved painting, and matches an answer worked out by hand.
+
+    Places without trust do not count.
+    """
     trust = torch.zeros(1, 1, 32, 48)
     trust[..., :24] = 0.5
     term, view = TemporalTerm(CONTENT, trust), View(network({}), PLAIN)
@@ -442,7 +445,7 @@ def test_temporal_term() -> None:
 
 @pytest.mark.parametrize("make", [content_term, moments_term("gram"), moments_term("moments"), histogram_term])
 def test_no_term_keeps_a_graph_of_its_targets(make: Callable[[View], Term]) -> None:
-    """What a loss is made of is constant: the second gradient of a loop must not look for the first one's graph."""
+    """Targets are constants, so that the next step's gradient does not look for this step's graph."""
     view = View(network({}).double(), PLAIN)
     loss = PerceptualLoss(view, {"a": (1.0, make(view)), "b": (0.5, VariationTerm())})
     gradients = []

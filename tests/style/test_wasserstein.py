@@ -1,4 +1,4 @@
-"""The moments loss: distances of Gaussians known by hand, and gradients where the covariance has no full rank."""
+"""Tests of the moments loss: distances of Gaussians by hand, and gradients for covariances without full rank."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def features(seed: int, *shape: int) -> Tensor:
 
 
 def moments(mean: list[float], covariance: list[list[float]]) -> Tensor:
-    """Raw moments (1, C + 1, C + 1) of that mean and covariance."""
+    """Return raw moments (1, C + 1, C + 1) with that mean and covariance."""
     m, one = torch.tensor([*mean, 1.0], dtype=torch.float64), len(mean)
     raw = torch.outer(m, m)
     raw[:one, :one] += torch.tensor(covariance, dtype=torch.float64)
@@ -22,7 +22,7 @@ def moments(mean: list[float], covariance: list[list[float]]) -> Tensor:
 
 
 def distance(found: Tensor, target: Tensor) -> float:
-    """The squared distance itself, without the scale."""
+    """Return the squared distance itself, without the scale."""
     scale = target.diagonal(dim1=1, dim2=2).sum() - 1  # the mean square: tr(C) + ||m||^2
     return (moments_loss(found, MomentsTarget.of(target)) * scale).item()
 
@@ -32,26 +32,35 @@ def distance(found: Tensor, target: Tensor) -> float:
     [(3.0, 4.0, 2**2 + 1**2), (1.0, 9.0, 2**2), (-2.0, 1.0, 3**2), (1.0, 1.0, 0.0)],
 )
 def test_one_channel_by_hand(mean: float, variance: float, expected: float) -> None:
-    """In one dimension it is (m - m')^2 + (s - s')^2; the style has m' = 1, s' = 1."""
+    """In one dimension the distance is (m - m')^2 + (s - s')^2; the style has m' = 1, s' = 1."""
     found = distance(moments([mean], [[variance]]), moments([1.0], [[1.0]]))
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-12)  # `EPSILON` is not nothing
 
 
 def test_diagonal_covariances_by_hand() -> None:
-    """Channels without correlation are one dimension each: 3^2 + 1^2, and (2 - 1)^2 + (1 - 4)^2 for the deviations."""
+    """Uncorrelated channels are one-dimensional each.
+
+    The means give 3^2 + 1^2, the deviations (2 - 1)^2 + (1 - 4)^2.
+    """
     found = moments([3.0, 0.0], [[4.0, 0.0], [0.0, 1.0]])
     assert distance(found, moments([0.0, 1.0], [[1.0, 0.0], [0.0, 16.0]])) == pytest.approx(10 + 10, rel=1e-3)
 
 
 def test_full_covariances_by_hand() -> None:
-    """C = [[5, 4], [4, 5]] has the root [[2, 1], [1, 2]]; against the unit matrix it is ||root - 1||^2 = 4."""
+    """C = [[5, 4], [4, 5]] has the root [[2, 1], [1, 2]]; to the identity, the distance is
+
+    root - 1||^2 = 4.
+    """
     found, target = moments([0.0, 0.0], [[5.0, 4.0], [4.0, 5.0]]), moments([0.0, 0.0], [[1.0, 0.0], [0.0, 1.0]])
     assert distance(found, target) == pytest.approx(4, rel=1e-3)
     assert distance(target, found) == pytest.approx(4, rel=1e-3)
 
 
 def test_covariances_that_do_not_commute() -> None:
-    """Of diag(4, 1) and [[2, 1], [1, 2]]: P = [[8, 2], [2, 2]] and tr P^1/2 = (tr P + 2 det^1/2 P)^1/2 in 2 x 2."""
+    """For diag(4, 1) and [[2, 1], [1, 2]], P = [[8, 2], [2, 2]].
+
+    For 2 x 2 matrices, tr P^1/2 = (tr P + 2 det^1/2 P)^1/2.
+    """
     found = distance(moments([0.0, 0.0], [[2.0, 1.0], [1.0, 2.0]]), moments([0.0, 0.0], [[4.0, 0.0], [0.0, 1.0]]))
     assert found == pytest.approx(5 + 4 - 2 * (10 + 2 * 12**0.5) ** 0.5, rel=1e-3)
 
@@ -131,7 +140,7 @@ def test_gradcheck(with_metric: bool, pixels: tuple[int, int]) -> None:
 @pytest.mark.parametrize("with_metric", [False, True])
 @pytest.mark.parametrize("pixels", [(3, 4), (1, 3)])  # (1, 3): of rank two
 def test_the_gradient_of_the_moments_themselves(with_metric: bool, pixels: tuple[int, int]) -> None:
-    """In every direction that keeps them symmetric, as finite differences of the formula have it."""
+    """The gradient equals finite differences of the formula in every symmetric direction."""
     metric = features(2, 4, 4) @ features(2, 4, 4).t() if with_metric else None
     target = MomentsTarget.of(raw_moments(features(1, 2, 4, 3, 3)), metric)
     raw, h = raw_moments(features(0, 2, 4, *pixels) + 0.3), 1e-6
@@ -175,7 +184,7 @@ def test_a_gradient_at_the_goal_is_nothing() -> None:
 
 
 def test_float16_moments_of_a_style_file_serve() -> None:
-    """Rounded to float16 a covariance may have eigenvalues below zero; what it costs is that rounding."""
+    """A covariance rounded to float16 may have negative eigenvalues; the error is no larger than that rounding."""
     f, thin = features(0, 1, 6, 9, 9).relu(), features(1, 1, 2, 9, 9)
     a = (thin.repeat(1, 3, 1, 1) + 2).relu()  # rank two of six
     target = raw_moments(a.float()).half().float()
@@ -185,7 +194,7 @@ def test_float16_moments_of_a_style_file_serve() -> None:
 
 
 def test_not_finite_in_not_finite_out() -> None:
-    """It is the optimiser that reports a divergence; the eigendecomposition must not raise before."""
+    """The eigendecomposition must not raise an error, so that the optimiser can report the divergence."""
     f = features(0, 1, 3, 4, 4)
     f[0, 1, 2, 2] = torch.nan
     f.requires_grad_(True)
@@ -195,7 +204,7 @@ def test_not_finite_in_not_finite_out() -> None:
 
 
 def test_one_step_of_gradient_descent_is_the_optimal_transport() -> None:
-    """With half the number of pixels as its rate, a step takes each column to its place in the style's Gaussian."""
+    """With half the number of pixels as the rate, one step moves each column to its place in the style's Gaussian."""
     f, a = features(0, 1, 4, 12, 12).requires_grad_(True), 2 * features(1, 1, 4, 9, 9).relu() + 1
     target = MomentsTarget.of(raw_moments(a))
     loss = moments_loss(raw_moments(f), target)

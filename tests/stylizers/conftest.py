@@ -1,4 +1,4 @@
-"""What the tests of painting share: a photograph and a style, what paints, and measures of what a painting is like."""
+"""Fixtures for painting: a photograph, a style, stylizers, and measures of what a painting is like."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ SIMILARITY_LAYERS = ("relu3_1", "relu4_1")
 
 
 class Measures:
-    """How far pictures (1, 3, H, W) are from each other, in float32: 0 for what is alike, whatever painted them."""
+    """Distances between pictures (1, 3, H, W), in float32: 0 if they are alike, whatever painted them."""
 
     def __init__(self, encoder: VGG):
         self.encoder = encoder
@@ -56,9 +56,9 @@ class Measures:
         layers: Sequence[str] = PAINTED_LAYERS,
         size: float | None = None,
     ) -> float:
-        """The style distance: the root of the named loss, the mean over the layers; the style at that long side.
+        """Return the style distance: the root of the named loss, averaged over layers.
 
-        Without a size the style is looked at as large as the picture.
+        The style is measured at that long side, or without one at the picture's size.
         """
         style = fit_style(style, round(size or max(picture.shape[-2:])), self.encoder)
         if kind == "nn":
@@ -74,7 +74,7 @@ class Measures:
         return sum(found) / len(found)
 
     def _neighbours(self, picture: Tensor, style: Tensor) -> float:
-        """The mean distance of hypercolumns to the style's nearest, in any of its four orientations."""
+        """Return the mean distance of hypercolumns to the style's nearest, in any of its four orientations."""
         metrics = {k: covariance_metric(self.encoder, k) for k in NEIGHBOUR_LAYERS}
         widths = {k: self.encoder.config.heads[k] for k in NEIGHBOUR_LAYERS}
 
@@ -86,24 +86,24 @@ class Measures:
         return neighbour_loss(own, match(own, wanted), wanted.mean(0)).item()
 
     def content(self, picture: Tensor, photo: Tensor, layer: str = CONTENT_LAYER) -> float:
-        """The content distance: the root of the content loss, behind the layer's head where it has one."""
+        """Return the content distance: the root of the content loss, after the layer's head if it has one."""
         found = [self.features(p, [layer])[layer] for p in (picture, like(photo, picture))]
         if layer in self.encoder.heads:
             found = [self.encoder.heads[layer](f) for f in found]
         return math.sqrt(content_loss(found[0], found[1]).item())
 
     def histogram(self, picture: Tensor, style: Tensor) -> float:
-        """How far the features' histograms are apart, channel by channel: the mean over the style layers."""
+        """Return how far the features' histograms are apart, by channel, averaged over the style layers."""
         style = fit_style(style, max(picture.shape[-2:]), self.encoder)
         own, wanted = self.features(picture, STYLE_LAYERS), self.features(style, STYLE_LAYERS)
         return sum(histogram_loss(own[k], quantiles(wanted[k])).item() for k in STYLE_LAYERS) / len(STYLE_LAYERS)
 
     def laplacian(self, picture: Tensor, photo: Tensor) -> float:
-        """How far the edges are apart."""
+        """Return how far the edges are apart."""
         return laplacian_loss(picture, like(photo, picture)).item()
 
     def similarity(self, picture: Tensor, photo: Tensor) -> float:
-        """How much otherwise the picture's places are alike, over the middle of the network."""
+        """Return how much the self-similarity of the pictures differs, in the middle layers of the network."""
         own, wanted = (self.features(p, SIMILARITY_LAYERS) for p in (picture, like(photo, picture)))
         found = []
         for k in SIMILARITY_LAYERS:
@@ -113,35 +113,38 @@ class Measures:
 
     @staticmethod
     def variation(picture: Tensor) -> float:
-        """Its total variation."""
+        """Return a picture's total variation."""
         return total_variation(picture).item()
 
     @staticmethod
     def detail(picture: Tensor, photo: Tensor, deviation: float = 1.5) -> float:
-        """How much of the photo's fine detail, finer than that blur, is in the picture: 1 all of it, 0 none."""
+        """Return how much of the photo's detail finer than that blur is in the picture, from 0 to 1."""
         fine = [p - blur(p, deviation) for p in (picture, like(photo, picture))]
         return ((fine[0] * fine[1]).sum() / fine[1].square().sum()).item()
 
     @staticmethod
     def difference(picture: Tensor, other: Tensor) -> float:
-        """Root of the mean squared difference of the pixels."""
+        """Return the root of the mean squared difference of the pixels."""
         return (picture - like(other, picture)).square().mean().sqrt().item()
 
     @staticmethod
     def chroma(picture: Tensor, photo: Tensor) -> float:
-        """Mean distance of the colours, lightness left out, in OKLab times 100."""
+        """Return the mean distance of the colours without lightness, in OKLab times 100."""
         difference = srgb_to_oklab(picture) - srgb_to_oklab(like(photo, picture))
         return 100 * difference[:, 1:].square().sum(1).sqrt().mean().item()
 
     @staticmethod
     def palette(picture: Tensor, other: Tensor) -> float:
-        """How far the colours are apart, wherever they are: the mean over OKLab's channels, sorted, times 100."""
+        """Return how far the colours are apart, wherever they are.
+
+        They are sorted by OKLab channel; the mean is times 100.
+        """
         found = [quantiles(srgb_to_oklab(p)) for p in (picture, other)]
         return 100 * (found[0] - found[1]).abs().mean().item()
 
 
 def like(picture: Tensor, other: Tensor) -> Tensor:
-    """A picture in another's size."""
+    """Return a picture at another one's size."""
     return resize(picture, (other.shape[-2], other.shape[-1]))
 
 
@@ -159,19 +162,19 @@ def measure(encoder: VGG) -> Measures:
 
 @pytest.fixture(scope="session")
 def content(photo: Callable[[str, int], Tensor]) -> Tensor:
-    """A cup of coffee, 96 pixels wide."""
+    """Return a photograph of a cup of coffee, 96 pixels wide."""
     return photo("coffee", 96)
 
 
 @pytest.fixture(scope="session")
 def style(photo: Callable[[str, int], Tensor]) -> Tensor:
-    """A cat's fur, 160 pixels wide."""
+    """Return a photograph of a cat's fur, 160 pixels wide."""
     return photo("chelsea", 160)
 
 
 @pytest.fixture(scope="session")
 def make(encoder: VGG, style: Tensor) -> Callable[..., OptimizeStylizer]:
-    """`make(size=64, ...)`: a stylizer in float32, its style a cat's fur unless `styles` says otherwise."""
+    """Return `make(size=64, ...)`: a stylizer in float32, with a cat's fur as its style by default."""
 
     def build(styles: Any = (style,), start_picture: Tensor | None = None, **options: Any) -> OptimizeStylizer:
         return OptimizeStylizer(styles, OptimizeOptions(**options), encoder, PLAIN, start_picture)
@@ -181,7 +184,10 @@ def make(encoder: VGG, style: Tensor) -> Callable[..., OptimizeStylizer]:
 
 @pytest.fixture(scope="session")
 def paint(make: Callable[..., OptimizeStylizer], content: Tensor) -> Callable[..., Tensor]:
-    """`paint(tv_weight=0.0, ...)`: the photograph painted briefly with those options; each painting is made once."""
+    """Return `paint(tv_weight=0.0, ...)`, which briefly paints the photograph with these options.
+
+    Each painting is made once.
+    """
     made: dict[tuple[tuple[str, Any], ...], Tensor] = {}
 
     def painted(**options: Any) -> Tensor:

@@ -1,4 +1,7 @@
-"""`impasto.stylize` and `impasto.load_stylizer`: any kind of picture and style in, the caller's own kind out."""
+"""`impasto.stylize` and `impasto.load_stylizer` take any kind of picture and style.
+
+They return the caller's own kind.
+"""
 
 import io
 from collections.abc import Callable, Iterator
@@ -45,7 +48,7 @@ def painting(content: Tensor, style: Tensor) -> Tensor:
 
 @pytest.fixture
 def a_builtin(tmp_path: Path, style: Tensor, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a built-in style, the only one."""
+    """Return the name of a built-in style, and make it the only one."""
     folder = tmp_path / "styles"
     target = StyleTarget.of(style, load_encoder("compact"), choose_compute("cpu"), (48, 64))
     target.save(folder / ("cats-fur" + styles.SUFFIX))

@@ -1,4 +1,7 @@
-"""The bundled network: what any trained one reaches. Its numbers are loose; benchmarks measure how good it is."""
+"""Tests of the bundled network.
+
+Their bounds are loose, so any trained network passes; benchmarks measure its quality.
+"""
 
 import math
 from collections.abc import Callable
@@ -31,7 +34,7 @@ def content(photo: Callable[[str, int], Tensor]) -> Tensor:
 
 @pytest.fixture(scope="module")
 def distance(encoder: VGG) -> Callable[[Tensor, str], float]:
-    """How far a picture is from a built-in style: Gram matrices, relative, the mean over four layers."""
+    """Return the relative distance of Gram matrices to a built-in style, averaged over four layers."""
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     metrics = {k: head_metric(encoder, k) for k in layers}
 
@@ -58,7 +61,7 @@ def test_it_is_small_and_for_the_bundled_encoder(encoder: VGG) -> None:
 
 
 def test_most_styles_come_nearer(content: Tensor, distance: Callable[[Tensor, str], float]) -> None:
-    """The distance to a style falls against the photograph's own: by a fifth on the average."""
+    """The distance to a style falls by a fifth on average, compared with the photograph's own."""
     names = builtin_names()[::3]
     ratios = {n: distance(paint(content, n), n) / distance(content, n) for n in names}
     assert math.exp(sum(math.log(r) for r in ratios.values()) / len(ratios)) < 0.8, ratios
@@ -74,14 +77,14 @@ def test_each_painting_is_of_its_own_style(content: Tensor, distance: Callable[[
 
 
 def test_a_painting_shows_the_photograph(content: Tensor) -> None:
-    """Its light and dark are where the photograph's are."""
+    """Light and dark are where they are in the photograph."""
     for name in ("starry-night", "water-lilies"):
         painted, photo = (x.mean(1).flatten() for x in (paint(content, name), content))
         assert torch.corrcoef(torch.stack([painted, photo]))[0, 1] > 0.4
 
 
 def test_the_strength(content: Tensor) -> None:
-    """0 is the photograph, and from there the way leads on evenly."""
+    """Strength 0 gives the photograph, and the way from there is even."""
     found = [paint(content, "starry-night", strength=s) for s in (0.0, 0.05, 0.25, 0.5, 1.0)]
     errors = [(f - content).square().mean().item() for f in found]
     assert -10 * math.log10(max(errors[0], 1e-12)) > 50
@@ -90,7 +93,7 @@ def test_the_strength(content: Tensor) -> None:
 
 
 def test_borders_are_painted_as_the_inside_is(content: Tensor) -> None:
-    """No frame: the outermost pixels differ from the ones behind them little more than the next dozen rows do."""
+    """There is no frame: the outermost pixels differ from their neighbours little more than the next dozen rows do."""
     for name in ("great-wave", "starry-night", "udnie"):
         painted = paint(content, name)
         for x in (painted, painted.transpose(2, 3)):
@@ -109,7 +112,7 @@ def test_it_is_finite_in_every_precision(content: Tensor, precision: str) -> Non
 
 @pytest.mark.parametrize("name", ["astronaut", "rocket"])
 def test_nothing_glows(photo: Callable[[str, int], Tensor], name: str) -> None:
-    """Glowing dots show above 40 standard deviations in a feature, or where the paint is far above white."""
+    """Glowing dots would show as features above 40 standard deviations, or as paint far above white."""
     net, content = find_network(None), photo(name, 512)
     heights, beyond = dict[str, float](), dict[str, float]()
     for style in builtin_names():

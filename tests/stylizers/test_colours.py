@@ -26,7 +26,7 @@ def pair(photo: Callable[[str, int], Tensor]) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def free(pair: tuple[Tensor, Tensor]) -> Tensor:
-    """Painted without any of the controls."""
+    """Return a painting made without any of the controls."""
     content, style = pair
     return load_stylizer(style, **BRIEF)(content)
 
@@ -46,7 +46,7 @@ def test_the_photos_colours_are_kept(
 
 
 def test_the_colour_space_is_where_lightness_is_held(pair: tuple[Tensor, Tensor], free: Tensor) -> None:
-    """With OKLab its lightness is the painting's more nearly, with YCbCr the luma is."""
+    """OKLab preserves the painting's lightness better, YCbCr its luma."""
     content, style = pair
     oklab, ycbcr = (
         load_stylizer(style, keep_colours=1.0, colour_space=s, **BRIEF)(content) for s in ("oklab", "ycbcr")
@@ -71,7 +71,7 @@ def test_every_step_shows_the_kept_colours(pair: tuple[Tensor, Tensor], measure:
 
 @pytest.mark.parametrize("method", ["covariance", "histogram"])
 def test_the_palette_is_the_photos(pair: tuple[Tensor, Tensor], free: Tensor, method: Any, measure: Any) -> None:
-    """The painting's colours are the photo's, wherever they are; the more so the stronger."""
+    """The painting's colours are the photo's, in whatever places; more so at a higher strength."""
     content, style = pair
     none, half, whole = (
         load_stylizer(style, match_palette=method, palette_strength=s, **BRIEF)(content) for s in (0.0, 0.5, 1.0)

@@ -1,4 +1,4 @@
-"""Every control does what it says: its effect measured on finished paintings of a photograph."""
+"""Every control does what it says, measured on finished paintings of a photograph."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -29,12 +29,12 @@ MOMENTS: dict[str, Any] = {**BRIEF, "style_loss": "moments"}
 
 
 def rises(values: Iterable[float], factor: float = 1.0) -> bool:
-    """Whether each value is more than so many times the one before."""
+    """Return whether each value is more than that many times the one before."""
     return all(b > factor * a for a, b in pairwise(values))
 
 
 def falls(values: Iterable[float], factor: float = 1.0) -> bool:
-    """Whether each value is less than that share of the one before."""
+    """Return whether each value is less than that share of the one before."""
     return all(b < factor * a for a, b in pairwise(values))
 
 
@@ -87,7 +87,7 @@ def test_the_strength_goes_from_the_photo_to_the_style(
 def test_more_strength_than_1_is_nearer_to_the_style(
     paint: Paint, content: Tensor, style: Tensor, measure: Any, style_loss: str
 ) -> None:
-    """And further from the photograph, whose weight is less."""
+    """The painting is also further from the photograph, whose weight is lower."""
     paintings = [paint(strength=s, style_loss=style_loss) for s in (1.0, 1.5)]
     assert falls((measure.style(p, style, style_loss) for p in paintings), 0.99)
     assert rises((measure.content(p, content) for p in paintings), 1.02)
@@ -101,7 +101,7 @@ def test_without_strength_any_start_leads_to_the_photo(make: Make, content: Tens
 
 
 def test_detail_brings_the_photos_own_back_at_each_scale(paint: Paint, content: Tensor, measure: Any) -> None:
-    """What a scale begins with is in the painting where the scale is short."""
+    """If a scale is short, the detail that it begins with is in the painting."""
     paintings = [paint(detail=d, iterations=(16, 4)) for d in (0.0, 0.5, 1.0)]
     assert rises((measure.detail(p, content) for p in paintings), 1.2)
     assert measure.detail(paintings[2], content) > 2 * measure.detail(paintings[0], content)
@@ -143,7 +143,7 @@ def test_the_content_layers_decide_what_of_the_photo_is_kept(paint: Paint, conte
 
 
 def test_a_blurred_content_leaves_the_detail_to_the_style(paint: Paint, content: Tensor, measure: Any) -> None:
-    """Less of the photo's fine detail at the same weights; at a shallow layer, which would keep it, most of all."""
+    """At equal weights, less of the photo's fine detail remains, most visibly at a shallow layer that would keep it."""
     for layer, share in (("relu2_2", 0.5), ("relu4_2", 0.95)):
         paintings = [paint(content_blur=b, content_layers=layer, content_weight=0.5) for b in (0.0, 2.0, 4.0)]
         assert falls((measure.detail(p, content) for p in paintings), 0.95)
@@ -153,7 +153,7 @@ def test_a_blurred_content_leaves_the_detail_to_the_style(paint: Paint, content:
 
 
 def test_the_blur_is_measured_at_the_paintings_size(make: Make, content: Tensor, measure: Any) -> None:
-    """The painting is that of a photo blurred beforehand; at a coarse scale of half the size by half as much."""
+    """The painting is that of a photo blurred beforehand; a coarse scale of half the size uses half the blur."""
     options: dict[str, Any] = {"size": 96, "start": "grey", "content_weight": 1.0}
     one = {**options, "coarsest": 96, "iterations": 3}
     blurred = blur(content, 4.0)
@@ -171,7 +171,7 @@ def test_the_blur_is_measured_at_the_paintings_size(make: Make, content: Tensor,
 def test_the_style_weights_blend(
     make: Make, content: Tensor, style: Tensor, photo: Photo, measure: Any, style_loss: str
 ) -> None:
-    """From the one style to the other, step by step."""
+    """The painting moves from one style to the other, step by step."""
     rocket = photo("rocket", 160)
     paintings = [
         make((style, rocket), **{**BRIEF, "style_loss": style_loss}, style_weights=w)(content)
@@ -182,7 +182,7 @@ def test_the_style_weights_blend(
 
 
 def test_the_style_scale_is_the_size_of_the_strokes(make: Make, content: Tensor, photo: Photo, measure: Any) -> None:
-    """Of paintings at four sizes of the style, each is nearest to the style at its own."""
+    """Of paintings made at four sizes of the style, each is nearest to the style at its own size."""
     large, sizes = photo("chelsea", 400), (0.5, 1.0, 2.0, 4.0)
     paintings = {s: make((large,), **MOMENTS, style_scale=s, content_weight=0.0)(content) for s in sizes}
     for looked_at in sizes:
@@ -191,7 +191,7 @@ def test_the_style_scale_is_the_size_of_the_strokes(make: Make, content: Tensor,
 
 
 def test_strokes_in_pixels_are_as_large_at_any_size(make: Make, encoder: VGG, content: Tensor, photo: Photo) -> None:
-    """The style is measured at the size of the painting that has such strokes, 25 times the stroke."""
+    """The style is measured at the size of the painting that has such strokes: 25 times the stroke."""
     style, short = photo("chelsea", 400), {"iterations": 3, "coarsest": 4096}
     for size in (96, 192):
         measured = StyleTarget.of(style, encoder, PLAIN, (100,))
@@ -201,7 +201,10 @@ def test_strokes_in_pixels_are_as_large_at_any_size(make: Make, encoder: VGG, co
 
 
 def test_each_style_has_its_own_scale(make: Make, encoder: VGG, content: Tensor, photo: Photo, measure: Any) -> None:
-    """As if each had been measured at its own size; and seen in the painting of the one that is easily told."""
+    """The result is as if each style had been measured at its own size.
+
+    One of them is easy to recognise in the painting.
+    """
     styles = photo("chelsea", 400), photo("rocket", 400)
     measured = [StyleTarget.of(s, encoder, PLAIN, (n,)) for s, n in zip(styles, (96, 288), strict=True)]
     short: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 3}
@@ -217,7 +220,7 @@ def test_each_style_has_its_own_scale(make: Make, encoder: VGG, content: Tensor,
 def test_each_style_loss_lowers_its_own_distance_the_most(
     paint: Paint, content: Tensor, style: Tensor, measure: Any
 ) -> None:
-    """But for the Gram matrices, which `moments` brings as well: covariances and means are all that they are."""
+    """The exception is `gram`, which `moments` lowers as well: Gram matrices consist of covariances and means."""
     kinds = ("gram", "moments", "nn")
     paintings = {k: paint(style_loss=k) for k in kinds}
     for kind in kinds:
@@ -277,7 +280,7 @@ def test_what_it_starts_from(make: Make, content: Tensor, photo: Photo, measure:
 
 
 def test_the_start_shows_in_the_painting(make: Make, paint: Paint, content: Tensor, photo: Photo, measure: Any) -> None:
-    """The less of the photo there is in the start, the less in the painting; and what else is in it stays."""
+    """The less of the photo is in the start, the less is in the painting; whatever else the start shows remains."""
     paintings = {s: paint(start=s) for s in ("content", "blurred", "noise", "grey")}
     far = {s: measure.difference(p, content) for s, p in paintings.items()}
     assert 1.03 * far["content"] < far["blurred"] < 0.7 * min(far["noise"], far["grey"])
@@ -306,7 +309,7 @@ def test_the_size(
 
 
 def loss_of(make: Make, content: Tensor, **options: Any) -> list[float]:
-    """The total loss of the painting after each iteration of the last scale."""
+    """Return the total loss of the painting after each iteration of the last scale."""
     steps = [s for s in make(**{**BRIEF, **options}).steps(content) if s.scale_index == s.scales]
     return [s.measured()["total"] for s in steps if s.measured is not None]
 
@@ -334,7 +337,7 @@ def test_more_iterations_come_nearer(make: Make, content: Tensor) -> None:
 
 
 def test_moments_that_are_carried_make_a_scale_begin_gently(make: Make, content: Tensor) -> None:
-    """Adam's first steps change every pixel by the rate; with what it knows from the scale before they do not."""
+    """Adam's first steps change every pixel by the rate, unless it carries moments from the previous scale."""
     moved, options = [], {**BRIEF, "optimizer": "adam", "parameters": "pixels", "iterations": (10, 10), "detail": 0.0}
     for carry in (False, True):
         steps = list(make(**options, carry=carry).steps(content))
@@ -346,7 +349,7 @@ def test_moments_that_are_carried_make_a_scale_begin_gently(make: Make, content:
 
 
 def test_the_average_is_that_of_the_iterates(make: Make, content: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Worked out from the pictures that the loss saw; each scale's own."""
+    """The average is worked out from the pictures that the loss saw, separately for each scale."""
     seen: list[Tensor] = []
     original = PerceptualLoss.__call__
 
@@ -366,7 +369,7 @@ def test_the_average_is_that_of_the_iterates(make: Make, content: Tensor, monkey
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_an_average_costs_little(make: Make, content: Tensor, optimizer: str) -> None:
-    """Its loss is near that of the best picture: coarse scales' pictures are no part of it."""
+    """Its loss is near that of the best picture, because the coarse scales' pictures do not enter it."""
     best, mean = (loss_of(make, content, average=a, optimizer=optimizer, parameters="pixels")[-1] for a in (0.0, 0.5))
     assert mean < 1.2 * best
 
@@ -383,7 +386,7 @@ def test_a_plateau_saves_iterations_and_loses_little(
 
 
 def test_what_a_plateau_saves_is_known_at_once(make: Make, content: Tensor) -> None:
-    """The number of iterations to come falls as scales end early, and the last one is the last."""
+    """The total number of iterations falls as soon as a scale ends early, and the last iteration has that number."""
     options: dict[str, Any] = {
         "size": 64,
         "coarsest": 48,
@@ -406,7 +409,7 @@ def test_what_a_plateau_saves_is_known_at_once(make: Make, content: Tensor) -> N
 def test_each_pooling_paints_its_own_style(
     make: Make, paint: Paint, content: Tensor, style: Tensor, measure: Any
 ) -> None:
-    """A painting is nearer to the style as the network that it was painted with sees it."""
+    """A painting is nearer to the style as measured by the network that it was painted with."""
     averaging = load_encoder("compact", pooling="average")
     options = OptimizeOptions(**MOMENTS, pooling="average", content_weight=0.0)
     other = OptimizeStylizer([style], options, averaging, PLAIN)(content)
@@ -418,7 +421,7 @@ def test_each_pooling_paints_its_own_style(
 
 
 def final_losses(encoder: VGG, make: Make, content: Tensor, **options: Any) -> list[float]:
-    """The float32 loss of what float32 and what bfloat16 painted, in that order."""
+    """Return the float32 losses of the float32 painting and of the bfloat16 painting, in that order."""
     styles, chosen, found = make().styles, OptimizeOptions(**options), []
     for compute in (PLAIN, LOW):
         painting = OptimizeStylizer(styles, chosen, encoder, compute)(content)
@@ -429,14 +432,17 @@ def final_losses(encoder: VGG, make: Make, content: Tensor, **options: Any) -> l
 
 
 def test_bfloat16_sees_what_float32_sees(make: Make, encoder: VGG, content: Tensor, style: Tensor) -> None:
-    """The loss of one picture in both precisions, within half a percent."""
+    """The loss of one picture is the same in both precisions within half a percent."""
     options = OptimizeOptions(size=96, coarsest=96, iterations=1)
     (plain,), (rounded,) = (OptimizeStylizer([style], options, encoder, c).steps(content) for c in (PLAIN, LOW))
     assert rounded.losses["total"] == pytest.approx(plain.losses["total"], rel=5e-3)
 
 
 def test_bfloat16_paints_as_well(make: Make, encoder: VGG, photo: Photo) -> None:
-    """With the default settings: so small a painting takes its own way at the least difference, the mean does not."""
+    """At the default settings, the mean over paintings is compared.
+
+    A single small painting changes much by rounding.
+    """
     ratios = []
     for name in ("coffee", "rocket", "astronaut"):
         plain, low = final_losses(encoder, make, photo(name, 96), size=96, coarsest=64)
@@ -447,7 +453,7 @@ def test_bfloat16_paints_as_well(make: Make, encoder: VGG, photo: Photo) -> None
 
 @pytest.mark.slow
 def test_bfloat16_paints_as_well_at_length(make: Make, encoder: VGG, photo: Photo) -> None:
-    """The float32 loss of two photographs is within a percent of float32's, the mean of both."""
+    """The float32 loss, averaged over two photographs, is within a percent of that of float32 paintings."""
     ratios = []
     for name in ("coffee", "astronaut"):
         plain, low = final_losses(encoder, make, photo(name, 256), size=256, coarsest=128, iterations=300)

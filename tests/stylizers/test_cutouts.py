@@ -1,4 +1,4 @@
-"""Cut-outs as photographs and as styles: pictures that look the same are painted the same."""
+"""Cut-outs that look the same are painted the same, as photographs and as styles."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def cutout(photo: Tensor, hidden: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(H, W, 4): the photograph where an ellipse with a hard edge is, some level of grey under what is transparent."""
+    """Return (H, W, 4): the photograph inside an ellipse with a hard edge, and a grey level where it is transparent."""
     levels = (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()
     height, width = levels.shape[:2]
     y, x = np.mgrid[:height, :width]
@@ -61,7 +61,7 @@ def test_what_hides_under_transparency_has_no_say(photo: Photo, way: str) -> Non
 
 
 def test_a_style_is_measured_where_it_is_visible(photo: Photo) -> None:
-    """A style beside nothing has the statistics of the style alone, but for the border between them."""
+    """A style next to a transparent area has the statistics of the style alone, except at the border."""
     style = photo("coffee", 128)
     beside = torch.cat([style, torch.rand(style.shape)], 3)
     alpha = torch.cat([torch.ones_like(style[:, :1]), torch.zeros_like(style[:, :1])], 3)
@@ -77,7 +77,7 @@ def test_a_style_is_measured_where_it_is_visible(photo: Photo) -> None:
 
 @pytest.mark.parametrize("quality", ["instant", "good"])
 def test_the_visible_part_is_painted_as_if_alone(photo: Photo, measure: Any, quality: str) -> None:
-    """A photograph beside an invisible half takes on the style as one without it does."""
+    """A photograph next to an invisible half takes on the style like one without it."""
     content, style = photo("chelsea", 96), photo("coffee", 128)
     beside = torch.cat([content, torch.zeros_like(content)], 3)[0].permute(1, 2, 0).numpy()
     alpha = np.zeros(beside.shape[:2], np.float32)
@@ -92,7 +92,7 @@ def test_the_visible_part_is_painted_as_if_alone(photo: Photo, measure: Any, qua
 
 
 def test_no_rim_over_white(photo: Photo) -> None:
-    """At strength 0 the cut-out comes back, smaller: over white it is what the photograph over white is."""
+    """At strength 0 the reduced cut-out, composited over white, equals the reduced photograph over white."""
     content = photo("chelsea", 192)
     for hidden in (0, 255):
         given = Image.fromarray(cutout(content, hidden))

@@ -1,4 +1,4 @@
-"""The descent at one scale: what is optimised, what the painting is made of, and that it goes on from where it was."""
+"""Tests of the descent at one scale: what is optimised, what the painting is, and how it continues from a state."""
 
 import functools
 import io
@@ -27,7 +27,7 @@ def picture(seed: int, *size: int) -> Tensor:
 
 
 def towards(target: Tensor) -> Loss:
-    """The mean squared distance to a picture that need not be one."""
+    """Return the mean squared distance to a target, which need not be a valid picture."""
 
     def loss(x: Tensor) -> dict[str, Tensor]:
         distance = (x - target).square().mean()
@@ -37,14 +37,14 @@ def towards(target: Tensor) -> Loss:
 
 
 def curved(x: Tensor) -> dict[str, Tensor]:
-    """A loss with no minimum that one step could reach: edges in some places, saturation in others."""
+    """Return a loss whose minimum cannot be reached in one step: edges in some places, saturation in others."""
     steps = (x[..., 1:] - x[..., :-1] - 0.1).square().mean()
     ends = torch.sin(7 * x + torch.arange(x.shape[-1]) / 5).mean()
     return {"total": steps + 0.2 * ends, "steps": steps, "ends": 0.2 * ends}
 
 
 def descend(loss: Loss, x: Tensor, iterations: int = 20, rate: float | None = None, **options: Any) -> Descent:
-    """A descent by Adam on pixels, unless the options say otherwise."""
+    """Return a descent by Adam on pixels, unless the options say otherwise."""
     chosen = OptimizeOptions(rate=rate, **{"optimizer": "adam", "parameters": "pixels", **options})
     return Descent(loss, x, Scale((x.shape[-2], x.shape[-1]), iterations, chosen.settings.rate), chosen)
 
@@ -99,7 +99,7 @@ def test_a_pyramid_is_clamped_by_its_finest_band() -> None:
 
 
 def test_every_band_has_the_gradient_of_what_it_adds() -> None:
-    """The gradient of a band is the picture's, brought to its size by the transpose of the enlargement."""
+    """The gradient of a band is the picture's, brought to the band's size by the transpose of the enlargement."""
     pyramid, weights = Pyramid(picture(0, 64, 48)), picture(1, 64, 48)
     (weights * pyramid.picture()).sum().backward()
     fine, coarse = pyramid.tensors
@@ -112,7 +112,7 @@ def test_every_band_has_the_gradient_of_what_it_adds() -> None:
 
 
 def test_large_shapes_move_faster_in_a_pyramid() -> None:
-    """Towards a plain colour a pyramid takes fewer steps than the pixels: each band adds its own."""
+    """A pyramid reaches a plain colour in fewer steps than the pixels do, because every band contributes."""
     target, x = torch.full((1, 3, 64, 64), 0.9), torch.full((1, 3, 64, 64), 0.2)
     left = {
         p: min(d.step()["total"] for _ in range(10))
@@ -145,7 +145,7 @@ def test_what_lies_beyond_the_range_is_painted_at_its_end() -> None:
 
 
 def test_the_first_steps_of_adam_change_every_pixel_by_the_rate() -> None:
-    """Adam's first step is the rate times the gradient's sign; the rate is that of the middle of the iteration."""
+    """Adam's first step is the rate times the sign of the gradient, with the rate at the middle of the iteration."""
     x = 0.3 + 0.4 * picture(0)
     descent = descend(towards(x + torch.where(picture(1) > 0.5, 1.0, -1.0)), x, 20, 0.05)
     descent.step()
@@ -155,7 +155,7 @@ def test_the_first_steps_of_adam_change_every_pixel_by_the_rate() -> None:
 
 @pytest.mark.parametrize(("optimizer", "parameters"), WAYS)
 def test_the_best_picture_is_the_painting(optimizer: str, parameters: str) -> None:
-    """Also where the rate makes the loss jump up and down; and what it starts from is one of them."""
+    """This also holds if the rate makes the loss jump; the picture at the start counts as well."""
     rate = 0.6 if optimizer == "adam" else 1.0
     descent = descend(curved, picture(0), 15, rate, optimizer=optimizer, parameters=parameters)
     least = math.inf
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite(optimizer: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_picture_that_is_not_finite(optimizer: str) -> None:
-    """Also where the loss does not see it, as behind a ReLU that gives zero for what is no number."""
+    """This is found even if the loss does not see it, as behind a ReLU that turns NaN into 0."""
     x = picture(0)
     x[0, 0, 3, 4] = torch.nan
     loss = towards(picture(1))
@@ -199,7 +199,7 @@ def test_a_picture_that_is_not_finite(optimizer: str) -> None:
 
 
 def test_the_average_of_known_iterates() -> None:
-    """The mean with weights 1, d, d^2 ... backwards, worked out by hand for iterates that a fake step makes."""
+    """The mean has the weights 1, d, d^2 ... backwards, and is worked out by hand for the iterates of a fake step."""
     d = 0.75
     descent = descend(towards(picture(1)), picture(0), 4, average=d)
     values = [0.1, 0.5, 0.3, 0.9]
@@ -222,7 +222,7 @@ def test_the_losses_of_the_average_are_its_own() -> None:
 
 
 def test_an_average_is_calmer_than_its_iterates() -> None:
-    """Where the steps are too large, as here, the iterates jump about the minimum; their average lies close to it."""
+    """With steps that are too large, the iterates jump around the minimum, and their average lies close to it."""
     target, x = 0.3 + 0.4 * picture(1), picture(0)
     jumping, calm = (descend(towards(target), x, 60, 0.5, average=d) for d in (0.0, 0.9))
     found = [(jumping.step()["total"], calm.step()) for _ in range(40)]
@@ -234,9 +234,9 @@ def test_an_average_is_calmer_than_its_iterates() -> None:
 
 @pytest.mark.parametrize(("optimizer", "finish"), [("adam", PLATEAU_FINISH), ("lbfgs", 1)])
 def test_a_plateau_ends_it_early(optimizer: str, finish: int) -> None:
-    """A loss that falls by a fixed share of itself each time is on a plateau or is not, by what the option says.
+    """A loss that falls by a fixed share is on a plateau or not, depending on the option.
 
-    Adam's rate then still has to fall; L-BFGS has none that falls, and one iteration is left of it.
+    Then Adam's rate still has to fall; with L-BFGS, whose rate is constant, one iteration is left.
     """
     for plateau, ends in ((0.0, 200), (0.09, 200), (0.11, None)):
         descent = descend(towards(picture(1)), picture(0), 200, optimizer=optimizer, plateau=plateau)
@@ -273,7 +273,7 @@ def test_after_a_plateau_the_rate_still_falls_to_its_least() -> None:
 
 
 def test_adams_moments_are_taken_over_in_the_new_size() -> None:
-    """Resized, and smaller as the gradient of a mean over more pixels is: for plain gradients exactly that gradient."""
+    """The moments are resized and scaled down, as the gradient of a mean over more pixels is smaller."""
     small, large = torch.full((1, 3, 20, 30), 0.5), torch.full((1, 3, 40, 60), 0.5)
     before = descend(towards(small + 1), small, 5, carry=True)
     for _ in range(3):
@@ -301,7 +301,7 @@ def test_adams_moments_are_taken_over_in_the_new_size() -> None:
     [{"parameters": "pixels"}, {"parameters": "laplacian"}, {"optimizer": "lbfgs"}],
 )
 def test_nothing_else_is_carried(options: dict[str, Any]) -> None:
-    """Without the option, of a pyramid, and of L-BFGS, a scale begins anew."""
+    """Without the option, with a pyramid, or with L-BFGS, a scale starts afresh."""
     one = descend(curved, picture(0), 5, **options)
     one.step()
     scale, chosen = Scale(SIZE, 5, one.scale.rate), one.options
@@ -313,7 +313,7 @@ def test_nothing_else_is_carried(options: dict[str, Any]) -> None:
 
 
 def test_an_average_begins_anew_at_every_scale() -> None:
-    """Or the coarse scales' blurred pictures would be in the painting, with what the decay leaves of them."""
+    """Otherwise the coarse scales' blurred pictures would remain in the painting, as far as the decay leaves them."""
     one = descend(curved, picture(0), 5, average=0.99, carry=True)
     for _ in range(5):
         one.step()
@@ -338,7 +338,7 @@ GOING_ON = [
 @pytest.mark.parametrize("options", GOING_ON, ids=str)
 @pytest.mark.parametrize("after", [1, 2, 7, 15, 29])
 def test_a_state_goes_on_bit_for_bit(options: dict[str, Any], after: int) -> None:
-    """Also through a file, and though what the state was taken of went on meanwhile."""
+    """This also holds after saving the state to a file, and if the original descent has continued in the meantime."""
     x, iterations = picture(0), 30
     whole = descend(curved, x, iterations, **options)
     for _ in range(after):

@@ -1,4 +1,4 @@
-"""Pictures of one size, painted one after the other: like single paintings, and continued where they hold."""
+"""Pictures of one size, painted one after the other, equal single paintings, and can be continued."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ def test_the_first_frame_is_painted_like_a_picture(frame: Tensor, photo: Photo, 
 
 
 def test_shares_and_strength(frame: Tensor) -> None:
-    """At a share of 1 and at strength 1, a style alone; a stylizer that is changed leaves the first as it was."""
+    """With a share or a strength of 1, only one style counts; a changed stylizer leaves the first one as it was."""
     both = frame_stylizer([load_builtin(n) for n in ("udnie", "starry-night")], options(), SIZE)
     alone = frame_stylizer([load_builtin("starry-night")], options(), SIZE).frame(frame)
     assert torch.equal(both.at(1.0, {1: 1.0}).frame(frame), alone)
@@ -44,7 +44,7 @@ def test_shares_and_strength(frame: Tensor) -> None:
 
 
 def test_a_painting_is_continued_where_it_holds(frame: Tensor) -> None:
-    """With a large weight, the painting before stays on the left; the right is painted from the start given."""
+    """With a large weight, the left keeps the previous painting, and the right is painted from the given start."""
     stylizer = frame_stylizer([load_builtin("udnie")], options(), SIZE)
     before = stylizer.frame(frame)
     trust = torch.zeros(1, 1, *SIZE)

@@ -1,4 +1,4 @@
-"""The preset `gatys`: to the letter, against the recipe written down once more the plain way."""
+"""The preset `gatys` equals the recipe, which is written here a second time in plain operations."""
 
 import os
 from collections.abc import Callable
@@ -48,7 +48,7 @@ CONTENT, STYLE, IMAGE = random_picture(0, 32, 48), random_picture(1, 32, 48), ra
 
 
 def plain_features(net: VGG, x: Tensor) -> dict[str, Tensor]:
-    """The features after the ReLU of a normalised picture, layer by layer, behind the heads where there are any."""
+    """Return the features of a normalised picture after each ReLU, and after the heads if there are any."""
     found: dict[str, Tensor] = {}
     heads, convolutions = dict(net.heads.items()), dict(net.convolutions())
     for block in range(1, 6):
@@ -68,7 +68,7 @@ def gram(features: Tensor) -> Tensor:
 
 
 def notebook_loss(net: VGG, x: Tensor, content: Tensor, style: Tensor) -> Tensor:
-    """The recipe of the notebook on normalised pictures."""
+    """Return the recipe's loss for normalised pictures."""
     target, kept, wanted = (plain_features(net, picture) for picture in (x, content, style))
     content_loss = torch.mean((target[CONTENT_LAYER] - kept[CONTENT_LAYER]) ** 2)
     style_loss = torch.zeros(())
@@ -107,7 +107,7 @@ def test_its_gradient_is_the_notebooks(heads: dict[str, int]) -> None:
 
 
 def test_a_scale_on_the_features() -> None:
-    """Content grows by its square, the Gram matrices' distance by its fourth power."""
+    """The content loss grows by its square, the distance of Gram matrices by its fourth power."""
     net = network(HEADS)
     one, two = (GatysLoss(net, PLAIN, CONTENT, STYLE, feature_scale=s)(IMAGE) for s in (1.0, 2.0))
     assert two["content"].item() == pytest.approx(4 * one["content"].item(), rel=1e-4)
@@ -141,7 +141,7 @@ def test_its_steps_are_adams_in_the_normalised_space() -> None:
 
 
 def test_the_first_step_changes_every_value_by_the_rate() -> None:
-    """Adam's first step is the rate times the gradient's sign, here by hand; the picture is moved by that times std."""
+    """Adam's first step is the rate times the sign of the gradient. The picture moves by that times the deviation."""
     (step,) = stylizer(size=48, iterations=1, rate=0.01).steps(0.2 + 0.6 * CONTENT)
     change = (step.image - (0.2 + 0.6 * CONTENT)) / STD.view(1, 3, 1, 1)
     assert change.abs().median().item() == pytest.approx(0.01, rel=1e-3)
@@ -238,8 +238,7 @@ def test_an_option_that_it_does_not_heed_is_an_error(name: str) -> None:
 
 
 def test_every_option_is_heeded_or_refused() -> None:
-    """`carry` is refused as what only Adam on pixels has, since the recipe's optimiser is not an option's, and `model`,
-    `learn`, `statistics` and `compile` as what only the network has."""
+    """The recipe refuses `carry`, which needs Adam on pixels, and the options that only the network has."""
     names = {f.name for f in fields(StylizeOptions)}
     assert names == {*RECIPE, *NOT_HEEDED, "carry", "model", "learn", "statistics", "compile"}
     with pytest.raises(OptionError, match="--preset gatys has one scale; give --iterations one number"):
@@ -247,7 +246,7 @@ def test_every_option_is_heeded_or_refused() -> None:
 
 
 def test_what_it_heeds() -> None:
-    """The weights, the rate and the iterations, measured on its first two steps."""
+    """The weights, the rate and the iterations are measured on its first two steps."""
 
     def losses(**options: Any) -> list[dict[str, float]]:
         return [dict(s.losses) for s in stylizer(size=48, iterations=2, **options).steps(CONTENT)]
@@ -282,7 +281,7 @@ def test_on_a_photograph_the_loss_falls(photo: Callable[[str, int], Tensor]) -> 
 
 
 def test_which_encoder_it_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """vgg19 where its file is there, else compact. A test of the command line holds it to say so."""
+    """It uses vgg19 if its file exists, else compact. A test of the command line checks that it says so."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     gatys = OptimizeOptions(preset="gatys")
     assert choose.choose_encoder_name(gatys) == "compact"

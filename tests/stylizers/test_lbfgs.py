@@ -1,4 +1,4 @@
-"""L-BFGS: its direction is the textbook's, it stays within [0, 1], and a step that was too long is taken back."""
+"""L-BFGS has the textbook's direction, stays within [0, 1], and takes back a step that was too long."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def numbers(seed: int, *shape: int) -> Tensor:
 
 
 def parabola(condition: float) -> Callable[[Tensor], tuple[float, Tensor]]:
-    """Value and gradient of a bowl with that ratio of its steepest curvature to its flattest; its least is 1 at 0.5."""
+    """Return value and gradient of a bowl with that ratio of curvatures, whose minimum is 1 at 0.5."""
     turn = torch.linalg.qr(torch.randn(N, N, generator=torch.Generator().manual_seed(9)))[0]
     hessian = (turn * torch.logspace(0, torch.log10(torch.tensor(condition)).item(), N)) @ turn.t()
 
@@ -30,7 +30,10 @@ def parabola(condition: float) -> Callable[[Tensor], tuple[float, Tensor]]:
 
 
 def two_loops(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The direction by Nocedal's two-loop recursion, pairs of steps and changes of the gradient from old to new."""
+    """Return the direction of Nocedal's two-loop recursion.
+
+    Pairs of steps and gradient changes are given from old to new.
+    """
     q, alphas = gradient.double(), []
     for s, y in reversed(pairs):
         alphas.append((s @ q) / (s @ y))
@@ -44,7 +47,7 @@ def two_loops(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 @pytest.mark.parametrize("history", [1, 3, 20])
 def test_its_direction_is_the_two_loop_recursions(history: int) -> None:
-    """Also when the memory is full and the oldest step has been forgotten."""
+    """This also holds when the memory is full and the oldest step has been dropped."""
     evaluate = parabola(30.0)
     optimiser = LBFGS(0.45 + 0.1 * numbers(0), history=history)
     places: list[tuple[Tensor, Tensor]] = []
@@ -63,7 +66,7 @@ def test_its_direction_is_the_two_loop_recursions(history: int) -> None:
 
 
 def test_it_needs_far_fewer_evaluations_than_gradient_descent() -> None:
-    """On a bowl a hundred times as steep one way as another, within 30 evaluations."""
+    """The bowl is a hundred times as steep in one direction as in another, and 30 evaluations are allowed."""
     evaluate, x = parabola(100.0), 0.3 + 0.4 * numbers(0)
     optimiser = LBFGS(x)
     for _ in range(30):
@@ -74,7 +77,7 @@ def test_it_needs_far_fewer_evaluations_than_gradient_descent() -> None:
 
 
 def test_the_first_step_is_the_gradients() -> None:
-    """As long as a loss with that slope takes to zero, and somewhat more."""
+    """The step is as long as would bring a loss with that slope to zero, and somewhat longer."""
     x, gradient = torch.full((2, 3), 0.5), torch.full((2, 3), 0.1)
     gradient[0, 0] = -0.3
     optimiser = LBFGS(x)
@@ -94,7 +97,7 @@ def test_a_rate_is_a_factor_on_the_step() -> None:
 
 
 def test_it_stays_within_the_range_and_finds_the_least_there() -> None:
-    """The least of a sum over pixels is where each pixel's is, or at the end of the range that is next to it."""
+    """The minimum of a sum over pixels is that of each pixel, or the nearest end of the range."""
     target, weights = 3 * numbers(1) - 1, 1 + 9 * numbers(2)
     optimiser = LBFGS(numbers(0))
     for _ in range(60):
@@ -125,7 +128,7 @@ def test_a_step_that_made_it_worse_is_taken_back_and_quartered() -> None:
 
 
 def test_after_so_many_quarterings_it_begins_anew_from_where_it_is() -> None:
-    """A loss that noise keeps from falling does not hold it for ever, and nothing of what was learnt there is used."""
+    """A loss that noise keeps from falling does not stop it for ever, and its memory is cleared."""
     evaluate = parabola(5.0)
     optimiser = LBFGS(0.4 + 0.2 * numbers(0))
     for _ in range(3):

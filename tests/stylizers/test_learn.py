@@ -1,4 +1,4 @@
-"""Styles that are learnt: for a small network that was never trained, on the photographs that are bundled."""
+"""Learning styles with a small untrained network, on the bundled photographs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +38,7 @@ def encoder() -> VGG:
 
 @pytest.fixture(scope="module")
 def model(encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of random weights."""
+    """Write a network with random weights and return its file."""
     net = Network(NetworkConfig(encoder.digest, LAYERS, width=4, blocks=1, rank=2, hidden=8))
     net.initialise(torch.Generator().manual_seed(0))
     styles = [load_builtin(n).at(512) for n in builtin_names()[:4]]
@@ -66,14 +66,14 @@ def style() -> StyleTarget:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where styles are kept: none yet, and learning is brief."""
+    """Return the folder of kept styles, empty so far, and make learning brief."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("impasto.stylizers.learn.LearnOptions", lambda: BRIEF)
     return tmp_path / "cache" / "impasto" / "styles"
 
 
 def loss(net: Network, style: StyleTarget, encoder: VGG) -> float:
-    """The loss of paintings of two fixed parts of photographs."""
+    """Return the loss of paintings of two fixed parts of photographs."""
     weights = {k: getattr(BRIEF, k) for k in ("content_weight", "tone_weight", "tv_weight")}
     distance = PaintingLoss(encoder, PLAIN, **weights)
     rng = np.random.default_rng(7)

@@ -1,4 +1,4 @@
-"""A mask: outside of it the photograph stays as it is, inside it is painted, and no seam shows between them."""
+"""Outside a mask the photograph stays as it is, inside it is painted, and no seam shows between the two."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ EDGE = 48
 
 
 def left(height: int, width: int) -> Tensor:
-    """A mask of that size, white in its left half."""
+    """Return a mask of that size, white in its left half."""
     mask = torch.zeros(1, 1, height, width)
     mask[..., : width // 2] = 1
     return mask
@@ -37,7 +37,7 @@ def left(height: int, width: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def masked(make: Make, content: Tensor) -> Callable[..., Tensor]:
-    """`masked(mask_feather=0.0)`: the left half of the photograph painted; each painting is made once."""
+    """Return `masked(mask_feather=0.0)`, which paints the left half of the photograph. Each painting is made once."""
     made: dict[float, Tensor] = {}
 
     def paint(mask_feather: float = 4.0) -> Tensor:
@@ -49,7 +49,7 @@ def masked(make: Make, content: Tensor) -> Callable[..., Tensor]:
 
 
 def test_outside_it_is_the_photograph(masked: Callable[..., Tensor], content: Tensor) -> None:
-    """To the last bit, three deviations of its soft edge away; nothing of it is painted with a hard one."""
+    """The photograph is kept exactly beyond three deviations of the soft edge; with a hard edge, everywhere outside."""
     for feather in (0.0, 4.0, 8.0):
         reach = EDGE + round(3 * feather)
         assert torch.equal(masked(feather)[..., reach:], content[..., reach:])
@@ -63,12 +63,12 @@ def test_inside_it_is_painted(masked: Callable[..., Tensor], content: Tensor, st
 
 
 def style_distance(measure: Any, picture: Tensor, style: Tensor) -> float:
-    """That of the left half, well away from the edge."""
+    """Return the style distance of the left half, well away from the edge."""
     return measure.style(picture[..., : EDGE - 8], style, size=96)
 
 
 def test_no_seam_shows(masked: Callable[..., Tensor], content: Tensor) -> None:
-    """What the painting adds steps nowhere about the edge more than it does between some columns inside."""
+    """The changes made by the painting jump no more at the edge than between columns inside."""
 
     def seam(painting: Tensor) -> float:
         added = painting - content
@@ -81,7 +81,7 @@ def test_no_seam_shows(masked: Callable[..., Tensor], content: Tensor) -> None:
 
 
 def test_the_feather_is_the_width_of_the_edge(masked: Callable[..., Tensor], content: Tensor) -> None:
-    """How many columns beyond the edge the painting still changes."""
+    """The test measures how many columns beyond the edge the painting still changes."""
     reach = []
     for feather in (0.0, 4.0, 8.0):
         change = (masked(feather) - content).abs().mean((0, 1, 2))
@@ -92,7 +92,7 @@ def test_the_feather_is_the_width_of_the_edge(masked: Callable[..., Tensor], con
 
 
 def test_the_feather_is_measured_at_the_paintings_size(make: Make, content: Tensor) -> None:
-    """At twice the size the same edge reaches as many pixels, half as far into the picture."""
+    """At twice the size, the same edge covers as many pixels, and so half as much of the picture."""
     large = make(size=192, coarsest=192, iterations=1, start="grey")(content, mask=left(64, 96))
     change = (large - resize(content, (128, 192))).abs().amax((0, 1, 2))
     assert change[: 96 - 12].min() > 0
@@ -100,7 +100,7 @@ def test_the_feather_is_measured_at_the_paintings_size(make: Make, content: Tens
 
 
 def test_a_mask_of_another_size(make: Make, masked: Callable[..., Tensor], content: Tensor, measure: Any) -> None:
-    """It is brought to the painting's: exactly, or nearly, as its own pixels allow."""
+    """It is resized to the painting's size, exactly or as nearly as its own pixels allow."""
     double = make(**BRIEF)(content, mask=left(128, 192))
     other = make(**BRIEF)(content, mask=left(20, 30))
     assert measure.difference(double, masked()) < 0.03
@@ -109,7 +109,7 @@ def test_a_mask_of_another_size(make: Make, masked: Callable[..., Tensor], conte
 
 
 def test_a_white_mask_is_none(make: Make, content: Tensor) -> None:
-    """But for rounding, which so few iterations do not amplify."""
+    """The painting is the same up to rounding, which so few iterations do not amplify."""
     options: dict[str, Any] = {"size": 96, "coarsest": 96, "iterations": 2, "optimizer": "lbfgs"}
     whole = make(**options)(content)
     white = make(**options)(content, mask=torch.ones(1, 1, 20, 30))
@@ -117,7 +117,7 @@ def test_a_white_mask_is_none(make: Make, content: Tensor) -> None:
 
 
 def test_grey_is_painted_so_much(make: Make, content: Tensor) -> None:
-    """Where the mask is a half the picture is halfway from the photograph to what is painted."""
+    """Where the mask is one half, the picture is halfway between the photograph and the painting."""
     grey = torch.full((1, 1, 64, 96), 0.5)
     painting = make(size=96, coarsest=96, iterations=4, start="grey", mask_feather=0.0)(content, mask=grey)
     assert (painting - content / 2).min() >= -1e-6
@@ -131,7 +131,7 @@ def test_nothing_to_paint_is_an_error(make: Make, content: Tensor) -> None:
 
 
 def test_a_mask_and_regions(make: Make, photo: Photo, measure: Any) -> None:
-    """The upper part is painted, its left in one style and its right in another; the lower stays as it is."""
+    """The upper half is painted, its left in one style and its right in another; the lower half stays as it is."""
     content, a, b = photo("chelsea", 96), photo("coffee", 128), photo("rocket", 128)
     upper = torch.zeros(1, 1, 64, 96)
     upper[..., :40, :] = 1
@@ -163,7 +163,7 @@ def test_every_style_loss_keeps_to_the_mask(
 
 
 def test_any_kind_of_picture_is_a_mask(content: Tensor, style: Tensor) -> None:
-    """Through the library's call: a tensor and an array of another size, which are brought to one."""
+    """The library's call accepts a tensor and an array of another size and resizes them."""
     options: dict[str, Any] = {"size": 48, "iterations": 3, "precision": "float32", "mask_feather": 1.0}
     mask = left(64, 96)
     by_tensor = impasto.stylize(content, style, mask=mask, **options)
@@ -174,7 +174,7 @@ def test_any_kind_of_picture_is_a_mask(content: Tensor, style: Tensor) -> None:
 
 
 def test_kept_colours_leave_the_rest_alone(content: Tensor, style: Tensor) -> None:
-    """The photograph in its own colours is the photograph, but for rounding."""
+    """The photograph in its own colours is the photograph, up to rounding."""
     options: dict[str, Any] = {"size": 96, "iterations": 3, "precision": "float32", "keep_colours": 1.0}
     painting = impasto.stylize(content, style, mask=left(64, 96), **options)
     torch.testing.assert_close(painting[..., EDGE + 12 :], content[..., EDGE + 12 :], rtol=0, atol=2e-3)
@@ -186,7 +186,7 @@ def test_the_preset_gatys_has_none(content: Tensor, style: Tensor) -> None:
 
 
 def as_written() -> dict[str, Any]:
-    """The same mask, white in its left half of 60 x 40 pixels, in every way in which programs keep masks."""
+    """Return the same mask, white in its left half of 60 x 40 pixels, in every form in which programs save masks."""
     half = np.zeros((40, 60), np.uint8)
     half[:, :30] = 255
     colours = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -234,7 +234,7 @@ def test_a_picture_of_labels_is_no_mask(top: int) -> None:
 
 
 def test_a_mask_of_other_proportions_is_refused(make: Make, content: Tensor, style: Tensor) -> None:
-    """On its side, or square: it would be stretched."""
+    """A mask that is rotated or square would be stretched, so it is refused."""
     for height, width in ((96, 64), (60, 60), (64, 100)):
         with pytest.raises(OptionError, match=r"the mask is .* times as wide as high, the photograph 1\.5 times; give"):
             make(**BRIEF).steps(content, mask=left(height, width))

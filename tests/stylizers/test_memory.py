@@ -1,4 +1,4 @@
-"""The memory that a painting needs is known beforehand, and heeded."""
+"""The memory that a painting needs is known beforehand, and its limit is respected."""
 
 import logging
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_what_fits_stays(monkeypatch: pytest.MonkeyPatch, free: int | None) -> N
 
 
 def between(size: tuple[int, int], net: VGG) -> int:
-    """Free memory that a painting of that size fits into with checkpointing, and not without."""
+    """Return an amount of memory that fits a painting of that size with checkpointing, but not without."""
     without, least = (memory_need(size, net, CPU, checkpointing=c) for c in (False, True))
     assert least < without
     return round((without + least) / 2 / memory.SHARE)
@@ -130,7 +130,7 @@ def test_with_checkpointing_it_is_the_same_painting(
 def test_with_less_memory_than_before_a_state_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, photo: Callable[..., Tensor]
 ) -> None:
-    """A state goes on only at the size that it was painted at."""
+    """A state can only be continued at the size at which it was painted."""
     content, net = photo("coffee", 96), encoder()
     has(monkeypatch, None)
     options = OptimizeOptions(size=400, coarsest=200, iterations=2)

@@ -1,4 +1,4 @@
-"""Networks and encoders that do not fit each other: one line that says so, wherever they are given."""
+"""Networks and encoders that do not fit each other give a one-line error wherever they are used."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Inside `torch.no_grad` and `torch.inference_mode`, and with tensors made there, all paints as outside."""
+"""Inside `torch.no_grad` and `torch.inference_mode`, everything paints as it does outside."""
 
 import io
 import subprocess
@@ -25,13 +25,13 @@ def mode(request: pytest.FixtureRequest) -> Mode:
 
 
 def pictures() -> tuple[Tensor, Tensor, Tensor]:
-    """A photograph, a style and a mask, made in the mode that holds."""
+    """Return a photograph, a style and a mask, made in the current mode."""
     g = torch.Generator().manual_seed(0)
     return torch.rand(1, 3, 48, 48, generator=g), torch.rand(1, 3, 64, 64, generator=g), torch.ones(1, 1, 48, 48)
 
 
 def equal(mode: Mode, make: Callable[[], Any]) -> None:
-    """What is made inside is what is made outside."""
+    """Check that what is made inside equals what is made outside."""
     expected = make()
     with mode():
         found = make()
@@ -103,7 +103,7 @@ def test_many(mode: Mode) -> None:
     "options", [{}, {"optimizer": "adam", "average": 0.5}, {"preset": "gatys", "size": 64, "coarsest": 128}], ids=str
 )
 def test_a_stylizer_step_by_step(mode: Mode, options: dict[str, Any]) -> None:
-    """The caller's mode holds between the steps; a state saved there goes on."""
+    """The caller's mode holds between the steps, and a state saved there can be continued."""
 
     def make() -> Tensor:
         photo, style, _ = pictures()
@@ -140,7 +140,7 @@ def test_what_is_made_inside_is_of_use_outside(mode: Mode) -> None:
 
 
 def test_imported_there(mode: Mode) -> None:
-    """What a process keeps for good is made when it is first needed, which may be inside."""
+    """Values that a process caches for good may be made inside a mode, on first use."""
     program = f"""
 import torch
 with torch.{mode.__name__}():

@@ -1,4 +1,4 @@
-"""The network's stylizer: what each control does, measured on a small network that was not trained."""
+"""Tests of the network's stylizer: what each control does, measured on a small untrained network."""
 
 import logging
 import math
@@ -143,7 +143,7 @@ def test_it_has_one_step(content: Tensor, stylizer: Callable[..., NetworkStylize
 def test_it_paints_when_the_step_is_asked_for(
     net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer]
 ) -> None:
-    """So progress shows how long the painting takes."""
+    """Otherwise progress would not show how long the painting takes."""
     painted: list[Tensor] = []
 
     def run(x: Tensor, *rest: Any) -> Tensor:

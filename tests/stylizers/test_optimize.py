@@ -1,4 +1,4 @@
-"""`optimize`: what comes out is close to the style, always the same, and the best there was."""
+"""`optimize` comes close to the style, always gives the same result, and returns the best picture that it saw."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -81,7 +81,7 @@ def test_coarse_to_fine_on_a_photograph(make: Make, content: Tensor, style: Tens
 
 
 def test_a_coarse_start_helps(paint: Callable[..., Tensor], style: Tensor, measure: Any) -> None:
-    """It is as good as one scale for less: the coarse half of the iterations costs a quarter."""
+    """It is as good as one scale for less work, since the coarse half of the iterations costs a quarter."""
     distances = [measure.style(paint(coarsest=coarsest), style) for coarsest in (64, 96)]
     assert distances[0] < 1.2 * distances[1]
 
@@ -108,7 +108,7 @@ def test_from_every_start_the_loss_falls(make: Make, content: Tensor, photo: Pho
 
 
 def test_lbfgs(make: Make, content: Tensor, style: Tensor, measure: Any) -> None:
-    """It comes further than Adam in as many evaluations, and nearly every step goes down."""
+    """With as many evaluations, it gets further than Adam, and nearly every step goes down."""
     steps = list(make(size=64, iterations=25, optimizer="lbfgs").steps(content))
     found, adam = totals(steps, 1), totals(list(make(size=64, iterations=25, optimizer="adam").steps(content)), 1)
     assert len(found) == 25
@@ -201,7 +201,7 @@ def test_an_unknown_layer(make: Make, content: Tensor, options: dict[str, Any]) 
 def test_the_best_picture_of_a_scale_is_kept(
     make: Make, content: Tensor, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    """Each scale shows and hands on the picture of its lowest total loss; the losses are the iteration's own."""
+    """Each scale shows, and hands on, the picture with its lowest total loss; the losses are those of the iteration."""
     began: list[float] = []
     found = [3.0, 1.0, 2.0, 1.0]
 
@@ -234,7 +234,7 @@ def test_the_best_picture_of_a_scale_is_kept(
 def test_a_steps_losses_are_those_of_its_picture(
     make: Make, content: Tensor, monkeypatch: pytest.MonkeyPatch, optimizer: str, average: float
 ) -> None:
-    """Also with a rate that makes the loss jump up and down; those of the average are measured when asked for."""
+    """This also holds with a rate that makes the loss jump; those of the average are measured on request."""
     built: list[PerceptualLoss] = []
     original = PerceptualLoss.__init__
 

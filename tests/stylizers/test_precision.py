@@ -1,4 +1,4 @@
-"""One place decides device and precision; the stylizer says what it paints with."""
+"""Device and precision are decided in one place, and the stylizer says what it paints with."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ FULL, LOW = Compute(CPU, None), Compute(CPU, torch.bfloat16)
 
 @pytest.fixture
 def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`hardware(True, fastest=FULL)`: whether the processor has bfloat16, and what networks are fastest in."""
+    """Return `hardware(True, fastest=FULL)`: it sets whether the processor has bfloat16, and what is fastest."""
 
     def pretend(bfloat16: bool, fastest: Compute = LOW) -> None:
         monkeypatch.setattr("impasto.device.has_bfloat16", lambda: bfloat16)
@@ -75,7 +75,7 @@ def test_a_texture_says_it(hardware: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_a_network_that_begins_an_optimisation_shares_it(hardware: Callable[..., None], precision: Precision) -> None:
-    """Otherwise the record could not tell in what precision the painting began."""
+    """Otherwise the record could not say in which precision the painting began."""
     hardware(True, fastest=FULL)
     stylizer = load_stylizer("starry-night", device="cpu", start="network", precision=precision)
     assert isinstance(stylizer, OptimizeStylizer)

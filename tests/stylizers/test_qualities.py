@@ -1,4 +1,4 @@
-"""What each quality paints with: a network alone, a network and a few steps from there, or the steps alone."""
+"""Each quality paints with the network alone, with the network and a few steps, or with the steps alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,7 +56,7 @@ def test_instant_is_the_network(picture: Tensor, painting: Tensor) -> None:
 
 @pytest.mark.bundled
 def test_draft_goes_on_from_the_networks_painting(picture: Tensor, painting: Tensor, measure: Any) -> None:
-    """It comes nearer to the style than the network's own, and its first picture is not the photograph."""
+    """It comes nearer to the style than the network's painting, and its first picture is not the photograph."""
     stylizer = load_stylizer(painting, quality="draft", **PLAIN)
     assert isinstance(stylizer, OptimizeStylizer)
     steps = list(stylizer.steps(picture))

@@ -1,4 +1,4 @@
-"""Regions: every part of a painting is in its own style, measured."""
+"""Every part of a painting is in its own style, by measurement."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ BRIEF: dict[str, Any] = {"size": 128, "coarsest": 64, "iterations": 30, "optimiz
 
 @pytest.fixture(scope="module")
 def pictures(photo: Callable[[str, int], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Content, and two styles that are far apart."""
+    """Return the content, and two styles that are far apart."""
     return photo("chelsea", 128), photo("coffee", 128), photo("rocket", 128)
 
 
@@ -39,7 +39,7 @@ def left() -> Tensor:
 def test_one_region_everywhere_is_the_style_itself(
     pictures: tuple[Tensor, Tensor, Tensor], make: Make, style_loss: str
 ) -> None:
-    """The losses of what it starts from, and the painting after so few iterations, but for rounding."""
+    """The losses of the first picture are equal up to rounding, and so is the painting after a few iterations."""
     content, a, b = pictures
     options: dict[str, Any] = {
         "size": 128,
@@ -59,7 +59,7 @@ def test_one_region_everywhere_is_the_style_itself(
 def test_each_half_is_in_its_own_style(
     pictures: tuple[Tensor, Tensor, Tensor], left: Tensor, make: Make, measure: Any, style_loss: str
 ) -> None:
-    """The distance of a half to its own style is at most half of what it is with the styles swapped."""
+    """The distance of a half to its own style is at most half of the distance with the styles swapped."""
     content, a, b = pictures
     options = {**BRIEF, "iterations": 40, "style_loss": style_loss}
     painting = make((b,), **options)(content, [Region(left, a)])
@@ -72,7 +72,7 @@ def test_each_half_is_in_its_own_style(
 
 @pytest.mark.parametrize("width", [64, 32])
 def test_a_region_counts_by_its_area(pictures: tuple[Tensor, Tensor, Tensor], make: Make, width: int) -> None:
-    """The loss is the mean of what the parts have alone, which a mask tells, by their shares."""
+    """The loss is the mean of the losses of the parts alone, each measured with a mask, weighted by area."""
     content, a, b = pictures
     options: dict[str, Any] = {"size": 128, "coarsest": 128, "iterations": 1, "mask_feather": 0.0, "optimizer": "lbfgs"}
     mask = torch.zeros(1, 1, *content.shape[2:])

@@ -1,4 +1,4 @@
-"""Going on: from any step's state come the steps that would have come, and a timed painting can be made again."""
+"""From any step's state, painting continues with the same steps, and a timed painting can be made again."""
 
 import io
 from collections.abc import Callable
@@ -25,7 +25,7 @@ SHORT: dict[str, Any] = {"size": 64, "coarsest": 48, "iterations": 10}
 
 
 def saved(state: dict[str, Any]) -> dict[str, Any]:
-    """A state after a trip through a file that holds nothing but tensors and plain values."""
+    """Return a state after it was saved to a file that holds only tensors and plain values, and loaded again."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -33,7 +33,7 @@ def saved(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_going_on(stylizer: Stylizer, again: Stylizer, inputs: dict[str, Any]) -> None:
-    """From the state of each step but the last, another stylizer yields exactly the steps that came after it."""
+    """Check that from the state of each step but the last, another stylizer yields exactly the steps after it."""
     content = inputs.pop("content")
     steps, states = [], []
     for step in stylizer.steps(content, **inputs):
@@ -123,7 +123,7 @@ def test_a_state_of_another_painting_is_refused(
 
 @pytest.fixture
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
-    """Time goes by only while the loss is evaluated: a second for every 64 pixels' width squared. Reads the clock."""
+    """Make only evaluations of the loss take time, (long side / 64)^2 seconds each. Return the clock."""
     now = 100.0
     evaluate = PerceptualLoss.__call__
 
@@ -155,7 +155,7 @@ def test_a_given_time_is_what_a_painting_takes(
 def test_what_a_timed_painting_did_can_be_asked_for_again(
     make: Callable[..., OptimizeStylizer], content: Tensor, slow_clock: Callable[[], float], style_loss: str
 ) -> None:
-    """With the iterations that it chose, bit for bit the same; so with `nn`, whose refinement has its own."""
+    """With the iterations that it chose, the painting is the same bit for bit; also with `nn` and its refinement."""
     options: dict[str, Any] = {"size": 64, "coarsest": 48, "style_loss": style_loss, "start": "noise"}
     *_, last = make(time=25.0, **options).steps(content)
     assert len(last.schedule) == (3 if style_loss == "nn" else 2)
@@ -168,7 +168,7 @@ def test_what_a_timed_painting_did_can_be_asked_for_again(
 def test_a_timed_painting_goes_on_with_the_time_that_was_left(
     make: Callable[..., OptimizeStylizer], content: Tensor, slow_clock: Callable[[], float]
 ) -> None:
-    """Stopped in its first scale, it finishes that as it was planned, and the second has the rest of the time."""
+    """Stopped in its first scale, it finishes that scale as planned, and the second has the rest of the time."""
     options: dict[str, Any] = {"size": 64, "coarsest": 48, "time": 20.0}
     steps, state = [], None
     for step in make(**options).steps(content):

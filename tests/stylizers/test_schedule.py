@@ -1,4 +1,4 @@
-"""The schedule: the painting's size, the scales and their iterations, how the rate goes, and a given time."""
+"""Tests of the schedule: the painting's size, scales, iterations, the rate, and a given time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,7 +166,7 @@ NANOSECOND = 1e-9
 
 
 def spend(scales: list[Scale], seconds: float, cost: Callable[[Scale], float]) -> tuple[list[Scale], float]:
-    """The scales as a painting would come to them in that time, and what they took."""
+    """Return the scales as a painting with that time would plan them, and the time that they took."""
     scales, spent = list(scales), 0.0
     for i, scale in enumerate(scales):
         measured = iter((5 * cost(scale), cost(scale)))  # the first evaluation is slower, and does not count
@@ -199,7 +199,7 @@ def test_the_time_is_kept_and_shared_alike(side: int, shape: float, count: int, 
 
 
 def test_a_slow_beginning_is_made_up_for() -> None:
-    """A coarse scale whose pixels cost more gets fewer iterations, and the finer ones what is left of the time."""
+    """A coarse scale whose pixels cost more gets fewer iterations, and the finer ones get the remaining time."""
     planned = schedule((512, 512), OptimizeOptions())
 
     def cost(scale: Scale) -> float:

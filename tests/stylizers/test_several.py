@@ -1,4 +1,4 @@
-"""`stylize_many`: the paintings are those of `stylize`, in order; errors in their places; the threads end."""
+"""`stylize_many` returns the paintings of `stylize` in order, with errors in their places, and ends its threads."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ def workers() -> list[threading.Thread]:
 
 
 class Slow:
-    """A stylizer that paints a photograph's negative, in steps that take a while; one step if it is black."""
+    """A stylizer that paints a photograph's negative in slow steps, or in one step if it is black."""
 
     def __init__(self, steps: int = 3, seconds: float = 0.0):
         self.count, self.seconds = steps, seconds
@@ -63,7 +63,7 @@ def test_two_devices_paint_what_one_call_after_the_other_does(photos: list[Tenso
 
 
 def test_every_device_takes_part_and_order_is_kept(monkeypatch: pytest.MonkeyPatch, style: Tensor) -> None:
-    """The first device is slow: the others overtake it, but their paintings wait for their turn."""
+    """The first device is slow, so the others overtake it, but their paintings wait for their turn."""
     made = [Slow(seconds=0.05), Slow(), Slow()]
     spare = iter(made)
     monkeypatch.setattr(several, "choose_stylizer", lambda *_: next(spare))

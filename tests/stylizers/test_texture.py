@@ -32,7 +32,7 @@ Make = Callable[..., TextureSynthesizer]
 
 @pytest.fixture(scope="module")
 def synthesizer(encoder: VGG, style: Tensor) -> Make:
-    """`synthesizer(size, seamless=True, ...)`: briefly, in float32, of a cat's fur unless `styles` says otherwise."""
+    """Return `synthesizer(size, seamless=True, ...)`: brief, in float32, of a cat's fur by default."""
 
     def build(
         size: tuple[int, int] = (64, 96),
@@ -58,15 +58,15 @@ def tile(synthesizer: Make) -> Tensor:
 
 
 def steps_across(picture: Tensor, dim: int) -> Tensor:
-    """Mean absolute step from each line of pixels to the one before it; the first is that across the wrap-around."""
+    """Return the mean absolute step from each line of pixels to the one before it; the first wraps around."""
     others = tuple(d for d in range(4) if d != dim)
     return (picture - picture.roll(1, dim)).abs().mean(others)
 
 
 def seam(picture: Tensor) -> float:
-    """Step across the wrap-around edges over that between lines elsewhere, the mean of both directions.
+    """Return the step across the wrap-around edges over that between other lines, averaged over both directions.
 
-    Only every second line is compared: a network with pooling makes the steps between its cells larger than within.
+    Only every second line is compared: with pooling, the steps between a network's cells are larger than within them.
     """
     found = [steps_across(picture, dim)[::2] for dim in (2, 3)]
     return sum((s[0] / s[1:].mean()).item() for s in found) / 2
@@ -182,7 +182,7 @@ def test_a_style_counts_as_no_larger_than_it_is(encoder: VGG, style: Tensor) -> 
 
 @pytest.mark.parametrize("size", [(96, 96), (100, 88)])  # the poolings' cells fit into the first one, not the second
 def test_a_seamless_texture_has_no_edge(synthesizer: Make, size: tuple[int, int]) -> None:
-    """The mean of three seeds: the border is but a line or two, each of which is rougher or smoother by chance."""
+    """The mean is over three seeds: each border is a line or two, which are rougher or smoother by chance."""
     found = {s: sum(seam(synthesizer(size, s, seed=i)()) for i in range(3)) / 3 for s in (True, False)}
     assert found[True] < 1.3
     assert found[False] > 2
@@ -199,7 +199,7 @@ def test_a_tile_has_the_statistics_of_the_style_wherever_it_is_cut(tile: Tensor,
 
 
 def test_the_loss_of_a_tile_does_not_depend_on_where_it_is_cut(encoder: VGG, style: Tensor, photo: Any) -> None:
-    """But for what the encoder's deeper layers see beyond the margin, and its pooling: so by multiples of 16."""
+    """Moves by multiples of 16 keep the loss, except for what deeper layers see beyond the margin."""
     picture = resize(photo("rocket", 128), (96, 96))  # bright at its bottom, dark at its top
     losses = {}
     for wrap in (False, True):
@@ -216,7 +216,7 @@ def test_the_loss_of_a_tile_does_not_depend_on_where_it_is_cut(encoder: VGG, sty
 
 @pytest.mark.parametrize("options", [{"histogram_weight": 1.0}, {"style_loss": "nn"}])
 def test_the_style_of_a_tile_is_not_wrapped(encoder: VGG, options: Any, photo: Any) -> None:
-    """What is matched is the style as it is; a tile of it would have an edge where top and bottom meet."""
+    """The style is matched as it is: a tile of it would have an edge where top and bottom meet."""
     style, picture = photo("rocket", 96), photo("chelsea", 96)
     found = []
     for wrap in (False, True):
@@ -266,7 +266,7 @@ def test_total_variation_of_a_tile_counts_every_pair_of_neighbours() -> None:
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 99)])
 def test_the_pyramid_of_a_tile_knows_no_border(size: tuple[int, int]) -> None:
-    """A change of a coarse band at one border spreads to the opposite one as it does to its other side."""
+    """A change of a coarse band at one border spreads to the opposite border as it does to the inside."""
     picture = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(2))
     changes = []
     for wrap in (False, True):
@@ -362,7 +362,7 @@ def test_unknown_options_are_named() -> None:
 @pytest.mark.parametrize("quality", list(ITERATIONS))
 @pytest.mark.parametrize(("size", "scales"), [((64, 64), 1), ((500, 300), 3)])
 def test_from_noise_it_takes_longer(quality: Any, size: tuple[int, int], scales: int, style: Tensor) -> None:
-    """Than a painting of the same scales; unless iterations are given, or a time."""
+    """More iterations are taken than for a painting with the same scales, unless iterations or a time are given."""
 
     def told(**options: Any) -> OptimizeOptions:
         return painting_options([style], size, TextureOptions(**options))

@@ -29,7 +29,7 @@ from impasto.stylizers.tiled import paint_tiled
 PLAIN = Compute(torch.device("cpu"), None)
 LAYERS = tuple(named_weights(STYLE_LAYER_WEIGHTS, ""))
 SIZE = (150, 203)
-"""No multiples of the network's stride."""
+"""Sides that are not multiples of the network's stride."""
 
 
 @pytest.fixture(scope="module")

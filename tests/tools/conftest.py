@@ -1,4 +1,4 @@
-"""A folder with pictures to paint, and the command line in this process, on one thread: the last bits depend on it."""
+"""Fixtures: a folder with pictures to paint, and the command line in this process, on one thread."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from impasto.cli import main
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[str], Path]) -> Path:
-    """The working folder, with photo.png (a cup, 96 px), style.jpg (a cat), other.png and mask.png, its left white."""
+    """Make a working folder with photo.png (a cup, 96 px), style.jpg (a cat), other.png and a half white mask.png."""
     monkeypatch.chdir(tmp_path)
     for name, source, size in (("photo.png", "coffee", 96), ("style.jpg", "chelsea", 96), ("other.png", "rocket", 80)):
         with Image.open(photo_file(source)) as image:
@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_file: Callable[[
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """`run("stylize", ...)`: exit code, standard output, standard error."""
+    """Return `run("stylize", ...)`, which returns exit code, standard output and standard error."""
 
     def call(*args: Any) -> tuple[int, str, str]:
         capfd.readouterr()

@@ -1,4 +1,4 @@
-"""Photographs that do not fit into memory, painted from file to file: the painting that more memory gives."""
+"""Photographs that do not fit into memory are painted from file to file, as they would be with more memory."""
 
 import json
 import os
@@ -30,7 +30,7 @@ LITTLE = ["--max-memory", "100MB"]
 
 @pytest.fixture
 def photo(here: Path, photo_file: Callable[[str], Path]) -> Path:
-    """photo.tif: 500x400, with EXIF."""
+    """Write photo.tif: 500x400, with EXIF."""
     tags = Image.Exif()
     tags[271], tags[282], tags[283], tags[296] = "Maker", 300.0, 300.0, 2
     with Image.open(photo_file("coffee")) as image:
@@ -100,7 +100,7 @@ def test_a_photograph_that_is_invisible_is_refused(photo: Path, run: Run) -> Non
 
 @pytest.mark.parametrize("memory", [[], LITTLE], ids=["whole", "strips"])
 def test_tiff_and_deep_zoom(photo: Path, run: Run, memory: list[str]) -> None:
-    """Also of a painting that fits into memory."""
+    """Both formats are also written for a painting that fits into memory."""
     common = ["stylize", photo, *STYLE, *memory]
     assert run(*common, "-o", "out.png")[0] == 0
     assert run(*common, "-o", "out.tif", "--pyramid", "--compression", "lzw", "--bits", "16")[0] == 0
@@ -148,7 +148,7 @@ def test_a_disk_that_is_too_small(photo: Path, run: Run, monkeypatch: pytest.Mon
 
 
 def test_without_the_extra(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In strips in memory, if they fit; else the error names the extra."""
+    """Pictures are painted in strips in memory if they fit; otherwise the error names the extra."""
     assert run("stylize", photo, *STYLE, *LITTLE, "-o", "streamed.png")[0] == 0
     monkeypatch.setattr(deep, "available", lambda: False)
     assert run("stylize", photo, *STYLE, *LITTLE, "-o", "a.png")[0] == 0
@@ -162,7 +162,7 @@ def test_without_the_extra(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_limit_of_megapixels(photo: Path, run: Run) -> None:
-    """It holds if it is given, and for what is held in memory."""
+    """The limit applies if it is given, and to pictures held in memory."""
     code, _, err = run("stylize", photo, *STYLE, *LITTLE, "--max-megapixels", "0.1", "-o", "a.png")
     assert (code, "more than 0.1" in err) == (1, True)
     pyvips.Image.black(20_000, 10_001, bands=3).copy(interpretation="srgb").write_to_file("huge.tif", compression="lzw")
@@ -189,7 +189,7 @@ def started(arguments: list[Any]) -> "subprocess.Popen[str]":
 
 
 def killed(arguments: list[Any], rows: Path, size: int) -> bool:
-    """Kill the program once a file is that large. Returns False if it finished before."""
+    """Kill the program once a file has reached that size. Return False if it finished before."""
     with started(arguments) as process:
         while process.poll() is None and not (rows.exists() and rows.stat().st_size >= size):
             time.sleep(0.001)
@@ -212,7 +212,7 @@ WAYS: dict[str, list[str]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_again_and_again(photo: Path, run: Run, way: str, seed: int) -> None:
-    """It goes on from the last strip, and the bytes are those of an uninterrupted painting."""
+    """It continues from the last strip, and the bytes are those of an uninterrupted painting."""
     Image.linear_gradient("L").resize((500, 400)).save("mask.png")
     command = ["stylize", photo, *STYLE, *LITTLE, *WAYS[way]]
     assert run(*command, "-o", "whole.tif", "--run", "whole")[0] == 0
@@ -268,7 +268,7 @@ def test_ctrl_c(photo: Path, kept: list[str]) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
-    how = "continue with `impasto stylize --resume run`" if kept else "with --run DIR it could go on"
+    how = "continue with `impasto stylize --resume run`" if kept else "with --run DIR, it could be continued"
     assert err.splitlines()[-2].endswith(f"of 400 rows; {how}")
     assert Path("out.tif").read_bytes() == b"before"
     assert bool(list(photo.parent.rglob("*.part"))) == bool(kept)
@@ -289,7 +289,7 @@ sys.exit(code)
 def test_memory_does_not_grow_with_the_height(
     here: Path, photo_file: Callable[[str], Path], suffix: str, statistics: str
 ) -> None:
-    """50 megapixels take as much as 12, and no more than is allowed."""
+    """A picture of 50 megapixels takes as much as one of 12, and no more than allowed."""
     with Image.open(photo_file("coffee")) as image:
         picture = pyvips.Image.new_from_array(image.convert("RGB"))
     peaks, options = [], [*STYLE[:-2], "--max-memory", "500MB", "--statistics", statistics, "-o", f"out.{suffix}"]

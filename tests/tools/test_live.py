@@ -1,4 +1,4 @@
-"""`impasto live` outside the browser: keys, a window, a virtual camera, and what is said where there is none."""
+"""Tests of `impasto live` outside the browser: keys, a window, a virtual camera, and messages if there is none."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ from impasto.video.live import LivePainter  # noqa: E402
 
 
 class Ramp:
-    """A camera of a few frames, then an error if there is one."""
+    """A camera with a few frames, and then an error if one is given."""
 
     name = "ramp"
 

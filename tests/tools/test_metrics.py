@@ -1,4 +1,4 @@
-"""The figures of quality: known answers, and the benchmarks at their smallest."""
+"""Tests of the figures of quality: known answers, and the benchmarks at their smallest."""
 
 import importlib.util
 import math
@@ -52,7 +52,7 @@ def test_result_that_is_the_photo(judge: Judge, photo: Photo) -> None:
 
 
 def test_nearer_to_the_style_is_better(judge: Judge, photo: Photo) -> None:
-    """Between photo and style lies a row of cross-fades: the style's figures fall along it, the content's rises."""
+    """Along a row of cross-fades from photo to style, the style's figures fall and the content's rises."""
     content, style = photo("astronaut", SIDE), photo("coffee", SIDE)
     content = content[..., : style.shape[-2], :]
     rows = [judge.figures(content, style, torch.lerp(content, style, t)) for t in (0.0, 0.5, 0.8, 0.95, 1.0)]
@@ -100,7 +100,7 @@ def test_statistics_behind_a_head_are_those_of_the_wide_features(judge: Judge, p
 
 
 def test_encoder_without_heads(photo: Photo) -> None:
-    """Projections and Gram matrices are then of the features themselves."""
+    """Projections and Gram matrices are then those of the features themselves."""
     net = VGG(VGGConfig((4, 4, 6, 6, 6), (2, 2, 4, 4, 1), {}))
     net.initialise(torch.Generator().manual_seed(0))
     measured = Judge(net).measure(photo("coffee", SIDE))
@@ -118,7 +118,7 @@ def test_quantiles_of_a_ramp() -> None:
 
 
 def test_sliced_distance_of_a_shift() -> None:
-    """Moving every column by d moves every quantile along p by p.d; a uniform ramp of length 1 deviates by 1/4."""
+    """If every column moves by d, every quantile along p moves by p.d; a uniform ramp of length 1 deviates by 1/4."""
     ramp = torch.linspace(0, 1, metrics.QUANTILES).expand(metrics.PROJECTIONS, -1)
     assert metrics.sliced_distance(ramp + 0.5, ramp) == pytest.approx(2, rel=0.01)
     assert metrics.sliced_distance(ramp * 3, ramp) == pytest.approx(4, rel=0.01)
@@ -169,7 +169,7 @@ def test_markdown_table() -> None:
 
 @pytest.fixture(scope="module")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of the teacher's shape, tiny and random."""
+    """Write a tiny random network of the teacher's shape."""
     g = torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
 
@@ -203,7 +203,7 @@ def test_judge_by_something_else(tmp_path: Path) -> None:
 
 
 def benchmark(name: str) -> Any:
-    """A benchmark's script as a module."""
+    """Return a benchmark's script as a module."""
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -272,7 +272,7 @@ def test_error_of_the_teacher_itself_is_zero(teacher_file: Path, paintings: Path
 
 
 def test_error_of_the_mean_is_one(teacher_file: Path, paintings: Path) -> None:
-    """A network whose head gives each channel's mean explains nothing of its variance."""
+    """A network whose head returns each channel's mean explains none of its variance."""
     module = benchmark("encoder")
     teacher, other = (metrics.load_judge(str(teacher_file)).encoder for _ in range(2))
     paths = sorted(paintings.iterdir())
@@ -290,7 +290,7 @@ def test_error_of_the_mean_is_one(teacher_file: Path, paintings: Path) -> None:
 
 
 def test_border_is_where_the_gradient_leaves_the_picture() -> None:
-    """The first feature pixel within the border sees the picture's edge, the next one does not."""
+    """The first feature pixel inside the border depends on the picture's edge, the next one does not."""
     border = benchmark("encoder").border
     config = VGGConfig((2,) * 5, (2, 2, 4, 4, 1), {}, mean=(0, 0, 0), std=(1, 1, 1))
     net = VGG(config, pooling="average")  # which passes the gradient to all of its pixels
@@ -318,7 +318,7 @@ def test_speed_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plain_and_our_way_have_the_same_features(photo: Photo) -> None:
-    """What is timed against each other is the same network."""
+    """The two networks that are timed against each other are the same."""
     module = benchmark("speed")
     net, x = metrics.load_encoder("compact"), photo("coffee", 64)
     with torch.no_grad():
@@ -328,7 +328,7 @@ def test_plain_and_our_way_have_the_same_features(photo: Photo) -> None:
 
 
 def test_flops_of_vgg19() -> None:
-    """19.6 billion multiplications and additions of VGG-19's 13 first convolutions at 224x224, worked out by layer."""
+    """At 224x224, VGG-19's first 13 convolutions take 19.6 billion operations, worked out by layer."""
     module = benchmark("speed")
     macs = 1792 - 64 + 36864  # block 1 per pixel of 224 x 224, without biases
     macs = macs * 224**2 + (73728 + 147456) * 112**2 + (294912 + 3 * 589824) * 56**2

@@ -1,4 +1,4 @@
-"""Where a painting goes: what its file cannot take is said before the painting, and what is painted is never lost."""
+"""Before painting, a message says what the file cannot hold; a finished painting is never lost."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ BRIEF = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterat
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
 def test_a_full_disk(here: Path, run: Run) -> None:
-    """The painting is in the working folder, whole and with its record, and the error says where."""
+    """The painting is in the working folder, complete and with its record, and the error says where."""
     assert run("stylize", "photo.png", "style.jpg", "-o", "sound.png", *BRIEF)[0] == 0
     (here / "out.png").symlink_to("/dev/full")
     code, _, err = run("stylize", "photo.png", "style.jpg", "-o", "out.png", *BRIEF)
@@ -33,7 +33,7 @@ def test_a_full_disk(here: Path, run: Run) -> None:
 
 
 def test_what_the_format_cannot_hold_is_said_before_painting(here: Path, run: Run) -> None:
-    """Before the photograph is decoded, even: what is wrong with the rest of it is not reached."""
+    """The error comes before the photograph is decoded, so a fault in the rest of it is not reached."""
     Image.new("RGB", (9000, 40)).save("long.png")
     data = Path("long.png").read_bytes()
     Path("long.png").write_bytes(data[: len(data) // 2])
@@ -62,7 +62,7 @@ def test_what_does_not_fit_into_memory_is_said_before_decoding(
 
 @pytest.mark.parametrize("options", [["--size", "64"], ["--scale", "0.04"]])
 def test_a_large_photograph_is_painted_in_the_size_asked_for(here: Path, run: Run, options: list[str]) -> None:
-    """It is reduced while it is read, which the record does not show, and nor does the painting."""
+    """The photograph is reduced while it is read, which neither the record nor the painting shows."""
     with Image.open("photo.png") as image:
         image.resize((1600, 1064), Image.Resampling.BICUBIC).save("large.jpg", quality=95, dpi=(300, 300))
         image.resize((64, 43), Image.Resampling.BICUBIC).save("small.png")
@@ -82,7 +82,7 @@ def test_a_large_photograph_is_painted_in_the_size_asked_for(here: Path, run: Ru
 
 
 def test_a_painting_smaller_than_the_photograph(here: Path, run: Run) -> None:
-    """A line says so, unless the size was asked for, and names the option for all of it."""
+    """Unless the size was given, a message says so and names the option that paints all of it."""
     Image.new("RGB", (900, 600), "teal").save("large.png")
     line = "impasto: the painting has 512x341 pixels; --scale 1 paints all 900x600 of the photograph\n"
     for photo, options, said in (

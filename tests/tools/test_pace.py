@@ -1,4 +1,4 @@
-"""How long a painting from file to file takes, as it is said before."""
+"""Tests of the estimate of how long a painting from file to file takes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ pytest.importorskip("pyvips")
 
 
 def test_the_arithmetic() -> None:
-    """A gigapixel, read twice; the statistics come from 4 megapixels only."""
+    """A gigapixel is read twice, and the statistics come from 4 megapixels only."""
     found = Pace(reading=1e-8, sampling=5e-7, painting=4e-7).seconds(10**9, 4 * 10**6, 2)
     assert found == pytest.approx(20 + 400 + 2)
     assert duration(found) == "about 7 min"
@@ -64,7 +64,7 @@ WAYS: dict[str, tuple[dict[str, Any], int, bool]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_part_of_the_work_counts(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The painting takes as long as the small one says, whatever its size."""
+    """The time of a painting of any size follows from that of the small one."""
     options, sweeps, parts = WAYS[way]
     stylizer = load_stylizer("udnie", method="network", scale=1.0, precision="float32", **options)
     photo, mask = torch.rand(1, 4 if parts else 3, 3000, 4000), torch.ones(1, 1, 30, 40)

@@ -1,4 +1,4 @@
-"""Going on after a stop: whatever the moment, what comes out in the end is what an uninterrupted run gives."""
+"""A run that was stopped at any moment and resumed gives the result of an uninterrupted one."""
 
 import csv
 import json
@@ -39,19 +39,19 @@ COMMON = ["--precision", "float32", "--coarsest", "48", "--size", "64", "--snaps
 
 
 class Killed(BaseException):
-    """What nothing catches: the process is gone, but for this test."""
+    """An exception that nothing catches, as if the process were gone."""
 
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which take longer than all else here."""
+    """Skip the figures, which take longer than everything else here."""
     for name in ("plot_losses", "plot_pictures"):
         monkeypatch.setattr(run_module, name, lambda *_: None)
 
 
 @pytest.fixture
 def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
-    """`with kill(13):` ends whatever paints in its 13th iteration; checkpoints are those of the 3rd, 6th, 9th ..."""
+    """Return `with kill(13):`, which ends a painting in its 13th iteration. Every third iteration is checkpointed."""
     save = RunFolder.save
 
     def save_sometimes(folder: RunFolder, step: Step) -> None:
@@ -99,7 +99,7 @@ def contents(folder: str) -> dict[str, bytes]:
 
 
 def same_run(left: str, right: str) -> None:
-    """Their losses, snapshots and records are the same, but for times and places; each iteration is there once."""
+    """Check that losses, snapshots and records are equal, except for times and paths, with each iteration once."""
     one, other = rows(left), rows(right)
     assert [r["iteration"] for r in one] == list(range(1, len(one) + 1))
     assert [r["seconds"] for r in one] == sorted(r["seconds"] for r in one)
@@ -120,7 +120,7 @@ def same_run(left: str, right: str) -> None:
 
 
 def started(here: Path, arguments: list[str], seconds: float) -> "subprocess.Popen[str]":
-    """The program in a process of its own, with a checkpoint every so many seconds."""
+    """Start the program in its own process, with a checkpoint at this interval."""
     command = [sys.executable, "-c", EAGER.format(seconds=seconds), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=here, env=environment, stderr=subprocess.PIPE, text=True)
@@ -168,7 +168,7 @@ def test_after_kill_9(here: Path, run: Run, options: list[str], lines: int) -> N
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_after_being_asked_to_stop(here: Path, run: Run, number: signal.Signals, code: int) -> None:
-    """The step is finished, the painting so far is written with a checkpoint of that very step, whatever the clock."""
+    """The step is finished, and the painting so far is written with a checkpoint of that step, at any time."""
     command = ["stylize", "photo.png", "style.jpg", *COMMON, "--style-loss", "gram", "--iterations", "30"]
     with started(here, [*command, "-o", "stopped.png", "--run", "stopped"], 1e6) as process:
         wait_for_lines(process, here / "stopped" / "losses.csv", 8)
@@ -213,7 +213,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_painting(here: Path, run: Run, kill: Callable[[int], Any], kind: str) -> None:
-    """Stopped in the first scale, and in the last one; of `nn` in its refinement."""
+    """Paintings are stopped in the first scale, in the last one, and in the refinement of `nn`."""
     command = ["stylize", "photo.png", "style.jpg", *COMMON, "--iterations", "16", *KINDS[kind]]
     assert run(*command, "-o", "whole.png", "--run", "whole")[0] == 0
     last = len(rows("whole"))  # with --plateau there may be fewer
@@ -272,7 +272,7 @@ def test_the_time_is_counted_on(here: Path, run: Run, kill: Callable[[int], Any]
 
 
 def test_of_a_given_time_what_is_spent_is_gone(here: Path, run: Run, kill: Callable[[int], Any]) -> None:
-    """The finer scale, which comes after the stop, gets the least number of iterations once the time is over."""
+    """The finer scale comes after the stop, and gets the minimum number of iterations once the time is over."""
     command = ["stylize", "photo.png", "style.jpg", *COMMON, "--time", "20s", "-o", "a.png", "--run", "run"]
     with kill(4):
         run(*command)
@@ -295,7 +295,7 @@ def test_of_a_given_time_what_is_spent_is_gone(here: Path, run: Run, kill: Calla
 
 @pytest.fixture
 def finished(here: Path, run: Run) -> Path:
-    """The folder of a run that is finished; its painting is done.png."""
+    """Return the folder of a finished run, whose painting is done.png."""
     brief = ["--size", "48", "--iterations", "4", "--precision", "float32"]
     assert run("stylize", "photo.png", "style.jpg", "-o", "done.png", "--run", "run", *brief)[0] == 0
     return here / "run"
@@ -343,7 +343,7 @@ def test_sources_that_have_changed_or_gone(here: Path, run: Run, kill: Callable[
 
 
 class Bomb:
-    """Unpickled, it leaves a file behind."""
+    """An object that leaves a file behind when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("exploded",)
@@ -434,7 +434,7 @@ def test_another_machine_is_told(here: Path, run: Run, kill: Callable[[int], Any
 def test_it_goes_on_in_the_precision_that_it_was_begun_in(
     here: Path, run: Run, kill: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch, begun: str
 ) -> None:
-    """Though `auto` comes to the other one by now; a machine without bfloat16 emulates it and says so."""
+    """By now, `auto` resolves to the other precision; a machine without bfloat16 emulates it, with a warning."""
     monkeypatch.setattr("impasto.device.has_bfloat16", lambda: begun == "bfloat16")
     command = ["stylize", "photo.png", "style.jpg", "--size", "64", "--coarsest", "48", "--iterations", "16"]
     assert run(*command, "-o", "whole.png", "--run", "whole")[0] == 0
@@ -515,7 +515,7 @@ def test_a_diverged_run_diverges_again(here: Path, run: Run, monkeypatch: pytest
 
 
 def test_checkpoints_take_little_of_the_time(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step takes 4 s, writing a checkpoint 1.5 s: the first after 20 s, the next not before another 150 s."""
+    """If a step takes 4 s and a checkpoint 1.5 s, the first is due after 20 s, and the next another 150 s later."""
     now, saved = [0.0], []
     write = RunFolder._write_row
 

@@ -1,4 +1,4 @@
-"""The record of a run: that it is whole, that it is true, and that the same painting comes out of it again."""
+"""The record of a run is complete and correct, and the same painting can be made from it."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ BRIEF = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterat
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which take longer than all else here."""
+    """Skip the figures, which take longer than everything else here."""
     for name in ("plot_losses", "plot_pictures"):
         monkeypatch.setattr(run_module, name, lambda *_: None)
 
@@ -89,7 +89,7 @@ def test_a_job_comes_back_out_of_its_record(here: Path) -> None:
 def test_the_precision_painted_in_is_recorded_and_used_again(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str], painted: str
 ) -> None:
-    """Whatever `auto` comes to where it is painted again: another processor, or a network that is timed otherwise."""
+    """This holds whatever `auto` resolves to when it is painted again, on another processor or with other timings."""
 
     def auto(precision: str) -> None:
         monkeypatch.setattr("impasto.device.has_bfloat16", lambda: precision == "bfloat16")
@@ -114,7 +114,7 @@ def test_the_precision_painted_in_is_recorded_and_used_again(
 def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a rate that is too high the best iterate is long past when the painting is stopped."""
+    """If the rate is too high, the best iterate is long past when the painting is stopped."""
     monkeypatch.setattr("impasto.tools.driver.step_bar", lambda _: nullcontext(stopped_after(6)))
     common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12"]
     common += ["--optimizer", "adam", "--parameters", "pixels", "--rate", "1"]
@@ -151,7 +151,7 @@ def test_measured_are_the_losses_of_what_is_painted(photo: Callable[[str, int], 
 
 
 def test_measured_of_the_preset_gatys(here: Path) -> None:
-    """Its iteration's losses are those of the picture that it began with: that of the step before."""
+    """The losses of an iteration are those of the picture that it began with, so of the previous step."""
     given = OptimizeOptions(preset="gatys", size=48, iterations=3)
     stylizer = choose_stylizer([read_image("style.jpg").tensor], given)
     steps = list(stylizer.steps(read_image("photo.png").tensor))

@@ -1,4 +1,4 @@
-"""Being told to stop: the first signal waits for the piece of work at hand, a second one does not."""
+"""The first signal to stop waits for the current piece of work; a second one does not."""
 
 import signal
 import threading
@@ -43,7 +43,7 @@ def test_the_first_signal_waits_and_the_second_does_not(number: signal.Signals, 
 
 
 def test_what_was_ignored_stays_ignored() -> None:
-    """As for a process that the shell put into the background."""
+    """The shell makes processes in the background ignore signals."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Stop() as stop:

@@ -1,4 +1,4 @@
-"""What the tests of training share: a folder of photographs, and a training in small."""
+"""Fixtures for training: a folder of photographs, and a brief training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures of smooth random colours, in a tree."""
+    """Write six pictures of smooth random colours, in a tree of folders."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(6):
         rng = np.random.default_rng(i)
@@ -46,7 +46,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures of stripes and spots, each in colours of its own."""
+    """Write three pictures of stripes and spots, each in its own colours."""
     folder = tmp_path_factory.mktemp("paintings")
     y, x = np.mgrid[:140, :150]
     for i, pattern in enumerate((np.sin(x / 3), np.sin(y / 2), np.sin(x / 5) * np.sin(y / 5))):
@@ -57,7 +57,7 @@ def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def brief(photos: Path, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Brief:
-    """`brief(steps=3, ...)`: options of a training of seconds, in any style and in two that are learnt."""
+    """Return `brief(steps=3, ...)`: options of a training of a few seconds, for any style and for two learnt ones."""
     monkeypatch.setattr("impasto.train.network.CALIBRATION", 6)
 
     def options(**changes: Any) -> TrainNetworkOptions:

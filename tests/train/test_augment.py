@@ -1,4 +1,4 @@
-"""Changes to training pictures depend on their source of chance alone."""
+"""Changes to training pictures depend only on their source of randomness."""
 
 import numpy as np
 import torch

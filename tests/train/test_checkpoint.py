@@ -1,4 +1,4 @@
-"""Checkpoints of trainings: what was put in comes out, in files of limited size, and one that was whole stays so."""
+"""Checkpoints of trainings return what was saved, in files of limited size, and are complete at any moment."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Files of at most 1000 bytes of tensors."""
+    """Limit files to 1000 bytes of tensors."""
     monkeypatch.setattr(checkpoint, "MOST_BYTES", 1000)
     return 1000
 
@@ -32,7 +32,7 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """The same values of the same types, tensors to the last bit."""
+    """Return whether values and types are equal, tensors to the last bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and (a.dtype, a.shape) == (b.dtype, b.shape) and torch.equal(a, b)
     if type(a) is not type(b):
@@ -68,7 +68,7 @@ def test_all_kinds_of_values(path: Path) -> None:
 
 
 def test_any_order_in_memory(path: Path) -> None:
-    """Views, transposed tensors and channels_last ones come back with their values in their places."""
+    """Views, transposed tensors and channels_last ones come back with their values in the right places."""
     x = numbers(2, 3, 4, 5)
     state = {"a": x.transpose(1, 3), "b": x[:, 1:, ::2], "c": x.contiguous(memory_format=torch.channels_last), "d": x}
     save_checkpoint(path, state)
@@ -88,7 +88,7 @@ def test_large_tensors_are_cut_into_pieces(path: Path, small: int, count: int) -
 
 
 def test_files_stay_below_16_megabytes(path: Path) -> None:
-    """A host of code refuses larger ones; tensors and what is around them together."""
+    """Code hosts refuse larger files; tensors count together with everything around them."""
     save_checkpoint(path, {"large": torch.zeros(12_000_000), "many": [torch.zeros(10) for _ in range(2000)]})
     sizes = [f.stat().st_size for f in path.iterdir()]
     assert len(sizes) >= 5
@@ -104,7 +104,7 @@ def test_the_next_one_takes_the_place_of_the_one_before(path: Path, small: int) 
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
-    """From now on torch.save fails with half a file written, when it was called so often; or os.replace fails."""
+    """Make torch.save fail half way after that many calls, or make os.replace fail."""
     if name == "replace":
 
         def replace(*_: Any) -> None:
@@ -131,7 +131,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
 def test_interrupted_at_any_time_it_leaves_the_one_before(
     path: Path, small: int, name: str, after: int, times: int
 ) -> None:
-    """However often in a row, and the next one that is not interrupted is whole."""
+    """This holds for any number of interruptions in a row, and the next checkpoint is complete."""
     before = {"step": 1, "net": numbers(1000)}
     save_checkpoint(path, before)
     for step in range(2, 2 + times):
@@ -201,7 +201,7 @@ def test_none_at_all(path: Path) -> None:
 
 
 class Evil:
-    """Unpickled it would make a file."""
+    """An object that would create a file when it is unpickled."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -225,7 +225,7 @@ def test_no_code_is_run(path: Path, tmp_path: Path, name: str, plain: bool) -> N
 
 
 def test_files_are_looked_for_in_the_folder_alone(path: Path, tmp_path: Path) -> None:
-    """A name that leads out of it is that of a file within."""
+    """A name that leads out of the folder is taken as a name inside it."""
     save_checkpoint(path, {"net": numbers(3)})
     torch.save([numbers(3)], tmp_path / "outside.pt")
     state = torch.load(path / STATE, weights_only=True)

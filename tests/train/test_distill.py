@@ -1,4 +1,4 @@
-"""Training the compact encoder, in small: a made-up teacher, drawn pictures, a few steps, and every way it can fail."""
+"""Training the compact encoder in small, with a made-up teacher and a few steps, and every way in which it can fail."""
 
 import csv
 import os
@@ -39,7 +39,7 @@ WIDTHS = {1: 4, 2: 5, 3: 6, 4: COMPACT.widths[3], 5: 6}  # relu4_2 is compared a
 
 @pytest.fixture(scope="session")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights in the layout of the pruned VGG-19, as narrow as can be."""
+    """Write random weights in the layout of the pruned VGG-19, as narrow as possible."""
     g = torch.Generator().manual_seed(0)
     heads = {block_of(k): v for k, v in COMPACT.heads.items() if k in STYLE_LAYERS}
     state = {"conv0.weight": torch.randn(3, 3, 1, 1, generator=g), "conv0.bias": torch.randn(3, generator=g)}
@@ -62,7 +62,7 @@ def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (72, 60)) -> None:
-    """A picture of smooth random colours."""
+    """Write a picture of smooth random colours."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 6, 3), dtype=np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (72, 60)) -> None:
 
 @pytest.fixture
 def options(tmp_path: Path, teacher_file: Path, monkeypatch: pytest.MonkeyPatch) -> TrainEncoderOptions:
-    """Four steps of two crops; all that takes time is made small."""
+    """Return options for four steps of two crops, with everything that takes time made small."""
     for i in range(3):
         draw(tmp_path / "photos" / "deep" / f"{i}.png", i)
         draw(tmp_path / "paintings" / f"{i}.jpg", 10 + i)
@@ -111,7 +111,7 @@ def started(options: TrainEncoderOptions) -> EncoderRecipe:
 
 
 def steps_of(options: TrainEncoderOptions, stop: int | None = None) -> list[TrainStep]:
-    """All the steps, or those up to one at which it is stopped as a signal stops it."""
+    """Take all steps, or those up to the one at which a signal stops the training."""
     found: list[TrainStep] = []
     with closing(train(start_encoder_training(options))) as steps:
         for step in steps:
@@ -130,7 +130,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def batch_of(recipe: EncoderRecipe, seed: int, size: int = 2) -> Tensor:
-    """Crops of photographs and paintings, other than those of the training."""
+    """Return crops of photographs and paintings, other than those of the training."""
     return recipe.batch([recipe.sample.draw(np.random.default_rng((99, seed, i))) for i in range(size)])
 
 
@@ -138,7 +138,7 @@ def batch_of(recipe: EncoderRecipe, seed: int, size: int = 2) -> Tensor:
 
 
 def test_a_whole_run(options: TrainEncoderOptions, tmp_path: Path) -> None:
-    """With batch norm, folded half way, and painted pictures; what comes out is an encoder."""
+    """Training with batch norm, folded half way, and with painted pictures gives an encoder."""
     steps = steps_of(replace(options, **PAINTING, steps=6, batch_norm_steps=3))
     assert [(s.step, s.total) for s in steps] == [(i, 6) for i in range(1, 7)]
     for step in steps:
@@ -208,7 +208,7 @@ def test_the_same_seed_trains_the_same_network(options: TrainEncoderOptions) -> 
 def test_a_training_that_is_stopped_and_resumed_is_the_uninterrupted_one(
     options: TrainEncoderOptions, stop: int, average: float
 ) -> None:
-    """Bit for bit, the pool of painted pictures too: before the batch norm is folded, just at it, and after."""
+    """It is equal bit for bit, with the pool of painted pictures, before, at and after folding the batch norm."""
     options = replace(options, **PAINTING, steps=5, average=average, checkpoint_every=100)
     whole = figures_of(steps_of(options))
     file, state = options.out.read_bytes(), load_checkpoint(checkpoint_path(options.out))
@@ -311,7 +311,10 @@ def test_a_place_names_a_picture_and_a_crop_of_it(options: TrainEncoderOptions) 
 
 
 def test_painted_pictures_enter_the_batches(options: TrainEncoderOptions) -> None:
-    """From the step on at which there are some; about as many as the options say; drawn from the numbers alone."""
+    """They do so from the step at which there are some, and about as often as the options say.
+
+    They depend on the numbers alone.
+    """
     recipe = started(replace(options, painted=0.25, paint_from=3))
     assert all(isinstance(recipe.sample(2, i).crop, Tensor) for i in range(100))
     later = [recipe.sample(3, i) for i in range(100)]
@@ -337,7 +340,7 @@ def test_the_sampler_can_be_sent_to_other_processes(options: TrainEncoderOptions
 
 
 def test_a_pool_that_is_empty(options: TrainEncoderOptions) -> None:
-    """A training without painted pictures is resumed with them, behind the step at which the first are painted."""
+    """A training without painted pictures is resumed with them, after the step at which the first are painted."""
     steps_of(options, 2)
     with pytest.raises(TrainingError, match=r"no painted pictures to train on.*the same --painted"):
         steps_of(replace(options, resume=True, painted=1.0, paint_from=1))
@@ -347,7 +350,7 @@ def test_a_pool_that_is_empty(options: TrainEncoderOptions) -> None:
 
 
 def test_the_loss_is_the_sum_over_the_samples(options: TrainEncoderOptions) -> None:
-    """So that parts of a batch add up to it; without batch norm, which looks at the whole batch."""
+    """So parts of a batch add up to it, once there is no batch norm, which looks at the whole batch."""
     recipe = started(replace(options, batch_norm_steps=0, precision="float32"))
     samples = [recipe.sample(0, i) for i in range(3)]
     whole, figures = recipe.loss(samples)
@@ -402,7 +405,7 @@ def test_a_loss_that_is_not_finite(options: TrainEncoderOptions) -> None:
 
 
 def test_followed_on_the_terminal(options: TrainEncoderOptions, capfd: pytest.CaptureFixture[str]) -> None:
-    """Validations stand in the log lines, and in the rows of their steps; a resumed training goes on with the rows."""
+    """Validations are in the log lines and in the rows of their steps; a resumed training continues the rows."""
     follow_encoder(replace(options, steps=2, batch_norm_steps=10))
     follow_encoder(replace(options, steps=3, batch_norm_steps=10, resume=True))
     err = capfd.readouterr().err.splitlines()
@@ -436,7 +439,7 @@ def test_stopped_by_a_signal_it_writes_what_it_has(
 
 
 def test_the_teachers_first_map_is_folded_exactly(teacher_file: Path) -> None:
-    """conv0, a 1x1 map of the colours, then 3x3 convolutions that reflect: here the plain way."""
+    """conv0 is a 1x1 map of the colours before reflecting 3x3 convolutions, and is computed in the plain way here."""
     import torch.nn.functional as F
     from safetensors.torch import load_file
 
@@ -560,7 +563,7 @@ def test_a_training_that_is_killed_keeps_its_last_checkpoint(options: TrainEncod
 
 
 def test_several_processes_are_refused(options: TrainEncoderOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before any of them is started."""
+    """The error comes before any process is started."""
     refusal = "the encoder is trained in one process.*leave out --devices and --nodes"
     for more in ({"devices": 2}, {"nodes": 2}):
         with pytest.raises(TrainingError, match=refusal):

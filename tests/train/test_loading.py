@@ -1,4 +1,4 @@
-"""Samples from worker processes: the same as without, in order, with errors and log lines; and no worker is left."""
+"""Samples from worker processes equal those without workers, with errors and log lines, and no worker is left."""
 
 import itertools
 import multiprocessing
@@ -23,7 +23,7 @@ from impasto.train.pack import _Encoder
 from impasto.train.pictures import PictureSet
 
 forked = partial(prepared, start="fork")
-"""What tests with samplers that cannot be pickled stand on."""
+"""Tests whose samplers cannot be pickled need this."""
 
 
 def numbers(steps: int, batch: int = 3) -> Iterator[list[tuple[int, int]]]:
@@ -110,7 +110,7 @@ def test_a_mistake_in_the_sampler_keeps_its_traceback() -> None:
 
 
 def test_what_workers_log_comes_from_here(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A picture that cannot be read is logged once and counted, though each worker may draw it."""
+    """A picture that cannot be read is logged and counted once, though every worker may draw it."""
     (tmp_path / "broken.jpg").write_bytes(b"no")
     found = PictureSet.open([photos, tmp_path], None, 100)
     assert len(list(forked(cropper(found), numbers(20), 2))) == 20
@@ -145,7 +145,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no process group to signal")
 def test_ctrl_c_stops_quietly() -> None:
-    """It reaches the whole process group, as from a terminal."""
+    """The signal reaches the whole process group, as from a terminal."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],

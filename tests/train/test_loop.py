@@ -1,4 +1,4 @@
-"""The training loop: resumed is uninterrupted, many processes are one, and what stops it leaves a checkpoint."""
+"""A resumed training equals an uninterrupted one, several processes equal one, and stopping leaves a checkpoint."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ def weights(training: Training) -> dict[str, Tensor]:
 
 
 def trained(options: TrainNetworkOptions, stop: int | None = None) -> Training:
-    """Trained to the end, or stopped after so many steps as a signal stops it."""
+    """Train to the end, or stop after that many steps like a signal does."""
     training = start_network_training(options)
     with closing(train(training)) as steps:
         for step in steps:
@@ -63,7 +63,7 @@ def test_the_rate_rises_stays_and_falls(brief: Brief) -> None:
 
 
 def test_a_training_that_is_stopped_and_resumed_is_the_uninterrupted_one(brief: Brief, tmp_path: Path) -> None:
-    """Bit for bit: weights, averages, what the optimisers remember, and the file."""
+    """Weights, averages, the optimisers' memory and the file are equal bit for bit."""
     whole = trained(brief(stability=0.1))
     out = tmp_path / "parts.safetensors"
     for stop in (1, 2, 5, None):
@@ -129,7 +129,10 @@ def test_without_an_average_it_is_the_weights(brief: Brief) -> None:
 
 
 def test_minutes_stop_it_with_a_checkpoint_and_it_goes_on(brief: Brief, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step seems to take 50 seconds; stopped and resumed it is the uninterrupted one, bit for bit."""
+    """Each step seems to take 50 seconds.
+
+    Stopped and resumed, the training equals the uninterrupted one bit for bit.
+    """
     whole = trained(brief(out=brief().out.with_name("whole.safetensors")))
     ticks = itertools.count(0, 50)
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: float(next(ticks)))}))
@@ -217,7 +220,7 @@ stop_fabric(training.fabric)
 
 
 def test_two_processes_are_one_with_the_whole_batch(brief: Brief, tmp_path: Path) -> None:
-    """But for rounding, whose sign Adam's step has where a gradient is nearly 0."""
+    """The results are equal up to rounding, which decides the sign of Adam's step where a gradient is nearly 0."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     o = brief(steps=3, style_rate=0.001, small_rate=0.001, minutes=60.0)
@@ -241,7 +244,7 @@ def test_two_processes_are_one_with_the_whole_batch(brief: Brief, tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_five_times_at_random_moments_it_ends_at_the_same_weights(photos: Path, tmp_path: Path) -> None:
-    """By SIGKILL, as the command line; what lies beside the network is all that goes on."""
+    """The command line is stopped by SIGKILL, and continues only from what is next to the network."""
 
     def command(out: Path, *more: str) -> list[str]:
         program = [sys.executable, "-m", "impasto", "train", "network", "--photos", str(photos), "--out", str(out)]
@@ -279,7 +282,7 @@ def test_killed_five_times_at_random_moments_it_ends_at_the_same_weights(photos:
 
 
 class Line:
-    """y = a x, trained on y = 3 x: all that the loop asks of a recipe."""
+    """The recipe y = a x, trained on y = 3 x: everything that the loop needs."""
 
     def __init__(self) -> None:
         self.net = torch.nn.Linear(1, 1, bias=False)
@@ -337,7 +340,7 @@ def test_any_recipe_is_trained(line: Callable[..., tuple[Training, Line]]) -> No
 
 
 def test_the_figures_are_means_over_the_pictures(line: Callable[..., tuple[Training, Line]]) -> None:
-    """Whatever the parts are, and whatever their number is."""
+    """This holds for any number of parts and any processes."""
     found = []
     for accumulate in (1, 2, 5):
         training, _ = line(steps=1, batch=5, accumulate=accumulate)
@@ -365,7 +368,7 @@ def test_a_recipes_own_state_is_kept(line: Callable[..., tuple[Training, Line]])
 
 
 def test_another_shape_on_the_way(line: Callable[..., tuple[Training, Line]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recipe may give its network another shape after a step; the average then begins anew."""
+    """A recipe may change its network's shape after a step; the average then starts afresh."""
     training, recipe = line(steps=6, average=0.5)
 
     def after(step: int) -> None:

@@ -28,7 +28,7 @@ def test_half_of_the_time_no_pixel_changes_its_value() -> None:
 
 
 def test_a_warp_moves_by_a_few_pixels_and_keeps_the_picture() -> None:
-    """Of a smooth picture, what is warped differs a little everywhere, and is as bright as before."""
+    """A warped smooth picture differs a little everywhere, and is as bright as before."""
     ramp = torch.linspace(0, 1, 64)[None].expand(64, 64)
     x = torch.stack([ramp, ramp.t(), ramp * ramp.t()])[None, None]
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""The training of the network that paints, in small: what is drawn, what the loss is, and that it learns."""
+"""Training the network that paints, in small: what is drawn, what the loss is, and that it learns."""
 
 import csv
 import json
@@ -73,7 +73,7 @@ def test_samples_come_from_their_numbers_alone(brief: Brief) -> None:
 
 
 def test_the_shares_of_what_is_drawn(brief: Brief) -> None:
-    """Photographs in their own style, blends, and learnt styles, each about as often as asked for."""
+    """Photographs in their own style, blends and learnt styles are drawn about as often as the options say."""
     o = brief(identity=0.2, mixed=0.5, learnt=0.25, batch=8)
     samples = drawn(recipe_of(o).sample, 50)
     own = [s for s in samples if len(s.parts) == 1 and torch.equal(s.photo, s.parts[0])]
@@ -99,7 +99,7 @@ def test_shares_of_0_and_1(brief: Brief, changes: dict[str, Any], kinds: set[int
 
 
 def test_without_paintings_every_learnt_style_comes_as_often_as_the_others(brief: Brief) -> None:
-    """All of them before any comes again, in an order that changes; some with strokes of another size."""
+    """All of them come before any is repeated, in a varying order, and some have strokes of another size."""
     o = brief(paintings=(), styles=("all",), batch=8, identity=0.0)
     count = len(builtin_names())
     samples = drawn(recipe_of(o).sample, 3 * count // 8)
@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_drawn_anew(brief: Brief, photos: Path, tmp_path:
 
 
 def test_targets_are_the_moments_of_the_parts(brief: Brief) -> None:
-    """Of one part its own, of two what lies between, of a learnt style its file's at that size; in any order."""
+    """One part gives its own moments, two the blend, a learnt style those of its file at that size, in any order."""
     recipe = recipe_of(brief())
     a, b, photo = (noise(3, 64, 64, seed=i) for i in range(3))
     none = a.new_zeros(0, 3, 64, 64)
@@ -193,7 +193,7 @@ def test_styles_that_will_not_do(tmp_path: Path, brief: Brief) -> None:
 
 
 def colours_of(x: Tensor) -> Tensor:
-    """(N, 3, 4), the covariance and mean of pictures."""
+    """Return the covariance and mean of pictures, (N, 3, 4)."""
     m = raw_moments(x)
     return torch.cat([covariance(m), m[:, :-1, -1:]], 2)
 
@@ -214,7 +214,7 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
 
 
 def test_paint_in_plain_places_costs_more() -> None:
-    """The same change, once where the photograph is of one colour and once where it is noise."""
+    """The same change is made once where the photograph has one colour, and once where it is noise."""
     photo = noise(1, 3, 64, 64)
     photo[..., :32] = 0.5
     changes = torch.zeros(2, 3, 64, 64)
@@ -224,7 +224,7 @@ def test_paint_in_plain_places_costs_more() -> None:
 
 
 def test_in_plain_areas_dots_cost_and_soft_strokes_do_not() -> None:
-    """Of the same contrast: a lattice 6 pixels wide, and strokes of 24 pixels."""
+    """At equal contrast, a lattice 6 pixels wide is compared with strokes of 24 pixels."""
     plain = torch.ones(1, 1, 24, 24)
     at = torch.arange(96) * 2 * torch.pi
     dots, strokes = ((torch.sin(at / p)[:, None] * torch.sin(at / p)).expand(1, 3, -1, -1) for p in (6, 24))
@@ -233,7 +233,7 @@ def test_in_plain_areas_dots_cost_and_soft_strokes_do_not() -> None:
 
 
 def test_a_rim_costs_and_large_shapes_do_not() -> None:
-    """Of the same contrast: a stripe of 8 pixels along an edge and one in a plain area, and a wave of 96 pixels."""
+    """At equal contrast, a stripe of 8 pixels at an edge costs more than one in a plain area or a wave of 96 pixels."""
     photo = torch.full((1, 3, 96, 96), 2.0)
     photo[..., :32] = 0.0
     rim, stripe = torch.zeros(2, 1, 3, 96, 96)
@@ -245,7 +245,7 @@ def test_a_rim_costs_and_large_shapes_do_not() -> None:
 
 
 def test_a_lattice_costs_and_scattered_dots_do_not() -> None:
-    """Of the same contrast, in a plain area; where the photograph is noise, a lattice costs less."""
+    """The contrast is equal and the area plain; where the photograph is noise, a lattice costs less."""
     lattice = torch.zeros(192, 192)
     lattice[::8, ::8] = 1
     scattered = lattice.flatten()[torch.randperm(192 * 192, generator=torch.Generator().manual_seed(1))]
@@ -259,7 +259,7 @@ def test_a_lattice_costs_and_scattered_dots_do_not() -> None:
 
 
 def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor]) -> None:
-    """Term by term, but for the tone and the layers' weights."""
+    """The terms are equal one by one, except for the tone and the layers' weights."""
     encoder = load_encoder("compact")
     style, content, x = (photo(n, 96)[..., :64, :64] for n in ("chelsea", "coffee", "astronaut"))
     mine = PaintingLoss(encoder, PLAIN, content_weight=0.032, tone_weight=0.1, tv_weight=2.5)
@@ -273,7 +273,10 @@ def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor])
 
 
 def test_the_tone_is_that_of_large_shapes(photo: Callable[[str, int], Tensor]) -> None:
-    """What differs within squares alone is no matter, nor which colours are meant; a shift by a deviation is 1."""
+    """Differences within a square, and the colours themselves, do not count.
+
+    A shift by a standard deviation gives 1.
+    """
     x, style = photo("coffee", 96)[..., :64, :64], 0.35 + 0.3 * photo("chelsea", 96)
     colours = colours_of(style)
     wanted = colour(x, colours)
@@ -297,7 +300,7 @@ def test_the_tone_is_that_of_large_shapes(photo: Callable[[str, int], Tensor]) -
 
 
 def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
-    """Its parts, as several processes have them, add up; so do the photographs that move, one of four."""
+    """The losses of parts, as several processes have them, add up; so do those of moved photographs, one of four."""
     recipe = recipe_of(brief(stability=0.5, batch=8))
     samples = [recipe.sample(0, i) for i in range(8)]
     with torch.no_grad():
@@ -353,7 +356,7 @@ def test_flicker_of_what_does_not_move(brief: Brief, monkeypatch: pytest.MonkeyP
 
 
 def test_the_scale_is_that_of_the_styles_colours() -> None:
-    """Nothing where a painting has their variance; as much for half of it as for twice, and whatever the mean is."""
+    """The loss is 0 if a painting has their variance, as high for half of it as for twice, and ignores the mean."""
     x = noise(1, 3, 32, 32)
     colours = torch.cat([x.var((2, 3)).mean() * torch.eye(3), torch.zeros(3, 1)], 1)[None]
     assert scale_loss(x, colours).item() < 1e-9
@@ -370,7 +373,7 @@ def test_weights_that_sum_to_1() -> None:
 
 
 def test_it_is_calibrated(brief: Brief, photo: Callable[[str, int], Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what styles differ by the summaries have mean 0 and deviation 1, and colours are read as they are."""
+    """Over styles, summaries have mean 0 and deviation 1, and colours are read as they are."""
     recipe = recipe_of(brief())  # where it is made small
     monkeypatch.setattr("impasto.train.network.CALIBRATION", 40)
     recipe.calibrate()
@@ -387,7 +390,7 @@ def test_it_is_calibrated(brief: Brief, photo: Callable[[str, int], Tensor], mon
 
 
 def test_what_learns_at_which_rate(brief: Brief) -> None:
-    """Convolutions by Muon; the predictor, the learnt styles and the rest each at a rate of its own by Adam."""
+    """Muon trains the convolutions; Adam trains the predictor, the learnt styles and the rest, each at its own rate."""
     recipe = recipe_of(brief(rate=0.5, small_rate=0.25, style_rate=0.125, learnt_rate=0.0625))
     names = {id(p): n for n, p in recipe.net.named_parameters()}
     recipe.optimisers.zero_grad()
@@ -420,7 +423,7 @@ def losses_of(recipe: NetworkRecipe, samples: Sequence[Sample]) -> dict[str, flo
 
 
 def fixed(o: TrainNetworkOptions, steps: int) -> tuple[dict[str, float], dict[str, float], NetworkRecipe]:
-    """The terms before and after some steps that all see the same batch."""
+    """Return the terms before and after some steps on the same batch."""
     training = start_network_training(o)
     recipe = training.recipe
     assert isinstance(recipe, NetworkRecipe)
@@ -432,14 +435,14 @@ def fixed(o: TrainNetworkOptions, steps: int) -> tuple[dict[str, float], dict[st
 
 
 def test_it_learns_a_batch(brief: Brief) -> None:
-    """On the same few pictures, again and again, the loss falls, and the style's share of it."""
+    """Training on the same few pictures lowers the loss, and its style term."""
     before, after, _ = fixed(brief(width=8, steps=1000, identity=0.0, warm_up=0), 40)
     assert sum(after.values()) < 0.75 * sum(before.values())
     assert after["style"] < 0.85 * before["style"]
 
 
 def test_it_learns_styles_alone(brief: Brief) -> None:
-    """Where nothing else learns: what is learnt for each style helps that style, and not the other."""
+    """If nothing else learns, what is learnt for a style helps that style and not the other one."""
     rates = {"rate": 0.0, "small_rate": 0.0, "style_rate": 0.0, "learnt_rate": 0.05}
     before, after, recipe = fixed(
         brief(width=8, steps=1000, paintings=(), identity=0.0, warm_up=0, batch=2, content_weight=0.0, **rates), 40
@@ -492,7 +495,7 @@ def test_it_goes_on_from_a_known_network_with_other_styles(brief: Brief, tmp_pat
 
 
 def test_the_file_names_what_it_began_with_and_no_folder(brief: Brief, tmp_path: Path) -> None:
-    """A network that is passed on tells nothing of the machine that it was trained on."""
+    """A network that is passed on does not reveal the machine that it was trained on."""
     shape = {"width": 32, "blocks": 2, "fine": 4, "rank": 8, "hidden": 320}  # that of the bundled one
     own = tmp_path / "own.safetensors"
     for base, name in (
@@ -544,7 +547,7 @@ def arguments(o: TrainNetworkOptions, *more: str) -> list[str]:
 
 
 def test_on_the_command_line(brief: Brief, tmp_path: Path, photo_file: Any, capsys: Any) -> None:
-    """Trained with a log, samples and a checkpoint; what comes out paints, also in pictures' styles."""
+    """Training writes a log, samples and a checkpoint, and the network paints, also in the pictures' styles."""
     o = brief(out=tmp_path / "out" / "own.safetensors")
     assert main(arguments(o, "--sample-every", "3", "--workers", "1")) == 0
     said = capsys.readouterr().err
@@ -595,7 +598,7 @@ def test_resumed_on_the_command_line_it_is_the_uninterrupted_one(brief: Brief, t
 def test_ctrl_c_ends_with_a_checkpoint(
     brief: Brief, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the step that it comes in, which is finished."""
+    """The current step is finished first."""
     o = brief(steps=50, checkpoint_every=1000)
     advance = Training.advance
 

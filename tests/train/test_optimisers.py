@@ -1,4 +1,4 @@
-"""Muon: a known answer, torch's own within bfloat16, and its checkpoints."""
+"""Tests of Muon: a known answer, agreement with torch's own within bfloat16, and checkpoints."""
 
 import copy
 
@@ -12,7 +12,7 @@ needs_torch_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="
 
 
 def matrices() -> list[nn.Parameter]:
-    """Wide, tall and square."""
+    """Return wide, tall and square matrices."""
     source = torch.Generator().manual_seed(0)
     return [nn.Parameter(torch.randn(shape, generator=source)) for shape in ((4, 36), (36, 4), (8, 8))]
 
@@ -23,7 +23,7 @@ def gradients(step: int) -> list[Tensor]:
 
 
 def advance(optimiser: torch.optim.Optimizer, steps: range) -> list[Tensor]:
-    """The matrices after those steps."""
+    """Return the matrices after those steps."""
     (group,) = optimiser.param_groups
     for step in steps:
         for p, g in zip(group["params"], gradients(step), strict=True):
@@ -33,7 +33,7 @@ def advance(optimiser: torch.optim.Optimizer, steps: range) -> list[Tensor]:
 
 
 def test_newton_schulz_by_hand() -> None:
-    """Of a diagonal matrix the iteration is the quintic on each value, after the division by the norm."""
+    """For a diagonal matrix, the iteration is the quintic on each value, after division by the norm."""
     values = torch.tensor([3.0, 4.0]) / 5
     for _ in range(5):
         values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5

@@ -1,4 +1,4 @@
-"""Training pictures: what is found, how it is read, packed files, and one draw whatever cannot be read."""
+"""Tests of training pictures: how they are found and read, packed files, and pictures that cannot be read."""
 
 import io
 import logging
@@ -49,7 +49,7 @@ def read(found: PictureSet, i: int = 0) -> Tensor:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Four pictures in two folders, and what is not looked at."""
+    """Write four pictures in two folders, and files that are ignored."""
     root = tmp_path / "photos"
     for i, name in enumerate(("b.png", "a.JPG", "deep/d.webp", "deep/c.jpeg")):
         draw(root / name, i)
@@ -127,7 +127,7 @@ def test_no_list_of_excluded_pictures(tree: Path, tmp_path: Path) -> None:
 
 
 def test_the_index_of_many_pictures_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """100,000 pictures named as those of COCO: less than 6 MB in memory and on the way to another process."""
+    """The index of 100,000 pictures named like COCO's takes less than 6 MB, in memory and pickled."""
     folders = [(f"/data/coco/train/part{k:03d}", False, f"{i:012d}.jpg", 0, 0) for k in range(100) for i in range(1000)]
     monkeypatch.setattr(pictures, "_pictures_of", lambda here, root: iter(folders))
     tracemalloc.start()
@@ -148,7 +148,7 @@ def test_the_index_of_many_pictures_is_small(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_pictures_are_read_as_the_product_reads_them(tmp_path: Path) -> None:
-    """Turned upright, grey, with alpha over white, 16 bits; each as (3, H, W), uint8."""
+    """Pictures are upright; grey, alpha over white and 16 bits are handled; each is (3, H, W), uint8."""
     tags = Image.Exif()
     tags[274] = 6
     upright = draw(tmp_path / "0.png", 0).transpose(Image.Transpose.ROTATE_270)
@@ -168,7 +168,7 @@ def test_pictures_are_read_as_the_product_reads_them(tmp_path: Path) -> None:
 
 
 def test_a_profile_is_converted(photo_file: Callable[[str], Path], tmp_path: Path) -> None:
-    """The photograph of a rocket is in Adobe RGB: its sRGB numbers are others."""
+    """The photograph of a rocket is in Adobe RGB, so its sRGB numbers differ."""
     path = tmp_path / "rocket.jpg"
     path.write_bytes(photo_file("rocket").read_bytes())
     found = read(PictureSet.open([tmp_path], None, 1000))
@@ -186,7 +186,7 @@ def test_large_pictures_are_reduced(tmp_path: Path) -> None:
 
 
 def spoil(folder: Path) -> list[Path]:
-    """Files that are called pictures and cannot be read."""
+    """Write files that have pictures' names and cannot be read."""
     whole = io.BytesIO()
     Image.effect_noise((60, 60), 50).save(whole, "PNG")
     bomb = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (60000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + bytes(4)
@@ -208,7 +208,7 @@ def test_unreadable_pictures_are_logged_and_counted_once(tree: Path, caplog: pyt
 
 
 def test_notes_of_the_readers_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They would come again with every draw."""
+    """Otherwise they would be repeated with every draw."""
     draw(tmp_path / "0.png", 0, icc_profile=b"no profile")
     found = PictureSet.open([tmp_path], None, 100)
     with caplog.at_level(logging.INFO):
@@ -278,7 +278,7 @@ def packed(tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Pat
 
 
 def test_packed_pictures_are_those_of_the_folder(packed: Path, tree: Path) -> None:
-    """But for what WebP loses."""
+    """They are equal except for the loss of WebP."""
     folder, archive = PictureSet.open([tree], None, 100), PictureSet.open([packed], None, 200)
     assert [n.removesuffix(".webp") for n in names(archive)] == [n.removesuffix(".webp") for n in names(folder)]
     for i in range(5):
@@ -318,7 +318,7 @@ def test_packing_leaves_out_what_is_excluded_and_what_cannot_be_read(
 
 
 def test_any_zip_archive_with_pictures(tree: Path, tmp_path: Path) -> None:
-    """Compressed, in folders, and with what macOS adds."""
+    """Archives may be compressed, have folders, and contain what macOS adds."""
     path = tmp_path / "other.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("a.JPG", "b.png", "deep/c.jpeg"):

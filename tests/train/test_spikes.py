@@ -1,4 +1,4 @@
-"""The loss against spikes: its values, its gradient, and that a pass with it paints the same."""
+"""Tests of the loss against spikes: its values, its gradient, and that a pass with it paints the same."""
 
 import pytest
 import torch

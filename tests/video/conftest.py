@@ -1,4 +1,4 @@
-"""Small films that PyAV makes, and what a film holds: times, packets, pictures."""
+"""Fixtures for films: small films made with PyAV, and what a film contains."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ SIZE = (48, 64)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a film is made of. Times are in milliseconds."""
+    """The recipe of a film. Times are in milliseconds."""
 
     name: str = "film.mkv"
     codec: str = "libx264"
@@ -37,7 +37,7 @@ class Recipe:
 
 
 def picture(number: int, size: tuple[int, int] = SIZE) -> Any:
-    """A frame (H, W, 4), uint8: red in the left upper corner, a green bar that moves, on a blue ramp."""
+    """Return a frame (H, W, 4), uint8: a red top left corner and a moving green bar on a blue ramp."""
     height, width = size
     found = np.zeros((height, width, 4), np.uint8)
     found[..., 2] = np.linspace(40, 220, width)[None]
@@ -99,7 +99,7 @@ def make_film(folder: Path, recipe: Recipe) -> Path:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a film holds."""
+    """The contents of a film."""
 
     times: list[Fraction]
     pictures: list[Any]
@@ -139,23 +139,23 @@ def contents(path: Path) -> Contents:
 
 @pytest.fixture
 def film(tmp_path: Path) -> Callable[..., Path]:
-    """`film(name="a.mp4", times=(0, 40))`: the path of a new film; the arguments are `Recipe`'s."""
+    """Return `film(name="a.mp4", times=(0, 40))`: the path of a new film; the arguments are those of `Recipe`."""
     return lambda **recipe: make_film(tmp_path, Recipe(**recipe))
 
 
 @pytest.fixture
 def held() -> Callable[[Path], Contents]:
-    """`held(path)`: what a film holds."""
+    """Return `held(path)`: the contents of a film."""
     return contents
 
 
 @pytest.fixture
 def drawn() -> Callable[..., Any]:
-    """`drawn(3)`: the frame of that number of every film, (48, 64, 4), uint8."""
+    """Return `drawn(3)`: frame number 3 of every film, (48, 64, 4), uint8."""
     return picture
 
 
 @pytest.fixture
 def still_frames() -> Callable[[Any, int], Sequence[Any]]:
-    """`still_frames(pixels, 5)`: as many equal frames."""
+    """Return `still_frames(pixels, 5)`: that many equal frames."""
     return lambda pixels, count: [pixels] * count

@@ -1,4 +1,4 @@
-"""Iterators that run ahead in a thread, and calls that a thread makes in order."""
+"""Tests of iterators that run ahead in a thread, and of calls that a thread makes in order."""
 
 import threading
 import time
@@ -82,7 +82,7 @@ def test_the_error_of_a_call_is_raised() -> None:
 
 
 def test_what_was_given_is_done_although_the_context_is_left() -> None:
-    """A segment that is painted is not lost because the painting is interrupted a moment later."""
+    """A finished segment is not lost if the painting is interrupted a moment later."""
     done: list[int] = []
 
     def stop() -> None:

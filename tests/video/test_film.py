@@ -1,4 +1,4 @@
-"""`impasto video` from file to file: times, sound, colours, formats; a matrix of inputs; what is refused."""
+"""Tests of `impasto video`: times, sound, colours and formats of many inputs, and what is refused."""
 
 import json
 import shutil
@@ -21,7 +21,10 @@ Held = Callable[[Path], Any]
 
 @pytest.fixture
 def video(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`video(film, ...)`: paint into out.mkv here, if no `-o` is given; returns exit code and standard error."""
+    """Return `video(film, ...)`, which paints, into out.mkv unless `-o` is given.
+
+    It returns exit code and standard error.
+    """
     monkeypatch.chdir(tmp_path)
 
     def call(film: Path | str, *arguments: str, style: str = "udnie") -> tuple[int, str]:
@@ -69,7 +72,7 @@ MATRIX: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", MATRIX)
 def test_inputs(film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, kind: str) -> None:
-    """Every presentation time is kept, other streams packet by packet, and what the codec can hold of the signal."""
+    """Every presentation time is kept, other streams packet by packet, and of the signal what the codec can hold."""
     recipe = {"times": (0, 40, 80, 120), **MATRIX[kind]}
     source = film(**recipe)
     out = "out" + (".mp4" if source.suffix == ".mp4" else ".mkv")
@@ -115,7 +118,7 @@ def test_whichever_frames_the_encoder_moves_ahead_of_their_time(
     b_frames: str,
     times: tuple[int, ...],
 ) -> None:
-    """Every time and the film's length are kept."""
+    """The time of every frame and the film's length are kept."""
     options = CODECS["h264"].options
     assert isinstance(options, dict)
     monkeypatch.setitem(options, "bf", b_frames)
@@ -131,7 +134,7 @@ def test_whichever_frames_the_encoder_moves_ahead_of_their_time(
 def test_the_length_of_an_mp4(
     film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, b_frames: str
 ) -> None:
-    """The last frame is shown as long as any, whichever frames the encoder moves ahead of their time."""
+    """The last frame is shown as long as any other, whichever frames the encoder moves ahead of their time."""
     source = film(times=(0, 40, 80, 500, 540), name="film.mp4", options={"bf": b_frames})
     assert video(source, "-o", "out.mp4")[0] == 0
     after = held(tmp_path / "out.mp4")
@@ -234,7 +237,7 @@ def test_rate_and_size(film: Callable[..., Path], video: Callable[..., Any], hel
 
 
 def test_preview(film: Callable[..., Path], video: Callable[..., Any], drawn: Callable[..., Any]) -> None:
-    """The frame that is shown at that time, painted alone."""
+    """The frame that is shown at that time is painted alone."""
     source = film(times=(0, 40, 400, 440), codec="ffv1", pixels="bgr0")
     code, said = video(source, "--frame", "9s", "-o", "late.png")
     assert (code, "has only 0.48 s; give an earlier time" in said) == (2, True)
@@ -307,7 +310,7 @@ def test_colours_are_kept(film: Callable[..., Path], video: Callable[..., Any], 
 def test_refusals(
     film: Callable[..., Path], video: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    """One line that says what to do, and nothing is left behind."""
+    """There is a one-line message that says what to do, and nothing is left behind."""
     sounds = {"audio": ("aac",)} if "sound" in message else {"subtitles": "subtitles" in message}
     code, said = video(film(times=(0, 40), **sounds), *arguments)
     assert code in (1, 2)
@@ -319,7 +322,7 @@ def test_refusals(
 def test_broken_frames_are_reported(
     film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path
 ) -> None:
-    """The last good painting stands in, every time is kept, and the exit code is 3."""
+    """The last good painting is shown in their place, every time is kept, and the exit code is 3."""
     import av
 
     source = film(
@@ -356,7 +359,7 @@ def test_options_survive_a_record() -> None:
 def test_a_mask_over_time(
     film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, drawn: Any
 ) -> None:
-    """White on the left for two frames of the mask, then on the right: what is black there stays the film."""
+    """The mask is white on the left for two frames, then on the right; where it is black, the film stays."""
     (tmp_path / "masks").mkdir()
     for number in range(4):
         mask = np.zeros((48, 64), np.uint8)
@@ -405,7 +408,7 @@ def test_a_mask_is_a_picture_or_is_refused(
 def test_high_dynamic_range_is_kept_or_mapped(
     film: Callable[..., Path], video: Callable[..., Any], held: Held, tmp_path: Path, transfer: int
 ) -> None:
-    """What is kept, mapped as it is read, is what is mapped as it is written."""
+    """A painting with the range kept, mapped as films are when read, equals the one that is mapped."""
     source = film(pixels="yuv420p10le", colour=(9, transfer, 9, 1), times=(0, 40))
     for out, arguments in (("kept.mkv", ("--codec", "hevc", "--keep-hdr")), ("mapped.mkv", ())):
         code, said = video(source, "-o", out, "--crf", "4", *arguments)

@@ -1,4 +1,4 @@
-"""Live painting: the newest frame only, at a size that holds the rate, with styles that change at any time."""
+"""Live painting takes the newest frame, at a size that holds the rate, and styles can change at any time."""
 
 import time
 from collections.abc import Callable, Generator
@@ -21,7 +21,7 @@ from impasto.video.read import open_film
 
 
 def settled(pacer: Pacer, cost: Callable[[int], float], frames: int = 200) -> list[int]:
-    """The long sides while each frame takes what it costs at its size."""
+    """Return the long sides if each frame takes the time that its size costs."""
     sides = []
     for _ in range(frames):
         pacer.add(cost(pacer.long_side))
@@ -32,7 +32,10 @@ def settled(pacer: Pacer, cost: Callable[[int], float], frames: int = 200) -> li
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 2.0])
 @pytest.mark.parametrize("fixed", [0.0, 0.02])
 def test_the_size_holds_the_rate(seconds: float, fixed: float) -> None:
-    """`seconds` at 640 pixels, growing with the pixels: a larger step would miss the rate, and the size rests."""
+    """A frame takes `seconds` at 640 pixels, in proportion to its pixels.
+
+    A larger size would miss the rate; then it stays.
+    """
     pacer = Pacer(12, 640)
 
     def cost(side: int) -> float:
@@ -112,7 +115,7 @@ def test_frames_are_reduced_but_not_enlarged(painter: Callable[..., LivePainter]
 
 
 def test_only_the_newest_frame_is_taken(film: Callable[..., Path]) -> None:
-    """A film of 20 frames in 0.8 seconds, of which one is taken every 0.2 seconds: the others are dropped."""
+    """One frame is taken every 0.2 seconds from a film of 20 frames in 0.8 seconds: the others are dropped."""
     newest = Newest(FilmCamera(open_film(film(times=tuple(range(0, 800, 40)))), 64, repeat=False))
     numbers = []
     while (found := newest.take()) is not None:

@@ -1,4 +1,4 @@
-"""Masks over time: the same mask at a time, whether the times before it were asked for or not."""
+"""The mask at a time is the same whether or not earlier times were requested before."""
 
 from collections.abc import Callable
 from pathlib import Path

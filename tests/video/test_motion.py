@@ -1,4 +1,4 @@
-"""The flow of known motions, where it is trusted, where scenes begin."""
+"""Tests of the flow of known motions, of where it is trusted, and of where scenes begin."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ Photo = Callable[[str, int], "Tensor"]
 
 @pytest.fixture
 def view(photo: Photo) -> Callable[..., Any]:
-    """`view(3.5, 1)`: a window of 96x128 pixels on a photograph, that far to the right and down from its middle."""
+    """Return `view(3.5, 1)`: a window of 96x128 pixels on a photograph, that far right and down from its middle."""
     whole = to_pixels(photo("coffee", 320), np.uint8)
 
     def cut(right: float = 0, down: float = 0) -> Any:
@@ -49,7 +49,7 @@ def test_what_comes_into_view_is_not_trusted(view: Callable[..., Any]) -> None:
 
 
 def test_still_parts_stand_still(view: Callable[..., Any]) -> None:
-    """Noise is no motion: the flow is 0, so that still parts are not moved at all."""
+    """Noise is not motion: the flow is 0, so still parts are not moved at all."""
     rng = np.random.default_rng(0)
     noisy = [np.clip(view() + rng.normal(0, 2, (96, 128, 3)), 0, 255).astype(np.uint8) for _ in range(2)]
     motion = seen(*noisy)[1].motion
@@ -59,7 +59,7 @@ def test_still_parts_stand_still(view: Callable[..., Any]) -> None:
 
 
 def test_a_thing_that_moves(view: Callable[..., Any], photo: Photo) -> None:
-    """A picture in front of a still one: each has its own flow, and the camera stands."""
+    """A picture moves in front of a still one: each has its own flow, and the camera is still."""
     thing = to_pixels(photo("chelsea", 40), np.uint8)
     frames = []
     for at in (30, 34):
@@ -121,7 +121,7 @@ def test_moving_by_nothing_changes_nothing(view: Callable[..., Any]) -> None:
 
 
 def test_what_came_in_settles() -> None:
-    """From 0 at the border where it comes in to 1 at the margin, and 1 at the other borders."""
+    """The result rises from 0 at the border where it comes in to 1 at the margin, and is 1 at the other borders."""
     flow = np.zeros((20, 30, 2), np.float32)
     assert (settled(flow, 8) == 1).all()
     flow[..., 0] = 2  # the camera moves to the right

@@ -1,4 +1,4 @@
-"""Films painted by optimisation: steadier than frame by frame, still films stay still, and they continue exactly."""
+"""Films painted by optimisation are steadier than frame by frame, still films stay still, and resuming is exact."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -39,21 +39,21 @@ def painted(frames: Sequence[Any], **changes: Any) -> list[Any]:
 
 @pytest.fixture
 def pan(photo: Photo) -> list[Any]:
-    """Four frames of 64 x 48 pixels; the camera moves by 2 columns and 1 row each."""
+    """Return four frames of 64 x 48 pixels; the camera moves by 2 columns and 1 row each time."""
     whole = to_pixels(photo("coffee", 128), np.uint8)
     return [whole[10 + i : 58 + i, 20 + 2 * i : 84 + 2 * i] for i in range(4)]
 
 
 @pytest.fixture
 def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`video("film.mkv", "udnie", ...)`: paint in segments of 2 frames and return the exit code."""
+    """Return `video("film.mkv", "udnie", ...)`, which paints in segments of 2 frames and returns the exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OptimizedPainter, "segment", 2)
     return lambda *arguments: main(["video", *arguments])
 
 
 def test_a_pan_flickers_less(pan: list[Any]) -> None:
-    """The change beyond the known motion, at least halved."""
+    """Changes beyond the known motion are at least halved."""
     errors = []
     for stability in (0, 0.5):
         pairs = pairwise(painted(pan, stability=stability))
@@ -99,7 +99,7 @@ def test_styles_and_strength_over_time(pan: list[Any]) -> None:
 
 
 def test_a_picture_is_measured_once(pan: list[Any], photo: Photo) -> None:
-    """At the sizes of the scales, like a painting by `stylize`."""
+    """It is measured at the sizes of the scales, as `stylize` does for a painting."""
     options = VideoOptions(quality="good", precision="float32", style_scale=2.0)
     paint = OptimizedPainter([photo("chelsea", 200)], options, (48, 64))
     (style,) = paint.stylizer.styles

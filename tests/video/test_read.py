@@ -1,4 +1,4 @@
-"""Reading films: every frame at its time, upright, in its colours; broken frames where they are."""
+"""Films are read with every frame at its time, upright and in its colours, and broken frames in their places."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,7 +16,7 @@ from impasto.video.read import open_film
 
 
 def near(pixels: Any, wanted: Any, levels: float = 10) -> bool:
-    """Whether frames are alike on average, in levels of 255."""
+    """Return whether frames are alike on average, in levels of 255."""
     return bool(np.abs(pixels[..., :3].astype(float) - wanted[..., :3]).mean() < levels)
 
 
@@ -106,7 +106,7 @@ def test_high_dynamic_range_becomes_ordinary(film: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("primaries", [1, 9])
 def test_the_high_dynamic_range_comes_back(primaries: int) -> None:
-    """To paper and back: the same light up to the brightest that is told apart, 1000 nits, within a few levels of 1023.
+    """Converted and back, light up to 1000 nits, the brightest that is kept, stays within a few levels of 1023.
 
     Known answers of BT.2100: 203 nits are a PQ signal of 0.58, and an HLG signal of 0.75.
     """
@@ -169,7 +169,7 @@ def test_cut_short(film: Callable[..., Path]) -> None:
 
 
 def test_broken_frames(film: Callable[..., Path]) -> None:
-    """What cannot be decoded is a frame without pixels, at its own time."""
+    """A frame that cannot be decoded comes without pixels, at its own time."""
     import av
 
     path = film(
@@ -223,7 +223,7 @@ def test_part(film: Callable[..., Path], start: float | None, end: float | None)
 
 
 def test_other_rate(film: Callable[..., Path]) -> None:
-    """At each time, the frame that is shown then."""
+    """At each time, the result is the frame that is shown then."""
     whole = open_film(film(times=(0, 10, 200, 230)))
     part = Cut(whole, fps=20)
     frames = list(part.frames((48, 64)))

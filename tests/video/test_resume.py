@@ -1,4 +1,4 @@
-"""A painting that was killed is continued, and comes out the same, byte for byte."""
+"""A painting that was killed can be continued, and gives the same bytes."""
 
 import os
 import random
@@ -27,7 +27,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Paint in a process of its own, on one thread, in short segments."""
+    """Paint in a separate process, on one thread, in short segments."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SHORT_SEGMENTS, "video", *arguments, *ARGUMENTS]
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
@@ -67,7 +67,7 @@ def test_interrupted_and_continued(
     out: str,
     stability: str,
 ) -> None:
-    """Broken off in the middle of a segment, twice: in a later one too."""
+    """The painting is interrupted twice in the middle of a segment, the second time in a later segment."""
     monkeypatch.chdir(tmp_path)
     source = film(times=(*range(0, 640, 40), 900), audio=("aac",) if out != "out.gif" else (), options={"g": "4"})
     arguments = ["video", source.name, "udnie", "--stability", stability, *ARGUMENTS]

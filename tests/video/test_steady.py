@@ -1,4 +1,4 @@
-"""Steady painting: what is still stays still, nothing drifts, a cut leaves no ghost, moving flickers less."""
+"""Still parts stay still, nothing drifts, a cut leaves no ghost, and moving parts flicker less."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -46,7 +46,7 @@ def test_a_still_film_does_not_change(frame: Any) -> None:
 
 
 def test_noise_is_calmed_and_nothing_drifts(frame: Any) -> None:
-    """From frame 10 on, far less than a level on average; from frame to frame, half of what it was."""
+    """From frame 10 on, the drift is far less than a level on average, and changes between frames are halved."""
     rng = np.random.default_rng(0)
     frames = [np.clip(frame + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8) for _ in range(40)]
     alone, steady = (painted(frames, s) for s in (0, 0.5))
@@ -65,7 +65,7 @@ def test_a_cut_leaves_no_ghost(frame: Any, photo: Photo) -> None:
 
 
 def test_a_pan_flickers_less(photo: Photo) -> None:
-    """The change beyond the known motion, at least halved, with details as strong as before."""
+    """Changes beyond the known motion are at least halved, with details as strong as before."""
     whole = to_pixels(photo("coffee", 256), np.uint8)
     frames = [whole[20 + i : 116 + i, 20 + 3 * i : 148 + 3 * i] for i in range(6)]
     errors, details = [], []
@@ -103,7 +103,7 @@ def test_broken_frames(frame: Any) -> None:
 
 
 def test_the_canvas_follows_the_camera(photo: Photo) -> None:
-    """A shift by any number of pixels moves the painting along, strokes and all, except at the border."""
+    """A shift by any number of pixels moves the painting along with its strokes, except at the border."""
     whole = photo("coffee", 256)
     paint = painter(0.5)
     still = whole[..., 16:112, 16:144]
@@ -121,7 +121,7 @@ def test_the_canvas_follows_the_camera(photo: Photo) -> None:
 
 
 def test_mixtures_of_statistics() -> None:
-    """The mean and variance of two halves of numbers, mixed, are those of all."""
+    """The statistics of two halves of some numbers, mixed, are those of all the numbers."""
     rng = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 1000, 3, generator=rng) * torch.tensor([2.0, 1, 3]) + torch.tensor([1.0, -4, 0])
     b = 3 * b + 5
@@ -141,7 +141,7 @@ def test_mixtures_of_statistics() -> None:
 
 
 def test_details_keep_their_strength() -> None:
-    """Strokes that do not fall on each other are half as strong in a mixture, and as strong as before afterwards."""
+    """Strokes that do not coincide are half as strong in a mixture, and as strong as before afterwards."""
     rng = np.random.default_rng(0)
     a, b = (cv2.blur(rng.random((64, 64, 3), np.float32), (3, 3)) for _ in range(2))
     flow = np.zeros((64, 64, 2), np.float32)

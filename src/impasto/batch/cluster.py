@@ -1,4 +1,4 @@
-"""Paint a batch on a Ray cluster, by Ray Data: tasks read, actors paint with their stylizers, tasks write."""
+"""Paint a batch on a Ray cluster, with Ray Data: tasks read, actors paint with their stylizers, tasks write."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ from .workers import default_workers, guarded
 Row = dict[str, Any]
 """A row of a data set: `item`, a pickled tuple. Pictures of several sizes do not fit into a column of arrays."""
 BATCH = 32
-"""Photographs that an actor takes at a time, to find some of the same size."""
+"""Photographs that an actor takes at a time, so that some have the same size."""
 READER = 0.9
 """Processors of a task that reads. With as many as an actor has, Ray would have the actors read."""
 
@@ -40,7 +40,7 @@ def paint_on_ray(
     options: BatchOptions,
     stopped: Callable[[], bool],
 ) -> Iterator[Entry]:
-    """Paint on a cluster, or by Ray on this machine, and yield an entry for each painting.
+    """Paint on a cluster, or with Ray on this machine, and yield an entry for each painting.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def paint_on_ray(
                 if stopped():
                     return
         except ray.exceptions.RayError as error:
-            raise ImpastoError(f"the cluster failed ({one_line(error)}); run the same command to go on") from error
+            raise ImpastoError(f"the cluster failed ({one_line(error)}); run the same command to continue") from error
         for number in missing:
             yield failed(tasks[number], ImpastoError("the cluster lost it; --retry tries it again"), 0.0)
 
@@ -124,7 +124,7 @@ def painted(
     actors: int,
     gpus: bool,
 ) -> Iterator[bytes]:
-    """Read, paint and write the rows `items` by Ray Data, and yield the results of `write_row`."""
+    """Read, paint and write the rows `items` with Ray Data, and yield the results of `write_row`."""
     data = load_ray().data
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -158,7 +158,7 @@ def _entry(task: Task, out: Output, error: Exception | None, data: bytes, beside
 
 
 def load_ray() -> Any:
-    """Return Ray, which sends nothing about its use. Raises ImpastoError if it is not installed."""
+    """Return Ray, with its usage statistics switched off. Raises ImpastoError if it is not installed."""
     if find_spec("ray") is None:
         raise ImpastoError('--on ray needs Ray: pip install "impasto[ray]"')
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -211,7 +211,7 @@ def with_precision(task: Task) -> Task:
 
 @cache
 def _precision(network: bool, gatys: bool, model: str | None, device: str) -> Any:
-    # `fastest` measures for the number of threads, which is another one in an actor.
+    # `fastest` measures for the current number of threads, which differs in an actor.
     options = StylizeOptions(preset="gatys" if gatys else "impasto", device=device)
     return resolve_compute(options, find_network(model) if network else None).precision
 

@@ -91,7 +91,7 @@ def paint_all(job: BatchJob) -> None:
             failed,
         )
         if (asked := stop.taken()) is not None:
-            log.warning("stopped; run the same command to go on")
+            log.warning("stopped; run the same command to continue")
             raise asked
     if failed:
         where = printable(str(job.batch.report or out.report))

@@ -1,4 +1,4 @@
-"""Where the paintings of a batch go: a folder, a tar file, or object storage. A painting is there as a whole or not."""
+"""Where the paintings of a batch go: a folder, a tar file, or object storage. Each is written whole or not at all."""
 
 import os
 import tarfile
@@ -66,7 +66,7 @@ class FolderOutput(Output):
         self.report = folder / REPORT
 
     def begin(self, names: Iterable[str]) -> set[str]:
-        """Also remove unfinished files, which a killed batch leaves behind."""
+        """Return the names that exist, and remove unfinished files, which a killed batch leaves behind."""
         found, folders = set[str](), {self.folder}
         for name in names:
             path = self.folder / name

@@ -29,7 +29,7 @@ PASS_PIXELS = {"cpu": 2**20}
 """Device -> pixels of one pass of the network beyond which more pictures make it hardly faster."""
 GPU_PASS_PIXELS = 2**23
 MOST_PER_PASS = 64
-"""Pictures in one pass, at most."""
+"""Maximum number of pictures in one pass."""
 
 Painting = tuple[Picture, dict[str, Any]]
 """A painting, and its record."""
@@ -77,7 +77,7 @@ class Painter:
     output, per_pass
         As for `Painters`.
     same : dict
-        Whether passes of several pictures give the same bits as one by one, by what that depends on. Shared.
+        Whether a pass of several pictures gives the same bits as passes of one: a cache, shared by all painters.
     """
 
     def __init__(self, look: Look, output: OutputOptions, per_pass: int | None, same: dict[Any, bool]):
@@ -111,7 +111,7 @@ class Painter:
         try:
             found = self.paint(photos)
         except (ImpastoError, RuntimeError, MemoryError) as error:
-            if len(photos) > 1:  # one may be at fault, or all of them too large together
+            if len(photos) > 1:  # one of them may be at fault, or together they are too large
                 for photo in photos:
                     yield from self.each([photo])
             else:
@@ -123,8 +123,8 @@ class Painter:
     def paint(self, photos: Sequence[Found]) -> list[Painting]:
         """Paint photographs of the same size.
 
-        On the CPU, they are painted in one pass only if that gives the same bits as one by one. It does not where the
-        processor's library computes several small pictures in another way, so each size and number is tried once.
+        On the CPU, they are painted in one pass only if that gives the same bits as one by one. That is not so where
+        the processor's library computes several small pictures differently, so each size and number is tested once.
 
         Raises
         ------

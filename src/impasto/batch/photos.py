@@ -123,7 +123,7 @@ def find_photos(given: Sequence[str], without: str = "") -> list[Photo]:
 
 
 def is_plain(name: str) -> bool:
-    """Return whether a name is that of one picture's file here."""
+    """Return whether a name is that of a single picture file on this machine."""
     return os.path.isfile(name) and not name.lower().endswith(".tar")
 
 

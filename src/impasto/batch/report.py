@@ -25,7 +25,7 @@ class Entry:
     out : str
         The painting's name.
     outcome : "painted", "failed" or "skipped"
-        Skipped are paintings that were there already.
+        Paintings that existed already are skipped.
     reason : str
         Why it failed or was skipped, in one line.
     seconds : float

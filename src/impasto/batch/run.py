@@ -1,4 +1,4 @@
-"""Paint a batch on this machine: workers read and write, this process paints, and nothing waits for another."""
+"""Paint a batch on this machine: workers read and write while this process paints."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ from .workers import Workers
 AHEAD = 4
 """Photographs that each worker reads ahead."""
 WAITING = 32
-"""Photographs that wait for others of the same size, at most."""
+"""Maximum number of photographs that wait for others of the same size."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def failed(task: Task, error: Exception, seconds: float) -> Entry:
 
 @dataclass(frozen=True)
 class Work:
-    """What of a plan is left to do.
+    """The part of a plan that is left to do.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ class Work:
 
 
 def left_to_do(tasks: Iterable[Task], there: set[str], last: dict[str, Any], retry: bool) -> Work:
-    """Return what of a plan is left to do.
+    """Return the part of a plan that is left to do.
 
     Parameters
     ----------

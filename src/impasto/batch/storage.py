@@ -1,4 +1,4 @@
-"""Object storage, such as s3:// and gs://, by fsspec. Needs the extra `storage`."""
+"""Object storage, such as s3:// and gs://, through fsspec. Needs the extra `storage`."""
 
 from collections.abc import Collection, Iterator
 from functools import cache

@@ -1,4 +1,4 @@
-"""Worker processes that survive what they work on: one that dies fails its task and is replaced."""
+"""Worker processes: if one dies, its task fails and the process is replaced."""
 
 import logging
 import multiprocessing
@@ -23,7 +23,7 @@ PATIENCE = 5.0
 
 
 def default_workers() -> int:
-    """Return how many workers read and write beside one process that paints."""
+    """Return how many workers read and write for one process that paints."""
     return max(1, (allowed_processors() or os.cpu_count() or 1) // 2)
 
 
@@ -104,7 +104,7 @@ class _Process:
 
 
 def serve(pipe: Connection) -> None:
-    """Call what the pipe asks for, until it is closed: also when the process at its other end was killed."""
+    """Call what arrives on the pipe until it closes, which also happens if the process at its other end is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the main one decides
     import torch
 
@@ -131,7 +131,7 @@ def serve(pipe: Connection) -> None:
 
 
 def guarded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Call a function. Raises ImpastoError for any exception: what is wrong with one picture ends no batch."""
+    """Call a function. Raises ImpastoError for any exception, so that one bad picture does not end the batch."""
     try:
         return function(*arguments)
     except ImpastoError:

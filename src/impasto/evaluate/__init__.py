@@ -1,1 +1,1 @@
-"""Evaluate paintings by the field's figures: pairs, figures, intervals, tables and a page. Only a verb imports it."""
+"""Evaluate paintings: pairs, the usual figures, intervals, tables and a page. Only a verb imports it."""

@@ -1,4 +1,4 @@
-"""Evaluate many paintings: measure each, go on past bad ones, and write the tables and the page."""
+"""Evaluate many paintings: measure each, skip bad ones, and write the tables and the page."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +73,7 @@ def evaluate(
     folder: Path,
     paint: Callable[[Triple], None] | None = None,
 ) -> Iterator[Evaluated | Failed]:
-    """Evaluate paintings one after another. A picture that cannot be read is logged in one line, and the rest goes on.
+    """Evaluate paintings one after another. A picture that cannot be read is logged in one line and skipped.
 
     Parameters
     ----------
@@ -143,5 +143,5 @@ def write_report(report: Report, folder: Path, o: EvaluateOptions) -> Summary | 
         write_text(folder / PAGE_FILE, page(report, summary, o.sort, o.confidence))
     except OSError as error:
         name = printable(str(folder))
-        raise PictureError(f"{name} cannot be written ({error.strerror}); name another folder by --out") from error
+        raise PictureError(f"{name} cannot be written ({error.strerror}); name another folder with --out") from error
     return summary

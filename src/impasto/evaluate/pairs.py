@@ -73,7 +73,7 @@ def read_list(path: Path, columns: int = 3) -> list[list[Path]]:
 
 
 def pictures_of(path: Path, option: str) -> list[Path]:
-    """Return the pictures of a folder, searched recursively, or the one picture. Raises OptionError without any."""
+    """Return the pictures in a folder and its subfolders, or the one picture. Raises OptionError if there is none."""
     if path.is_dir():
         found = find_pictures(path)
         if not found:

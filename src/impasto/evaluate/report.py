@@ -70,7 +70,7 @@ class Report:
             self.done.append(found)
 
     def worst_first(self, name: str) -> list[Evaluated]:
-        """Return the evaluated paintings in the order of a figure, the worst first; equals stay in their order."""
+        """Return the evaluated paintings in the order of a figure, the worst first; equal ones keep their order."""
         sign = -1 if FIGURES[name].lower else 1
         return sorted(self.done, key=lambda e: sign * e.evaluation.result[name])
 
@@ -95,7 +95,7 @@ def summarise(report: Report, resamples: int, confidence: float, seed: int) -> S
 
 
 def summary_table(summary: Summary, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return a table of text, its header first: one line a figure; the result's mean, its interval, and the bounds."""
+    """Return a table of text, its header first: a line for each figure, with the mean, its interval and the bounds."""
     header = ("figure", "compared with", "better", "result", "interval", *list(ROWS.values())[1:])
     lines: list[tuple[str, ...]] = [header]
     for name in names:
@@ -113,7 +113,7 @@ def decimals(value: float) -> str:
 
 
 def figures_csv(report: Report) -> str:
-    """Return all figures as CSV: four lines a painting, one for each field of `Evaluation`; one line a failure."""
+    """Return all figures as CSV: for each painting a line per field of `Evaluation`, for each failure one line."""
     lines: list[list[object]] = [["photograph", "style", "result", "of", *report.names, "error"]]
     for e in report.done:
         for row, title in ROWS.items():

@@ -146,7 +146,7 @@ def target_of(out: Path | None, options: ExportOptions) -> Path:
     if path.suffix == "":
         return path.with_suffix(suffix)
     if path.suffix != suffix:
-        raise OptionError(f"--out {path}: a file of --format {options.format} ends in {suffix}; name it so")
+        raise OptionError(f"--out {path}: a file of --format {options.format} ends in {suffix}; change the suffix")
     return path
 
 
@@ -204,7 +204,7 @@ def report(found: Difference, path: Path, options: ExportOptions) -> None:
     Raises
     ------
     ImpastoError
-        If those of a float32 file are too far, or those of another are no numbers.
+        If those of a float32 file are too far off, or those of another file are not finite.
     """
     if options.precision != "float32" and not isfinite(found.largest):
         raise ImpastoError(f"{path} was not kept: its numbers do not fit into {options.precision}; choose float32")

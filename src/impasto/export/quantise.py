@@ -1,4 +1,4 @@
-"""Convolutions in 8 bits, with one scale a channel, calibrated on photographs."""
+"""Convolutions in 8 bits, with one scale per channel, calibrated on photographs."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

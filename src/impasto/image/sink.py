@@ -1,4 +1,4 @@
-"""Writing pictures of any size, row by row, with the extra `large`.
+"""Write pictures of any size, row by row, with the extra `large`.
 
 `open_sink` opens a file as a `PictureSink`. The rows are collected, uncompressed, in a temporary file beside the
 target, and encoded from there by libvips.
@@ -261,7 +261,7 @@ def open_sink(
     if not done:
         temporary.unlink(missing_ok=True)
     elif not temporary.exists():
-        raise PictureError(f"{name}: the rows that were kept of it in {temporary} are gone; start over")
+        raise PictureError(f"{name}: its rows, which were kept in {temporary}, are gone; start over")
     file = open(temporary, "r+b") if done else created(temporary)  # noqa: SIM115
     finished = False
     try:
@@ -341,7 +341,7 @@ class _Rows:
             return
         kept = self.start + done * row
         if file.read(self.start) != header(self.start) or os.fstat(file.fileno()).st_size < kept:
-            raise PictureError(f"{name}: the rows that were kept of it are damaged, or of another picture; start over")
+            raise PictureError(f"{name}: the rows that were kept are damaged, or belong to another picture; start over")
         file.truncate(kept)
         file.seek(kept)
 

@@ -357,9 +357,9 @@ class Network(nn.Module):
     def normalise(self) -> None:
         """Remove what does not affect the painting, for training: an optimiser lets it grow, and rounding suffers.
 
-        That is the length of the convolutions before norms, which are rescaled to that of He's initial weights, and
-        the shifts of the norms without a ReLU: what they add is a constant, which the next norm takes off again, or at
-        the end the matching of the colours.
+        That is the length of the convolutions before norms, which are rescaled to that of He's initial weights, and the
+        shifts of the norms without a ReLU: they add a constant, which the next norm removes again, or, at the end, the
+        matching of the colours.
         """
         for w in self.convolutions():
             w *= 2**0.5 / w.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]

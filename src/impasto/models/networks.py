@@ -31,7 +31,7 @@ def network_path(model: str | None) -> Path:
         )
     path = Path(model)
     if not path.name:
-        raise WeightsError(f"{model!r} is no model file; give {NETWORK}, the bundled one, or the path of a model file")
+        raise WeightsError(f"{model!r} is not a model file; give {NETWORK}, the bundled one, or a model file's path")
     return path
 
 

@@ -14,7 +14,7 @@ from .kinds import FILE, INT
 from .stylize import StylizeOptions
 
 INSTANT = StylizeOptions(quality="instant")
-"""How `batch` paints if nothing else is given."""
+"""How `batch` paints by default."""
 
 NAME_FIELDS = ("dir", "stem", "style", "ext")
 """What may stand in braces in `--name`."""
@@ -47,7 +47,7 @@ class BatchOptions:
     per_pass: Annotated[
         int | None,
         INT,
-        Doc("Most photos of the same size in one pass of the network. Default: as many as make it faster."),
+        Doc("Maximum number of photos of the same size in one pass of the network. Default: as many as speed it up."),
         Range(1, 1024),
     ] = None
     workers: Annotated[

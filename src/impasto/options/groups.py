@@ -376,7 +376,7 @@ class MachineOptions:
         int | None,
         BYTES,
         Doc(
-            "Most memory that a painting may take, such as 4GB or 800MB; the program itself takes about 0.4 GB more. "
+            "Maximum memory for a painting, such as 4GB or 800MB; the program itself takes about 0.4 GB more. "
             "Larger pictures are painted in parts."
         ),
         Range(1, None, "B"),

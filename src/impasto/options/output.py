@@ -18,7 +18,7 @@ class FileOptions:
     bits: Annotated[
         Literal[8, 16] | None, BITS, Doc("Bits per channel of the output. Default: those of the photo, or 8.")
     ] = None
-    jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP, AVIF and HEIC output."), Range(1, 100)] = 95
+    jpeg_quality: Annotated[int, Doc("Quality of JPEG, WebP and AVIF output."), Range(1, 100)] = 95
     max_megapixels: Annotated[
         float | None,
         NUMBER,

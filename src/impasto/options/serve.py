@@ -51,7 +51,7 @@ class ServeOptions:
         ADDRESS,
     ] = ()
     api_key_file: Annotated[
-        Path | None, FILE, Doc("Text file with a key; every request must then carry it."), ADDRESS
+        Path | None, FILE, Doc("Text file with a key, which every request must then carry."), ADDRESS
     ] = None
     devices: Annotated[
         tuple[str, ...],
@@ -83,11 +83,9 @@ class ServeOptions:
     max_film_seconds: Annotated[float, Doc("Longest part of a film that is painted."), Range(0.1, 1e6, "s"), LIMITS] = (
         600.0
     )
-    max_film_frames: Annotated[int, Doc("Most frames of a film that are painted."), Range(1, 10_000_000), LIMITS] = (
-        20_000
-    )
+    max_film_frames: Annotated[int, Doc("Maximum number of painted frames."), Range(1, 10_000_000), LIMITS] = 20_000
     max_live: Annotated[
-        int, Doc("Most cameras that are painted live at the same time; 0 allows none."), Range(0, 1000), LIMITS
+        int, Doc("Maximum number of cameras painted live at the same time; 0 allows none."), Range(0, 1000), LIMITS
     ] = 2
     max_seconds: Annotated[
         float,
@@ -95,10 +93,10 @@ class ServeOptions:
         Range(1, 1e6, "s"),
         LIMITS,
     ] = 1800.0
-    max_waiting: Annotated[int, Doc("Most paintings that may wait in the queue."), Range(1, 10_000), LIMITS] = 20
+    max_waiting: Annotated[int, Doc("Maximum number of waiting paintings."), Range(1, 10_000), LIMITS] = 20
     max_batch: Annotated[
         int,
-        Doc("Most paintings of one batch, which is a ZIP archive of photographs; 0 allows no batches."),
+        Doc("Maximum number of paintings of one batch, which is a ZIP archive of photographs; 0 allows no batches."),
         Range(0, 100_000),
         LIMITS,
     ] = 100

@@ -1,4 +1,4 @@
-"""The training loss of a network that paints: the loss of `optimize` for a batch of paintings, and four of the pixels.
+"""The training loss of a network that paints: the loss of `optimize` for a batch, and four pixel losses.
 
 Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, measured with a frozen encoder. Every
 style loss is relative to its style, so values are comparable between styles.
@@ -42,7 +42,7 @@ LEAST_VARIANCE = 1e-3
 
 
 class PaintingLoss:
-    """The loss of each painting in a batch: of its features, of its pixels, and total variation.
+    """The loss of each painting in a batch, from its features, its pixels and its total variation.
 
     Parameters
     ----------

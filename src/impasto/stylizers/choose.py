@@ -133,7 +133,7 @@ def choose_stylizer(
 def frame_stylizer(
     styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, size: tuple[int, int]
 ) -> FrameStylizer:
-    """Return what optimises pictures of height and width `size` one after the other, with the styles bound.
+    """Return the stylizer that optimises pictures of height and width `size` in turn, with the styles bound.
 
     Raises
     ------

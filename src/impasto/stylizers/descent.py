@@ -338,7 +338,7 @@ class LBFGS:
         self.products = torch.zeros(2, 0, dtype=torch.float64)  # of these with the gradient
 
     def keeps(self, value: float) -> bool:
-        """Return whether `step` will keep the step to `x`, given the value there. Only then it needs the gradient."""
+        """Return whether `step` will keep the step to `x`, given its value. Only then is the gradient needed."""
         return self.last is None or value <= self.last[1] or self.tries >= QUARTERINGS
 
     def step(self, value: float, gradient: Tensor | None) -> bool:

@@ -24,7 +24,7 @@ STEPS = 8
 
 
 class FrameStylizer(OptimizeStylizer):
-    """Paint pictures of one size by optimisation. What they have in common is measured once.
+    """Paint pictures of one size by optimisation. Whatever they have in common is measured only once.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class FrameStylizer(OptimizeStylizer):
 
     @with_gradients
     def frame(self, photo: Tensor, before: Before | None = None) -> Tensor:
-        """Paint a picture (1, 3, H, W), float32, sRGB, [0, 1]; at all scales, or a few steps from the last painting.
+        """Paint a picture (1, 3, H, W), float32, sRGB, [0, 1]; at all scales, or in a few steps from the last one.
 
         Parameters
         ----------

@@ -3,7 +3,7 @@
 The network does not change. The learnt vector is added to the style's affine (`models.network`). It is stored in the
 style file, and blends and strengths work as for any style.
 
-Styles that are learnt on the fly are kept in a folder of the user's and loaded from there the next time.
+Styles that are learnt on the fly are kept in the user's cache folder and loaded from there the next time.
 """
 
 import hashlib

@@ -60,7 +60,7 @@ class Before:
     moved : Tensor
         (1, 3, H, W), sRGB, [0, 1]: the painting, moved to where its parts are now.
     trust : Tensor
-        (1, 1, H, W), [0, 1]: how far it holds.
+        (1, 1, H, W), [0, 1]: how far the motion can be trusted.
     start : Tensor
         (1, 3, H, W), sRGB, [0, 1], the picture to start from.
     weight : float

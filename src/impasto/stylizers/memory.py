@@ -160,7 +160,7 @@ def fit_tiles(
         return None
     pixels, each = size[0] * size[1], _features(encoder, compute)
     stored = pixels * sum(encoder.width(k) / encoder.stride(k) ** 2 for k in content_layers) * item_bytes(compute)
-    # One after the other, what is read least often goes to the disk: the content's features, then pairs.
+    # What is read least often goes to the disk first: the content's features, then pairs.
     places = [(True, pairs), *((False, n) for n in range(pairs, -1, -1))]
     ways = [(side, *places[0]) for side in SIDES]
     ways += [(side, *place) for side in SIDES if side <= LARGEST_ON_DISK for place in places[1:]]

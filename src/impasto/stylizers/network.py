@@ -156,7 +156,7 @@ class NetworkStylizer(Stylizer):
     ) -> Iterator[Step]:
         """Return the only step; or, if the painting does not fit into memory as a whole, a step for each strip.
 
-        Until the last step, these show a reduced picture: the photograph, painted from the top as far as it is done.
+        All steps but the last show a reduced picture: the photograph, painted from the top down as far as it is done.
         There is no state to continue from, so `state` is not used. Errors are raised immediately. Otherwise this works
         as `Stylizer.steps`.
 

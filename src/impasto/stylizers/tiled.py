@@ -54,7 +54,7 @@ PREVIEW_SIZE = 1024
 PAINTED_BYTES = 12
 """Bytes per pixel of the painted rows before their colours are set."""
 GOLDEN = (5**0.5 - 1) / 2
-"""Multiples of it, without their whole parts, spread evenly."""
+"""The fractional parts of its multiples are spread evenly between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,9 @@ class TiledPainting:
     origin : (int, int)
         As for `NetworkStylizer.steps`.
     strip : int, optional
-        Rows of a strip, to go on with those of an earlier painting. By default, what fits into memory.
+        Rows of a strip, to continue with those of an earlier painting. By default, as many as fit into memory.
     kept : Path, optional
-        A file that keeps what is needed to go on after the statistics are taken, if they are exact.
+        A file that keeps what is needed to continue after the statistics are taken, if they are exact.
     in_file : bool, optional
         Whether the features of the statistics are in temporary files. By default, if they do not fit into memory.
 
@@ -270,7 +270,7 @@ class TiledPainting:
         statistics : PassStatistics, optional
             Statistics to paint with.
         finished : int, optional
-            The number of rows that are painted already, if the painting goes on with `statistics` that were `found`.
+            The number of rows that are painted already, if it continues with `statistics` that were `found`.
         """
         strips, top = -(-padded_size(self.size)[0] // self.strip), finished or 0
         sweeps = 0 if statistics is not None and finished is None else len(self.net.layout.norms) + 1

@@ -1,8 +1,8 @@
 """Paint a photograph that does not fit into memory, from its file to the painting's, strip by strip.
 
 With a run folder, the finished rows, the statistics and, if these are exact, the painted rows before their colours are
-set stay in it until the painting is finished. So a painting that was stopped, killed, or ran out of disk space goes on
-with the next strip.
+set stay in it until the painting is finished. So a painting that was stopped, killed, or ran out of disk space
+continues with the next strip.
 """
 
 import logging
@@ -55,8 +55,9 @@ SCAN = 2_000_000
 def large_photograph(job: PaintJob, checkpoint: Checkpoint | None) -> Iterator[FileSource | None]:
     """Open the photograph if it is painted from file to file; None otherwise.
 
-    It is if it has more pixels than may be held in memory, or its painting would not fit. A painting that goes on is
-    painted as it was begun. Needs the method `network`, the extra `large`, and a file that can be read in parts.
+    That is the case if it has more pixels than may be held in memory, or if its painting would not fit. A painting that
+    is continued is painted as it was begun. This needs the method `network`, the extra `large`, and a file that can be
+    read in parts.
 
     Raises
     ------
@@ -191,7 +192,7 @@ def paint_large(
             asked = stop.taken()
         if outcome.ended is not None:
             how = (
-                "with --run DIR it could go on"
+                "with --run DIR, it could be continued"
                 if run is None
                 else f"continue with `impasto stylize --resume {run.folder}`"
             )

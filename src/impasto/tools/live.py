@@ -110,7 +110,7 @@ class LiveLoop:
         return self._ended
 
     def close(self) -> None:
-        """Stop painting, and give the camera back."""
+        """Stop painting, and release the camera."""
         self._ended = True
         self._newest.close()
         self._thread.join(10.0)
@@ -157,7 +157,7 @@ class Screen(Protocol):
         ...
 
     def close(self) -> None:
-        """Give it back."""
+        """Release it."""
         ...
 
 
@@ -234,7 +234,7 @@ class VirtualCamera:
         return ""
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         if self.device is not None:
             self.device.close()
 

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def follow_packing(o: TrainPackOptions) -> None:
-    """Find and pack pictures, with a bar for each, and log what was packed.
+    """Find and pack pictures, with a progress bar for each of the two, and log what was packed.
 
     Raises
     ------

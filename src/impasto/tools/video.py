@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 LONG_SIDE = 1280
 """Largest long side of a painted film by default, in pixels."""
 MISSING = 0.5
-"""Seconds without frames at the end of a film from which it may be cut short."""
+"""A film with no frames in this many seconds at its end may be cut short."""
 LISTED = 5
-"""Most times of broken frames in a message."""
+"""Maximum number of times of broken frames in a message."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ def _warn_if_cut_short(film: Film, last: float) -> None:
 
 
 def _say_what_is_lost(film: Film, target: Target, size: tuple[int, int]) -> None:
-    """Log what of the film the painted one will not have."""
+    """Log what the painted film will lack of the original."""
     about, suffix = film.about, target.path.suffix
     height, width = about.size
     if max(size) < max(even(about.size)):

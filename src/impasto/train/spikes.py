@@ -6,7 +6,7 @@ change the strength of its own features that the style does not give it. In the 
 The same has been seen in generators of pictures: Karras et al., "Analyzing and Improving the Image Quality of
 StyleGAN", CVPR 2020, section 2. No term of the painting's loss measures a dot of a few pixels, so this one does.
 
-It also limits the means of the features. The norm takes them off, so they do not affect the painting, but the larger a
+It also limits the means of the features. The norm removes them, so they do not affect the painting, but the larger a
 mean is in standard deviations, the more of the features is lost to rounding.
 """
 

@@ -36,7 +36,7 @@ def load_teacher(path: Path) -> VGG:
         If the file is missing or is not that network.
     """
     if str(path) in MODELS and not path.exists():
-        raise TrainingError(f"{path} is no teacher; --teacher takes the file of the pruned VGG-19 (.safetensors)")
+        raise TrainingError(f"{path} is not a teacher; --teacher takes the file of the pruned VGG-19 (.safetensors)")
     try:
         state = load_file(path)
         widths = tuple(state[f"conv{b}1.weight"].shape[0] for b in range(1, 6))

@@ -26,7 +26,7 @@ class Batch:
     out: Annotated[
         str,
         tyro.conf.arg(aliases=["-o"], metavar="DIR"),
-        Doc("Where the paintings go: a folder, a file named .tar, or an address. What is there is not painted again."),
+        Doc("Where the paintings go: a folder, a .tar file, or an address. Existing paintings are not painted again."),
     ]
     style: Annotated[
         tuple[str, ...],

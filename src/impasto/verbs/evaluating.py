@@ -1,4 +1,4 @@
-"""The verb `evaluate`: measure paintings by the field's figures."""
+"""The verb `evaluate`: measure paintings with the usual figures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +24,13 @@ class Evaluate:
         tyro.conf.arg(metavar="[LIST]", help_behavior_hint=""),
         Doc(
             "A list with a line for each painting: photograph, style, result, separated by tabs, or by commas in a "
-            "file named .csv. Without results for --paint."
+            "file named .csv. With --paint, leave the results out."
         ),
     ] = None
-    content: Annotated[Path | None, FOLDER, Doc("Instead of a list: the folder of photographs, or one.")] = None
-    style: Annotated[Path | None, FOLDER, Doc("The folder of style pictures, or one.")] = None
+    content: Annotated[Path | None, FOLDER, Doc("Instead of a list: a folder of photographs, or a single one.")] = None
+    style: Annotated[Path | None, FOLDER, Doc("A folder of style pictures, or a single one.")] = None
     result: Annotated[
-        Path | None, FOLDER, Doc("The folder of paintings, named PHOTO-STYLE, or like the photograph, or like both.")
+        Path | None, FOLDER, Doc("A folder of paintings, named PHOTO-STYLE, or like the photograph, or like both.")
     ] = None
     paint: Annotated[
         str | None,

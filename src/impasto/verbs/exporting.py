@@ -38,7 +38,7 @@ class Export:
         tyro.conf.arg(metavar="STYLE [STYLE ...]"),
         Doc(
             "Write these styles, too, each as a small file for a network that takes the style as input. `all`: the "
-            "built-in ones. They are in a folder beside the file, called like it, with the suffix .styles."
+            "built-in ones. They go into a folder next to the file, with its name and the suffix .styles."
         ),
     ] = ()
     options: Annotated[ExportOptions, Flat] = field(default_factory=ExportOptions)

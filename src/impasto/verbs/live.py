@@ -40,8 +40,8 @@ class Live:
     show: Annotated[
         Literal["browser", "window", "virtual-camera"],
         Doc(
-            "Where to show it. `window` needs an OpenCV with windows; without, the browser is used. `virtual-camera` "
-            "needs the extra `camera`; other programs then see the painting as a camera."
+            "Where to show it. `window` needs an OpenCV with windows; without one, the browser is used. "
+            "`virtual-camera` needs the extra `camera`; other programs then see the painting as a camera."
         ),
     ] = "browser"
     port: Annotated[

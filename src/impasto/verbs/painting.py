@@ -132,10 +132,10 @@ class Info:
 
 @dataclass(frozen=True)
 class OutputChanges:
-    """Options of reading and writing pictures that override the record."""
+    """Options for reading and writing pictures that override those of the record."""
 
     bits: Annotated[Literal[8, 16] | None, BITS, Doc("Bits per channel of the output.")] = None
-    jpeg_quality: Annotated[int | None, INT, Doc("Quality of JPEG, WebP, AVIF and HEIC output.")] = None
+    jpeg_quality: Annotated[int | None, INT, Doc("Quality of JPEG, WebP and AVIF output.")] = None
     keep_gps: Annotated[
         bool | None, tyro.conf.arg(metavar="{True,False}"), Doc("Keep the photo's GPS position in the output.")
     ] = None

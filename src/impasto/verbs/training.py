@@ -38,7 +38,7 @@ class TrainNetwork:
 
 @dataclass(frozen=True)
 class TrainPack:
-    """Pack the pictures of folders, reduced, into one file that trainings read instead of the folders."""
+    """Reduce the pictures of folders and pack them into one file, which a training reads instead of the folders."""
 
     options: Annotated[TrainPackOptions, Flat]
 

@@ -23,20 +23,20 @@ from .film import Film, Pixels, even
 from .read import open_film
 
 SCREEN_RATE = 30.0
-"""Pictures of the screen taken a second."""
+"""Pictures taken of the screen per second."""
 LEAST_GAP = 0.001
-"""Seconds to wait at least after a frame, so that a film without times does not take all of a core."""
+"""Minimum seconds to wait after a frame, so that a film without times does not keep a core busy."""
 CAMERA = re.compile(r"camera(?::([0-9]{1,2}))?")
 REGION = re.compile(r"screen(?::([0-9]{1,5})x([0-9]{1,5})\+([0-9]{1,5})\+([0-9]{1,5}))?")
 
 
 class Camera(Protocol):
-    """What delivers frames (H, W, 3), uint8, sRGB, each as it is there, at its own pace."""
+    """A source of frames (H, W, 3), uint8, sRGB, which it delivers at its own pace."""
 
     name: str
 
     def frames(self) -> Generator[Pixels, None, None]:
-        """Yield frames until the camera ends. Closing the generator gives it back."""
+        """Yield frames until the camera ends. Closing the generator releases the camera."""
         ...
 
 
@@ -237,7 +237,7 @@ class Newest:
             return self.number, pixels
 
     def close(self) -> None:
-        """Stop reading, and give the camera back."""
+        """Stop reading, and release the camera."""
         with self._state:
             self._stopped = True
         self._thread.join(5.0)

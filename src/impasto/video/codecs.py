@@ -46,8 +46,8 @@ class Codec:
 
 PLAIN, DEEP, CUTOUT, DEEP_CUTOUT = (False, False), (False, True), (True, False), (True, True)
 X264_PARAMS = {"x264-params": "asm=avx2"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
-"""Keeps x264 from its AVX-512 code, whose macroblock tree reads memory beyond rows of narrow frames: the same frames
-came out as different files. AVX2 is as fast."""
+"""Keeps x264 from using its AVX-512 code, whose macroblock tree reads memory beyond the rows of narrow frames, so that
+the same frames gave different files. AVX2 is as fast."""
 
 CODECS = {
     "h264": Codec("libx264", {PLAIN: "yuv420p", DEEP: "yuv420p10le"}, 18, options=X264_PARAMS),
@@ -136,7 +136,7 @@ class Target:
 
     @property
     def place(self) -> Path:
-        """The file or folder that is there at the end."""
+        """The file or folder that results."""
         return self.path.parent if self.frames else self.path
 
 

@@ -1,4 +1,4 @@
-"""Films with a high dynamic range, PQ and HLG, as ordinary ones, and their paintings with that range again.
+"""Convert films with a high dynamic range (PQ and HLG) to ordinary ones, and paintings of them back to that range.
 
 A network paints in the range of paper. ITU-R BT.2100 defines both signals. The brightness is compressed by the curve of
 Reinhard et al., "Photographic Tone Reproduction for Digital Images", SIGGRAPH 2002, equation 4. That curve can be
@@ -71,7 +71,7 @@ def to_sdr(pixels: Pixels, colour: Colour) -> Pixels:
 
 
 def from_sdr(pixels: Pixels, colour: Colour) -> Pixels:
-    """Return sRGB pixels (H, W, 3 or 4) with the range and the signal of an HDR film, as `to_sdr` undone.
+    """Return sRGB pixels (H, W, 3 or 4) with the range and the signal of an HDR film: the inverse of `to_sdr`.
 
     Parameters
     ----------

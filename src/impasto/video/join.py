@@ -60,7 +60,7 @@ def check_streams(source: Path, target: Target) -> None:
 
 
 def _holds(format_name: str, stream: Any) -> bool:
-    """Return whether a format can hold a stream without encoding it anew."""
+    """Return whether a format can hold a stream without encoding it again."""
     with av.open(os.devnull, "w", format=format_name) as out:
         try:
             out.add_stream_from_template(stream)

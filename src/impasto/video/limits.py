@@ -14,7 +14,7 @@ from .film import Description, Film, Frame
 SELF_CONTAINED = "mov,matroska,avi,mpegts,mpeg,ogg,flv,gif"
 """FFmpeg's names of formats that name no other files. `mov` includes MP4, `matroska` includes WebM."""
 HIGHEST_RATE = 240
-"""Frames a second that a film without a usable rate is not taken to exceed."""
+"""Frames a second assumed at most for a film without a usable rate."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Limits:
             )
 
     def check_length(self, about: Description) -> None:
-        """Raise FilmError if a film says that it is too long. Films that say nothing are counted by `Limited`."""
+        """Raise FilmError if the length that a film states is too long. `Limited` checks films that do not state it."""
         if about.seconds is None:
             return
         if about.seconds > self.seconds:
@@ -74,7 +74,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Limited:
-    """A film that ends with an error when it turns out to be longer than allowed, whatever it said.
+    """A film that ends with an error when it turns out to be longer than allowed, whatever length it states.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ class Looks:
 
 
 def key_shares(times: Sequence[float], seconds: float) -> dict[int, float]:
-    """Return the shares of the key frames at a time: those before and after it, by how near they are."""
+    """Return the shares of the key frames at a time: of the ones before and after it, weighted by their distance."""
     after = next((i for i, time in enumerate(times) if time > seconds), len(times))
     if after in (0, len(times)):
         return {max(0, after - 1): 1.0}

@@ -21,11 +21,13 @@ Floats = NDArray[Any]
 DISAGREEMENT, LEAST_DISAGREEMENT = 0.01, 0.5
 """Tolerated squared difference of the two flows, relative to their squared lengths, and added to that (equation 5)."""
 ALIKE, UNLIKE = 0.02, 0.10
-"""Difference of the moved frame from the new one, in [0, 1], up to which it counts in full; from which, not at all."""
+"""Differences between the moved frame and the new one, in [0, 1]: up to the first, a place counts in full; from the
+second on, not at all."""
 PLAIN = 1.5 / 255
-"""A place moves with the camera if that explains it as well as its own flow, up to this difference."""
+"""A place counts as moving with the camera if that explains it as well as its own flow, up to this difference."""
 BESIDE = 1.0
-"""Reduced pixels up to which a flow may be the camera's motion, found inexactly; beyond, it must explain less well."""
+"""A flow within this many reduced pixels of the camera's motion may be that motion, found inexactly. A flow that is
+further off is replaced by it only if the camera's motion explains the place better."""
 NEAR, LEAST_SHARE, REFINEMENTS, STILL = 1.0, 0.1, 3, 0.1
 """The camera's motion: distance in reduced pixels from the median within which a flow belongs to it, the share of the
 picture that it needs, the steps of least squares, and the pixels below which the camera counts as still."""
@@ -80,7 +82,7 @@ class Sight:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A frame, its motion, and what to remember to go on after it.
+    """A frame, its motion, and what to remember to continue after it.
 
     Parameters
     ----------
@@ -237,9 +239,9 @@ def inside(flow: Floats) -> NDArray[Any]:
 
 
 def settled(flow: Floats, margin: float) -> Floats:
-    """Return how far (H, W), float32, what came into the picture at a border is from there, from 0 to 1 at `margin`.
+    """Return how far each pixel is from the borders where something comes into view, (H, W), float32.
 
-    At borders where nothing comes in, it is 1.
+    It is 0 at such a border and 1 from `margin` on. Borders where nothing comes in do not count.
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 Ruder, Dosovitskiy, Brox, "Artistic Style Transfer for Videos", GCPR 2016. The first frame of a scene is painted as a
 picture is. A later one begins with the last painting, moved along the optical flow, and a temporal loss holds it there.
 
-What comes into view begins with the network's steady painting, in the colours of the optimised one. Begun with the
-frame itself, it would stay a photograph: a few steps only add strokes.
+What comes into view begins with the network's steady painting, in the colours of the optimised one. If it began with
+the frame itself, it would stay a photograph: a few steps only add strokes.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from .steady import SteadyPainter
 TEMPORAL_WEIGHT = 20.0
 """Weight of the temporal loss at stability 1."""
 NARROWER = np.ones((5, 5), np.uint8)
-"""Trust is the least in a box of this size: beside an edge of motion, colours of what is behind would stick."""
+"""Trust is the minimum over a box of this size. Otherwise, colours of the background would stick to moving edges."""
 MARGIN = 16.0
 """Pixels from a border at which what comes in there is settled. Nearer, strokes are drawn along the motion."""
 

@@ -22,7 +22,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", 
 TIMES = "times.csv"
 """File with a row for each picture of a folder: its name, and the seconds at which it is shown."""
 RATE = 25.0
-"""Pictures a second of a folder that does not say."""
+"""Pictures a second of a folder that does not state its rate."""
 MICROSECONDS = Fraction(1, 1_000_000)
 
 

@@ -22,9 +22,9 @@ from .limits import Limits
 from .pictures import AnimatedFilm, FolderFilm
 
 BT709, BT601 = 1, 6
-"""Matrix coefficients of HD and of SD films, which those that do not say are taken to have."""
+"""Matrix coefficients of HD and SD films, assumed for films that do not state theirs."""
 HD_LINES = 720
-"""Lines from which on a film that does not say is taken to be HD."""
+"""Number of lines from which such a film is taken to be HD."""
 ATTACHED = Disposition.attached_pic
 BY_DECODING_TIMES = "mp4"
 """Part of the names of formats in which a frame's duration is the step to the next decoding time: MP4, MOV."""
@@ -38,7 +38,7 @@ def open_film(path: Path, fps: float | None = None, limits: Limits | None = None
     Parameters
     ----------
     fps : float, optional
-        The rate of a folder that does not say at which times its pictures are shown.
+        The rate of a folder without the times of its pictures.
     limits : Limits, optional
         The film is a stranger's: read no other file than this one, and no frames above the limit. Its length is
         limited by `limits.Limited`.

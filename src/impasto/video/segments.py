@@ -78,7 +78,7 @@ class PartsFolder:
         if path.is_dir():
             found = self._read()
             if found is None and any(path.iterdir()):
-                raise OptionError(f"{self.name} is in the way, and not an unfinished film; name another --out")
+                raise OptionError(f"{self.name} is in the way and is not an unfinished film; name another --out")
             if found is not None and found["segments"]:
                 if not resume:
                     raise OptionError(

@@ -1,10 +1,10 @@
 """Painting the frames of a film so that they hold together.
 
 Two things make a film flicker that is painted frame by frame. The network's norms take their statistics from each
-frame, so a small change somewhere changes colours and strokes everywhere: here they are held over a scene. And strokes
-depend on where the picture lies on the network's grid and its noise: here that canvas follows the camera. What still
-differs is evened out: the last painting is moved along with the film and blended into the next one (Ruder, Dosovitskiy,
-Brox, "Artistic Style Transfer for Videos", GCPR 2016, in an optimisation).
+frame, so a small change somewhere changes colours and strokes everywhere: here they are held over a scene. Strokes
+also depend on where the picture lies on the network's grid and its noise: here that canvas follows the camera. What
+still differs is evened out: the last painting is moved along with the film and blended into the next one (Ruder,
+Dosovitskiy, Brox, "Artistic Style Transfer for Videos", GCPR 2016, in an optimisation).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -33,8 +33,8 @@ MEASUREMENTS = 16
 LEAST_STEP = 0.75
 """Pixels by which the canvas must be off before it is moved, so that a trembling camera does not shake it."""
 DETAILS, AROUND, FAINT, HIGHEST_GAIN = (3, 15), 15, 1e-5, 2.0
-"""Details are what boxes of these sides blur, in pixels. Their strength is measured in boxes of another, above a
-variance that is hardly seen, and raised up to a limit."""
+"""Sides in pixels of the boxes whose blur removes details, and of the box in which the strength of details is measured;
+the variance below which they hardly show; and the highest factor by which they are strengthened."""
 HIGHEST_WEIGHT = 0.95
 """Weight of the moved painting at stability 1, where the motion can be trusted."""
 
@@ -104,9 +104,9 @@ class SteadyPainter:
         """Column and row of the frame on the canvas, which follows the camera within a scene; in whole pixels."""
 
     def __call__(self, seen: Seen, seconds: float) -> Pixels | None:
-        """Return the painting of a frame, (H, W, 3 or 4), of the frame's type; None for one without any before it.
+        """Return the painting of a frame, (H, W, 3 or 4), in the frame's type.
 
-        A broken frame gets the last painting.
+        A broken frame gets the last painting, or None if there is none yet.
 
         Parameters
         ----------
@@ -209,7 +209,7 @@ class SteadyPainter:
 
 
 def blended(painted: Tensor, before: Tensor, motion: Motion, weight: float) -> Tensor:
-    """Blend the painting before, moved along, into a painting.
+    """Blend the previous painting, moved along, into a painting.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def blended(painted: Tensor, before: Tensor, motion: Motion, weight: float) -> T
     motion : Motion
         How the film moved between them.
     weight : float
-        Weight of the painting before where the motion can be trusted, from 0 to 1.
+        Weight of the previous painting where the motion can be trusted, from 0 to 1.
 
     Returns
     -------
@@ -232,9 +232,9 @@ def blended(painted: Tensor, before: Tensor, motion: Motion, weight: float) -> T
 
 
 def as_rich(mixed: Floats, new: Floats) -> Floats:
-    """Return a mixture of paintings (H, W, 3), its details as strong as those of the new painting around each place.
+    """Return a mixture of paintings (H, W, 3) with details as strong as those of the new painting around each place.
 
-    Where strokes do not fall on each other, a mixture has weaker ones.
+    Where the strokes of the two do not coincide, those of a mixture are weaker.
     """
     rich = np.zeros_like(mixed)
     for side in DETAILS:

@@ -1,4 +1,4 @@
-"""A page made with a small network, the server that hands it out, and the browser that opens it."""
+"""Fixtures for the page: one made with a small network, a server for it, and a browser."""
 
 import http.server
 import os
@@ -24,7 +24,7 @@ ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-
 
 @pytest.fixture(scope="session")
 def fake_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with files of the right names."""
+    """Make a folder with files of the right names."""
     folder = tmp_path_factory.mktemp("package") / "dist"
     folder.mkdir()
     for name in (*CPU, *GPU):
@@ -36,7 +36,7 @@ def fake_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(
     model: Path, fake_runtime: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
-    """The folder of a page with the small network. Its runtime is real if there is one."""
+    """Return the folder of a page with the small network. Its runtime is real if there is one."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
@@ -48,7 +48,7 @@ def site(
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., Any]]:
-    """`serve(folder)`: a static server of a folder; its `address`, and its `stop()`."""
+    """Return `serve(folder)`, a static server with an `address` and `stop()`."""
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def start(folder: Path, headers: dict[str, str] | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""The graphs, before any exporter sees them: they compute what the package computes."""
+"""The graphs compute what the package computes, before any exporter sees them."""
 
 from collections.abc import Callable
 
@@ -83,7 +83,7 @@ def test_whole_paintings_are_the_packages(
 def test_tiles_with_the_statistics_of_the_whole_are_parts_of_it(
     net: Network, encoder: VGG, photo: Callable[[str, int], Tensor]
 ) -> None:
-    """Also at the borders, and with sides that are no multiples of 4."""
+    """This also holds at the borders, and for sides that are not multiples of 4."""
     picture = photo("coffee", 301)
     own = stylizer(net, encoder, load_builtin("udnie"))
     given = own.statistics(picture)
@@ -100,7 +100,7 @@ def test_tiles_with_the_statistics_of_the_whole_are_parts_of_it(
 
 
 def test_samples_measure_what_the_network_does(net: Network, photo: Callable[[str, int], Tensor]) -> None:
-    """Samples that are all the same have its statistics, but for their borders."""
+    """If all samples are equal, the statistics are those of one sample, except for the borders."""
     picture = torch.nn.functional.interpolate(photo("chelsea", 400), (SAMPLE_SIDE, SAMPLE_SIDE))
     affine = torch.from_numpy(np.random.default_rng(0).normal(0.5, 0.2, (1, net.layout.size)).astype(np.float32))
     norms, colours = SamplesGraph(net).requires_grad_(False)(torch.cat([picture, picture]), affine)

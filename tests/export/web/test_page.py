@@ -1,4 +1,4 @@
-"""The page in a real browser: it paints what Impasto paints, alone, offline, and without growing.
+"""Tests of the page in a real browser: it paints what Impasto paints, offline, and without growing.
 
 It needs Chromium and onnxruntime-web; `make test` gets both where it can. IMPASTO_PATIENCE is a factor on all waiting.
 """
@@ -48,7 +48,7 @@ DROP = """([name, data, kind]) => {
 
 
 class Visit:
-    """A page, and all that it asks for and complains of."""
+    """A page, with everything that it requests and every error that it reports."""
 
     def __init__(self, chromium: Any, address: str, query: str = "", **settings: Any):
         self.address = address
@@ -70,7 +70,7 @@ class Visit:
         return int(self.page.get_attribute("body", "data-paintings") or 0)
 
     def paints(self, action: Callable[[], Any]) -> np.ndarray:
-        """Do something, wait for the painting that it brings, and return it as a person gets it: (H, W, 3), uint8."""
+        """Do something, wait for the painting that results, and return it as a visitor gets it: (H, W, 3), uint8."""
         before = self.count()
         action()
         self.page.wait_for_function(
@@ -87,7 +87,7 @@ class Visit:
         self.page.set_input_files("#file", path)
 
     def choose(self, **values: float) -> None:
-        """Set sliders, by their ids, without waiting for the paintings in between."""
+        """Set sliders by their ids, without waiting for the paintings in between."""
         for name, value in values.items():
             self.page.eval_on_selector(
                 f"#{name}", "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')) }", str(value)
@@ -110,7 +110,7 @@ def address(site: Path, serve: Callable[..., Any]) -> str:
 
 @pytest.fixture(scope="module")
 def visit(chromium: Any, address: str) -> Iterator[Visit]:
-    """A page that several tests use, one after the other. At the end, it asked for nothing but its own files."""
+    """Open a page that several tests share. At the end, it must have requested only its own files."""
     found = Visit(chromium, address)
     yield found
     found.close()
@@ -118,7 +118,7 @@ def visit(chromium: Any, address: str) -> Iterator[Visit]:
 
 @pytest.fixture(scope="module")
 def pictures(photo_file: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Lossless pictures: browsers decode a JPEG's colours in another way than Pillow."""
+    """Write lossless pictures: browsers decode a JPEG's colours differently from Pillow."""
     folder, found = tmp_path_factory.mktemp("pictures"), {}
     for name, box in {"chelsea": (100, 0, 333, 187), "coffee": (80, 20, 500, 350), "rocket": (0, 0, 640, 427)}.items():
         with Image.open(photo_file(name)) as image:
@@ -129,7 +129,7 @@ def pictures(photo_file: Callable[[str], Path], tmp_path_factory: pytest.TempPat
 def own(
     net: Network, encoder: VGG, style: StyleTarget | Tensor, photo: Path, keep: float = 0.0, **changes: float
 ) -> np.ndarray:
-    """The painting by this package, (H, W, 3), uint8."""
+    """Return the painting by this package, (H, W, 3), uint8."""
     picture = fit(read_image(photo).tensor, SIZE)
     options = StylizeOptions(method="network", scale=1.0, **changes)  # type: ignore[arg-type]
     painted = NetworkStylizer(net, [style], options, encoder, PLAIN)(picture)
@@ -143,7 +143,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> int:
 
 
 def test_it_paints_the_same_as_the_package(visit: Visit, pictures: dict[str, Path], net: Network, encoder: VGG) -> None:
-    """A small photograph as it is, and a large one reduced."""
+    """A small photograph is painted at its own size, and a large one is reduced."""
     assert visit.page.get_attribute("body", "data-engine") == "cpu-1"  # no special headers, so no threads
     style = load_builtin("starry-night")
     for name in ("chelsea", "coffee"):
@@ -204,7 +204,7 @@ def test_a_file_that_is_no_picture_is_one_line(visit: Visit, tmp_path: Path, pic
 def test_large_paintings_have_no_seams(
     chromium: Any, address: str, pictures: dict[str, Path], tmp_path: Path, net: Network, encoder: VGG
 ) -> None:
-    """Tiles, forced by a low limit: the same painting but for its statistics, and smooth where tiles meet."""
+    """A low limit forces tiles: the painting is the same except for its statistics, and smooth where tiles meet."""
     with Image.open(pictures["rocket"]) as image:
         image.resize((1100, 734)).save(tmp_path / "large.png")
     visit = Visit(chromium, address, "?whole=1")
@@ -236,7 +236,7 @@ def test_the_camera_is_painted_live(chromium: Any, address: str) -> None:
 def test_it_works_offline_with_threads_from_the_second_visit(
     chromium: Any, site: Path, serve: Callable[..., Any], pictures: dict[str, Path]
 ) -> None:
-    """The server is gone then. The service worker answers, with the headers that allow threads."""
+    """With the server gone, the service worker answers, with the headers that allow threads."""
     server = serve(site)
     visit = Visit(chromium, f"http://127.0.0.1:{server.server_port}/")
     first = visit.paints(lambda: visit.photo(pictures["chelsea"]))
@@ -286,7 +286,7 @@ def test_it_fits_a_phone(chromium: Any, address: str, pictures: dict[str, Path])
 
 
 def memory(visit: Visit, chromium: Any) -> tuple[int, int]:
-    """Bytes of all heaps of the page and its workers, and resident bytes of the largest renderer."""
+    """Return the bytes of all heaps of the page and its workers, and the resident bytes of the largest renderer."""
     heaps = visit.page.evaluate("performance.measureUserAgentSpecificMemory().then(found => found.bytes)")
     session = chromium.new_browser_cdp_session()
     processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
@@ -327,7 +327,7 @@ def test_100_paintings_need_no_more_memory(
 def test_webgpu_paints_the_same(
     chromium: Any, address: str, pictures: dict[str, Path], net: Network, encoder: VGG, tmp_path: Path
 ) -> None:
-    """On a renderer in software, which the page takes only if it is told to."""
+    """WebGPU runs on a software renderer, which the page uses only if it is forced to."""
     with Image.open(pictures["coffee"]) as image:
         image.resize((96, 64)).save(tmp_path / "small.png")
     with chromium.browser_type.launch(executable_path=BROWSER, args=["--no-sandbox", *GPU]) as browser:

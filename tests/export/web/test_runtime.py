@@ -1,4 +1,4 @@
-"""onnxruntime-web: from a folder, from a package file, by a verified download, or one line of what to do."""
+"""Tests of finding onnxruntime-web: in a folder, in a package file, by a verified download, or with an error."""
 
 import gzip
 import tarfile
@@ -15,7 +15,7 @@ from impasto.export.web.runtime import CPU, GPU, find_runtime, write_runtime
 
 @pytest.fixture
 def package(fake_runtime: Path, tmp_path: Path) -> Path:
-    """A package file as npm makes it."""
+    """Make a package file like npm's."""
     path = tmp_path / "package.tgz"
     with tarfile.open(path, "w:gz") as archive:
         for file in fake_runtime.iterdir():

@@ -1,4 +1,4 @@
-"""The page's folder: what is in it, what is refused, and that only the same paintings are kept."""
+"""Tests of the page's folder: its contents, what is refused, and that only correct pages are kept."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_all_styles_are_there_with_their_pictures(site: Path) -> None:
 
 
 def test_graphs_share_their_weights(site: Path) -> None:
-    """What several graphs need stands once in the file; so do numbers that float16 cannot hold."""
+    """Weights that several graphs need are stored once, also those that float16 cannot represent."""
     onnx = pytest.importorskip("onnx")
     places: dict[str, list[tuple[int, int]]] = {}
     for path in sorted(site.glob("*.onnx")):
@@ -97,7 +97,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, fake_runtime: Path
 def test_a_page_that_paints_something_else_is_not_kept(
     site: Path, model: Path, fake_runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither its folder nor anything beside it; an earlier page stays as it is."""
+    """Neither its folder nor a temporary one remains, and an earlier page stays as it is."""
     target = tmp_path / "site"
     shutil.copytree(site, target)
     before = {p.name: p.stat().st_mtime_ns for p in target.iterdir()}

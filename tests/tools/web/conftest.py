@@ -1,4 +1,4 @@
-"""The studio in the tests' own process: small pictures, no warm-up, and a client that talks to it without a network."""
+"""Fixtures for the studio: it runs in the tests' process, without a warm-up, and its client needs no network."""
 
 import io
 import time
@@ -47,7 +47,7 @@ def client(app: Any) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def picture() -> bytes:
-    """A picture of 72x64 pixels, as a PNG."""
+    """Return a picture of 72x64 pixels, as a PNG."""
     return png(np.random.default_rng(0).integers(0, 256, (64, 72, 3), np.uint8))
 
 
@@ -59,7 +59,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="session")
 def wait() -> Callable[..., Any]:
-    """`wait(call)`: what the call gives, once that is true."""
+    """Return `wait(call)`, which returns the result of the call once it is true."""
 
     def until(call: Callable[[], Any], seconds: float = 120.0) -> Any:
         end = time.monotonic() + seconds
@@ -73,7 +73,7 @@ def wait() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`clip("a.mp4", frames=10)`: a film of 64x48 pixels with a bar that moves, 10 frames a second, and a tone."""
+    """Return `clip("a.mp4", frames=10)`: a film of 64x48 pixels at 10 frames a second, with a moving bar and a tone."""
     av = pytest.importorskip("av", reason="needs the extra video")
     pytest.importorskip("cv2", reason="needs the extra video")
 
@@ -102,7 +102,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
-    """`serving(max_waiting=1)`: a client of a studio with other options."""
+    """Return `serving(max_waiting=1)`: a client of a studio with other options."""
     opened: list[tuple[Engine, TestClient]] = []
 
     def serve(**changes: Any) -> TestClient:

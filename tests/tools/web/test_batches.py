@@ -1,4 +1,4 @@
-"""Batches over HTTP: an archive in, an archive out, and archives that nobody should unpack."""
+"""Tests of batches over HTTP: archives are painted, and archives that should not be unpacked are refused."""
 
 import io
 import json

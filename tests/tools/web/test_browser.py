@@ -1,4 +1,4 @@
-"""The page in a real browser, on a real server: painted on, watched, stopped, masked, downloaded, loaded again.
+"""Tests of the page in a real browser, with a real server: painting, watching, stopping, masks, downloads.
 
 It needs Chromium (`make test` installs Debian's where it can) and is skipped where there is none. IMPASTO_PATIENCE is a
 factor on all waiting, for a busy machine. The pictures of docs/studio.md are made by
@@ -38,7 +38,10 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get in
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server's address; at the end it is told to stop while it paints, and has to leave nothing behind."""
+    """Start a server and return its address.
+
+    At the end it is stopped while it paints, and must leave nothing behind.
+    """
     temporary = tmp_path_factory.mktemp("studio")
     server = subprocess.Popen(
         [
@@ -87,7 +90,7 @@ def browser() -> Iterator[Any]:
 
 
 class Visit:
-    """A page of the studio; all that it asks for and complains of is written down."""
+    """A page of the studio, which records everything that it requests and every error."""
 
     def __init__(self, browser: Any, address: str, **settings: Any):
         self.context = browser.new_context(accept_downloads=True, **settings)
@@ -107,13 +110,13 @@ class Visit:
             self.problems.append(f"asked for {url}")
 
     def take(self, name: str) -> None:
-        """A picture for the docs, once what moves has come to rest."""
+        """Take a picture for the docs, once everything has stopped moving."""
         self.page.wait_for_timeout(1500 * PATIENCE)
         path = Path(SCREENSHOTS or ".") / f"studio-{name}.jpg"
         self.page.screenshot(path=path, quality=85, timeout=60_000 * PATIENCE)
 
     def paint(self, sample: str, style: str) -> None:
-        """Paint a sample photograph by the default quality, and show a part of the photograph beside it."""
+        """Paint a sample photograph at the default quality, and show a part of the photograph next to it."""
         self.page.locator(f"#sample-{sample}").click()
         self.page.locator("#photo img[src]").wait_for()
         self.page.locator("#styles label", has_text=style).click()
@@ -125,18 +128,18 @@ class Visit:
         self.page.locator("#divide").evaluate(CUT)
 
     def state(self, *states: str) -> Any:
-        """Wait until the painting is in one of them."""
+        """Wait until the painting is in one of these states."""
         wanted = ", ".join(f'#view[data-state="{s}"]' for s in states)
         return self.page.locator(wanted).wait_for(timeout=60_000 * PATIENCE)
 
     def choose(self, photo: Path, style: str) -> None:
-        """A photograph by the page's file field, and a style by a click on its picture."""
+        """Choose a photograph with the page's file field, and a style by a click on its picture."""
         self.page.locator("#photo input[type=file]").set_input_files(photo)
         self.page.locator("#photo img[src]").wait_for()
         self.page.locator("#styles label", has_text=style).click()
 
     def open(self, text: str) -> None:
-        """Unfold what is folded under that title."""
+        """Unfold the section with that title."""
         self.page.get_by_role("button", name=text).click()
 
     def close(self) -> None:
@@ -152,7 +155,7 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
 
 
 def test_from_a_photograph_to_a_painting(visit: Visit, photo_file: Any, tmp_path: Path) -> None:
-    """Upload, choose, watch, slide, download, mask a region, paint again, go back."""
+    """A visitor uploads, chooses, watches, drags the slider, downloads, masks a region, paints again and goes back."""
     page = visit.page
     visit.choose(photo_file("coffee"), "Starry Night")
     page.locator("#option-size textarea, #option-size input").first.fill("200")
@@ -213,7 +216,7 @@ def test_from_a_photograph_to_a_painting(visit: Visit, photo_file: Any, tmp_path
 
 
 def test_a_large_painting_is_looked_at_in_parts(visit: Visit, photo_file: Any) -> None:
-    """The viewer shows the whole, and loads the tiles of the finest level only once it is zoomed in."""
+    """The viewer shows the whole, and loads tiles of the finest level only when zoomed in."""
     pytest.importorskip("pyvips")
     page = visit.page
     visit.choose(photo_file("coffee"), "Udnie")
@@ -252,7 +255,7 @@ def test_a_large_painting_is_looked_at_in_parts(visit: Visit, photo_file: Any) -
 
 
 def test_stopped_by_keyboard_alone(visit: Visit, photo_file: Any) -> None:
-    """Without a mouse: a sample photograph, a style, Paint, and Stop here, which keeps the painting so far."""
+    """Without a mouse, a visitor chooses a photograph and a style, paints, and stops. The painting so far is kept."""
     page = visit.page
     page.locator("#sample-coffee").focus()
     page.keyboard.press("Enter")
@@ -274,7 +277,7 @@ def test_stopped_by_keyboard_alone(visit: Visit, photo_file: Any) -> None:
 
 
 def test_styles_of_ones_own_and_a_photograph_that_browsers_cannot_show(visit: Visit, tmp_path: Path) -> None:
-    """A HEIC photograph is shown; an own picture blends with a built-in style, by the weights of the sliders."""
+    """A HEIC photograph is shown, and a visitor's own picture blends with a built-in style by the sliders' weights."""
     pillow_heif = pytest.importorskip("pillow_heif")
     page = visit.page
     with Image.open(EXAMPLES / "photo.jpg") as photo:
@@ -355,7 +358,7 @@ UNREADABLE_TEXTS = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_can_be_read(browser: Any, address: str, scheme: str) -> None:
-    """Ink and paper of every text differ by the 4.5 to 1 that WCAG 2 asks for, in the system's light and dark."""
+    """In the system's light and dark modes, every text has the contrast of 4.5 to 1 that WCAG 2 requires."""
     found = Visit(browser, address, viewport=DESKTOP, color_scheme=scheme)
     page = found.page
     page.locator("#sample-coffee").click()
@@ -377,7 +380,7 @@ def test_what_is_missing_is_said(visit: Visit) -> None:
 
 
 def test_on_a_phone(browser: Any, address: str, tmp_path: Path) -> None:
-    """All in one column, nothing wider than the screen; a tab that is closed takes its painting along."""
+    """Everything is in one column, nothing is wider than the screen, and closing the tab removes its painting."""
     found = Visit(browser, address, viewport=PHONE, device_scale_factor=2, is_mobile=True, has_touch=True)
     page = found.page
     pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
@@ -418,7 +421,7 @@ def test_a_painting_of_the_interface_is_that_of_the_page(address: str, photo_fil
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="IMPASTO_SCREENSHOTS names no folder for the pictures of docs/studio.md")
 def test_pictures_for_the_docs(browser: Any, address: str) -> None:
-    """A painting, and one with a region, at desktop size; others on a phone, and in the dark."""
+    """The pictures show a painting and one with a region at desktop size, others on a phone and in the dark."""
     found = Visit(browser, address, viewport=DESKTOP)
     found.paint("cat", "Udnie")
     found.take("painting")

@@ -1,4 +1,4 @@
-"""The Video and Live tabs in a real browser: a film from drop to download, and a camera painted, changed, recorded.
+"""Tests of the Video and Live tabs in a real browser: a film from drop to download, and a camera.
 
 It needs Chromium, whose false camera shows a moving shape. IMPASTO_PATIENCE is a factor on all waiting. The pictures of
 the docs are made by
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get in
 
 @pytest.fixture(scope="module")
 def served(clip: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The addresses of `impasto live` with the browser's camera, and with a film played as this machine's."""
+    """Start `impasto live` twice, with the browser's camera and with a film as this machine's. Return the addresses."""
     temporary = tmp_path_factory.mktemp("studio")
     started = []
     for arguments in (["udnie"], ["--source", str(clip(frames=50)), "--size", "64"]):
@@ -81,13 +81,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def problems() -> list[str]:
-    """What pages complained of, and what they asked other machines for."""
+    """Return the errors of pages, and their requests to other machines."""
     return []
 
 
 @pytest.fixture
 def opened(browser: Any, problems: list[str]) -> Iterator[Callable[..., Any]]:
-    """`opened(address, "film")`: a page at a tab; at the end it has complained of nothing, nor asked elsewhere."""
+    """Return `opened(address, "film")`, which opens a page at a tab.
+
+    At the end, it must have had no errors or foreign requests.
+    """
     contexts = []
 
     def open_page(address: str, tab: str, viewport: dict[str, int] = DESKTOP, **settings: Any) -> Any:
@@ -109,13 +112,13 @@ def opened(browser: Any, problems: list[str]) -> Iterator[Callable[..., Any]]:
 
 
 def slide(page: Any, slider: str, value: float) -> None:
-    """Set a slider as a hand would."""
+    """Set a slider as a visitor would."""
     events = "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {bubbles: true}))"
     page.locator(f"#{slider}").evaluate(f"e => {{ e.value = {value}; {events} }}")
 
 
 def fits(page: Any) -> bool:
-    """Whether nothing is wider than the page."""
+    """Check that nothing is wider than the page."""
     return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -163,7 +166,7 @@ def test_what_is_no_film(
 
 
 def test_the_browsers_camera(opened: Callable[..., Any], served: tuple[str, str], tmp_path: Path) -> None:
-    """Painted, in another style by a key, recorded, and stopped."""
+    """The camera is painted, changed to another style by a key, recorded, and stopped."""
     page = opened(served[0], "live")
     assert page.locator("#live-styles input:checked").evaluate_all("e => e.map(x => x.value)") == ["udnie"]
     page.locator("#live-start").click()
@@ -194,7 +197,7 @@ def test_the_browsers_camera(opened: Callable[..., Any], served: tuple[str, str]
 
 
 def test_this_machines_camera(opened: Callable[..., Any], served: tuple[str, str]) -> None:
-    """The film that is played is shown as soon as the tab opens, and follows what the page chooses."""
+    """The film is shown as soon as the tab opens, and follows the choices on the page."""
     page = opened(served[1], "live", PHONE)
     page.wait_for_function("Number(document.querySelector('#live-view').dataset.frames) >= 3")
     assert fits(page)
@@ -228,7 +231,7 @@ def test_tabs(opened: Callable[..., Any], served: tuple[str, str]) -> None:
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="makes the pictures of the docs: set IMPASTO_SCREENSHOTS")
 def test_pictures(opened: Callable[..., Any], served: tuple[str, str]) -> None:
-    """The tabs with the film that IMPASTO_FILM names; the camera shows a photograph that moves."""
+    """The tabs show the film that IMPASTO_FILM names; the camera shows a moving photograph."""
 
     def take(page: Any, name: str) -> None:
         page.wait_for_timeout(1500 * PATIENCE)

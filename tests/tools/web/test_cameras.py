@@ -1,4 +1,4 @@
-"""Live painting over HTTP: frames that a browser sends, this machine's camera, and what is refused."""
+"""Tests of live painting over HTTP: the browser's frames, this machine's camera, and what is refused."""
 
 import io
 import threading
@@ -122,7 +122,7 @@ def test_idle_sessions_end(client: TestClient, engine: Engine, monkeypatch: pyte
 
 
 def test_overlapping_frames_are_dropped_not_queued(tmp_path: Path) -> None:
-    """While one frame is painted, three come: only the newest of them is painted after it."""
+    """Three frames arrive while one is painted: only the newest of them is painted after it."""
 
     class Slow(LivePainter):
         def paint(self, pixels: Any, besides: float = 0.0) -> Any:
@@ -152,7 +152,7 @@ def test_overlapping_frames_are_dropped_not_queued(tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_camera(clip: Callable[..., Path], tmp_path: Path) -> Iterator[tuple[TestClient, LiveLoop]]:
-    """A client of `impasto live`, with a film that is played as a camera."""
+    """Return a client of `impasto live`, with a film that is played as a camera."""
     options, live = ServeOptions(allow_host=("testserver",)), LiveOptions(size=64, stability=0.0)
     sources = {"mine": "udnie"}
     painter = LivePainter(lambda name: resolve_style(sources.get(name, name)), ("mine",), live)

@@ -1,4 +1,4 @@
-"""What visitors may choose follows from the options' annotations, and back to a command line."""
+"""What visitors can set follows from the options' annotations, and can be turned into a command line."""
 
 import shlex
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The engine: jobs are painted in turn, stopped with the picture so far, limited, and forgotten with their files."""
+"""The engine paints jobs in turn, stops them with the picture so far, limits them, and removes their files."""
 
 import io
 import json
@@ -185,7 +185,7 @@ def test_rows_of_losses_do_not_grow_without_end(tmp_path: Any) -> None:
 
 
 def test_estimates() -> None:
-    """Twice the iterations take twice as long; a larger painting, as many times as its pixels are more."""
+    """Twice the iterations take twice the time, and time grows with the number of pixels."""
     pace = Pace()
     pace.learn(1.01, (1000, 1000))
     assert pace.rate == pytest.approx(1)
@@ -201,7 +201,7 @@ def test_estimates() -> None:
 
 
 def test_countdown() -> None:
-    """At 0.5 s an iteration, with 2 of 4 to come here and 4 at the next scale, of four times the pixels each."""
+    """At 0.5 s per iteration, 2 of 4 are left here and 4 at the next scale, with four times the pixels."""
     from types import SimpleNamespace
 
     countdown = Countdown()

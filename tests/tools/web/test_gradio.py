@@ -1,4 +1,4 @@
-"""Hostile requests to Gradio's own endpoints: none opens a file or a connection, none is answered with a 5xx."""
+"""Hostile requests to Gradio's own endpoints open no file and no connection, and none is answered with a 5xx."""
 
 import builtins
 import io
@@ -32,7 +32,7 @@ ROUTES = ("run/predict", "api/predict", "call/predict", "queue/join", "upload", 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
-    """What is opened or connected to meanwhile, outside the studio's own folders and its libraries."""
+    """Record everything that is opened or connected to outside the studio's own folders and libraries."""
     found: list[str] = []
     spool = tempfile.gettempdir()  # opened as a folder, for a file without a name
     ours = (
@@ -61,7 +61,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
 
 
 def hostile(client: TestClient, choice: random.Random) -> Iterator[Any]:
-    """Answers to 200 requests that no page of ours sends."""
+    """Yield the answers to 200 requests that no page of ours sends."""
     events = len(client.get("/config").json()["dependencies"])
     for number in range(200):
         name = choice.choice(NAMES)
@@ -121,7 +121,7 @@ def test_a_painting_goes_through_the_queue(client: TestClient) -> None:
 
 
 def test_the_page_names_nothing_beyond_this_machine(client: TestClient) -> None:
-    """What the page's head loads is local; addresses in its meta tags are read by nobody here."""
+    """Everything that the page's head loads is local; addresses in its meta tags are not read."""
     import re
 
     page = client.get("/").text

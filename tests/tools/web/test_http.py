@@ -1,4 +1,4 @@
-"""The HTTP interface: paintings at once and in the queue, their events, files and records; refusals with reasons."""
+"""Tests of the HTTP interface: paintings at once and in the queue, events, files, records, and refusals."""
 
 import io
 import json
@@ -193,7 +193,7 @@ def test_bad_pictures(client: TestClient, content: bytes) -> None:
 
 
 def test_masks_as_programs_write_them(client: TestClient, engine: Engine, picture: bytes) -> None:
-    """White on black, an alpha, 0 and 1: the same painting. One of other proportions, or of labels, is refused."""
+    """White on black, an alpha, and 0 and 1 give the same painting. Other proportions, and labels, are refused."""
     half = np.zeros((64, 72), np.uint8)
     half[:, :36] = 255
     data = {**QUICK, "precision": "float32"}
@@ -218,7 +218,7 @@ def test_masks_as_programs_write_them(client: TestClient, engine: Engine, pictur
 
 
 def test_a_format_that_cannot_hold_the_painting(serving: Callable[..., TestClient]) -> None:
-    """It is said before anything is painted."""
+    """The error comes before anything is painted."""
     client = serving(max_size=20_000)
     long = png(np.zeros((40, 9000, 3), np.uint8))
     answer = client.post("/v1/stylize", files=files(long), data={"style": "udnie", "scale": "2", "format": "webp"})
@@ -227,7 +227,7 @@ def test_a_format_that_cannot_hold_the_painting(serving: Callable[..., TestClien
 
 
 def test_what_hides_under_transparency_is_not_shown(client: TestClient, wait: Until) -> None:
-    """Neither in the photograph that the page shows, nor in the painting."""
+    """It shows neither in the page's photograph nor in the painting."""
     shown, found = np.full((64, 72), 255, np.uint8), []
     shown[:, 36:] = 0
     for hidden in (0, 255):
@@ -320,9 +320,9 @@ UNHURRIED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data
 
 
 def fuzz(app: Any, examples: int) -> None:
-    """So many examples of each operation, of what the description allows and of what it does not.
+    """Send that many examples of each operation, valid and invalid by the description.
 
-    What it allows may be refused all the same: that bytes are a picture, no description can ask.
+    A valid request may still be refused: no description can require that bytes are a picture.
     """
     schema: Any = schemathesis.openapi.from_asgi("/openapi.json", app)
     for found in schema.get_all_operations():
@@ -341,11 +341,11 @@ def fuzz(app: Any, examples: int) -> None:
 
 
 def test_fuzz(app: Any, client: TestClient) -> None:
-    """A few examples: each answer is one that the description names, none is a 5xx."""
+    """Each answer to a few examples is one that the description names, and none is a 5xx."""
     fuzz(app, 3)
 
 
 @pytest.mark.slow
 def test_fuzz_long(app: Any, client: TestClient) -> None:
-    """The same, more than 500 examples over all operations."""
+    """The same holds for more than 500 examples over all operations."""
     fuzz(app, 25)

@@ -1,4 +1,4 @@
-"""Large paintings over HTTP: made from file to file, fetched as a file, and looked at in tiles."""
+"""Large paintings over HTTP are made from file to file, fetched as a file, and viewed in tiles."""
 
 import io
 from collections.abc import Callable
@@ -21,7 +21,7 @@ LARGE = {"style": "udnie", "quality": "instant", "scale": "1", "precision": "flo
 
 @pytest.fixture(scope="module")
 def photo() -> bytes:
-    """A photograph of 520x300 pixels with a resolution, as a PNG."""
+    """Return a photograph of 520x300 pixels with a resolution, as a PNG."""
     waves = np.add.outer(np.arange(300) * 0.05, np.arange(520) * 0.03)[..., None] + np.array([0, 1, 2])
     file = io.BytesIO()
     Image.fromarray((127 * (1 + np.sin(waves))).astype(np.uint8)).save(file, "PNG", dpi=(300, 300))
@@ -67,7 +67,7 @@ def test_a_large_painting(serving: Serving, wait: Until, photo: bytes) -> None:
 
 
 def test_tiles_make_up_the_painting(serving: Serving, wait: Until, photo: bytes) -> None:
-    """At the highest level; at level 0 there is a single pixel."""
+    """The tiles of the highest level make up the painting; level 0 has a single pixel."""
     client = serving(large_megapixels=1.0)
     at, _ = job_of(client, wait, photo)
     painting = np.asarray(Image.open(io.BytesIO(client.get(f"{at}/result").content)).convert("RGB"), float)
@@ -106,7 +106,7 @@ def test_transparency_and_parts(serving: Serving, wait: Until, photo: bytes) -> 
 
 
 def test_limits(serving: Serving, wait: Until, photo: bytes) -> None:
-    """Off by default; neither at once, nor by the optimisation, nor larger than allowed."""
+    """They are off by default, and not possible at once, by optimisation, or beyond the limits."""
     for limits, path, data, reason in (
         ({}, "jobs", {}, "paints at most 256 pixels a side: give a smaller --size"),
         ({"large_megapixels": 0.1}, "jobs", {}, "jobs may have up to 0.1 megapixels"),

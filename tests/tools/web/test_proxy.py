@@ -1,4 +1,4 @@
-"""The studio behind nginx, at the root and below a path: its page and HTTP interface work, and strangers are refused.
+"""Behind nginx, at the root and below a path, the studio works, and foreign requests are refused.
 
 It needs nginx (`apt-get install nginx`) and is skipped where there is none; the last test needs Chromium too.
 """
@@ -44,7 +44,7 @@ http {
 
 
 class Way(NamedTuple):
-    """How nginx is configured, with the options of the studio for it. OUR is nginx' port, PORT the studio's."""
+    """A configuration of nginx, with the studio's options for it. OUR is nginx's port, PORT the studio's."""
 
     server: str
     options: dict[str, Any]
@@ -105,7 +105,10 @@ def free_port() -> int:
 
 @contextmanager
 def studio(*, paints: bool = True, **changes: Any) -> Iterator[int]:
-    """The port of a real server with these options; one that does not paint keeps all in the queue."""
+    """Start a real server with these options and return its port.
+
+    One that does not paint keeps all jobs in the queue.
+    """
     options = replace(ServeOptions(max_upload=4.0, max_size=512), **changes)
     engine, ready = Engine(options), threading.Event()
     with listen("127.0.0.1", 0) as listening:
@@ -125,7 +128,7 @@ def studio(*, paints: bool = True, **changes: Any) -> Iterator[int]:
 
 @contextmanager
 def nginx(folder: Path, port: int, server: str) -> Iterator[None]:
-    """The real nginx, with that in its `server`, on that port."""
+    """Start the real nginx with that text in its `server`, on that port."""
     file = folder / "nginx.conf"
     file.write_text(CONFIGURATION % f"server {{ listen 127.0.0.1:{port}; {server} }}")
     assert NGINX is not None
@@ -146,7 +149,7 @@ def nginx(folder: Path, port: int, server: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], httpx2.Client]]:
-    """`behind("HTTPS")`: a client that calls nginx as a browser would that is told its address by name."""
+    """Return `behind("HTTPS")`: a client that calls nginx like a browser that uses its address by name."""
     with ExitStack() as open_until_the_end:
         known: dict[str, httpx2.Client] = {}
 
@@ -168,7 +171,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 
 def page_of(client: httpx2.Client, way: Way) -> str:
-    """The Origin of the page."""
+    """Return the Origin of the page."""
     return f"{way.scheme}://{client.headers['Host']}"
 
 
@@ -191,7 +194,7 @@ def test_the_page_and_all_that_it_loads(behind: Callable[[str], httpx2.Client], 
 
 @ways
 def test_an_event_of_the_page(behind: Callable[[str], httpx2.Client], name: str) -> None:
-    """A sample photograph is chosen: the event is taken, and its answer names the file where the browser finds it."""
+    """After a sample photograph is chosen, the answer names its file at an address that the browser can load."""
     client, way = behind(name), WAYS[name]
     origin = page_of(client, way)
     events = client.get("config").json()["dependencies"]
@@ -210,7 +213,7 @@ def test_an_event_of_the_page(behind: Callable[[str], httpx2.Client], name: str)
 
 @ways
 def test_the_http_interface(behind: Callable[[str], httpx2.Client], name: str, picture: bytes) -> None:
-    """A program paints, and what it is told to fetch can be fetched."""
+    """A program paints, and every address in the answers can be fetched."""
     client, way = behind(name), WAYS[name]
     made = client.post("v1/jobs", files={"content": ("a.png", picture)}, data={"style": "udnie", "quality": "instant"})
     assert made.status_code == 201, made.text
@@ -247,7 +250,7 @@ def test_pages_of_others(behind: Callable[[str], httpx2.Client], name: str, head
 
 @pytest.mark.parametrize("name", [n for n, way in WAYS.items() if "Host" in way.server])
 def test_names_of_others(behind: Callable[[str], httpx2.Client], name: str) -> None:
-    """Where nginx tells by what name it was called, it must be ours."""
+    """If nginx passes on the name by which it was called, the name must be allowed."""
     answer = behind(name).get("v1/styles", headers={"Host": "evil.example"})
     assert answer.status_code == 403
     assert "'evil.example' is not a name of this server; allow it with --allow-host" in answer.json()["error"]
@@ -256,7 +259,7 @@ def test_names_of_others(behind: Callable[[str], httpx2.Client], name: str) -> N
 def test_events_come_at_once_and_keep_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: bytes
 ) -> None:
-    """By default nginx holds small answers back, and ends those that are silent for a minute."""
+    """By default, nginx holds small answers back and closes connections that are silent for a minute."""
     monkeypatch.setattr(job_routes, "SILENT_SECONDS", 0.5)
     ours = free_port()
     with ExitStack() as opened:
@@ -278,7 +281,7 @@ def test_the_path_without_its_slash(behind: Callable[[str], httpx2.Client]) -> N
 @pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get install chromium` where that can be had")
 @pytest.mark.parametrize("name", ["default headers", "path taken off"])
 def test_in_a_browser(behind: Callable[[str], httpx2.Client], name: str) -> None:
-    """A photograph is chosen and painted, and nothing is asked for elsewhere."""
+    """A photograph is chosen and painted, and no request goes elsewhere."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     client, way = behind(name), WAYS[name]
     address = f"{page_of(client, way)}{way.home}"

@@ -1,4 +1,4 @@
-"""What stands before every request: names, origins, keys, lengths; and what Gradio may be asked."""
+"""Tests of the checks before every request (names, origins, keys, lengths), and of the requests that Gradio may get."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ KEY = "correct-horse-battery"
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers what it was sent."""
+    """Answer with the body that was sent."""
     body = await Request(scope, receive).body()
     await PlainTextResponse(body)(scope, receive, send)
 
@@ -100,7 +100,7 @@ PAGES = ("studio.test", "other.test:8443")
     ],
 )
 def test_pages_behind_a_proxy_that_keeps_the_name_to_itself(origin: str, status: int) -> None:
-    """As nginx does by default: the Host is the address that it calls, the Origin is the browser's."""
+    """As with nginx's defaults, the Host is the address that nginx calls, and the Origin is the browser's."""
     answer = guarded(hosts=(), pages=PAGES).post("/", content=b"x", headers={"Origin": origin})
     assert answer.status_code == status
 
@@ -111,7 +111,7 @@ def test_the_refusal_says_how_to_allow_the_page_on_that_port() -> None:
 
 
 async def show(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers how the request arrived, headers of proxies last."""
+    """Answer with the address at which the request arrived, followed by the headers of proxies."""
     request = Request(scope, receive)
     told = ", ".join(k for k in request.headers if "forward" in k or k == "x-gradio-server")
     await PlainTextResponse(f"{request.url} {told}".strip())(scope, receive, send)
@@ -140,7 +140,7 @@ FORWARDED = {
     ],
 )
 def test_headers_of_proxies(trusted: tuple[str, ...], client: str, seen: str) -> None:
-    """They are believed from those that are trusted, and whatever stands behind sees none of them."""
+    """They are accepted only from trusted proxies, and nothing behind the check sees them."""
     guard = Guard(show, hosts=["studio.test"], key=None, max_bytes=9, outside=Outside("", trusted))
     answer = TestClient(guard, base_url=HOME, client=(client, 1)).get("/v1/x", headers=FORWARDED)
     assert answer.text == seen
@@ -156,7 +156,7 @@ def test_headers_of_proxies(trusted: tuple[str, ...], client: str, seen: str) ->
     ],
 )
 def test_a_trusted_proxy_lets_no_stranger_in(headers: dict[str, str], error: str) -> None:
-    """Neither a name that is not ours, nor one that a page of a stranger's domain puts into its own headers."""
+    """It accepts neither a foreign name, nor one that a page of a foreign domain puts into its headers."""
     guard = Guard(show, hosts=["studio.test"], key=None, max_bytes=9, outside=Outside("", ["*"]))
     answer = TestClient(guard, base_url=HOME, client=("127.0.0.1", 1)).post("/v1/x", headers=headers)
     assert answer.status_code == 403
@@ -184,7 +184,7 @@ def test_a_path_before_ours_is_taken_off_or_passed_on(prefix: str, path: str, se
 
 
 def test_the_key_behind_a_proxy() -> None:
-    """The form leads back to the page, and the cookie is for that path, and for HTTPS if it came by that."""
+    """The form leads back to the page. The cookie is for that path, and only for HTTPS if HTTPS was used."""
     guard = Guard(echo, hosts=["studio.test"], key=KEY, max_bytes=999, outside=Outside("/paint", ["*"]))
     client = TestClient(guard, base_url=HOME, client=("127.0.0.1", 1))
     assert 'action="key"' in client.get("/paint/", headers={"Accept": "text/html"}).text
@@ -242,7 +242,7 @@ def test_key() -> None:
 
 
 def test_key_in_the_browser() -> None:
-    """The page's form takes the key, and its cookie, which is not the key, is good for all that follows."""
+    """The page's form accepts the key, and its cookie, which is not the key, is accepted from then on."""
     client = guarded(key=KEY)
     asked = client.get("/", headers={"Accept": "text/html"})
     assert asked.status_code == 401

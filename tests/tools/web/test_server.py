@@ -1,4 +1,4 @@
-"""The server from outside: Ctrl-C while it paints and is watched."""
+"""A test of the server from outside: Ctrl-C while it paints and is watched."""
 
 import json
 import os
@@ -16,7 +16,10 @@ LONG = {"style": "udnie", "method": "optimize", "size": "1024"}
 
 
 def test_ctrl_c_ends_what_is_painted_and_leaves_nothing(tmp_path: Path) -> None:
-    """A painting of minutes and one who watches it: both end within seconds, with code 0, and no file is left."""
+    """A long painting, and a client that watches it, both end within seconds.
+
+    The exit code is 0 and no file is left.
+    """
     command = [sys.executable, "-u", "-m", "impasto", "serve", "--port", "0"]
     server = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""The page's widgets: made from the options, and back to them."""
+"""Tests of the page's widgets: they are made from the options, and converted back to them."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,7 +23,7 @@ SESSION = Session(cast(Engine, SimpleNamespace(options=ServeOptions())))
     ],
 )
 def test_from_options_to_widgets_and_back(painting: dict[str, Any], output: dict[str, Any]) -> None:
-    """What a widget shows of an option is what the library takes for it, and means the same."""
+    """What a widget shows for an option is accepted by the library and has the same meaning."""
     options, written = StylizeOptions(**painting), OutputOptions(**output)
     both = {**options.to_dict(), **vars(written)}
     values = []

@@ -47,7 +47,7 @@ def test_any_name_stays_in_its_folder(name: str) -> None:
 
 
 def test_files_are_put_apart(tmp_path: Path, picture: bytes) -> None:
-    """Two of one name, and one called as a built-in style is: none is taken for another."""
+    """Two files with one name, and one named like a built-in style, are all kept apart."""
     request = Request(
         Upload("a.png", picture),
         ("udnie", "file:2"),

@@ -1,4 +1,4 @@
-"""Films over HTTP: painted with their sound, one frame first, stopped, and refused beyond the limits."""
+"""Films over HTTP are painted with their sound, previewed, stopped, and refused beyond the limits."""
 
 import io
 from collections.abc import Callable
@@ -117,7 +117,7 @@ CONCAT = "ffconcat version 1.0\nfile '{name}'\n"
 
 @pytest.mark.parametrize("text", [PLAYLIST, CONCAT, "http://127.0.0.1:9/film.mp4", "<MPD></MPD>"])
 def test_no_other_file_is_opened(client: TestClient, clip: Clip, text: str) -> None:
-    """A list of other files and addresses is refused, whatever it is called, before one of them is opened."""
+    """A list of other files and addresses is refused, whatever its name, before any of them is opened."""
     sent = text.format(name=clip()).encode()
     for name in ("film.mp4", "film.m3u8", "film.ffconcat"):
         answer = client.post("/v1/videos", files={"content": (name, sent)}, data={"style": "udnie"})
@@ -167,7 +167,7 @@ def test_a_film_longer_than_it_says_ends_with_an_error(film_of: Any) -> None:
 
 @pytest.fixture
 def film_of() -> Callable[[int], Any]:
-    """`film_of(5)`: a film of as many frames, ten a second, that says nothing about its length."""
+    """Return `film_of(5)`: a film with that many frames, ten a second, that does not state its length."""
     from fractions import Fraction
 
     from impasto.video.film import Description, Frame

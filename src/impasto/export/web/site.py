@@ -39,7 +39,7 @@ PICTURES = Path(__file__).parents[2] / "tools" / "web" / "static"
 WEIGHTS = "network.bin"
 """The file of the weights of all graphs."""
 LIST = "files.js"
-"""The file that tells the service worker what there is."""
+"""The file that lists all files for the service worker."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def model(
 
 
 def describe(net: Network, least: int, about: dict[str, str], options: ExportOptions) -> dict[str, Any]:
-    """Return what the page has to know of the network and of the options."""
+    """Return what the page needs to know about the network and the options."""
     parts = {name: [net.layout.parts[name].start, net.layout.parts[name].stop] for name in ("photo", "paint")}
     samples = {"side": SAMPLE_SIDE, "margin": SAMPLE_MARGIN}
     return {

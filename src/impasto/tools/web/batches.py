@@ -30,11 +30,11 @@ from .uploads import Request, place, safe_name, without_folder
 PHOTOS, PAINTINGS = "photos", "paintings.zip"
 """The unpacked photographs and the result, in the job's folder."""
 MOST_TIMES = 4
-"""An archive may unpack to so many times the largest request."""
+"""An archive may unpack to this many times the size of the largest request."""
 MOST_RATIO = 100
 """Largest compression ratio of a file in an archive; pictures are compressed already."""
 DEEPEST = 8
-"""Folders inside each other in an archive."""
+"""Maximum depth of folders in an archive."""
 ENCRYPTED = 1
 """Flag of an encrypted file in an archive."""
 DIRECTORY_ENTRY = b"PK\x01\x02"

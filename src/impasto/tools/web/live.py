@@ -28,7 +28,7 @@ from .engine import BusyError
 from .uploads import Upload, Uploads
 
 IDLE_SECONDS = 15.0
-"""A session without frames for so long has ended: its page was closed."""
+"""Seconds without a frame after which a session ends, because its page was closed."""
 MOST_BYTES, MOST_PIXELS = 8_000_000, 8_400_000
 """Largest file of a frame, and its most pixels."""
 QUALITY = 85
@@ -201,7 +201,7 @@ class LiveStage:
         Raises
         ------
         BusyError
-            If there are as many as allowed.
+            If the maximum number of sessions is reached.
         ImpastoError
             If the extra `video` is missing, or the session cannot be painted.
         """

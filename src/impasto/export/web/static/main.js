@@ -23,7 +23,7 @@ async function start() {
   $("size").value = site.size;
   bind();
   document.body.dataset.ready = "yes";
-  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // only works offline then not
+  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // without it, the page does not work offline
   const wish = { processor: query.get("processor"), threads: Number(query.get("threads")) };
   const { gpu, threads } = await client.ask({ kind: "open", wish });
   const processor = gpu ? "Painting on the graphics processor (WebGPU)" : `Painting with ${threads} thread${threads > 1 ? "s" : ""}`;
@@ -54,7 +54,7 @@ function bind() {
   $("download").onclick = () => download().catch(failed);
 }
 
-// Hand a file field's file on, and empty the field, so that the same file can be chosen again.
+// Pass on a file field's file, and empty the field, so that the same file can be chosen again.
 function take(field, taken) {
   const [file] = field.files;
   field.value = "";

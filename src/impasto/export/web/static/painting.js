@@ -14,7 +14,7 @@ export class Painter {
     Object.assign(this, { graphs, styles, site: styles.site, planes: null, of: null });
   }
 
-  // Paint an ImageData. Returns an ImageData. `step` is told the share that is done, and throws to stop.
+  // Paint an ImageData. Returns an ImageData. `step` receives the share that is done, and throws to stop.
   async paint(photo, style, options, step) {
     const planes = this.sized(photo, options.size);
     const bound = await this.styles.bound(style, photo, planes, options);

@@ -1,7 +1,7 @@
 // The service worker: the page works offline after the first load.
 //
 // It also sends the two headers that allow threads, so a host that cannot send them gets threads from the second visit
-// on. What belongs to WebGPU alone is kept only once it has been asked for.
+// on. Files that only WebGPU needs are kept once they have been requested.
 importScripts("files.js");
 const CACHE = `impasto-${self.SITE.version}`;
 const HOME = new URL("./", self.location).href;

@@ -58,7 +58,7 @@ const film = (() => {
     return data;
   }
 
-  // The film goes over the line once; XMLHttpRequest tells how far it is.
+  // The film is sent once; XMLHttpRequest reports the progress.
   function send(data) {
     return new Promise((done, fail) => {
       const request = new XMLHttpRequest();

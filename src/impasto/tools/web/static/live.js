@@ -202,7 +202,7 @@ const live = (() => {
     if (target.closest("#live-styles div") && !$("live-blend").checked) choose(target);
     else change();
   });
-  async function restart() { // an own style comes with a new session
+  async function restart() { // a visitor's own style needs a new session
     const before = session;
     try {
       session = await create();
