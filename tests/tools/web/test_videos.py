@@ -97,6 +97,24 @@ def test_an_optimised_film(client: TestClient, clip: Clip, wait: Until) -> None:
     assert (answer.status_code, "quality" in answer.text) == (422, True)
 
 
+def test_estimates(client: TestClient, clip: Clip, wait: Until) -> None:
+    """Of the part that is to be painted, before it is, for a frame too; then as it was measured."""
+    film, long = clip(frames=20), post(client, clip(frames=200), style="udnie")  # while that is painted, others wait
+    part = {"end": "1s", "stability": "0", "size": "256"}
+    changes = ({**part, "end": ""}, part, {**part, "frame": "0"}, {"frame": "0", "start": "9s"})
+    answers = [post(client, film, style="udnie", **c) for c in changes]
+    whole, half, frame, none = (a.json() for a in answers)
+    assert (frame["size"], frame["max_seconds"]) == ([256, 192], 1800)
+    assert frame["estimates"] == half["estimates"]
+    assert 0 < half["estimates"]["instant"] < half["estimates"]["good"]
+    assert half["estimates"]["good"] == pytest.approx(whole["estimates"]["good"] / 2, abs=0.1)
+    assert "estimates" not in none
+    client.post(f"{long.headers['location']}/cancel")
+    last = [ended(client, answer, wait)[1] for answer in answers[:3]][-1]
+    assert last["estimates"]["instant"] != half["estimates"]["instant"]
+    assert last["estimates"]["good"] == half["estimates"]["good"]
+
+
 def test_a_film_can_be_stopped(client: TestClient, engine: Engine, clip: Clip, wait: Until) -> None:
     answer = post(client, clip(frames=200), style="udnie", size="256")
     at = answer.headers["location"]

@@ -4,21 +4,24 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from typing import get_args
 
 from ...errors import FilmError, OptionError
 from ...image.picture import Picture
 from ...image.write import write_image
-from ...options import ServeOptions, VideoOptions
+from ...options import FilmQuality, ServeOptions, VideoOptions
 from ...stylizers.loss import check_blend
 from ...video.codecs import find_target
-from ...video.film import Film, Pixels, to_tensor
+from ...video.film import Film, Frame, Pixels, to_tensor
 from ...video.join import check_streams, join
 from ...video.limits import Limits
 from ...video.motion import Seen
 from ...video.painting import paint_segments
 from ...video.read import open_film
 from ...video.segments import PartsFolder
-from ..video import VideoJob, new_painter, opened, painted_size, shown_frame
+from ...video.steady import SteadyPainter
+from ..video import VideoJob, chosen_part, new_painter, opened, painted_size, shown_frame
+from .estimate import Pace
 from .films import FilmJob
 from .painter import FRAME_SECONDS, as_frame, jpeg, over_white, show
 
@@ -43,8 +46,8 @@ def opened_film(of: FilmJob, limits: Limits) -> Film:
     return open_film(of.film, None, limits) if of.at is not None else opened(video_job(of, of.options), limits)
 
 
-def check_film(of: FilmJob, options: ServeOptions) -> None:
-    """Read what is needed to refuse a film before it is queued, and set the size of its painting.
+def check_film(of: FilmJob, options: ServeOptions, pace: Pace) -> None:
+    """Read what is needed to refuse a film before it is queued, and set its size and how long it is expected to take.
 
     Raises
     ------
@@ -65,9 +68,29 @@ def check_film(of: FilmJob, options: ServeOptions) -> None:
         shown_frame(film, size, of.at)
     device = options.devices[0] if options.devices else "auto"
     new_painter(video_job(of, replace(of.options, device=device, offline=True)), size, options.max_megapixels)
+    of.size, of.length, of.max_seconds = size, expected_length(of, film), options.max_seconds
+    estimate(of, pace)
 
 
-def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Callable[[], None]) -> None:
+def expected_length(of: FilmJob, film: Film) -> int | None:
+    """Return about how many frames a job's whole film has, None if that is not known."""
+    if of.at is not None:
+        try:
+            film = chosen_part(film, video_job(of, of.options))
+        except OptionError:  # reported when the film is painted
+            return None
+    return film.about.count
+
+
+def estimate(of: FilmJob, pace: Pace) -> None:
+    """Set about how many seconds the whole film takes in each quality."""
+    if of.size is None or of.length is None:
+        return
+    for quality in get_args(FilmQuality):
+        of.estimates[quality] = pace.film_seconds(of.size, of.length, replace(of.options, quality=quality))
+
+
+def paint_film_job(of: FilmJob, device: str, options: ServeOptions, pace: Pace, publish: Callable[[], None]) -> None:
     """Paint a film until it is done or stopped. A stopped one is not kept: it would end in the middle.
 
     Parameters
@@ -78,6 +101,8 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
         A device as for `--device`.
     options : ServeOptions
         The server's limits.
+    pace : Pace
+        Updated with the measured speed.
     publish : callable
         Called after each change of `of`.
 
@@ -91,13 +116,7 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
     of.size = size = painted_size(film, job.options)
     painter = new_painter(job, size, options.max_megapixels)
     if of.at is not None:
-        frame = shown_frame(film, size, of.at)
-        assert frame.pixels is not None
-        of.photo = as_jpeg(frame.pixels)
-        pixels = painter(Seen(frame, None, None), of.at - (job.options.start or 0.0))
-        assert pixels is not None
-        show(of, to_tensor(pixels))
-        keep_frame(of, pixels)
+        paint_frame(of, shown_frame(film, size, of.at), painter, pace, publish)
         return
     target = find_target(of.target, job.options.codec, job.options.crf, job.options.keep_hdr)
     parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.compute.precision), False)
@@ -117,6 +136,8 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
                 return
             if step.done % 100 == 0:
                 check_room(of, options)
+    pace.learn_film(time.monotonic() - begun, size, of.done, job.options)
+    estimate(of, pace)
     if painter.standing_in is not None:
         show(of, to_tensor(painter.standing_in))
     join(parts, target, of.film, film.about, (job.options.start, job.options.end))
@@ -125,6 +146,22 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
         of.note = f"{broken} of {parts.done} frames could not be read; the paintings before them stand in"
     of.total = of.done
     parts.remove()
+
+
+def paint_frame(of: FilmJob, frame: Frame, painter: SteadyPainter, pace: Pace, publish: Callable[[], None]) -> None:
+    """Paint one frame, and write it as the job's result."""
+    assert frame.pixels is not None
+    assert of.at is not None
+    assert of.size is not None
+    of.photo, of.seconds_left = as_jpeg(frame.pixels), pace.film_seconds(of.size, 1, of.options)
+    publish()
+    begun = time.monotonic()
+    pixels = painter(Seen(frame, None, None), of.at - (of.options.start or 0.0))
+    assert pixels is not None
+    pace.learn_film(time.monotonic() - begun, of.size, 1, of.options)
+    estimate(of, pace)
+    show(of, to_tensor(pixels))
+    keep_frame(of, pixels)
 
 
 def why_stopped(of: FilmJob, seconds: float, options: ServeOptions) -> str:
