@@ -11,6 +11,7 @@ from ...image.picture import Picture
 from ...image.write import write_image
 from ...options import FilmQuality, ServeOptions, VideoOptions
 from ...stylizers.loss import check_blend
+from ...stylizers.protocol import Step
 from ...video.codecs import find_target
 from ...video.film import Film, Frame, Pixels, to_tensor
 from ...video.join import check_streams, join
@@ -20,8 +21,9 @@ from ...video.painting import paint_segments
 from ...video.read import open_film
 from ...video.segments import PartsFolder
 from ...video.steady import SteadyPainter
+from ..driver import EarlyEnd, driven
 from ..video import VideoJob, chosen_part, new_painter, opened, painted_size, shown_frame
-from .estimate import Pace
+from .estimate import Countdown, Pace
 from .films import FilmJob
 from .painter import FRAME_SECONDS, as_frame, jpeg, over_white, show
 
@@ -114,12 +116,58 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, pace: Pace, 
     job = video_job(of, replace(of.options, device=device, offline=True))
     film = opened_film(of, limits_of(options))
     of.size = size = painted_size(film, job.options)
-    painter = new_painter(job, size, options.max_megapixels)
-    if of.at is not None:
-        paint_frame(of, shown_frame(film, size, of.at), painter, pace, publish)
-        return
-    target = find_target(of.target, job.options.codec, job.options.crf, job.options.keep_hdr)
-    parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.compute.precision), False)
+    watch = Watch(of, options, publish)
+    painter = new_painter(job, size, options.max_megapixels, lambda steps: driven(steps, [watch]))
+    try:
+        if of.at is None:
+            paint_frames(of, film, painter, watch, pace)
+        else:
+            paint_frame(of, shown_frame(film, size, of.at), painter, watch, pace)
+    except EarlyEnd as end:
+        of.note = str(end)
+
+
+class Watch:
+    """Publishes the progress of a film, and ends it when it is stopped or takes too long; also within a frame.
+
+    Parameters
+    ----------
+    of, options, publish
+        As for `paint_film_job`.
+    """
+
+    def __init__(self, of: FilmJob, options: ServeOptions, publish: Callable[[], None]):
+        self.of, self.options, self.publish = of, options, publish
+        self.countdown, self.begun = Countdown(), time.monotonic()
+
+    def check(self) -> None:
+        """Raise EarlyEnd if the painting ends now."""
+        kind, seconds = "film" if self.of.at is None else "frame", self.options.max_seconds
+        if self.of.stop.is_set():
+            raise EarlyEnd(f"stopped: a {kind} is only kept once it is finished")
+        if time.monotonic() - self.begun > seconds:
+            less = "paint a part of it, or a smaller size" if self.of.at is None else "paint a smaller size"
+            raise EarlyEnd(
+                f"stopped after {seconds:g} seconds, the limit of this server: a {kind} is only kept once it is "
+                f"finished; {less}"
+            )
+
+    def __call__(self, step: Step) -> None:
+        """Take note of a step of a frame. Raises EarlyEnd if it is to be the last."""
+        if self.of.at is not None and step.scale_index == step.scales:  # which takes most of the time
+            self.of.seconds_left = self.countdown.left(step, time.monotonic()) or self.of.seconds_left
+            self.publish()
+        if step.iteration < step.total:
+            self.check()
+
+
+def paint_frames(of: FilmJob, film: Film, painter: SteadyPainter, watch: Watch, pace: Pace) -> None:
+    """Paint the frames of a film, and join them. Raises EarlyEnd if it ends before."""
+    options, size = of.options, of.size
+    assert size is not None
+    target = find_target(of.target, options.codec, options.crf, options.keep_hdr)
+    described = video_job(of, options).describe(size, painter.compute.precision)
+    parts = PartsFolder(of.folder / PARTS, described, False)
     begun, shown = time.monotonic(), 0.0
     with closing(paint_segments(film, size, painter, parts, target)) as steps:
         for step in steps:
@@ -130,17 +178,15 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, pace: Pace, 
             if now - shown >= FRAME_SECONDS and painter.standing_in is not None:
                 show(of, to_tensor(painter.standing_in))
                 shown = now
-            publish()
-            of.note = why_stopped(of, now - begun, options)
-            if of.note:
-                return
+            watch.publish()
+            watch.check()
             if step.done % 100 == 0:
-                check_room(of, options)
-    pace.learn_film(time.monotonic() - begun, size, of.done, job.options)
+                check_room(of, watch.options)
+    pace.learn_film(time.monotonic() - begun, size, of.done, options)
     estimate(of, pace)
     if painter.standing_in is not None:
         show(of, to_tensor(painter.standing_in))
-    join(parts, target, of.film, film.about, (job.options.start, job.options.end))
+    join(parts, target, of.film, film.about, (options.start, options.end))
     broken = sum(len(s.broken) for s in parts.segments)
     if broken:
         of.note = f"{broken} of {parts.done} frames could not be read; the paintings before them stand in"
@@ -148,32 +194,21 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, pace: Pace, 
     parts.remove()
 
 
-def paint_frame(of: FilmJob, frame: Frame, painter: SteadyPainter, pace: Pace, publish: Callable[[], None]) -> None:
-    """Paint one frame, and write it as the job's result."""
+def paint_frame(of: FilmJob, frame: Frame, painter: SteadyPainter, watch: Watch, pace: Pace) -> None:
+    """Paint one frame, and write it as the job's result. Raises EarlyEnd if it ends before."""
     assert frame.pixels is not None
     assert of.at is not None
     assert of.size is not None
     of.photo, of.seconds_left = as_jpeg(frame.pixels), pace.film_seconds(of.size, 1, of.options)
-    publish()
+    watch.publish()
     begun = time.monotonic()
     pixels = painter(Seen(frame, None, None), of.at - (of.options.start or 0.0))
     assert pixels is not None
-    pace.learn_film(time.monotonic() - begun, of.size, 1, of.options)
-    estimate(of, pace)
+    if of.options.quality != "instant":  # a network's first pass takes much longer than later ones
+        pace.learn_film(time.monotonic() - begun, of.size, 1, of.options)
+        estimate(of, pace)
     show(of, to_tensor(pixels))
     keep_frame(of, pixels)
-
-
-def why_stopped(of: FilmJob, seconds: float, options: ServeOptions) -> str:
-    """Return why the painting ends now, empty if it goes on."""
-    if of.stop.is_set():
-        return "stopped: a film is only kept once it is finished"
-    if seconds > options.max_seconds:
-        return (
-            f"stopped after {options.max_seconds:g} seconds, the limit of this server: a film is only kept once it is "
-            "finished; paint a part of it, or a smaller size"
-        )
-    return ""
 
 
 def check_room(of: FilmJob, options: ServeOptions) -> None:

@@ -72,7 +72,7 @@ class VideoView(BaseModel):
     total: int | None = Field(None, description="Number of frames to paint, estimated from the film's length.")
     seconds_left: float | None = None
     estimates: dict[str, float] | None = Field(
-        None, description="Quality -> about how many seconds the whole film takes. Measured anew when the job is done."
+        None, description="Quality -> about how many seconds the whole film takes. Updated once painted."
     )
     max_seconds: float | None = Field(None, description="A film that takes longer is stopped, and not kept.")
     size: list[int] | None = Field(None, description="Width and height of the painted film in pixels.")
