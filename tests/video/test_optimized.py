@@ -1,5 +1,6 @@
 """Films painted by optimisation are steadier than frame by frame, still films stay still, and resuming is exact."""
 
+import signal
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from impasto.cli import main
 from impasto.errors import OptionError
 from impasto.options import VideoOptions
 from impasto.style.target import load_builtin
+from impasto.stylizers.descent import Descent
 from impasto.tools.video import in_words
 from impasto.video.film import Frame, to_pixels
 from impasto.video.motion import watch
@@ -128,6 +130,49 @@ def test_interrupted_and_continued(
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
     assert video(source, "udnie", *GOOD[2:], "-o", "network.mkv") == 0
     assert (tmp_path / "network.mkv").read_bytes() != (tmp_path / "whole.mkv").read_bytes()
+
+
+@pytest.mark.parametrize(("frame", "step", "kept"), [(1, 5, 0), (3, 1, 2), (4, 7, 2)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_within_a_frame(
+    film: Callable[..., Path],
+    video: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    frame: int,
+    step: int,
+    kept: int,
+    number: int,
+    code: int,
+) -> None:
+    """No step follows the signal. Finished segments are kept, and the painting continues exactly."""
+    source, call, descend = film(times=(0, 40, 80, 120)).name, SteadyPainter.__call__, Descent.step
+    steps: list[int] = []
+
+    def begun(self: SteadyPainter, *arguments: Any) -> Any:
+        steps.append(0)
+        return call(self, *arguments)
+
+    def signalled(self: Descent) -> Any:
+        steps[-1] += 1
+        found = descend(self)
+        if (len(steps), steps[-1]) == (frame, step):
+            signal.raise_signal(number)
+        return found
+
+    assert video(source, "udnie", *GOOD, "-o", "whole.mkv") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(SteadyPainter, "__call__", begun)
+        patch.setattr(Descent, "step", signalled)
+        assert video(source, "udnie", *GOOD, "-o", "out.mkv") == code
+    assert (len(steps), steps[-1]) == (frame, step)
+    said = capfd.readouterr().err
+    assert ("stopped; 2 frames are kept: add --resume to continue" in said) == bool(kept)
+    assert (tmp_path / "out.mkv.parts").exists() == bool(kept)
+    assert video(source, "udnie", *GOOD, "-o", "out.mkv", "--resume") == 0
+    assert ("continuing after 2 frames" in capfd.readouterr().err) == bool(kept)
+    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
 
 
 def test_one_frame(film: Callable[..., Path], video: Callable[..., int], tmp_path: Path) -> None:

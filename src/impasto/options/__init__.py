@@ -29,7 +29,7 @@ from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
 from .texture import TextureOptions
 from .train import TrainNetworkOptions, TrainOptions, TrainPackOptions
-from .video import VideoOptions
+from .video import FilmQuality, VideoOptions
 
 __all__ = [
     "CONTENT_LAYERS",
@@ -53,6 +53,7 @@ __all__ = [
     "ExportPrecision",
     "FigureName",
     "FileOptions",
+    "FilmQuality",
     "LearnOptions",
     "LiveOptions",
     "MachineOptions",

@@ -16,7 +16,7 @@ from ..options import OptimizeOptions
 from ..style.target import StyleTarget
 from .loss import Before, Problem, measured_layers, style_scales
 from .optimize import OptimizeStylizer, fit_painting
-from .protocol import last_image
+from .protocol import Run, last_image
 from .schedule import check_size, schedule
 
 STEPS = 8
@@ -74,7 +74,7 @@ class FrameStylizer(OptimizeStylizer):
         return found
 
     @with_gradients
-    def frame(self, photo: Tensor, before: Before | None = None) -> Tensor:
+    def frame(self, photo: Tensor, before: Before | None = None, run: Run = last_image) -> Tensor:
         """Paint a picture (1, 3, H, W), float32, sRGB, [0, 1]; at all scales, or in a few steps from the last one.
 
         Parameters
@@ -83,6 +83,8 @@ class FrameStylizer(OptimizeStylizer):
             (1, 3, H, W), the picture.
         before : Before, optional
             The painting to continue.
+        run : callable
+            Runs the steps.
         """
         photo, before = ordinary((photo, before))
         problem = Problem(
@@ -97,4 +99,4 @@ class FrameStylizer(OptimizeStylizer):
             before=before,
         )
         scales = self.scales if before is None else [replace(self.scales[-1], iterations=STEPS)]
-        return last_image(self._paint(problem, list(scales), None))
+        return run(self._paint(problem, list(scales), None))

@@ -141,6 +141,10 @@ class Stylizer(ABC):
         """
 
 
+Run = Callable[[Iterator[Step]], Tensor]
+"""Runs a stylizer's steps and returns the image of the last, (1, 3, H, W). An exception ends the painting early."""
+
+
 def last_image(steps: Iterator[Step]) -> Tensor:
     """Return the image of the last step, (1, 3, H, W)."""
     last = None

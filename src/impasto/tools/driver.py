@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ..stylizers.protocol import Step
 from .progress import step_bar
 from .run import RunFolder
@@ -74,6 +76,14 @@ def drive(steps: Iterator[Step], observers: Sequence[Observer], stop: Stop | Non
         return Outcome(last, error, whole)
     assert last is not None, "a stylizer yields at least one step"
     return Outcome(last, None, True)
+
+
+def driven(steps: Iterator[Step], observers: Sequence[Observer], stop: Stop | None = None) -> Tensor:
+    """Run the steps as `drive`, and return the image of the last. Raises what ended them early."""
+    outcome = drive(steps, observers, stop)
+    if outcome.ended is not None:
+        raise outcome.ended
+    return outcome.last.image
 
 
 def drive_to_file(

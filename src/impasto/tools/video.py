@@ -15,6 +15,7 @@ from ..image.source import printable
 from ..image.write import check_target, write_image
 from ..options import VideoOptions
 from ..ranges import MAX_MEGAPIXELS
+from ..stylizers.protocol import Run, last_image
 from ..stylizers.sources import resolve_style, style_side
 from ..video.codecs import FORMATS, Target, find_target
 from ..video.film import LOOK_BACK, Cut, Film, Frame, even, to_tensor
@@ -30,6 +31,7 @@ from ..video.read import open_film
 from ..video.segments import SUFFIX, PartsFolder, begun_precision, film_entry
 from ..video.steady import SteadyPainter
 from .destination import Destination
+from .driver import driven
 from .job import source_entry
 from .progress import bar, start_logging
 from .stopping import Stop
@@ -120,8 +122,11 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     size = painted_size(film, options)
     place = target.place.parent / (target.place.name + SUFFIX)
     precision = begun_precision(place) if resume and options.precision == "auto" else None
+    stop = Stop()
     painter = new_painter(
-        job if precision is None else replace(job, options=replace(options, precision=precision)), size
+        job if precision is None else replace(job, options=replace(options, precision=precision)),
+        size,
+        run=lambda steps: driven(steps, [], stop),
     )
     parts = PartsFolder(place, job.describe(size, painter.compute.precision), resume)
     opening()  # nothing was refused
@@ -129,7 +134,7 @@ def paint_film(job: VideoJob, resume: bool = False) -> None:
     if parts.segments:
         log.info("continuing after %d frames", parts.done)
     try:
-        with Stop() as stop:
+        with stop:
             begun, before = time.monotonic(), parts.done
             with film_bar(job.film.name) as show, closing(paint_segments(film, size, painter, parts, target)) as steps:
                 for step in steps:
@@ -252,13 +257,17 @@ def painted_size(film: Film, options: VideoOptions) -> tuple[int, int]:
     return even(fit_size(own, long_side=options.size or LONG_SIDE, enlarge=options.size is not None))
 
 
-def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> SteadyPainter:
+def new_painter(
+    job: VideoJob, size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS, run: Run = last_image
+) -> SteadyPainter:
     """Return what paints the frames, with the styles bound.
 
     Parameters
     ----------
     max_megapixels : float
         Largest picture of a style.
+    run : callable
+        Runs the steps of each frame that is optimised.
 
     Raises
     ------
@@ -270,7 +279,7 @@ def new_painter(job: VideoJob, size: tuple[int, int], max_megapixels: float = MA
     styles = [resolve_style(s, max_megapixels, options.model, long) for s in job.named_styles]
     masks = None if job.mask is None else MaskFilm(job.mask, size)
     if options.quality == "good":
-        return OptimizedPainter(styles, options, size, masks)
+        return OptimizedPainter(styles, options, size, masks, run)
     return SteadyPainter(Looks(styles, options), options, masks)
 
 

@@ -92,6 +92,11 @@ class Description:
         """Whether its frames are read with 16 bits per sample."""
         return self.bits > 8
 
+    @property
+    def count(self) -> int | None:
+        """About how many frames it has, None if it does not say how long it is."""
+        return None if self.seconds is None else max(1, round(self.seconds * self.rate))
+
 
 class Film(Protocol):
     """A film that can be read from any time on."""

@@ -19,6 +19,7 @@ from ..options import VideoOptions
 from ..style.target import StyleTarget
 from ..stylizers.choose import frame_stylizer
 from ..stylizers.loss import Before, check_blend
+from ..stylizers.protocol import Run, last_image
 from .looks import Looks
 from .masks import MaskFilm
 from .motion import Motion, settled
@@ -45,6 +46,8 @@ class OptimizedPainter(SteadyPainter):
         Height and width of the frames in pixels.
     masks : MaskFilm, optional
         Where to paint. The rest stays as it is in the film.
+    run : callable
+        Runs the steps of each frame.
 
     Raises
     ------
@@ -60,9 +63,10 @@ class OptimizedPainter(SteadyPainter):
         options: VideoOptions,
         size: tuple[int, int],
         masks: MaskFilm | None = None,
+        run: Run = last_image,
     ):
         check_blend(options, 1 if options.style_times else len(styles))
-        self.stylizer = frame_stylizer(styles, options.optimising, size)
+        self.stylizer, self.run = frame_stylizer(styles, options.optimising, size), run
         super().__init__(Looks(styles, options, self.stylizer.compute), options, masks)
 
     def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
@@ -73,7 +77,7 @@ class OptimizedPainter(SteadyPainter):
         before = None
         if motion is not None and self.last is not None and self.options.stability:
             before = self.continued(self.last, motion, self.alone(photo, seconds, begins=False))
-        return self.stylizer.at(strength, shares).frame(photo, before).cpu().contiguous()
+        return self.stylizer.at(strength, shares).frame(photo, before, self.run).cpu().contiguous()
 
     def continued(self, last: Tensor, motion: Motion, network: Tensor) -> Before:
         """Return what the next painting continues.

@@ -65,7 +65,7 @@ def paint_segments(
     state, sight = parts.state()
     painter.restore(state)
     done = parts.done
-    total = None if about.seconds is None else max(1, round(about.seconds * about.rate))
+    total = about.count
     after = parts.segments[-1].times[-1] if parts.segments else None
     frames = ahead(film.frames(size, after))
     watched = ahead(watch(frames, sight)) if painter.options.stability else (Seen(f, None, None) for f in frames)

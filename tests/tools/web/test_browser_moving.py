@@ -15,11 +15,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from impasto.options import FilmQuality
+from impasto.tools.web.widgets import WORDS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 av = pytest.importorskip("av", reason="needs the extra video")
@@ -151,6 +154,29 @@ def test_from_a_film_to_a_painted_one(
     with av.open(str(tmp_path / "painted.mp4")) as painted:
         assert len(painted.streams.audio) == 1
         assert len(list(painted.decode(video=0))) == 15
+
+
+def test_quality(opened: Callable[..., Any], served: tuple[str, str], clip: Callable[..., Path]) -> None:
+    """The same words as for photographs, only what films support; for the frame and the film, with the time of each."""
+    page = opened(served[0], "film")
+    cards = page.locator("#film-quality label")
+    assert cards.locator("input").evaluate_all("e => e.map(x => x.value)") == list(get_args(FilmQuality))
+    assert [c.strip() for c in cards.all_inner_texts()] == [WORDS[q] for q in get_args(FilmQuality)]
+    assert cards.nth(0).locator("input").is_checked()
+    page.locator("#film-file").set_input_files(clip(frames=3))
+    page.locator("#film-painted:visible").wait_for()
+    texts = cards.all_inner_texts()
+    assert all(re.search(r"64 px, about \d+ s$", t) for t in texts), texts
+    first = page.locator("#film-painted").get_attribute("src")
+    cards.filter(has_text="Good").click()
+    page.wait_for_function("src => document.querySelector('#film-painted').src.endsWith(src) === false", arg=first)
+    page.wait_for_function("document.querySelector('#film-status').textContent.startsWith('This is how')")
+    shown = "src => fetch(src).then(r => r.arrayBuffer()).then(b => [...new Uint8Array(b)].join())"
+    src = page.locator("#film-painted").get_attribute("src")
+    assert page.evaluate(shown, first) != page.evaluate(shown, src)
+    page.locator("#film-paint").click()
+    page.locator('#film-view[data-state="done"]').wait_for(timeout=60_000 * PATIENCE)
+    assert "--quality good" in page.locator("#film-command").text_content()
 
 
 def test_what_is_no_film(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from impasto.errors import OptionError, PictureError
-from impasto.options import OutputOptions, ServeOptions, StylizeOptions
+from impasto.options import OutputOptions, ServeOptions, StylizeOptions, VideoOptions
 from impasto.tools.job import PaintJob
 from impasto.tools.web.engine import BusyError, Engine
 from impasto.tools.web.estimate import Countdown, Pace
@@ -198,6 +198,30 @@ def test_estimates() -> None:
     assert instant < 0.5 * draft < 0.5 * good < 0.5 * best
     pace.learn(2.01, (1000, 1000))
     assert 1 < pace.rate < 2
+
+
+def test_estimates_of_films() -> None:
+    """A film takes as many times longer as its frames are more, or its pixels; at stability 0 each frame begins anew.
+
+    Each quality is measured by itself.
+    """
+    pace, size = Pace(), (360, 640)
+    instant, good, alone = VideoOptions(), VideoOptions(quality="good"), VideoOptions(quality="good", stability=0)
+    pace.learn(1.01, (1000, 1000))
+    for options in (instant, alone):
+        once = pace.film_seconds(size, 1, options)
+        assert pace.film_seconds(size, 200, options) == pytest.approx(200 * once)
+    first, second = (pace.film_seconds(size, n, good) for n in (1, 2))
+    assert pace.film_seconds(size, 200, good) == pytest.approx(first + 199 * (second - first))
+    assert 4 < (second - first) / pace.film_seconds(size, 1, instant) < 20
+    assert first == pace.film_seconds(size, 1, alone)
+    assert 3 < pace.film_seconds((720, 1280), 50, good) / pace.film_seconds(size, 50, good) < 4
+    before = pace.film_seconds(size, 50, instant)
+    pace.learn_film(300.0, size, 50, good)
+    assert pace.film_seconds(size, 50, good) == pytest.approx(300)
+    assert pace.film_seconds(size, 50, instant) == before
+    pace.learn_film(0.01, size, 50, VideoOptions(quality="good", strength=("0",)))
+    assert pace.film_seconds(size, 50, good) == pytest.approx(300)
 
 
 def test_countdown() -> None:

@@ -1,6 +1,8 @@
 """Films over HTTP are painted with their sound, previewed, stopped, and refused beyond the limits."""
 
 import io
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from impasto.image.read import read_image
+from impasto.stylizers.descent import Descent
 from impasto.tools.web.engine import Engine
 
 av = pytest.importorskip("av", reason="needs the extra video")
@@ -97,6 +100,24 @@ def test_an_optimised_film(client: TestClient, clip: Clip, wait: Until) -> None:
     assert (answer.status_code, "quality" in answer.text) == (422, True)
 
 
+def test_estimates(client: TestClient, clip: Clip, wait: Until) -> None:
+    """Of the part that is to be painted, before it is, for a frame too; then as it was measured."""
+    film, long = clip(frames=20), post(client, clip(frames=200), style="udnie")  # while that is painted, others wait
+    part = {"end": "1s", "stability": "0", "size": "256"}
+    changes = ({**part, "end": ""}, part, {**part, "frame": "0"}, {"frame": "0", "start": "9s"})
+    answers = [post(client, film, style="udnie", **c) for c in changes]
+    whole, half, frame, none = (a.json() for a in answers)
+    assert (frame["size"], frame["max_seconds"]) == ([256, 192], 1800)
+    assert frame["estimates"] == half["estimates"]
+    assert 0 < half["estimates"]["instant"] < half["estimates"]["good"]
+    assert half["estimates"]["good"] == pytest.approx(whole["estimates"]["good"] / 2, abs=0.1)
+    assert "estimates" not in none
+    client.post(f"{long.headers['location']}/cancel")
+    last = [ended(client, answer, wait)[1] for answer in answers[:2]][-1]
+    assert last["estimates"]["instant"] != half["estimates"]["instant"]
+    assert last["estimates"]["good"] == half["estimates"]["good"]
+
+
 def test_a_film_can_be_stopped(client: TestClient, engine: Engine, clip: Clip, wait: Until) -> None:
     answer = post(client, clip(frames=200), style="udnie", size="256")
     at = answer.headers["location"]
@@ -109,6 +130,51 @@ def test_a_film_can_be_stopped(client: TestClient, engine: Engine, clip: Clip, w
     folder = engine._jobs[view["id"]].folder
     client.delete(at)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("data", [{}, {"frame": "0"}], ids=["film", "frame"])
+def test_stopped_within_a_frame(
+    client: TestClient, clip: Clip, wait: Until, monkeypatch: pytest.MonkeyPatch, data: dict[str, str]
+) -> None:
+    """No step of the optimisation follows."""
+    descend, steps, reached, go = Descent.step, [], threading.Event(), threading.Event()
+
+    def held(self: Descent) -> Any:
+        steps.append(1)
+        if len(steps) == 3:
+            reached.set()
+            assert go.wait(60)
+        return descend(self)
+
+    monkeypatch.setattr(Descent, "step", held)
+    answer = post(client, clip(frames=2), style="udnie", quality="good", **data)
+    assert reached.wait(60)
+    assert client.post(f"{answer.headers['location']}/cancel").json()["status"] == "painting"
+    go.set()
+    at, view = ended(client, answer, wait)
+    assert (view["status"], view["done"], len(steps)) == ("stopped", 0, 3)
+    assert view["note"] == f"stopped: a {'frame' if data else 'film'} is only kept once it is finished"
+    assert client.get(f"{at}/result").status_code == 409
+    again = client.post("/v1/videos", data={"again": view["id"], "style": "udnie", "frame": "0"})
+    assert ended(client, again, wait)[1]["status"] == "done"
+
+
+def test_the_time_ends_within_a_frame(
+    serving: Callable[..., TestClient], clip: Clip, wait: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descend, steps = Descent.step, []
+
+    def slow(self: Descent) -> Any:
+        steps.append(1)
+        time.sleep(0.4)
+        return descend(self)
+
+    monkeypatch.setattr(Descent, "step", slow)
+    client = serving(max_seconds=1)
+    _, view = ended(client, post(client, clip(frames=2), style="udnie", quality="good"), wait)
+    assert (view["status"], view["done"]) == ("stopped", 0)
+    assert view["note"].startswith("stopped after 1 seconds, the limit of this server")
+    assert len(steps) <= 3
 
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{name}\n#EXT-X-ENDLIST\n"

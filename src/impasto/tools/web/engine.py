@@ -155,7 +155,7 @@ class Engine:
             given = place_film(request, folder / SOURCES, options, self.options)
             job = FilmJob(folder=folder, file_format=request.file_format, at=request.frame, **given)
             with self.reading:
-                check_film(job, self.options)
+                check_film(job, self.options, self.pace)
             return job
 
         return self._queued(checked)
@@ -303,7 +303,7 @@ class Engine:
         if isinstance(job, FilmJob):
             from .film_painter import paint_film_job
 
-            paint_film_job(job, device, self.options, job.changed)
+            paint_film_job(job, device, self.options, self.pace, job.changed)
             return
         if isinstance(job, BatchJob):
             options = job.paint.options

@@ -4,21 +4,26 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from typing import get_args
 
 from ...errors import FilmError, OptionError
 from ...image.picture import Picture
 from ...image.write import write_image
-from ...options import ServeOptions, VideoOptions
+from ...options import FilmQuality, ServeOptions, VideoOptions
 from ...stylizers.loss import check_blend
+from ...stylizers.protocol import Step
 from ...video.codecs import find_target
-from ...video.film import Film, Pixels, to_tensor
+from ...video.film import Film, Frame, Pixels, to_tensor
 from ...video.join import check_streams, join
 from ...video.limits import Limits
 from ...video.motion import Seen
 from ...video.painting import paint_segments
 from ...video.read import open_film
 from ...video.segments import PartsFolder
-from ..video import VideoJob, new_painter, opened, painted_size, shown_frame
+from ...video.steady import SteadyPainter
+from ..driver import EarlyEnd, driven
+from ..video import VideoJob, chosen_part, new_painter, opened, painted_size, shown_frame
+from .estimate import Countdown, Pace
 from .films import FilmJob
 from .painter import FRAME_SECONDS, as_frame, jpeg, over_white, show
 
@@ -43,8 +48,8 @@ def opened_film(of: FilmJob, limits: Limits) -> Film:
     return open_film(of.film, None, limits) if of.at is not None else opened(video_job(of, of.options), limits)
 
 
-def check_film(of: FilmJob, options: ServeOptions) -> None:
-    """Read what is needed to refuse a film before it is queued, and set the size of its painting.
+def check_film(of: FilmJob, options: ServeOptions, pace: Pace) -> None:
+    """Read what is needed to refuse a film before it is queued, and set its size and how long it is expected to take.
 
     Raises
     ------
@@ -65,9 +70,29 @@ def check_film(of: FilmJob, options: ServeOptions) -> None:
         shown_frame(film, size, of.at)
     device = options.devices[0] if options.devices else "auto"
     new_painter(video_job(of, replace(of.options, device=device, offline=True)), size, options.max_megapixels)
+    of.size, of.length, of.max_seconds = size, expected_length(of, film), options.max_seconds
+    estimate(of, pace)
 
 
-def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Callable[[], None]) -> None:
+def expected_length(of: FilmJob, film: Film) -> int | None:
+    """Return about how many frames a job's whole film has, None if that is not known."""
+    if of.at is not None:
+        try:
+            film = chosen_part(film, video_job(of, of.options))
+        except OptionError:  # reported when the film is painted
+            return None
+    return film.about.count
+
+
+def estimate(of: FilmJob, pace: Pace) -> None:
+    """Set about how many seconds the whole film takes in each quality."""
+    if of.size is None or of.length is None:
+        return
+    for quality in get_args(FilmQuality):
+        of.estimates[quality] = pace.film_seconds(of.size, of.length, replace(of.options, quality=quality))
+
+
+def paint_film_job(of: FilmJob, device: str, options: ServeOptions, pace: Pace, publish: Callable[[], None]) -> None:
     """Paint a film until it is done or stopped. A stopped one is not kept: it would end in the middle.
 
     Parameters
@@ -78,6 +103,8 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
         A device as for `--device`.
     options : ServeOptions
         The server's limits.
+    pace : Pace
+        Updated with the measured speed.
     publish : callable
         Called after each change of `of`.
 
@@ -89,18 +116,58 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
     job = video_job(of, replace(of.options, device=device, offline=True))
     film = opened_film(of, limits_of(options))
     of.size = size = painted_size(film, job.options)
-    painter = new_painter(job, size, options.max_megapixels)
-    if of.at is not None:
-        frame = shown_frame(film, size, of.at)
-        assert frame.pixels is not None
-        of.photo = as_jpeg(frame.pixels)
-        pixels = painter(Seen(frame, None, None), of.at - (job.options.start or 0.0))
-        assert pixels is not None
-        show(of, to_tensor(pixels))
-        keep_frame(of, pixels)
-        return
-    target = find_target(of.target, job.options.codec, job.options.crf, job.options.keep_hdr)
-    parts = PartsFolder(of.folder / PARTS, job.describe(size, painter.compute.precision), False)
+    watch = Watch(of, options, publish)
+    painter = new_painter(job, size, options.max_megapixels, lambda steps: driven(steps, [watch]))
+    try:
+        if of.at is None:
+            paint_frames(of, film, painter, watch, pace)
+        else:
+            paint_frame(of, shown_frame(film, size, of.at), painter, watch, pace)
+    except EarlyEnd as end:
+        of.note = str(end)
+
+
+class Watch:
+    """Publishes the progress of a film, and ends it when it is stopped or takes too long; also within a frame.
+
+    Parameters
+    ----------
+    of, options, publish
+        As for `paint_film_job`.
+    """
+
+    def __init__(self, of: FilmJob, options: ServeOptions, publish: Callable[[], None]):
+        self.of, self.options, self.publish = of, options, publish
+        self.countdown, self.begun = Countdown(), time.monotonic()
+
+    def check(self) -> None:
+        """Raise EarlyEnd if the painting ends now."""
+        kind, seconds = "film" if self.of.at is None else "frame", self.options.max_seconds
+        if self.of.stop.is_set():
+            raise EarlyEnd(f"stopped: a {kind} is only kept once it is finished")
+        if time.monotonic() - self.begun > seconds:
+            less = "paint a part of it, or a smaller size" if self.of.at is None else "paint a smaller size"
+            raise EarlyEnd(
+                f"stopped after {seconds:g} seconds, the limit of this server: a {kind} is only kept once it is "
+                f"finished; {less}"
+            )
+
+    def __call__(self, step: Step) -> None:
+        """Take note of a step of a frame. Raises EarlyEnd if it is to be the last."""
+        if self.of.at is not None and step.scale_index == step.scales:  # which takes most of the time
+            self.of.seconds_left = self.countdown.left(step, time.monotonic()) or self.of.seconds_left
+            self.publish()
+        if step.iteration < step.total:
+            self.check()
+
+
+def paint_frames(of: FilmJob, film: Film, painter: SteadyPainter, watch: Watch, pace: Pace) -> None:
+    """Paint the frames of a film, and join them. Raises EarlyEnd if it ends before."""
+    options, size = of.options, of.size
+    assert size is not None
+    target = find_target(of.target, options.codec, options.crf, options.keep_hdr)
+    described = video_job(of, options).describe(size, painter.compute.precision)
+    parts = PartsFolder(of.folder / PARTS, described, False)
     begun, shown = time.monotonic(), 0.0
     with closing(paint_segments(film, size, painter, parts, target)) as steps:
         for step in steps:
@@ -111,15 +178,15 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
             if now - shown >= FRAME_SECONDS and painter.standing_in is not None:
                 show(of, to_tensor(painter.standing_in))
                 shown = now
-            publish()
-            of.note = why_stopped(of, now - begun, options)
-            if of.note:
-                return
+            watch.publish()
+            watch.check()
             if step.done % 100 == 0:
-                check_room(of, options)
+                check_room(of, watch.options)
+    pace.learn_film(time.monotonic() - begun, size, of.done, options)
+    estimate(of, pace)
     if painter.standing_in is not None:
         show(of, to_tensor(painter.standing_in))
-    join(parts, target, of.film, film.about, (job.options.start, job.options.end))
+    join(parts, target, of.film, film.about, (options.start, options.end))
     broken = sum(len(s.broken) for s in parts.segments)
     if broken:
         of.note = f"{broken} of {parts.done} frames could not be read; the paintings before them stand in"
@@ -127,16 +194,21 @@ def paint_film_job(of: FilmJob, device: str, options: ServeOptions, publish: Cal
     parts.remove()
 
 
-def why_stopped(of: FilmJob, seconds: float, options: ServeOptions) -> str:
-    """Return why the painting ends now, empty if it goes on."""
-    if of.stop.is_set():
-        return "stopped: a film is only kept once it is finished"
-    if seconds > options.max_seconds:
-        return (
-            f"stopped after {options.max_seconds:g} seconds, the limit of this server: a film is only kept once it is "
-            "finished; paint a part of it, or a smaller size"
-        )
-    return ""
+def paint_frame(of: FilmJob, frame: Frame, painter: SteadyPainter, watch: Watch, pace: Pace) -> None:
+    """Paint one frame, and write it as the job's result. Raises EarlyEnd if it ends before."""
+    assert frame.pixels is not None
+    assert of.at is not None
+    assert of.size is not None
+    of.photo, of.seconds_left = as_jpeg(frame.pixels), pace.film_seconds(of.size, 1, of.options)
+    watch.publish()
+    begun = time.monotonic()
+    pixels = painter(Seen(frame, None, None), of.at - (of.options.start or 0.0))
+    assert pixels is not None
+    if of.options.quality != "instant":  # a network's first pass takes much longer than later ones
+        pace.learn_film(time.monotonic() - begun, of.size, 1, of.options)
+        estimate(of, pace)
+    show(of, to_tensor(pixels))
+    keep_frame(of, pixels)
 
 
 def check_room(of: FilmJob, options: ServeOptions) -> None:

@@ -1,10 +1,11 @@
 """Films in the studio: a visitor's request for one, and its job. Nothing here needs the extra `video`."""
 
+import math
 import os
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -69,6 +70,12 @@ class FilmJob(Job):
         Format of the painted film.
     at : float or None
         Paint only the frame at this time, in seconds.
+    length : int or None
+        About how many frames the whole film has, if it says how long it is.
+    estimates : dict
+        Quality -> the expected seconds of the whole film, if its length is known.
+    max_seconds : float
+        A film that takes longer is stopped.
     """
 
     film: Path
@@ -76,6 +83,9 @@ class FilmJob(Job):
     options: VideoOptions
     file_format: FilmFormat = "mp4"
     at: float | None = None
+    length: int | None = None
+    estimates: dict[str, float] = field(default_factory=dict)
+    max_seconds: float = math.inf
     done: int = 0
     total: int | None = None
 
@@ -118,6 +128,9 @@ class FilmJob(Job):
     def view(self, place: int = 0) -> dict[str, Any]:
         """Return the job's state, as `Job.view`."""
         found = super().view(place) | {"done": self.done, "media_type": self.media_type, "command": self.command}
+        if self.estimates:
+            found["estimates"] = {quality: round(seconds, 1) for quality, seconds in self.estimates.items()}
+            found["max_seconds"] = self.max_seconds
         return found if self.total is None else found | {"total": self.total}
 
 

@@ -71,6 +71,10 @@ class VideoView(BaseModel):
     place: int | None = Field(None, description="Position in the queue, counted from 1.")
     total: int | None = Field(None, description="Number of frames to paint, estimated from the film's length.")
     seconds_left: float | None = None
+    estimates: dict[str, float] | None = Field(
+        None, description="Quality -> about how many seconds the whole film takes. Updated once painted."
+    )
+    max_seconds: float | None = Field(None, description="A film that takes longer is stopped, and not kept.")
     size: list[int] | None = Field(None, description="Width and height of the painted film in pixels.")
     note: str | None = Field(None, description="Why it ended early, or what could not be read.")
     error: str | None = Field(None, description="Why it failed.")

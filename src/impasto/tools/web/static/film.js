@@ -5,6 +5,7 @@ const film = (() => {
   let file = null; // the film on this machine
   let sent = null; // the job that holds it on the server
   let shown = null; // the job whose frame or film is in view
+  let looking = null; // the job whose frame is being painted
   let job = null, painting = false, asked = 0, timer = 0;
 
   function start(styles) {
@@ -35,6 +36,7 @@ const film = (() => {
     for (const id of ["film-painted", "film-result", "film-download", "film-more"]) $(id).hidden = true;
     $("film-view").dataset.two = "no";
     $("film-paint").disabled = false;
+    estimate();
     preview();
   }
 
@@ -51,7 +53,7 @@ const film = (() => {
     else data.append("content", file);
     for (const style of chosen($("film-styles"))) data.append("style", style);
     own.forEach((picture, i) => { data.append("style_file", picture); data.append("style", `file:${i + 1}`); });
-    for (const field of document.querySelectorAll("#film [name]")) {
+    for (const field of document.querySelectorAll("#film [name]:not([type=radio]:not(:checked))")) {
       if (field.value.trim()) data.append(field.name, field.value.trim());
     }
     if (frame !== undefined) data.append("frame", frame);
@@ -96,22 +98,47 @@ const film = (() => {
     return view.place > 1 ? `Number ${view.place} in the queue` : "Next in the queue";
   }
 
+  // Each quality's card says how large the film becomes and about how long that takes, once the server knows the film.
+  function estimate({ size, estimates = {}, max_seconds: most } = {}) {
+    for (const card of document.querySelectorAll("#film-quality label")) {
+      const seconds = estimates[card.querySelector("input").value];
+      const about = seconds === undefined ? "" : `, about ${duration(seconds)}`;
+      const limit = seconds > most ? `; this server stops after ${duration(most)}` : "";
+      card.querySelector("span").textContent = size ? `${Math.max(...size)} px${about}${limit}` : "";
+    }
+  }
+
+  // A frame that nobody waits for any more is not painted to its end. Its job stays if it holds the film.
+  function overlook() {
+    if (looking) fetch(`${HOME}v1/videos/${looking}/cancel`, { method: "POST" });
+    looking = null;
+  }
+
   async function preview() {
     if (!file || painting) return;
-    const mine = ++asked;
+    const mine = ++asked, of = file;
+    overlook();
     if (!chosen($("film-styles")).length && !$("film-own").files.length) return say("Choose a style.", "empty");
     say("Painting a frame …", "preview");
     try {
       const view = await send(form($("film-original").currentTime || 0));
       bar(null);
-      if (mine !== asked && sent) return void fetch(`${HOME}v1/videos/${view.id}`, { method: "DELETE" });
+      if (of !== file || (mine !== asked && sent)) return void fetch(`${HOME}v1/videos/${view.id}`, { method: "DELETE" });
+      estimate(view);
       const before = shown;
       sent = sent || view.id;
-      shown = view.id;
-      const end = await follow(view.id, (now) => now.status === "queued" && say(queued(now)));
+      shown = looking = view.id;
+      if (mine !== asked) overlook();
+      const end = await follow(view.id, (now) => {
+        if (mine !== asked) return;
+        if (now.status === "queued") return say(queued(now));
+        say(now.seconds_left === undefined ? "Painting a frame …" : `Painting a frame · about ${duration(now.seconds_left)} left`);
+      });
+      if (looking === view.id) looking = null;
       if (before && before !== sent) fetch(`${HOME}v1/videos/${before}`, { method: "DELETE" });
       if (mine !== asked) return;
       if (end.status !== "done") throw new Error(end.error || end.note);
+      estimate(end);
       $("film-painted").src = `${HOME}v1/videos/${view.id}/frame?${mine}`;
       $("film-painted").hidden = false;
       $("film-view").dataset.two = $("film-original").hidden ? "no" : "yes";
@@ -136,6 +163,7 @@ const film = (() => {
     if (!file || painting) return;
     painting = true;
     asked++;
+    overlook();
     buttons();
     $("film-original").pause();
     $("film-original").hidden = true;
@@ -144,6 +172,7 @@ const film = (() => {
     say("Getting ready …", "painting");
     try {
       const view = await send(form());
+      estimate(view);
       if (job && job !== sent) fetch(`${HOME}v1/videos/${job}`, { method: "DELETE" });
       job = view.id;
       sent = sent || view.id;
@@ -157,7 +186,7 @@ const film = (() => {
         }
         bar(now.total ? now.done / now.total : 0);
         const left = now.seconds_left === undefined ? "" : ` · about ${duration(now.seconds_left)} left`;
-        const rate = now.seconds > 1 && now.done ? ` · ${(now.done / now.seconds).toFixed(1)} a second` : "";
+        const rate = now.seconds > 1 && now.done ? ` · ${pace(now.done / now.seconds)}` : "";
         say(now.done ? `Frame ${now.done}${now.total ? ` of ${now.total}` : ""}${rate}${left}` : "Mixing colours …");
       });
       bar(null);
@@ -172,8 +201,13 @@ const film = (() => {
     if ($("film-view").dataset.state !== "done") $("film-original").hidden = Boolean($("film-original").error);
   }
 
+  function pace(rate) {
+    return rate >= 1 ? `${rate.toFixed(1)} a second` : `${(1 / rate).toFixed(1)} s a frame`;
+  }
+
   function finish(view) {
     const at = `${HOME}v1/videos/${view.id}/result`, result = $("film-result");
+    estimate(view);
     say(view.note || `Done: ${view.done} frames, ${view.size.join(" × ")}, painted in ${duration(view.seconds)}`, "done");
     $("film-download").href = at;
     $("film-download").hidden = false;
