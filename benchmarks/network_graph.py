@@ -37,7 +37,6 @@ from typing_extensions import Doc
 
 import impasto.models.moments
 import impasto.models.passes
-import impasto.style.painting
 import impasto.train.spikes
 from impasto.device import Compute, channels_last, choose_compute
 from impasto.errors import ImpastoError
@@ -189,14 +188,13 @@ def excess(x: Tensor) -> Tensor:
 
 
 class FastLoss(PaintingLoss):
-    """The loss on one device: features by a compiled function, recoloured photographs computed once."""
+    """The loss on one device, with features by a compiled function."""
 
     def __init__(self, encoder: VGG, compute: Compute, encode: Callable[[Tensor], dict[str, Tensor]], **weights: float):
         super().__init__(encoder, compute, **weights)
         self.encode = encode
         self.metrics = {k: m.to(compute.device) for k, m in self.metrics.items() if m is not None}
         self.doubled = {k: m.double() for k, m in self.metrics.items()}
-        self.known: tuple[Tensor, Tensor, Tensor] | None = None
 
     def features(self, pictures: Tensor, layers: Any) -> dict[str, Tensor]:
         """Return the features of pictures (N, 3, H, W) at the layers."""
@@ -205,12 +203,6 @@ class FastLoss(PaintingLoss):
     def style_loss(self, layer: str, moments: Tensor, target: Tensor) -> Tensor:
         """Return a layer's style loss, (N,)."""
         return _MomentsLoss.apply(moments, target, self.doubled[layer])  # type: ignore[no-any-return]
-
-    def recoloured(self, photos: Tensor, colours: Tensor) -> Tensor:
-        """Return the photographs in the styles' palettes, as `colour` does."""
-        if self.known is None or self.known[0] is not photos or self.known[1] is not colours:
-            self.known = photos, colours, colour(photos, colours)
-        return self.known[2]
 
 
 class GraphPass(WatchedPass):
@@ -425,7 +417,6 @@ class GraphTraining:
         impasto.models.passes.reflection_pad = reflection_pad
         impasto.train.spikes.excess = excess
         impasto.models.passes.PHASES = impasto.models.passes.PHASES.to(self.device)
-        impasto.style.painting.colour = self.loss.recoloured  # pyright: ignore[reportAttributeAccessIssue]
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -636,13 +627,12 @@ class GraphTraining:
         "direction" is the cosine between both gradients, and 1.
         """
         batch = self.sample()
-        names = "transport", "moment_sums", "instance_norm", "reflection_pad", "colour", "excess"
+        names = "transport", "moment_sums", "instance_norm", "reflection_pad", "excess"
         modules = (
             colours_module,
             impasto.models.moments,
             impasto.models.passes,
             impasto.models.passes,
-            impasto.style.painting,
             impasto.train.spikes,
         )
         own = [getattr(m, n) for m, n in zip(modules, names, strict=True)]

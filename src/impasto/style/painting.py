@@ -1,7 +1,8 @@
 """The training loss of a network that paints: the loss of `optimize` for a batch, and four pixel losses.
 
 Johnson, Alahi, Fei-Fei 2016: content, style and total variation of the paintings, measured with a frozen encoder. Every
-style loss is relative to its style, so values are comparable between styles.
+style loss is relative to its style, so values are comparable between styles. Where the photograph is plain, the style
+counts less.
 
 The losses of the pixels compare paintings with the photographs in the styles' colours: the tone of large shapes, what
 is around edges, and what is in plain areas (`plain`). `optimize` does not need the tone: it starts from the photograph
@@ -27,6 +28,9 @@ STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:128,relu4_1:32"
 """The style layers and their weights. The deep ones weigh eight times as much as in `optimize`, whose pictures come
 near to the style in every layer. A network's distances are several times as large in the deep layers, and with the
 weights of `optimize` they hardly fall."""
+STYLE_IN_PLAIN = 0.45
+"""Weight of plain areas in the style loss; that of everything else is 1. With the same weight everywhere, the style
+loss fills skies and walls with texture, and what a loss of the pixels forbids there comes back at another size."""
 TONE = 16
 """Side of the squares, in pixels, whose mean colours are compared."""
 RIM = 7
@@ -94,10 +98,13 @@ class PaintingLoss:
             deviation = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE).sqrt()
             deviation = deviation[:, None, None, None]
             recoloured, plain = colour(photos, colours) / deviation, plainness(photos)
+            busy = 1 - (1 - STYLE_IN_PLAIN) * plain
         added = paintings / deviation - recoloured
         style = paintings.new_zeros(len(paintings))
         for k, share in self.style.items():
-            style = style + share * self.style_loss(k, raw_moments(painted[k]), targets[k])
+            weights = F.interpolate(busy, size=painted[k].shape[-2:], mode="area")
+            style = style + share * self.style_loss(k, raw_moments(painted[k], weights), targets[k])
+        style = busy.mean((1, 2, 3)) * style
         content = paintings.new_zeros(len(paintings))
         for k, share in self.content.items():
             content = content + share * content_loss(painted[k], photo[k], LEAST_SPREAD, self.metrics[k])
