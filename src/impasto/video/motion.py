@@ -281,4 +281,5 @@ def settled(flow: Floats, margin: float) -> Floats:
 
 def moved(picture: Floats, flow: Floats) -> Floats:
     """Return a picture (H, W, C), float32, with each pixel taken from where the flow points, by cubic interpolation."""
-    return cv2.remap(picture, places(flow), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    both, rest = places(flow), np.empty(0, np.float32)  # columns and rows in one array
+    return cv2.remap(picture, both, rest, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
