@@ -152,15 +152,16 @@ class _MomentsLoss(torch.autograd.Function):
 
 def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the result of `models.moments.moment_sums`: many short sums, which a GPU computes side by side."""
-    assert weights is None
     n, c, h, w = features.shape
     f = features.permute(0, 2, 3, 1).reshape(n, h * w, c).float()
+    each_weight = f.new_ones(1, h * w, 1) if weights is None else weights.float().flatten(1)[:, :, None]
+    weighted = f if weights is None else f * each_weight
     parts = next(p for p in range(max(1, h * w // SUMMED), 0, -1) if h * w % p == 0)
-    each = f.reshape(n * parts, h * w // parts, c)
+    left, right = (x.reshape(n * parts, h * w // parts, c) for x in (weighted, f))
     sums = f.new_empty(n, c + 1, c + 1)
-    sums[:, :-1, :-1] = (each.transpose(1, 2) @ each).view(n, parts, c, c).sum(1)
-    sums[:, :-1, -1] = sums[:, -1, :-1] = f.sum(1)
-    sums[:, -1, -1] = h * w
+    sums[:, :-1, :-1] = (left.transpose(1, 2) @ right).view(n, parts, c, c).sum(1)
+    sums[:, :-1, -1] = sums[:, -1, :-1] = weighted.sum(1)
+    sums[:, -1, -1] = each_weight.sum((1, 2))
     return sums
 
 
