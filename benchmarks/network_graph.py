@@ -63,7 +63,7 @@ from impasto.train.network import (
     scale_loss,
 )
 from impasto.train.optimisers import ITERATIONS, LEAST_NORM, MOMENTUM, NEWTON_SCHULZ
-from impasto.train.spikes import LIMIT, WatchedPass
+from impasto.train.spikes import LIMIT, MEAN_LIMIT, MEAN_SHARE, WatchedPass
 
 SMOOTHING = 1e-3
 """Variance added to every channel, relative to the style's mean square per channel: ten times `losses.EPSILON`. The
@@ -184,8 +184,11 @@ def instance_norm(
 def excess(x: Tensor) -> Tensor:
     """Return the result of `train.spikes.excess`, by PyTorch's own operations, which the compiler fuses."""
     variance, mean = torch.var_mean(x.detach().float(), (2, 3), correction=0, keepdim=True)
-    z = (x.float() - mean) * (variance + EPSILON).rsqrt()
-    return (z - z.clamp(-LIMIT, LIMIT)).square().mean((2, 3)).sum(1)
+    factor = (variance + EPSILON).rsqrt()
+    z = (x.float() - mean) * factor
+    far = x.float().mean((2, 3), keepdim=True) * factor
+    of_means = (far - far.clamp(-MEAN_LIMIT, MEAN_LIMIT)).square().sum((1, 2, 3))
+    return (z - z.clamp(-LIMIT, LIMIT)).square().mean((2, 3)).sum(1) + MEAN_SHARE * of_means
 
 
 class FastLoss(PaintingLoss):
