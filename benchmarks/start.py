@@ -2,9 +2,9 @@
 
     python benchmarks/start.py --paintings DATASETS/paintings
 
-For each pair of photograph and painting, runs the defaults from the photograph, then fewer iterations from the
-network's painting. The time includes the network's pass and measuring the style. Losses are the objective at full size
-in float32, times are wall time, both relative to the defaults.
+For each pair of photograph and painting, runs the default iterations from the photograph, then the defaults and other
+schedules from the network's painting. The time includes the network's pass and measuring the style. Losses are the
+objective at full size in float32, times are wall time, both relative to those from the photograph.
 """
 
 import math
@@ -31,7 +31,8 @@ from impasto.tools.metrics import markdown_table
 
 FULL: dict[str, Any] = {"start": "network", "coarsest": SIZE}
 WAYS: dict[str, dict[str, Any]] = {
-    "the defaults, from the photograph": {},
+    "from the photograph": {"start": "content"},
+    "from the network, the defaults": {},
     "from the network, Adam, 40 iterations": {**FULL, "iterations": 40, "optimizer": "adam"},
     "from the network, L-BFGS, 30 iterations": {**FULL, "iterations": 30},
     "from the network, L-BFGS, 40 iterations": {**FULL, "iterations": 40},

@@ -31,7 +31,6 @@ from memory import resident
 from torch import Tensor
 from typing_extensions import Doc
 
-from impasto.device import choose_compute
 from impasto.errors import ImpastoError
 from impasto.image.picture import Picture
 from impasto.image.read import read_image
@@ -39,8 +38,9 @@ from impasto.image.resize import fit
 from impasto.models.weights import load_encoder
 from impasto.options import OptimizeOptions, Precision, Quality
 from impasto.options.kinds import BYTES, FILE
+from impasto.stylizers.choose import choose_stylizer
 from impasto.stylizers.loss import measured_layers
-from impasto.stylizers.optimize import OptimizeStylizer, fit_painting
+from impasto.stylizers.optimize import fit_painting
 from impasto.stylizers.sources import resolve_styles
 from impasto.stylizers.tiled_loss import PLACES, margin_of, spans
 from impasto.tools.metrics import markdown_table
@@ -83,7 +83,7 @@ class TiledOptimize:
             if way == "tiled" and limit is None:
                 whole = found["whole"]
                 limit = round(self.share * whole["peak"])
-            command += ["--limit", str(limit)] if way == "tiled" else []
+            command += ["--limit", f"{limit}B"] if way == "tiled" else []
             found[way] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         pictures = {way: torch.from_numpy(np.load(folder / f"{way}.npy", mmap_mode="c")) for way in self.ways}
         rows = []
@@ -106,16 +106,17 @@ class TiledOptimize:
 
     def paint(self, tiled: bool, path: Path) -> dict[str, Any]:
         """Paint, write the painting as an array, and return the figures."""
-        options = OptimizeOptions(size=self.size, quality=self.quality, iterations=self.iterations)
+        options = OptimizeOptions(
+            size=self.size, quality=self.quality, iterations=self.iterations, device="cpu", precision=self.precision
+        )
         if tiled:
             options = replace(options, max_memory=self.limit)
-        compute, encoder = choose_compute("cpu", self.precision), load_encoder("compact")
-        styles = resolve_styles(self.style)
         photo = self.photograph().contiguous()
-        stylizer = OptimizeStylizer(styles, options, encoder, compute)
+        stylizer = choose_stylizer(resolve_styles(self.style), options)
         size = (photo.shape[-2], photo.shape[-1])
         loaded = resident()
-        _, _, tiles = fit_painting(size, options, encoder, compute, resized=False, said=lambda message: None)
+        encoder = load_encoder("compact")
+        _, _, tiles = fit_painting(size, options, encoder, stylizer.compute, resized=False, said=lambda message: None)
         step = deque(stylizer.steps(photo), maxlen=1)[0]
         assert step.measured is not None
         peak = resident("VmHWM") - loaded

@@ -12,7 +12,7 @@ import impasto
 from impasto.device import Compute, choose_compute
 from impasto.options import OptimizeOptions, Precision, StylizeOptions
 from impasto.stylizers import choose
-from impasto.stylizers.choose import load_stylizer, load_texture, resolve_compute
+from impasto.stylizers.choose import NetworkStart, load_stylizer, load_texture, resolve_compute
 from impasto.stylizers.optimize import OptimizeStylizer
 
 CPU = torch.device("cpu")
@@ -79,7 +79,8 @@ def test_a_network_that_begins_an_optimisation_shares_it(hardware: Callable[...,
     hardware(True, fastest=FULL)
     stylizer = load_stylizer("starry-night", device="cpu", start="network", precision=precision)
     assert isinstance(stylizer, OptimizeStylizer)
-    assert stylizer.start.compute == stylizer.compute  # type: ignore[union-attr]
+    assert isinstance(stylizer.start, NetworkStart)
+    assert stylizer.start.network.compute == stylizer.compute
 
 
 def test_bfloat16_without_hardware(

@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 import impasto
-from impasto.errors import OptionError
+from impasto.device import choose_compute
+from impasto.errors import OptionError, StyleError
 from impasto.image.resize import resize
+from impasto.models.weights import load_encoder
 from impasto.options import StylizeOptions
+from impasto.style.target import StyleTarget
 from impasto.stylizers.choose import load_stylizer
 from impasto.stylizers.optimize import OptimizeStylizer
+from impasto.stylizers.protocol import Region
+from impasto.stylizers.schedule import painting_size
 
 PLAIN: dict[str, Any] = {"precision": "float32", "device": "cpu"}
 SIZE = 160
@@ -85,13 +90,35 @@ def test_each_quality_comes_nearer_than_the_one_before(picture: Tensor, painting
 @pytest.mark.parametrize(
     ("options", "start"),
     [
-        ({}, "content"),
-        ({"quality": "best"}, "content"),
+        ({}, "network"),
+        ({"quality": "best"}, "network"),
         ({"quality": "draft"}, "network"),
         ({"quality": "draft", "start": "grey"}, "grey"),
-        ({"start": "network"}, "network"),
+        ({"start": "content"}, "content"),
+        ({"preset": "gatys"}, "content"),
     ],
     ids=str,
 )
 def test_what_it_begins_with(options: dict[str, Any], start: str) -> None:
     assert StylizeOptions(**options).begins_with == start
+
+
+def test_styles_that_the_network_cannot_use(picture: Tensor, painting: Tensor) -> None:
+    """A style file of another encoder: `auto` starts from the photograph, and `network` is refused."""
+    options: dict[str, Any] = {**PLAIN, "pooling": "average", "size": 96}
+    encoder = load_encoder("compact", pooling="average")
+    measured = StyleTarget.of(painting, encoder, choose_compute("cpu", "float32"), (96,))
+    photo = resize(picture, painting_size((picture.shape[-2], picture.shape[-1]), StylizeOptions(size=96)))
+    size = (photo.shape[-2], photo.shape[-1])
+
+    stylizer = load_stylizer(measured, **options)
+    assert isinstance(stylizer, OptimizeStylizer)
+    assert torch.equal(stylizer.start_of(picture, size), photo)
+    with pytest.raises(StyleError, match=r"made for the encoder compact .* average pooling"):
+        load_stylizer(measured, start="network", **options)
+
+    stylizer = load_stylizer(painting, **options)
+    assert isinstance(stylizer, OptimizeStylizer)
+    region = Region(torch.ones(1, 1, *size), measured)
+    assert torch.equal(stylizer.start_of(picture, size, [region]), photo)
+    assert not torch.equal(stylizer.start_of(picture, size), photo)

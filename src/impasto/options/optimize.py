@@ -80,7 +80,7 @@ class OptimizeOptions(
         str,
         Doc(
             "What to start from: `content`, `network` (one pass of the network), `blurred`, `noise`, `grey`, or the "
-            "path of a picture. `auto`: `network` for the quality draft, else `content`."
+            "path of a picture. `auto`: `network`, or `content` where the network cannot use a style."
         ),
         OPTIMISER,
     ] = "auto"
@@ -111,7 +111,7 @@ class OptimizeOptions(
         """What the painting starts from, with `auto` resolved."""
         if self.start != "auto":
             return self.start
-        return "network" if self.quality == "draft" else "content"
+        return "content" if self.preset == "gatys" else "network"
 
     @property
     def settings(self) -> Settings:

@@ -115,9 +115,13 @@ class StyleTarget:
             log.info("ignoring what another network learnt for this style; run `impasto learn` to learn it again")
         return net.learnt_style(self.name)
 
+    def fits(self, encoder: VGG) -> bool:
+        """Whether the style was measured with this encoder."""
+        return (self.digest, self.pooling) == (encoder.digest, encoder.pooling)
+
     def check(self, encoder: VGG) -> None:
         """Raise StyleError if the style was made for another encoder, or lacks style layers of this one."""
-        if (self.digest, self.pooling) != (encoder.digest, encoder.pooling):
+        if not self.fits(encoder):
             raise StyleError(
                 f"the style was made for the encoder {self.encoder} ({self.digest}, {self.pooling} pooling), not for "
                 f"{encoder.name} ({encoder.digest}, {encoder.pooling} pooling); give the painting itself instead"

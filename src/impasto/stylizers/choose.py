@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
@@ -10,6 +11,7 @@ from typing_extensions import Unpack
 
 from ..device import Compute, choose_compute, with_gradients
 from ..errors import OptionError
+from ..image.picture import opaque
 from ..models.network import Network
 from ..models.networks import find_network
 from ..models.tuning import fastest
@@ -26,7 +28,7 @@ from .memory import fit_memory
 from .network import NetworkStylizer
 from .network_memory import check_memory
 from .optimize import OptimizeStylizer, Painter, fit_painting
-from .protocol import Stylizer
+from .protocol import Region, Stylizer
 from .schedule import painting_size
 from .sources import StyleSource, resolve_start, resolve_style, resolve_styles
 from .texture import TextureSynthesizer
@@ -120,10 +122,7 @@ def choose_stylizer(
         if options.preset == "gatys":
             stylizer = GatysStylizer(styles, options, encoder, compute)
         else:
-            begin: Tensor | Painter | None = start
-            if options.begins_with == "network":
-                known = encoder if (encoder.name, encoder.pooling) == ("compact", "max") else None
-                begin = network_stylizer(styles, start_options(options), compute, known)
+            begin = start_painter(styles, options, compute, encoder) if options.begins_with == "network" else start
             stylizer = OptimizeStylizer(styles, options, encoder, compute, begin)
     if options.keep_colours:
         stylizer = ColourKeeper(stylizer, options.colour_space, options.keep_colours)
@@ -195,6 +194,53 @@ def network_stylizer(
     compute = compute or resolve_compute(options, net)
     encoder = encoder or load_encoder("compact")
     return NetworkStylizer(net, styles, options, encoder, compute)
+
+
+@dataclass(frozen=True)
+class NetworkStart:
+    """The network's painting as the start of an optimisation.
+
+    Parameters
+    ----------
+    network : NetworkStylizer
+        The network, with the styles bound.
+    needed : bool
+        Whether the options name this start, so that a region's style that the network cannot use is an error.
+        Otherwise, such an optimisation starts from the photograph.
+    """
+
+    network: NetworkStylizer
+    needed: bool
+
+    def __call__(self, photo: Tensor, regions: Sequence[Region]) -> Tensor:
+        """Return the start (1, 3, H, W) of a painting of the photograph (1, 3 or 4, H, W)."""
+        usable = self.needed or can_use([r.style for r in regions], self.network.encoder)
+        return self.network(photo, regions) if usable else opaque(photo)
+
+
+def start_painter(
+    styles: Sequence[Tensor | StyleTarget], options: OptimizeOptions, compute: Compute, encoder: VGG
+) -> Painter | None:
+    """Return the network that paints an optimisation's start; None if `auto` chose it and it cannot use a style.
+
+    Parameters
+    ----------
+    encoder : VGG
+        The optimisation's encoder.
+    """
+    known = encoder if (encoder.name, encoder.pooling) == ("compact", "max") else load_encoder("compact")
+    needed = options.start != "auto"
+    if not needed and not can_use(styles, known):
+        return None
+    return NetworkStart(network_stylizer(styles, start_options(options), compute, known), needed)
+
+
+def can_use(styles: Sequence[Tensor | StyleTarget], encoder: VGG) -> bool:
+    """Return whether a network with this encoder can use the styles: pictures, and style files that it measured."""
+    if all(isinstance(s, Tensor) or s.fits(encoder) for s in styles):
+        return True
+    log.info("starting from the photograph: the network cannot use a style file of another encoder")
+    return False
 
 
 def start_options(options: OptimizeOptions) -> StylizeOptions:

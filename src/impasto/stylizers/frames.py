@@ -74,7 +74,9 @@ class FrameStylizer(OptimizeStylizer):
         return found
 
     @with_gradients
-    def frame(self, photo: Tensor, before: Before | None = None, run: Run = last_image) -> Tensor:
+    def frame(
+        self, photo: Tensor, before: Before | None = None, run: Run = last_image, start: Tensor | None = None
+    ) -> Tensor:
         """Paint a picture (1, 3, H, W), float32, sRGB, [0, 1]; at all scales, or in a few steps from the last one.
 
         Parameters
@@ -85,8 +87,10 @@ class FrameStylizer(OptimizeStylizer):
             The painting to continue.
         run : callable
             Runs the steps.
+        start : Tensor, optional
+            (1, 3, H, W), the picture to start from if there is no painting to continue; the photograph by default.
         """
-        photo, before = ordinary((photo, before))
+        photo, before, start = ordinary((photo, before, start))
         problem = Problem(
             self.encoder,
             self.compute,
@@ -99,4 +103,6 @@ class FrameStylizer(OptimizeStylizer):
             before=before,
         )
         scales = self.scales if before is None else [replace(self.scales[-1], iterations=STEPS)]
-        return run(self._paint(problem, list(scales), None))
+        painter = copy.copy(self)
+        painter.start = start
+        return run(painter._paint(problem, list(scales), None))

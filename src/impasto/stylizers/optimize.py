@@ -64,7 +64,7 @@ class OptimizeStylizer(Stylizer):
         Device and precision.
     start : Tensor or Painter, optional
         A picture (1, 3, H, W) to start from, if `options.start` names one; or a function that paints it from the
-        photograph at the painting's size and the regions.
+        photograph at the painting's size and the regions. With `options.start` "auto", the photograph if not given.
     wrap : bool
         Make the painting tile the plane without a seam.
     """
@@ -128,10 +128,12 @@ class OptimizeStylizer(Stylizer):
 
     def _matched(self, style: Tensor | StyleTarget, content: Tensor) -> Tensor | StyleTarget:
         """Return the style, in the photograph's palette if the options match palettes."""
+        return style if isinstance(style, StyleTarget) else self._recoloured(style, content)
+
+    def _recoloured(self, picture: Tensor, content: Tensor) -> Tensor:
+        """Return the picture, in the photograph's palette if the options match palettes."""
         method, strength = self.options.match_palette, self.options.palette_strength
-        if method == "none" or isinstance(style, StyleTarget):
-            return style
-        return match_palette(style, content, method, strength)
+        return picture if method == "none" else match_palette(picture, content, method, strength)
 
     @with_gradients
     def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
@@ -229,7 +231,7 @@ class OptimizeStylizer(Stylizer):
         """
         start, whole = self.options.begins_with, resize(content, size)
         photo = opaque(whole)
-        if start == "content":
+        if start == "content" or (self.options.start == "auto" and self.start is None):
             return photo
         if start == "blurred":
             found = blur(photo, BLURRED_START * max(size))
@@ -241,8 +243,10 @@ class OptimizeStylizer(Stylizer):
         elif self.start is None:
             raise OptionError(f"--start {start} is not a picture; give content, blurred, noise, grey or a picture")
         else:
-            found = self.start if isinstance(self.start, Tensor) else self.start(whole, regions)
-            found = resize(found, size)
+            given = self.start
+            if not isinstance(given, Tensor):
+                given = self._recoloured(given(whole, regions).to(whole.device), content)
+            found = resize(given, size)
         return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
 
 

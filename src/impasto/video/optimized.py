@@ -74,10 +74,10 @@ class OptimizedPainter(SteadyPainter):
         strength, shares = self.looks.keys.strength(seconds), self.looks.keys.shares(seconds)
         if not strength:
             return photo
-        before = None
+        before, network = None, self.alone(photo, seconds, begins=motion is None)
         if motion is not None and self.last is not None and self.options.stability:
-            before = self.continued(self.last, motion, self.alone(photo, seconds, begins=False))
-        return self.stylizer.at(strength, shares).frame(photo, before, self.run).cpu().contiguous()
+            before = self.continued(self.last, motion, network)
+        return self.stylizer.at(strength, shares).frame(photo, before, self.run, network).cpu().contiguous()
 
     def continued(self, last: Tensor, motion: Motion, network: Tensor) -> Before:
         """Return what the next painting continues.

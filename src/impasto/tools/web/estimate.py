@@ -47,14 +47,16 @@ class Pace:
         size = painting_size(photo, options)
         if options.time is not None:
             return options.time
+        network = LEAST + PASS_SHARE * self.rate * size[0] * size[1] / 1e6
         if one_pass(options):
-            return LEAST + PASS_SHARE * self.rate * size[0] * size[1] / 1e6
+            return network
         if options.preset == "gatys":
             iterations = options.settings.iterations
             assert isinstance(iterations, int)
             return iterations * (LEAST + self.rate * size[0] * size[1] / 1e6)
         scales = schedule(size, options, "nn" in named_weights(options.style_loss, "--style-loss"))
-        return sum(s.iterations * (LEAST + self.rate * s.size[0] * s.size[1] / 1e6) for s in scales)
+        own = sum(s.iterations * (LEAST + self.rate * s.size[0] * s.size[1] / 1e6) for s in scales)
+        return own + network if options.begins_with == "network" else own
 
     def learn_film(self, seconds: float, size: tuple[int, int], frames: int, options: VideoOptions) -> None:
         """Add a measurement: the seconds of some frames of a film of that height and width in pixels, from its first.
@@ -92,7 +94,7 @@ def film_work(size: tuple[int, int], frames: int, options: VideoOptions) -> tupl
         return frames * FRAME_SHARE, frames * FRAME_SHARE * own
     scales = schedule(size, options.optimising)
     begun = 1 if options.stability else frames
-    later = (frames - begun) * (STEPS + FRAME_SHARE)
+    later = (frames - begun) * STEPS + frames * FRAME_SHARE
     megapixels = sum(s.iterations * s.size[0] * s.size[1] / 1e6 for s in scales)
     return begun * sum(s.iterations for s in scales) + later, begun * megapixels + later * own
 
