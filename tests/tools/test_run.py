@@ -117,7 +117,7 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     """If the rate is too high, the best iterate is long past when the painting is stopped."""
     monkeypatch.setattr("impasto.tools.driver.step_bar", lambda _: nullcontext(stopped_after(6)))
     common = ["--precision", "float32", "--size", "48", "--coarsest", "48", "--iterations", "12"]
-    common += ["--optimizer", "adam", "--parameters", "pixels", "--rate", "1"]
+    common += ["--optimizer", "adam", "--parameters", "pixels", "--rate", "1", "--start", "content"]
     assert run("stylize", "photo.png", "style.jpg", "-o", "a.png", "--run", "run", *common)[0] == 130
     losses = record_in("a.png")["losses"]
     best = min(rows("run"), key=lambda r: r["total"])
@@ -175,7 +175,7 @@ def test_the_output_options_are_in_it_and_a_rerun_heeds_them(here: Path, run: Ru
     assert Path("b.jpg").read_bytes() == Path("a.jpg").read_bytes()
     assert run("rerun", "a.jpg", "-o", "c.jpg", "--jpeg-quality", "95")[0] == 0  # the default, but asked for
     assert record_in("c.jpg")["output"]["jpeg_quality"] == 95
-    assert len(Path("c.jpg").read_bytes()) > 1.3 * len(Path("a.jpg").read_bytes())
+    assert len(Path("c.jpg").read_bytes()) > 1.1 * len(Path("a.jpg").read_bytes())
     code, _, err = run("rerun", "a.jpg", "--jpeg-quality", "0")
     assert (code, "--jpeg-quality is 0" in err) == (2, True)
     assert run("stylize", "photo.png", "style.jpg", "-o", "d.png", "--bits", "16", *BRIEF)[0] == 0
