@@ -72,7 +72,9 @@ class TiledOptimize:
             return
         print(f"`{shlex.join(['python', *sys.argv])}`: torch {torch.__version__}, {torch.get_num_threads()} threads\n")
         with tempfile.TemporaryDirectory() as folder:
-            print(self.table(self.keep or Path(folder)))
+            kept = self.keep or Path(folder)
+            kept.mkdir(parents=True, exist_ok=True)
+            print(self.table(kept))
 
     def table(self, folder: Path) -> str:
         """Return the table of the paintings, which are written to a folder."""
