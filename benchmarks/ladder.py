@@ -27,8 +27,9 @@ from impasto.tools.metrics import markdown_table
 RUNGS: dict[str, dict[str, Any]] = {
     "instant": {"quality": "instant"},
     "draft": {"quality": "draft"},
-    "good, half the iterations": {"iterations": 23},
+    "good, half the iterations": {"iterations": 13},
     "good": {},
+    "good, from the photograph": {"start": "content"},
     "best": {"quality": "best"},
 }
 """Name of a rung -> fields of StylizeOptions."""

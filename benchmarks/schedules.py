@@ -25,7 +25,7 @@ from impasto.image.read import read_image
 from impasto.image.write import write_image
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
-from impasto.options import ITERATIONS, OptimizeOptions
+from impasto.options import OTHER_STARTS, OptimizeOptions
 from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.tools.metrics import Judgement, load_judge, markdown_table, over_photo
 
@@ -40,8 +40,8 @@ HEADER = (
     "work",
 )
 
-GOOD = ITERATIONS["good"]
-"""The defaults' iterations at the three scales of a size of 257 to 512 pixels."""
+GOOD = OTHER_STARTS["good"]
+"""The iterations from the photograph at the three scales of a size of 257 to 512 pixels."""
 WORK = GOOD[0] / 16 + GOOD[1] / 4 + GOOD[2]
 """Their work, in units of one evaluation at full size."""
 ADAM = {"optimizer": "adam"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from impasto.errors import OptionError
 from impasto.models.vgg import VGG
-from impasto.options import ITERATIONS, OptimizeOptions
+from impasto.options import ITERATIONS, OTHER_STARTS, OptimizeOptions
 from impasto.stylizers.schedule import (
     LAST_RATE,
     LEAST_TIMED,
@@ -49,13 +49,14 @@ def test_painting_size(options: dict[str, Any], content: tuple[int, int], size: 
 @pytest.mark.parametrize("quality", list(ITERATIONS))
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (1024, 700), (129, 128), (2048, 2048), (33, 4000), (2000, 40)])
 @pytest.mark.parametrize("iterations", [None, 1, 2, 3, 7, 100, 1001])
-def test_schedule(quality: Any, size: tuple[int, int], iterations: int | None) -> None:
-    options = OptimizeOptions(quality=quality, iterations=iterations)
+@pytest.mark.parametrize("start", ["auto", "content"])
+def test_schedule(quality: Any, size: tuple[int, int], iterations: int | None, start: str) -> None:
+    options = OptimizeOptions(quality=quality, iterations=iterations, start=start)
     scales = schedule(size, options)
     assert scales[-1].size == size
     found = [s.iterations for s in scales]
     if iterations is None:  # the finest three as the quality has them, those before as the first of these
-        coarse, *_ = plan = ITERATIONS[quality]
+        coarse, *_ = plan = (ITERATIONS if start == "auto" else OTHER_STARTS)[quality]
         assert found == [coarse, *[coarse] * len(found), *plan][-len(found) :]
     else:
         assert sum(found) == iterations

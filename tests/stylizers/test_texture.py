@@ -16,7 +16,7 @@ from impasto.device import Compute
 from impasto.errors import MemoryNeedError, OptionError
 from impasto.image.resize import interpolate_wrapped, resize
 from impasto.models.vgg import VGG
-from impasto.options import ITERATIONS, STROKES, OptimizeOptions, TextureOptions
+from impasto.options import OTHER_STARTS, STROKES, OptimizeOptions, TextureOptions
 from impasto.style.losses import total_variation
 from impasto.style.target import StyleTarget
 from impasto.stylizers import memory
@@ -359,7 +359,7 @@ def test_unknown_options_are_named() -> None:
         impasto.texture("starry-night", zzz=1.0)  # pyright: ignore[reportCallIssue]
 
 
-@pytest.mark.parametrize("quality", list(ITERATIONS))
+@pytest.mark.parametrize("quality", list(OTHER_STARTS))
 @pytest.mark.parametrize(("size", "scales"), [((64, 64), 1), ((500, 300), 3)])
 def test_from_noise_it_takes_longer(quality: Any, size: tuple[int, int], scales: int, style: Tensor) -> None:
     """More iterations are taken than for a painting with the same scales, unless iterations or a time are given."""
@@ -367,8 +367,9 @@ def test_from_noise_it_takes_longer(quality: Any, size: tuple[int, int], scales:
     def told(**options: Any) -> OptimizeOptions:
         return painting_options([style], size, TextureOptions(**options))
 
-    assert told(quality=quality).iterations == round(LENGTH * sum(ITERATIONS[quality][-scales:]))
+    assert told(quality=quality).iterations == round(LENGTH * sum(OTHER_STARTS[quality][-scales:]))
     assert LENGTH > 1
+    assert told(quality=quality).plain_weight == 1
     assert told(quality=quality, iterations=7).iterations == 7
     assert told(quality=quality, time=3.0).iterations is None
 

@@ -102,6 +102,8 @@ def test_tiles_measure_what_the_whole_does(
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"strength": 0.6, "content_blur": 2.0},
+    {"strength": 0.6, "plain_weight": 0.0},
+    {"plain_weight": 1.0},
     {"laplacian_weight": 0.3, "tv_weight": 0.0},
     {"content_layers": "relu4_2,relu2_1", "layers": "relu1_1,relu5_1", "content_weight": 0.5},
     {"content_weight": 0.0},

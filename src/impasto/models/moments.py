@@ -97,29 +97,24 @@ def moment_sums(features: Tensor, weights: Tensor | None = None) -> Tensor:
     sums = f.new_empty(n, c + 1, c + 1, dtype=torch.promote_types(f.dtype, torch.float32))
     if weights is not None:
         weights = weights.to(sums).expand(n, -1, -1, -1).flatten(1)[:, :, None]  # (N, H W, 1)
-        f = at_least_float32(f)
-        weighted = f * weights
-        sums[:, :-1, :-1], sums[:, :-1, -1] = weighted.transpose(1, 2) @ f, weighted.sum(1)
-        sums[:, -1, -1] = weights.sum((1, 2))
-    else:
-        products, added = _products(f)
-        sums[:, :-1, :-1], sums[:, :-1, -1] = products, added
-        sums[:, -1, -1] = h * w
-    sums[:, -1, :-1] = sums[:, :-1, -1]
+    products, added = _products(f, weights)
+    sums[:, :-1, :-1], sums[:, :-1, -1], sums[:, -1, :-1] = products, added, added
+    sums[:, -1, -1] = h * w if weights is None else weights.sum((1, 2))
     return sums
 
 
-def _products(f: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of products (N, C, C) and the sums (N, C) of (N, P, C)."""
-    n, _, c = f.shape
+def _products(f: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the sums of products (N, C, C) and the sums (N, C) of (N, P, C), with weights (N, P, 1)."""
+    n, p, c = f.shape
     dtype = torch.promote_types(f.dtype, torch.float32)
-    if f.dtype == dtype:
+    if f.dtype == dtype and weights is None:
         return f.transpose(1, 2) @ f, f.sum(1)
     products, sums = f.new_zeros(n, c, c, dtype=dtype), f.new_zeros(n, c, dtype=dtype)
-    for part in f.split(CHUNK, 1):
-        part = part.to(dtype)
-        products.baddbmm_(part.transpose(1, 2), part)
-        sums += part.sum(1)
+    for begin in range(0, p, CHUNK):
+        part = f[:, begin : begin + CHUNK].to(dtype)
+        weighted = part if weights is None else part * weights[:, begin : begin + CHUNK]
+        products.baddbmm_(weighted.transpose(1, 2), part)
+        sums += weighted.sum(1)
     return products, sums
 
 
@@ -141,8 +136,15 @@ def moments_gradient(features: Tensor, of: Tensor, weights: Tensor | None = None
 
 def add_moments_gradient(features: Tensor, of: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
     """Add `moments_gradient` to a gradient (N, C, H, W) with the features' dtype, in place."""
-    if weights is not None or not gradient.is_contiguous(memory_format=torch.channels_last):
+    if not gradient.is_contiguous(memory_format=torch.channels_last):
         gradient += moments_gradient(features, of, weights)
+        return
+    if weights is not None:
+        strip = max(1, LARGE // gradient.shape[3])
+        for f, g, w in zip(*(t.split(strip, 2) for t in (features, gradient, weights.to(gradient))), strict=True):
+            found, rows = (t.permute(0, 2, 3, 1) for t in (moments_gradient(f, of), g))
+            # Copy the weights for each channel: products with a few channels at a time are slow.
+            rows.addcmul_(found, w.permute(0, 2, 3, 1).expand_as(rows).contiguous())
         return
     matrix, shift = _symmetric(of, features)
     gradient.permute(0, 2, 3, 1).flatten(1, 2).baddbmm_(features.permute(0, 2, 3, 1).flatten(1, 2), matrix)
@@ -184,7 +186,9 @@ def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
 
 def weights_of(mask: Tensor, features: Tensor) -> Tensor:
     """Reduce a mask (N, 1, H, W) of a picture to the size of its features (N, C, H', W') by averaging each cell."""
-    return F.interpolate(mask.to(features.device), features.shape[-2:], mode="area")
+    mask = mask.to(features.device)
+    same = mask.shape[-2:] == features.shape[-2:]
+    return mask if same else F.interpolate(mask, features.shape[-2:], mode="area")
 
 
 def matrix_sqrt(matrix: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from .groups import (
 from .kinds import LARGEST_SIZE, LEAST_SIZE, named_weights
 from .learn import LearnOptions
 from .live import LARGEST_LIVE, LiveOptions
-from .optimize import ITERATIONS, LONG_SIDE, STARTS, OptimizeOptions, Settings
+from .optimize import ITERATIONS, LONG_SIDE, OTHER_STARTS, STARTS, OptimizeOptions, Settings
 from .output import Compression, FileOptions, OutputOptions, PhotoOptions
 from .serve import ServeOptions
 from .stylize import Method, StylizeOptions
@@ -39,6 +39,7 @@ __all__ = [
     "LARGEST_SIZE",
     "LEAST_SIZE",
     "LONG_SIDE",
+    "OTHER_STARTS",
     "STARTS",
     "STROKES",
     "STYLE_LAYER_WEIGHTS",

@@ -54,6 +54,7 @@ class StylizeChanges(TextureChanges, total=False):
     mask_feather: float
     content_weight: float | None
     style_weight: float | None
+    plain_weight: float
     content_layers: str
     content_blur: float
     detail: float

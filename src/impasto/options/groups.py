@@ -236,6 +236,15 @@ class ContentLossOptions:
     style_weight: Annotated[
         float | None, NUMBER, Doc("Weight of the style loss. Default 1 (gatys: 1e6)."), Range(0, 1e12), LOOK
     ] = None
+    plain_weight: Annotated[
+        float,
+        Doc(
+            "Weight of the style where the photo is plain, such as a sky or a wall. Lower paints these areas more "
+            "calmly; 1 paints them like the rest."
+        ),
+        Range(0, 1),
+        LOOK,
+    ] = 0.5
     content_layers: Annotated[str, Doc("Content layers and their weights."), LOOK] = CONTENT_LAYERS
     content_blur: Annotated[
         float,

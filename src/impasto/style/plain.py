@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..image.resize import fit_size, resize
+
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
 """Side of the squares that are judged as plain or not, and the variance of the photograph's colours in them at which a
 square counts as half plain."""
+LONG_SIDE = 512
+"""Long side, in pixels, at which `style_weights` judges a photograph of any size."""
 FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
 PLAIN_WEIGHT = 0.12
@@ -34,6 +38,31 @@ def plainness(photos: Tensor) -> Tensor:
     mean = F.avg_pool2d(small, 5, 1, 2, count_include_pad=False)
     spread = F.avg_pool2d(small.square(), 5, 1, 2, count_include_pad=False) - mean.square()
     return 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
+
+
+def style_weights(photo: Tensor, size: tuple[int, int], weight: float) -> Tensor:
+    """Return how much of the style each pixel of a painting takes: 1, or less where the photograph is plain.
+
+    The statistics of a style are those of its strokes. Plain areas can hold only little of them, and if they count as
+    much as the rest, an optimisation fills them with lumps and specks.
+
+    Parameters
+    ----------
+    photo : Tensor
+        (1, 3, H, W), sRGB, [0, 1].
+    size : (int, int)
+        Height and width of the painting in pixels.
+    weight : float
+        What a wholly plain pixel takes, from 0 to 1.
+
+    Returns
+    -------
+    Tensor
+        (1, 1, *size), from `weight` to 1.
+    """
+    height, width = fit_size((photo.shape[-2], photo.shape[-1]), long_side=LONG_SIDE, enlarge=True)
+    plain = plainness(resize(photo, (max(height, PLAIN), max(width, PLAIN))))
+    return 1 - (1 - weight) * resize(plain, size)
 
 
 def plain_loss(added: Tensor, plain: Tensor) -> Tensor:

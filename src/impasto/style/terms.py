@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from ..device import Compute
 from ..image.picture import opaque
 from ..models.layers import circular_pad
-from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, raw_moments, weights_of
+from ..models.moments import add_moments_gradient, at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG
 from .extra import histogram_loss, laplacian_loss, self_similarity_loss
 from .losses import (
@@ -107,9 +107,14 @@ class View:
     def moments(self, image: Tensor, layers: Sequence[str], masks: Sequence[Tensor | None]) -> list[dict[str, Tensor]]:
         """Return, for each mask (None for the whole picture), layer -> raw moments (1, C + 1, C + 1) inside it."""
         features = self.features(image, layers)
-        return [
-            {k: raw_moments(f, None if m is None else self.weights(m, f)) for k, f in features.items()} for m in masks
-        ]
+
+        def inside(mask: Tensor | None, layer: str) -> Tensor:
+            """Return the moments as `MomentsTerm` computes them, so that the same picture has no distance at all."""
+            f = features[layer]
+            sums = moment_sums(f, None if mask is None else self.weights(mask, f))
+            return sums / sums[:, -1:, -1:].clamp(min=1e-12)
+
+        return [{k: inside(m, k) for k in features} for m in masks]
 
     def content(self, picture: Tensor, shares: Mapping[str, float], shown: Tensor | None = None) -> "ContentTerm":
         """Return the content term of a picture (1, 3, H, W), by `shares` and `shown` as for `ContentTerm`."""
@@ -243,6 +248,10 @@ class Part(NamedTuple):
 
     share: float
     mask: Tensor | None
+
+    def weighted(self, weights: Tensor) -> "Part":
+        """Return the part with its mask times weights (1, 1, H, W), and the same share."""
+        return Part(self.share, weights if self.mask is None else self.mask * weights)
 
 
 def divide(regions: Sequence[Tensor], where: Tensor | None = None) -> list[Part]:

@@ -22,6 +22,7 @@ from ..style.neighbours import (
     Neighbours,
     NeighbourTerm,
 )
+from ..style.plain import style_weights
 from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
 from ..style.terms import (
     HistogramTerm,
@@ -159,6 +160,9 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     several = [*([(1.0, scales[0], r.style)] for r in p.regions), own]
     # Each part of the picture with its styles: share, size as a multiple of the painting's, and style.
     painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
+    busy = None
+    if o.plain_weight < 1:
+        busy = style_weights(opaque(p.content), scale.size, o.plain_weight).to(content.device)
     toward = min(o.strength, 1.0)
 
     def size_of(style_scale: float) -> float:
@@ -176,13 +180,14 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         return {k: found[k].to(compute.device) for k in layers}
 
     def moments_term(kind: str) -> Term:
+        weighted = [part if busy is None else part.weighted(busy) for part, _ in painted]
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
         if toward < 1:  # interpolate from the photograph's own moments
-            start = view.moments(content, tuple(layers), [part.mask for part, _ in painted])
+            start = view.moments(content, tuple(layers), [part.mask for part in weighted])
             for mine, moments in zip(start, wanted, strict=True):
                 for k, m in mine.items():
                     moments[k] = torch.lerp(m, moments[k], toward)
-        targets = [(part, moments) for (part, _), moments in zip(painted, wanted, strict=True)]
+        targets = list(zip(weighted, wanted, strict=True))
         return MomentsTerm("gram" if kind == "gram" else "moments", encoder, targets, layers)
 
     def neighbour_term() -> Term:

@@ -101,6 +101,8 @@ class OptimizeStylizer(Stylizer):
     ) -> Iterator[Step]:
         """Paint as `Stylizer.steps` does. A step's image is the best so far of its scale, by the total loss."""
         o = self.options
+        if o.start == "auto" and self.start is None:
+            o = replace(o, start="content")  # which takes more iterations
         content, regions, mask, state = ordinary((content, list(regions), mask, state))
         check_styles([r.style for r in regions], o, self.encoder)
         check_masks((content.shape[-2], content.shape[-1]), regions, mask)
@@ -289,7 +291,8 @@ def fit_painting(
     why = "a picture that tiles the plane is not painted in tiles" if wrap else check_tiles(options)
     if not why:
         kind = options.optimizer if not options.pyramid else "pyramid"
-        masks = (regions + 1 if regions or masked or cut_out else 0) * MASK_PICTURES
+        divided, weighted = bool(regions or masked or cut_out), options.plain_weight < 1
+        masks = (regions + 1) * MASK_PICTURES * (divided + weighted)
         pictures = PICTURES[kind] + masks + resized + cut_out + 2 * masked + 2 * bool(options.average)
         tiling = fit_tiles(
             size,

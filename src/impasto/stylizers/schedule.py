@@ -8,7 +8,15 @@ from itertools import accumulate, pairwise
 from ..errors import OptionError
 from ..image.resize import fit_size
 from ..models.vgg import CONTENT_LAYER, STYLE_LAYERS, VGG
-from ..options import ITERATIONS, LARGEST_SIZE, LEAST_SIZE, LONG_SIDE, OptimizeOptions, TextureOptions
+from ..options import (
+    ITERATIONS,
+    LARGEST_SIZE,
+    LEAST_SIZE,
+    LONG_SIDE,
+    OTHER_STARTS,
+    OptimizeOptions,
+    TextureOptions,
+)
 
 SCALE_FACTOR = 2.0
 REFINEMENT = 0.25
@@ -134,7 +142,8 @@ def scale_sizes(size: tuple[int, int], coarsest: int) -> list[tuple[int, int]]:
 def planned(options: OptimizeOptions | TextureOptions, scales: int) -> list[int]:
     """Return the quality's iterations for a number of scales, coarse to fine."""
     length = ADAM_LENGTH if options.optimizer == "adam" else 1
-    plan = [length * n for n in ITERATIONS[options.quality]]
+    network = isinstance(options, OptimizeOptions) and options.begins_with == "network"
+    plan = [length * n for n in (ITERATIONS if network else OTHER_STARTS)[options.quality]]
     return [plan[max(0, len(plan) - i)] for i in range(scales, 0, -1)]
 
 

@@ -1,0 +1,36 @@
+"""How plain parts of a photograph are found, and how much of the style they take."""
+
+import pytest
+import torch
+
+from impasto.style.plain import plainness, style_weights
+
+
+def test_a_plain_half_is_found_at_any_size() -> None:
+    photo = torch.rand(1, 3, 256, 512, generator=torch.Generator().manual_seed(0))
+    photo[..., :256] = 0.4
+    plain = plainness(photo)
+    assert plain.shape == (1, 1, 64, 128)
+    assert plain[..., :60].min() > 0.99
+    assert plain[..., 68:].max() < 0.3
+    for size in ((32, 64), (256, 512), (600, 1200)):
+        found = style_weights(photo, size, 0.25)
+        assert found.shape == (1, 1, *size)
+        middle = size[1] // 2
+        assert found[..., : middle - size[1] // 20] == pytest.approx(0.25, abs=0.01)
+        assert found[..., middle + size[1] // 20 :].min() > 0.75
+
+
+def test_a_photos_own_size_hardly_matters() -> None:
+    photo = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(0))
+    photo[..., :16] = 0.4
+    sizes = [(256, 512), (512, 1024), (1024, 2048)]
+    found = [style_weights(torch.nn.functional.interpolate(photo, s), (64, 128), 0.0) for s in sizes]
+    for other in found[:-1]:
+        assert (other - found[-1]).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("size", [(2, 600), (600, 2), (1, 1)])
+def test_a_narrow_photo(size: tuple[int, int]) -> None:
+    found = style_weights(torch.full((1, 3, *size), 0.7), (40, 50), 0.5)
+    assert found == pytest.approx(torch.full((1, 1, 40, 50), 0.5), abs=1e-3)
