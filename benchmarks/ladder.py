@@ -27,7 +27,7 @@ from impasto.tools.metrics import markdown_table
 RUNGS: dict[str, dict[str, Any]] = {
     "instant": {"quality": "instant"},
     "draft": {"quality": "draft"},
-    "good, half the iterations": {"iterations": 13},
+    "good, half the iterations": {"iterations": 15},
     "good": {},
     "good, from the photograph": {"start": "content"},
     "best": {"quality": "best"},

@@ -21,6 +21,14 @@ def test_a_plain_half_is_found_at_any_size() -> None:
         assert found[..., middle + size[1] // 20 :].min() > 0.75
 
 
+def test_plain_areas_reach_up_to_the_edges_of_objects() -> None:
+    photo = torch.full((1, 3, 512, 512), 0.7)
+    photo[..., 200:312, 200:312] = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    found = style_weights(photo, (512, 512), 0.0)
+    assert found[..., 250, :196].max() < 0.05
+    assert found[..., 215:297, 215:297].min() > 0.5
+
+
 def test_a_photos_own_size_hardly_matters() -> None:
     photo = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(0))
     photo[..., :16] = 0.4

@@ -13,6 +13,8 @@ from ..image.resize import fit_size, resize
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
 """Side of the squares that are judged as plain or not, and the variance of the photograph's colours in them at which a
 square counts as half plain."""
+AROUND = 5
+"""Side, in squares, of the neighbourhoods in which a photograph's colours are compared."""
 LONG_SIDE = 512
 """Long side, in pixels, at which `style_weights` judges a photograph of any size."""
 FINE = 7
@@ -32,12 +34,14 @@ LATTICE_WEIGHT = 15.0
 def plainness(photos: Tensor) -> Tensor:
     """Return how plain each 4x4 square of photographs (N, 3, H, W) is, (N, 1, H / 4, W / 4), from 0 to 1.
 
-    A square is plain if the photograph hardly varies within the 20 pixels around it.
+    A square is plain if the photograph hardly varies within one of the neighbourhoods of 20x20 pixels that contain it.
+    So plain areas reach up to the edges of objects, where strokes would be a halo.
     """
     small = F.avg_pool2d(photos.float(), PLAIN)
-    mean = F.avg_pool2d(small, 5, 1, 2, count_include_pad=False)
-    spread = F.avg_pool2d(small.square(), 5, 1, 2, count_include_pad=False) - mean.square()
-    return 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
+    mean = F.avg_pool2d(small, AROUND, 1, AROUND // 2, count_include_pad=False)
+    spread = F.avg_pool2d(small.square(), AROUND, 1, AROUND // 2, count_include_pad=False) - mean.square()
+    plain = 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
+    return F.max_pool2d(plain, AROUND, 1, AROUND // 2)
 
 
 def style_weights(photo: Tensor, size: tuple[int, int], weight: float) -> Tensor:

@@ -82,14 +82,18 @@ class View:
 
     def __init__(self, encoder: VGG, compute: Compute, *, wrap: int = 0, checkpointing: bool = False):
         self.encoder, self.compute, self.wrap, self.checkpointing = encoder, compute, wrap, checkpointing
+        self._reduced: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     def continued(self, image: Tensor) -> Tensor:
         """Return the picture padded for the encoder."""
         return circular_pad(image, self.wrap) if self.wrap else image
 
     def weights(self, mask: Tensor, features: Tensor) -> Tensor:
-        """Reduce a mask (1, 1, H, W) of the picture's size to the size of the features that terms measure."""
-        return weights_of(mask, features)
+        """Reduce a mask (1, 1, H, W) of the picture's size to the size of the features that terms measure, once."""
+        key = id(mask), features.shape[-2], features.shape[-1]
+        if key not in self._reduced:
+            self._reduced[key] = mask, weights_of(mask, features)  # the mask, so that its id stays its own
+        return self._reduced[key][1]
 
     def inside(self, features: Tensor, layer: str) -> Tensor:
         """Return the features without those of the padding."""
