@@ -266,7 +266,7 @@ def test_it_is_the_loss_of_the_optimisation(photo: Callable[[str, int], Tensor])
     content = F.interpolate(noise(1, 3, 16, 16), scale_factor=4)  # nowhere plain
     mine = PaintingLoss(encoder, PLAIN, content_weight=0.032, tone_weight=0.1, tv_weight=2.5)
     found = mine(x, content, mine.moments(style), colours_of(style))
-    weights = {"content_weight": 0.032, "tv_weight": 2.5, "plain_weight": 1.0}
+    weights: dict[str, Any] = {"content_weight": 0.032, "tv_weight": 2.5, "plain_weight": 1.0}
     options = OptimizeOptions(size=64, layers=STYLE_LAYER_WEIGHTS, **weights)
     problem = Problem(encoder, PLAIN, options, content, (64, 64), [style])
     wanted = build_loss(problem, Scale((64, 64), 1, 1.0), x)(x)
