@@ -64,7 +64,7 @@ class Reference:
             return
         net, judge = load_encoder("compact"), load_judge(self.judge)
         self.out.mkdir(parents=True, exist_ok=True)
-        options = OptimizeOptions(size=SIZE)
+        options = OptimizeOptions(size=SIZE, start="content")
         frozen = tomllib.loads(self.frozen.read_text(encoding="utf-8"))
         aim = options if self.write is not None else OptimizeOptions.from_dict(frozen["options"])
         unit = plain_seconds(net)

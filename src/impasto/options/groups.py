@@ -239,8 +239,8 @@ class ContentLossOptions:
     plain_weight: Annotated[
         float,
         Doc(
-            "Weight of the style where the photo is plain, such as a sky or a wall. Lower paints these areas more "
-            "calmly; 1 paints them like the rest."
+            "Weight of the style losses `moments` and `gram` where the photo is plain, such as a sky or a wall. Lower "
+            "paints these areas more calmly; 1 paints them like the rest."
         ),
         Range(0, 1),
         LOOK,
