@@ -254,7 +254,7 @@ def test_the_laplacian_weight_keeps_the_edges(paint: Paint, content: Tensor, mea
 
 
 def test_the_plain_weight_calms_what_is_plain(make: Make, content: Tensor, measure: Any) -> None:
-    """The upper half of the photograph is grey. The weaker its weight, the more of the style is in the lower half."""
+    """The upper half of the photograph is one grey. The lower its weight, the calmer it is painted."""
     photo = content.clone()
     photo[..., : photo.shape[-2] // 2, :] = 0.5
     paintings = [make(**BRIEF, plain_weight=w)(photo) for w in (1.0, 0.3, 0.0)]

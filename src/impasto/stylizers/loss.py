@@ -160,9 +160,6 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     several = [*([(1.0, scales[0], r.style)] for r in p.regions), own]
     # Each part of the picture with its styles: share, size as a multiple of the painting's, and style.
     painted = [(part, styles) for part, styles in zip(parts, several, strict=True) if part.share]
-    busy = None
-    if o.plain_weight < 1:
-        busy = style_weights(opaque(p.content), scale.size, o.plain_weight).to(content.device)
     toward = min(o.strength, 1.0)
 
     def size_of(style_scale: float) -> float:
@@ -180,7 +177,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         return {k: found[k].to(compute.device) for k in layers}
 
     def moments_term(kind: str) -> Term:
-        weighted = [part if busy is None else part.weighted(busy) for part, _ in painted]
+        weighted = [part for part, _ in painted]
+        if o.plain_weight < 1:
+            weights = style_weights(opaque(p.content), scale.size, o.plain_weight).to(content.device)
+            weighted = [part.weighted(weights) for part in weighted]
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
         if toward < 1:  # interpolate from the photograph's own moments
             start = view.moments(content, tuple(layers), [part.mask for part in weighted])
