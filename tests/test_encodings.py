@@ -11,7 +11,9 @@ import pytest
 
 from impasto.stylizers.learn import BUNDLED
 
-ENCODINGS = ["cp932", "ascii", "latin-1", "cp1252", "UTF-8"]
+SLOW = [pytest.param(encoding, marks=pytest.mark.slow) for encoding in ("cp1252", "UTF-8")]
+ENCODINGS = ["cp932", "ascii", "latin-1", *SLOW]
+"""One with more than a byte a character, one without accents, one with them; the others are like these."""
 NAME = "caf\u00e9\u6f22"
 BRIEF = ["--size", "48", "--iterations", "1"]
 
@@ -52,7 +54,7 @@ def test_wrong_usage_reads_the_same(encoding: str) -> None:
     )
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", ["cp932", "ascii", pytest.param("latin-1", marks=pytest.mark.slow), *SLOW])
 def test_names_of_files(here: Path, encoding: str) -> None:
     """This covers a painting, its record (which is JSON in every encoding), a style file and an error."""
     photo, out = f"{NAME}.webp", f"{NAME}.png"
