@@ -1,17 +1,41 @@
 """Fixtures for exporting: a small network, styles and photographs."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from impasto.export import job
+from impasto.export.check import compare
 from impasto.export.styles import Style, measure
 from impasto.models.network import Network, NetworkConfig, load_network, save_network
 from impasto.models.vgg import VGG
 from impasto.models.weights import load_encoder
 from impasto.options import ExportOptions
+
+CASES = ((16, 16, (1.0,)), (17, 31, (0.4,)), (97, 131, (1.0, 1.4)), (150, 261, (1.0,)))
+"""Fewer sizes than those at which a user's export is compared."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _seldom_collected() -> Iterator[None]:
+    """Look for garbage seldom: tracing makes millions of objects that stay, and looking takes a quarter of its time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.fixture(scope="module")
+def _few_sizes() -> Iterator[None]:
+    """Compare exports at a few sizes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "compare", partial(compare, cases=CASES))
+        yield
 
 
 @pytest.fixture(scope="session")

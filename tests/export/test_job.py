@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.export import ExportedProgram
 from impasto.cli import main
 from impasto.errors import ImpastoError, OptionError
 from impasto.export import extra, formats, job
-from impasto.export.check import Difference, compare, distance, inputs_of, paint
+from impasto.export.check import Difference, distance, inputs_of, paint
 from impasto.export.graph import PaintingGraph
 from impasto.export.job import Exported, export
 from impasto.export.runtimes import Run, load
@@ -35,12 +34,12 @@ pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
-CASES = ((16, 16, (1.0,)), (17, 31, (0.4,)), (97, 131, (1.0, 1.4)), (150, 261, (1.0,)))
-"""Fewer sizes than those at which a user's export is compared."""
 
 
 @pytest.fixture(scope="module")
-def _traced_once(net: Network, encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _traced_once(
+    _few_sizes: None, net: Network, encoder: VGG, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Share one program and one ONNX file among all exports of this module: tracing and translating take seconds."""
     graph = PaintingGraph(net, encoder, None, True, torch.float32, torch.float32)
     program, file = formats.trace(graph), tmp_path_factory.mktemp("onnx") / "once.onnx"
@@ -55,7 +54,6 @@ def _traced_once(net: Network, encoder: VGG, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "trace", lambda _: program)
         patch.setattr(job, "write_onnx", write_onnx)
-        patch.setattr(job, "compare", partial(compare, cases=CASES))
         yield
 
 
