@@ -81,7 +81,7 @@ def test_with_regions_and_a_mask(
     assert (tiled.image - whole.image).abs().mean() < 0.01
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", pytest.param("adam", marks=pytest.mark.slow)])
 def test_from_any_step_it_goes_on_bit_for_bit(
     make: Callable[..., OptimizeStylizer], photo: Callable[..., Tensor], scarce: Callable[..., None], optimizer: str
 ) -> None:
