@@ -110,7 +110,7 @@ def test_it_is_finite_in_every_precision(content: Tensor, precision: str) -> Non
         assert painted.std() > 0.02 or strength == 0
 
 
-@pytest.mark.parametrize("name", ["astronaut", "rocket"])
+@pytest.mark.parametrize("name", [pytest.param("astronaut", marks=pytest.mark.slow), "rocket"])
 def test_nothing_glows(photo: Callable[[str, int], Tensor], name: str) -> None:
     """Glowing dots would show as features above 40 standard deviations, or as paint far above white."""
     net, content = find_network(None), photo(name, 512)

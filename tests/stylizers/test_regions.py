@@ -55,7 +55,10 @@ def test_one_region_everywhere_is_the_style_itself(
     torch.testing.assert_close(masked[-1].image, plain[-1].image, rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("style_loss", ["moments", "gram", "nn", "moments:1,nn:1"])
+@pytest.mark.parametrize(
+    "style_loss",
+    [*(pytest.param(k, marks=pytest.mark.slow) for k in ("gram", "moments:1,nn:1")), "moments", "nn"],
+)
 def test_each_half_is_in_its_own_style(
     pictures: tuple[Tensor, Tensor, Tensor], left: Tensor, make: Make, measure: Any, style_loss: str
 ) -> None:

@@ -60,7 +60,10 @@ def same_step(a: Step, b: Step) -> None:
     [
         {},
         {"optimizer": "adam"},
-        {"optimizer": "adam", "parameters": "laplacian", "plateau": 0.9, "coarsest": 64, "iterations": 40},
+        pytest.param(
+            {"optimizer": "adam", "parameters": "laplacian", "plateau": 0.9, "coarsest": 64, "iterations": 40},
+            marks=pytest.mark.slow,
+        ),
         {"optimizer": "adam", "parameters": "pixels", "average": 0.8, "carry": True},
         {"average": 0.5},
         {"plateau": 0.9, "coarsest": 64, "iterations": 40},

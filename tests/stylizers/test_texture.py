@@ -180,7 +180,8 @@ def test_a_style_counts_as_no_larger_than_it_is(encoder: VGG, style: Tensor) -> 
 # -- tiles ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(96, 96), (100, 88)])  # the poolings' cells fit into the first one, not the second
+# The poolings' cells fit into the first one, not the second. Of 96x96 there is `test_no_option_brings_the_edge_back`.
+@pytest.mark.parametrize("size", [pytest.param((96, 96), marks=pytest.mark.slow), (100, 88)])
 def test_a_seamless_texture_has_no_edge(synthesizer: Make, size: tuple[int, int]) -> None:
     """The mean is over three seeds: each border is a line or two, which are rougher or smoother by chance."""
     found = {s: sum(seam(synthesizer(size, s, seed=i)()) for i in range(3)) / 3 for s in (True, False)}

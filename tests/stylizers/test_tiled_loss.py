@@ -62,8 +62,15 @@ def check_same(whole: PerceptualLoss, tiled: PerceptualLoss, image: Tensor, turn
 
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
-@pytest.mark.parametrize("size", [(64, 96), (107, 69)])
-@pytest.mark.parametrize("side", [16, 50])
+@pytest.mark.parametrize(
+    ("side", "size"),
+    [
+        (16, (107, 69)),
+        (50, (64, 96)),
+        pytest.param(16, (64, 96), marks=pytest.mark.slow),
+        pytest.param(50, (107, 69), marks=pytest.mark.slow),
+    ],
+)
 def test_tiles_measure_what_the_whole_does(
     padding: Literal["zeros", "reflect"], pooling: Literal["max", "average"], size: tuple[int, int], side: int
 ) -> None:
@@ -111,8 +118,15 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("parts", [False, True], ids=["whole", "regions, mask, alpha"])
-@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize(
+    ("parts", "on_disk"),
+    [
+        pytest.param(False, False, id="whole"),
+        pytest.param(True, True, id="regions, mask, alpha, on disk"),
+        pytest.param(False, True, id="whole, on disk", marks=pytest.mark.slow),
+        pytest.param(True, False, id="regions, mask, alpha", marks=pytest.mark.slow),
+    ],
+)
 def test_a_paintings_loss_in_tiles(
     encoder: VGG, content: Tensor, style: Tensor, options: dict[str, Any], parts: bool, on_disk: bool
 ) -> None:

@@ -142,7 +142,7 @@ def wait_for_lines(process: "subprocess.Popen[str]", path: Path, count: int) -> 
     [
         (["--iterations", "24", "--start", "noise"], 6),  # in the first of two scales
         (["--iterations", "24", "--style-loss", "gram:1,nn:0.5"], 15),  # in the last one
-        (["--preset", "gatys", "--iterations", "24", "--rate", "0.01"], 8),
+        pytest.param(["--preset", "gatys", "--iterations", "24", "--rate", "0.01"], 8, marks=pytest.mark.slow),
     ],
     ids=["coarse", "last", "gatys"],
 )
@@ -211,7 +211,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] if k == "averaged" else []) for k in KINDS])
 def test_every_kind_of_painting(here: Path, run: Run, kill: Callable[[int], Any], kind: str) -> None:
     """Paintings are stopped in the first scale, in the last one, and in the refinement of `nn`."""
     command = ["stylize", "photo.png", "style.jpg", *COMMON, "--iterations", "16", *KINDS[kind]]
