@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from impasto.style.plain import plainness, style_weights
+from impasto.style.plain import Rims, plainness, squares_of, style_weights
 
 
 def test_a_plain_half_is_found_at_any_size() -> None:
@@ -42,3 +42,32 @@ def test_a_photos_own_size_hardly_matters() -> None:
 def test_a_narrow_photo(size: tuple[int, int]) -> None:
     found = style_weights(torch.full((1, 3, *size), 0.7), (40, 50), 0.5)
     assert found == pytest.approx(torch.full((1, 1, 40, 50), 0.5), abs=1e-3)
+
+
+def test_a_halo_is_a_rim_and_strokes_or_another_colour_are_not() -> None:
+    photo = torch.full((1, 3, 256, 256), 0.7)
+    photo[..., 96:160, 96:160] = 0.1
+    halo, noise = torch.zeros_like(photo), torch.Generator().manual_seed(0)
+    halo[..., 88:168, 88:168] = 0.3
+    halo[..., 96:160, 96:160] = 0.0
+    strokes = 0.3 * (2 * (torch.rand(photo.shape, generator=noise) > 0.5) - 1)
+    rims = Rims(photo)
+    found = [rims(squares_of(x)).item() for x in (halo, -halo, strokes, torch.full_like(photo, 0.3))]
+    assert found[0] == pytest.approx(found[1])
+    assert max(found[2:]) < found[0] / 20
+
+
+def test_a_rim_needs_a_plain_area_and_an_edge() -> None:
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    edge = torch.full_like(noise, 0.7)
+    edge[..., 32:] = 0.1
+    found = [Rims(photo)(squares_of(noise.flip(3))).item() for photo in (edge, noise, torch.full_like(noise, 0.7))]
+    assert max(found[1:]) < found[0] / 10
+
+
+@pytest.mark.parametrize("size", [(8, 12), (11, 9), (4, 5)])
+def test_the_gradient_of_a_rim(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rims = Rims(torch.rand(1, 3, *size, generator=generator).round())
+    x = torch.rand(1, 3, *size, generator=generator).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: rims(squares_of(x)), (x,))

@@ -14,7 +14,7 @@ from impasto.models.vgg import STYLE_LAYERS, VGG
 from impasto.models.weights import load_encoder
 from impasto.options import STYLE_LAYER_WEIGHTS, OptimizeOptions, named_weights
 from impasto.style.target import StyleTarget
-from impasto.style.terms import PerceptualLoss
+from impasto.style.terms import PerceptualLoss, RimTerm
 from impasto.stylizers.loss import Problem, build_loss
 from impasto.stylizers.optimize import OptimizeStylizer
 from impasto.stylizers.schedule import Scale
@@ -62,12 +62,13 @@ def test_the_total_variation_weight_smooths(paint: Paint, measure: Any) -> None:
 def test_a_weight_of_zero_leaves_its_term_out(make: Make, content: Tensor) -> None:
     terms = {
         n: set(next(iter(make(**{**BRIEF, n: 0.0}).steps(content))).losses) - {"total"}
-        for n in ("content_weight", "style_weight", "tv_weight")
+        for n in ("content_weight", "style_weight", "rim_weight", "tv_weight")
     }
     assert terms == {
-        "content_weight": {"style", "tv"},
-        "style_weight": {"content", "tv"},
-        "tv_weight": {"content", "style"},
+        "content_weight": {"style", "rim", "tv"},
+        "style_weight": {"content", "rim", "tv"},
+        "rim_weight": {"content", "style", "tv"},
+        "tv_weight": {"content", "style", "rim"},
     }
 
 
@@ -154,7 +155,7 @@ def test_a_blurred_content_leaves_the_detail_to_the_style(paint: Paint, content:
 
 def test_the_blur_is_measured_at_the_paintings_size(make: Make, content: Tensor, measure: Any) -> None:
     """The painting is that of a photo blurred beforehand; a coarse scale of half the size uses half the blur."""
-    options: dict[str, Any] = {"size": 96, "start": "grey", "content_weight": 1.0}
+    options: dict[str, Any] = {"size": 96, "start": "noise", "content_weight": 1.0, "plain_weight": 1.0}
     one = {**options, "coarsest": 96, "iterations": 3}
     blurred = blur(content, 4.0)
     assert torch.equal(make(content_blur=4.0, **one)(content), make(**one)(blurred))
@@ -259,6 +260,21 @@ def test_the_plain_weight_calms_what_is_plain(make: Make, content: Tensor, measu
     photo[..., : photo.shape[-2] // 2, :] = 0.5
     paintings = [make(**BRIEF, plain_weight=w)(photo) for w in (1.0, 0.3, 0.0)]
     assert falls((measure.variation(p[..., : p.shape[-2] // 2 - 8, :]) for p in paintings), 0.9)
+
+
+def test_the_plain_weight_counts_where_all_is_plain(make: Make, content: Tensor, measure: Any) -> None:
+    """The weight is not relative to the rest of the photograph."""
+    photo = 0.5 + 0.03 * (content - content.mean())
+    paintings = [make(**BRIEF, plain_weight=w)(photo) for w in (1.0, 0.3, 0.0)]
+    assert falls((measure.variation(p) for p in paintings), 0.9)
+
+
+def test_the_rim_weight_narrows_halos(make: Make, content: Tensor) -> None:
+    photo = torch.full((1, 3, 96, 96), 0.7)
+    photo[..., 30:66, 30:66] = content[..., :36, :36]
+    term = RimTerm(photo, photo)
+    paintings = [make(**BRIEF, rim_weight=w)(photo) for w in (0.0, 0.5, 20.0)]
+    assert falls((term.total({}, p).item() for p in paintings), 0.8)
 
 
 def test_the_similarity_weight_keeps_alike_what_is_alike(paint: Paint, content: Tensor, measure: Any) -> None:

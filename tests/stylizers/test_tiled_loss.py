@@ -15,6 +15,7 @@ from impasto.style.terms import (
     MomentsTerm,
     Part,
     PerceptualLoss,
+    RimTerm,
     TemporalTerm,
     Term,
     VariationTerm,
@@ -97,6 +98,7 @@ def test_tiles_measure_what_the_whole_does(
             "moments": (1.0, MomentsTerm("moments", net, targets, shares)),
             "tv": (1.5, VariationTerm()),
             "laplacian": (0.5, LaplacianTerm(content)),
+            "rim": (20.0, RimTerm(content, content.flip(3), [region, None])),
             "temporal": (3.0, TemporalTerm(content.flip(3), region)),
         }
         return kind(view, terms, (content, mask))  # pyright: ignore[reportArgumentType]
@@ -111,7 +113,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"strength": 0.6, "content_blur": 2.0},
     {"strength": 0.6, "plain_weight": 0.0},
     {"plain_weight": 1.0},
-    {"laplacian_weight": 0.3, "tv_weight": 0.0},
+    {"laplacian_weight": 0.3, "tv_weight": 0.0, "rim_weight": 50.0},
     {"content_layers": "relu4_2,relu2_1", "layers": "relu1_1,relu5_1", "content_weight": 0.5},
     {"content_weight": 0.0},
 ]

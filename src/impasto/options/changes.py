@@ -55,6 +55,7 @@ class StylizeChanges(TextureChanges, total=False):
     content_weight: float | None
     style_weight: float | None
     plain_weight: float
+    rim_weight: float
     content_layers: str
     content_blur: float
     detail: float

@@ -30,7 +30,7 @@ STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4"
 CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
 """The content layers and their weights."""
 
-CONTENT_WEIGHT = 0.0125
+CONTENT_WEIGHT = 0.0085
 """Weight of the content loss, relative to the weight of the style loss."""
 
 
@@ -243,6 +243,12 @@ class ContentLossOptions:
             "paints these areas more calmly; 1 paints them like the rest."
         ),
         Range(0, 1),
+        LOOK,
+    ] = 0.4
+    rim_weight: Annotated[
+        float,
+        Doc("Weight of the loss on halos: plain areas that change their colour towards the edges of objects."),
+        Range(0, 1e6),
         LOOK,
     ] = 0.5
     content_layers: Annotated[str, Doc("Content layers and their weights."), LOOK] = CONTENT_LAYERS

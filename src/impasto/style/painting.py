@@ -22,13 +22,23 @@ from ..models.moments import raw_moments
 from ..models.vgg import VGG
 from ..options import CONTENT_LAYERS, named_weights
 from .losses import MomentsTarget, content_loss, covariance_metric, moments_loss, total_variation
-from .plain import LATTICE_WEIGHT, PLAIN, PLAIN_WEIGHT, lattice_loss, plain_loss, plainness
+from .plain import (
+    LATTICE_WEIGHT,
+    PLAIN,
+    PLAIN_WEIGHT,
+    RIM_WEIGHT,
+    Rims,
+    lattice_loss,
+    plain_loss,
+    plainness,
+    squares_of,
+)
 
 STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:128,relu4_1:32"
 """The style layers and their weights. The deep ones weigh eight times as much as in `optimize`, whose pictures come
 near to the style in every layer. A network's distances are several times as large in the deep layers, and with the
 weights of `optimize` they hardly fall."""
-STYLE_IN_PLAIN = 0.45
+STYLE_IN_PLAIN = 0.3
 """Weight of plain areas in the style loss; that of everything else is 1. With the same weight everywhere, the style
 loss fills skies and walls with texture, and what a loss of the pixels forbids there comes back at another size."""
 TONE = 16
@@ -97,7 +107,7 @@ class PaintingLoss:
             photo = self.features(photos, tuple(self.content))
             deviation = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE).sqrt()
             deviation = deviation[:, None, None, None]
-            recoloured, plain = colour(photos, colours) / deviation, plainness(photos)
+            recoloured, plain, rims = colour(photos, colours) / deviation, plainness(photos), Rims(photos)
             busy = 1 - (1 - STYLE_IN_PLAIN) * plain
         added = paintings / deviation - recoloured
         style = paintings.new_zeros(len(paintings))
@@ -114,6 +124,7 @@ class PaintingLoss:
             "tone": self.tone_weight * tone_loss(added),
             "plain": PLAIN_WEIGHT * plain_loss(added, plain),
             "edges": EDGE_WEIGHT * edge_loss(added, recoloured),
+            "rim": RIM_WEIGHT * rims(squares_of(added)),
             "lattice": LATTICE_WEIGHT * lattice_loss(added, plain),
             "variation": self.tv_weight * total_variation(paintings),
         }

@@ -26,6 +26,7 @@ from .losses import (
     temporal_loss,
     total_variation,
 )
+from .plain import Rims, squares_of
 
 
 class Term:
@@ -247,15 +248,26 @@ LEAST_REGION = 1e-4
 """Regions below this share of the picture's area are ignored."""
 
 
+LEAST_DEVIATION = 0.05
+"""Lower bound of the standard deviations of a picture's colours."""
+LEAST_WEIGHT = 1e-6
+"""Lower bound of the mean weight of a part."""
+
+
 class Part(NamedTuple):
-    """A part of the picture with its own style: its share of the area, and its mask (None for the whole picture)."""
+    """A part of the picture with its own style: its share of the loss, and its mask (None for the whole picture).
+
+    The share is that of the area, less where the mask has lower weights (`weighted`).
+    """
 
     share: float
     mask: Tensor | None
 
     def weighted(self, weights: Tensor) -> "Part":
-        """Return the part with its mask times weights (1, 1, H, W), and the same share."""
-        return Part(self.share, weights if self.mask is None else self.mask * weights)
+        """Return the part with its mask times weights (1, 1, H, W), and its share times their mean over the part."""
+        mask = weights if self.mask is None else self.mask * weights
+        area = float(mask.mean() if self.mask is None else mask.sum() / self.mask.sum())
+        return Part(self.share * max(area, LEAST_WEIGHT), mask)
 
 
 def divide(regions: Sequence[Tensor], where: Tensor | None = None) -> list[Part]:
@@ -498,6 +510,35 @@ class SimilarityTerm(Term):
         """Return the layer's share of the loss, (1,)."""
         loss = self_similarity_loss(features, self.targets[layer], self.positions[layer], self.metrics[layer])
         return loss / len(self.layers)
+
+
+class RimTerm(Term):
+    """`plain.Rims` of the picture, for each part.
+
+    Parameters
+    ----------
+    content : Tensor
+        (1, 3, H, W), sRGB, [0, 1], the photograph.
+    start : Tensor
+        (1, 3, H, W), sRGB, [0, 1], the picture to start from. The photograph is compared at the same contrast.
+    masks : sequence of Tensor or None
+        (1, 1, H, W), [0, 1], where each part is; None for the whole picture.
+    """
+
+    def __init__(self, content: Tensor, start: Tensor, masks: Sequence[Tensor | None] = (None,)):
+        super().__init__()
+        self.rims = [Rims(content, m) for m in masks]
+        self.deviation = start.std().clamp(min=LEAST_DEVIATION)
+        self.wanted = squares_of(content) * (self.deviation / content.std().clamp(min=LEAST_DEVIATION))
+
+    def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        return self.of_squares(squares_of(image))
+
+    def of_squares(self, squares: Tensor) -> Tensor:
+        """Return the loss of a picture from its squares (1, 3, H / 4, W / 4), a scalar."""
+        added = (squares - self.wanted) / self.deviation
+        return torch.stack([rims(added).sum() for rims in self.rims]).sum()
 
 
 class VariationTerm(Term):

@@ -22,13 +22,14 @@ from ..style.neighbours import (
     Neighbours,
     NeighbourTerm,
 )
-from ..style.plain import style_weights
+from ..style.plain import PLAIN, style_weights
 from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
 from ..style.terms import (
     HistogramTerm,
     LaplacianTerm,
     MomentsTerm,
     PerceptualLoss,
+    RimTerm,
     SimilarityTerm,
     TemporalTerm,
     Term,
@@ -240,6 +241,8 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         features = view.features(seen, SIMILARITY_LAYERS)
         positions = {k: sample_positions((f.shape[2], f.shape[3]), o.seed) for k, f in features.items()}
         terms["similarity"] = o.similarity_weight, SimilarityTerm(encoder, features, positions)
+    if o.rim_weight and toward and min(scale.size) >= PLAIN:
+        terms["rim"] = o.rim_weight * toward, RimTerm(seen.to(x), x, [part.mask for part, _ in painted])
     if o.tv_weight and toward:
         terms["tv"] = o.tv_weight * toward, VariationTerm(p.wrap)
     if p.before is not None:

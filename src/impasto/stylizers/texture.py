@@ -120,7 +120,13 @@ def painting_options(
     scales = style_scales(options, len(styles), max(size))
     largest = [max(own_size(s) / max(size), LEAST_SCALE) for s in styles]
     limited = tuple(map(min, scales, largest))
-    values = options.to_dict() | {"size": max(size), "strict_size": True, "content_weight": 0.0, "plain_weight": 1.0}
+    values = options.to_dict() | {
+        "size": max(size),
+        "strict_size": True,
+        "content_weight": 0.0,
+        "plain_weight": 1.0,
+        "rim_weight": 0.0,
+    }
     if options.stroke_px == ():
         values["style_scale"] = limited
     else:

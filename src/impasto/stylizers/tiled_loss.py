@@ -25,10 +25,12 @@ from ..image.picture import opaque
 from ..models.moments import at_least_float32, moment_sums, weights_of
 from ..models.vgg import VGG
 from ..style.extra import POOLING, laplacian_loss
+from ..style.plain import PLAIN, squares_of
 from ..style.terms import (
     ContentTerm,
     LaplacianTerm,
     PerceptualLoss,
+    RimTerm,
     TemporalTerm,
     Term,
     VariationTerm,
@@ -386,6 +388,47 @@ class TiledLaplacian(Term):
         return laplacian_loss(cells, torch.zeros_like(cells), pooling=1).sum()
 
 
+class TiledRim(Term):
+    """`RimTerm`, a few rows at a time.
+
+    Parameters
+    ----------
+    whole : RimTerm
+        The same for the whole picture.
+    """
+
+    def __init__(self, whole: RimTerm):
+        super().__init__()
+        self.whole = whole
+
+    def value(self, pixels: Pixels) -> Tensor:
+        """Return the loss, a scalar in float64."""
+        return self.whole.of_squares(self._squares(pixels)).cpu().double()
+
+    def add_to(self, gradient: Tensor, pixels: Pixels, factor: float) -> None:
+        """Add the gradient, times a factor, to that of the picture."""
+        with torch.enable_grad():
+            squares = self._squares(pixels).requires_grad_(True)
+            (found,) = torch.autograd.grad(factor * self.whole.of_squares(squares), squares)
+            for start, end, x, own in self._parts(pixels):
+                (part,) = torch.autograd.grad(own, x, found[:, :, start // PLAIN : end // PLAIN])
+                first = max(0, start - PLAIN)
+                gradient[:, :, first : first + part.shape[2]] += part
+
+    @torch.no_grad()
+    def _squares(self, pixels: Pixels) -> Tensor:
+        """Return the picture's `squares_of`."""
+        return torch.cat([own for _, _, _, own in self._parts(pixels)], 2)
+
+    def _parts(self, pixels: Pixels) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Yield rows [start, end), these with the rows around them that they need, and their squares."""
+        height = pixels.image.shape[2] // PLAIN * PLAIN
+        for start in range(0, height, ROWS):
+            end, first = min(start + ROWS, height), max(0, start - PLAIN)
+            x = pixels.rows(first, end + PLAIN).detach().requires_grad_(torch.is_grad_enabled())
+            yield start, end, x, squares_of(x)[:, :, (start - first) // PLAIN :][:, :, : (end - start) // PLAIN]
+
+
 class TiledTemporal(Term):
     """`TemporalTerm`, a few rows at a time.
 
@@ -421,7 +464,7 @@ class TiledTemporal(Term):
             yield start, end, difference, difference * self.trust[:, :, start:end].to(x)
 
 
-IN_ROWS = TiledVariation, TiledLaplacian, TiledTemporal
+IN_ROWS = TiledVariation, TiledLaplacian, TiledRim, TiledTemporal
 """The terms of the pixels."""
 
 
@@ -461,6 +504,8 @@ def _tiled(term: Term) -> Term:
         return TiledVariation()
     if isinstance(term, LaplacianTerm):
         return TiledLaplacian(term.content)
+    if isinstance(term, RimTerm):
+        return TiledRim(term)
     if isinstance(term, TemporalTerm):
         return TiledTemporal(term.moved, term.trust)
     assert term.sums, f"{type(term).__name__} needs the whole picture"
