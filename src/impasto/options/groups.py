@@ -244,7 +244,7 @@ class ContentLossOptions:
         ),
         Range(0, 1),
         LOOK,
-    ] = 0.4
+    ] = 0.3
     rim_weight: Annotated[
         float,
         Doc("Weight of the loss on halos: plain areas that change their colour towards the edges of objects."),
