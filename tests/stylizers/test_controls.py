@@ -272,7 +272,7 @@ def test_the_plain_weight_counts_where_all_is_plain(make: Make, content: Tensor,
 def test_the_rim_weight_narrows_halos(make: Make, content: Tensor) -> None:
     photo = torch.full((1, 3, 96, 96), 0.7)
     photo[..., 30:66, 30:66] = content[..., :36, :36]
-    term = RimTerm(photo, photo)
+    term = RimTerm(photo)
     paintings = [make(**BRIEF, rim_weight=w)(photo) for w in (0.0, 0.5, 20.0)]
     assert falls((term.total({}, p).item() for p in paintings), 0.8)
 

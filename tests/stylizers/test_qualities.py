@@ -84,7 +84,7 @@ def test_each_quality_comes_nearer_than_the_one_before(picture: Tensor, painting
     found = [impasto.stylize(picture, painting, quality=q, size=96, **PLAIN) for q in qualities]
     distances = [measure.style(p, painting, "moments") for p in found]
     assert distances == sorted(distances, reverse=True)
-    assert distances[-1] < 0.7 * distances[0]
+    assert distances[-1] < 0.8 * distances[0]
 
 
 @pytest.mark.parametrize(

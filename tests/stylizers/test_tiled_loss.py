@@ -98,7 +98,7 @@ def test_tiles_measure_what_the_whole_does(
             "moments": (1.0, MomentsTerm("moments", net, targets, shares)),
             "tv": (1.5, VariationTerm()),
             "laplacian": (0.5, LaplacianTerm(content)),
-            "rim": (20.0, RimTerm(content, content.flip(3), [region, None])),
+            "rim": (20.0, RimTerm(content, [region, None])),
             "temporal": (3.0, TemporalTerm(content.flip(3), region)),
         }
         return kind(view, terms, (content, mask))  # pyright: ignore[reportArgumentType]

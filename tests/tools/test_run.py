@@ -122,7 +122,7 @@ def test_what_the_record_has_of_the_losses_is_the_picture_s_own(
     losses = record_in("a.png")["losses"]
     best = min(rows("run"), key=lambda r: r["total"])
     assert best["iteration"] < 4
-    assert set(losses) == {"total", "content", "style", "tv"}
+    assert set(losses) == {"total", "content", "style", "rim", "tv"}
     assert losses == {k: round(best[k], 6) for k in losses}
 
 

@@ -207,9 +207,9 @@ def test_a_style_is_at_no_distance_from_itself(brief: Brief) -> None:
     near = recipe.distance(pictures, pictures, targets, colours)
     other = {k: m.flip(0) for k, m in targets.items()}
     far = recipe.distance(pictures, pictures.flip(0), other, colours.flip(0))
-    assert list(near) == ["style", "content", "tone", "plain", "edges", "lattice", "variation"]
+    assert list(near) == ["style", "content", "tone", "plain", "edges", "rim", "lattice", "variation"]
     assert all(v.shape == (2,) for v in near.values())
-    for term in ("style", "content", "tone", "plain", "edges", "lattice"):
+    for term in ("style", "content", "tone", "plain", "edges", "rim", "lattice"):
         assert near[term].abs().max() < 1e-3 * far[term].min(), term
     torch.testing.assert_close(near["variation"], 2.5 * total_variation(pictures))
 
@@ -327,6 +327,7 @@ def test_a_batchs_loss_is_the_sum_of_its_pictures(brief: Brief) -> None:
         "tone",
         "plain",
         "edges",
+        "rim",
         "lattice",
         "variation",
         "scale",

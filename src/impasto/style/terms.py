@@ -513,23 +513,21 @@ class SimilarityTerm(Term):
 
 
 class RimTerm(Term):
-    """`plain.Rims` of the picture, for each part.
+    """`plain.Rims` of the picture, for each part. The photograph is compared at the picture's own contrast.
 
     Parameters
     ----------
     content : Tensor
         (1, 3, H, W), sRGB, [0, 1], the photograph.
-    start : Tensor
-        (1, 3, H, W), sRGB, [0, 1], the picture to start from. The photograph is compared at the same contrast.
     masks : sequence of Tensor or None
         (1, 1, H, W), [0, 1], where each part is; None for the whole picture.
     """
 
-    def __init__(self, content: Tensor, start: Tensor, masks: Sequence[Tensor | None] = (None,)):
+    def __init__(self, content: Tensor, masks: Sequence[Tensor | None] = (None,)):
         super().__init__()
         self.rims = [Rims(content, m) for m in masks]
-        self.deviation = start.std().clamp(min=LEAST_DEVIATION)
-        self.wanted = squares_of(content) * (self.deviation / content.std().clamp(min=LEAST_DEVIATION))
+        squares = squares_of(content)
+        self.photo = squares / _deviation(squares)
 
     def total(self, measures: Mapping[str, Tensor], image: Tensor) -> Tensor:
         """Return the loss, a scalar."""
@@ -537,8 +535,13 @@ class RimTerm(Term):
 
     def of_squares(self, squares: Tensor) -> Tensor:
         """Return the loss of a picture from its squares (1, 3, H / 4, W / 4), a scalar."""
-        added = (squares - self.wanted) / self.deviation
+        added = squares / _deviation(squares) - self.photo
         return torch.stack([rims(added).sum() for rims in self.rims]).sum()
+
+
+def _deviation(squares: Tensor) -> Tensor:
+    """Return the standard deviation of the colours, and at least `LEAST_DEVIATION`."""
+    return (squares.var(correction=0) + LEAST_DEVIATION**2).sqrt()
 
 
 class VariationTerm(Term):

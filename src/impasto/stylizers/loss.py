@@ -242,7 +242,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         positions = {k: sample_positions((f.shape[2], f.shape[3]), o.seed) for k, f in features.items()}
         terms["similarity"] = o.similarity_weight, SimilarityTerm(encoder, features, positions)
     if o.rim_weight and toward and min(scale.size) >= PLAIN:
-        terms["rim"] = o.rim_weight * toward, RimTerm(seen.to(x), x, [part.mask for part, _ in painted])
+        terms["rim"] = o.rim_weight * toward, RimTerm(seen.to(x), [part.mask for part, _ in painted])
     if o.tv_weight and toward:
         terms["tv"] = o.tv_weight * toward, VariationTerm(p.wrap)
     if p.before is not None:
