@@ -51,7 +51,7 @@ def test_a_halo_is_a_rim_and_strokes_or_another_colour_are_not() -> None:
     halo[..., 88:168, 88:168] = 0.3
     halo[..., 96:160, 96:160] = 0.0
     strokes = 0.3 * (2 * (torch.rand(photo.shape, generator=noise) > 0.5) - 1)
-    rims = Rims(photo)
+    rims = Rims(photo, plainness(photo))
     found = [rims(squares_of(x)).item() for x in (halo, -halo, strokes, torch.full_like(photo, 0.3))]
     assert found[0] == pytest.approx(found[1])
     assert max(found[2:]) < found[0] / 20
@@ -61,13 +61,15 @@ def test_a_rim_needs_a_plain_area_and_an_edge() -> None:
     noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     edge = torch.full_like(noise, 0.7)
     edge[..., 32:] = 0.1
-    found = [Rims(photo)(squares_of(noise.flip(3))).item() for photo in (edge, noise, torch.full_like(noise, 0.7))]
+    photos, squares = (edge, noise, torch.full_like(noise, 0.7)), squares_of(noise.flip(3))
+    found = [Rims(photo, plainness(photo))(squares).item() for photo in photos]
     assert max(found[1:]) < found[0] / 10
 
 
 @pytest.mark.parametrize("size", [(8, 12), (11, 9), (4, 5)])
 def test_the_gradient_of_a_rim(size: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
-    rims = Rims(torch.rand(1, 3, *size, generator=generator).round())
+    photo = torch.rand(1, 3, *size, generator=generator).round()
+    rims = Rims(photo, plainness(photo))
     x = torch.rand(1, 3, *size, generator=generator).double().requires_grad_(True)
     assert torch.autograd.gradcheck(lambda x: rims(squares_of(x)), (x,))

@@ -107,7 +107,8 @@ class PaintingLoss:
             photo = self.features(photos, tuple(self.content))
             deviation = colours[:, :, :3].diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_VARIANCE).sqrt()
             deviation = deviation[:, None, None, None]
-            recoloured, plain, rims = colour(photos, colours) / deviation, plainness(photos), Rims(photos)
+            recoloured, plain = colour(photos, colours) / deviation, plainness(photos)
+            rims = Rims(photos, plain)
             busy = 1 - (1 - STYLE_IN_PLAIN) * plain
         added = paintings / deviation - recoloured
         style = paintings.new_zeros(len(paintings))

@@ -95,10 +95,10 @@ def plain_loss(added: Tensor, plain: Tensor) -> Tensor:
 def squares_of(pictures: Tensor) -> Tensor:
     """Return the mean colours of 4x4 squares of pictures (N, 3, H, W), (N, 3, H / 4, W / 4).
 
-    The squares have soft edges, two pixels wide on each side. With hard ones, the gradient of a loss shows as a grid.
+    The squares have soft edges and overlap by four pixels. With hard ones, the gradient of a loss shows as a grid.
     """
-    soft = F.avg_pool2d(pictures, PLAIN + 1, 1, PLAIN // 2, count_include_pad=False)
-    return F.avg_pool2d(soft, PLAIN)
+    soft = F.avg_pool2d(F.avg_pool2d(pictures, 2), 3, 1, 1, count_include_pad=False)
+    return F.avg_pool2d(soft, PLAIN // 2)
 
 
 class Rims:
@@ -106,20 +106,18 @@ class Rims:
 
     The mean colour of 3x3 squares beside an edge is compared with that of the 13x13 around them. Strokes cancel in
     these means, but a halo has the same colour all along the edge. Only plain squares of a similar brightness count,
-    so that the two sides of an edge are not mixed. They are found as in the bilateral grid (Chen, Paris, Durand 2007).
+    so that the two sides of an edge are not mixed. Their levels of brightness are those of a bilateral grid (Chen,
+    Paris, Durand 2007).
 
     Parameters
     ----------
     photos : Tensor
         (N, 3, H, W), sRGB, [0, 1].
-    mask : Tensor, optional
-        (N, 1, H, W), [0, 1], where to measure.
+    plain : Tensor
+        (N, 1, H / 4, W / 4), their `plainness`, less where nothing is to be measured.
     """
 
-    def __init__(self, photos: Tensor, mask: Tensor | None = None):
-        plain = plainness(photos)
-        if mask is not None:
-            plain = plain * F.avg_pool2d(mask, PLAIN)
+    def __init__(self, photos: Tensor, plain: Tensor):
         grey = F.avg_pool2d(photos.float(), PLAIN).mean(1, keepdim=True)
         ticks = torch.linspace(0, 1, RIM_LEVELS, device=grey.device)[:, None, None]
         levels = (1 - (RIM_LEVELS - 1) * (grey - ticks).abs()).clamp(min=0)
@@ -145,8 +143,9 @@ class Rims:
     def _sums(x: Tensor, side: int) -> Tensor:
         """Return the sums over the `side` x `side` squares around each of (N, L, C, h, w)."""
         flat = x.flatten(1, 2)
-        flat = F.avg_pool2d(flat, (side, 1), 1, (side // 2, 0), divisor_override=1)
-        return F.avg_pool2d(flat, (1, side), 1, (0, side // 2), divisor_override=1).view_as(x)
+        ones, channels = flat.new_ones(flat.shape[1], 1, side, 1), flat.shape[1]  # convolutions are faster than pooling
+        flat = F.conv2d(flat, ones, padding=(side // 2, 0), groups=channels)
+        return F.conv2d(flat, ones.transpose(2, 3), padding=(0, side // 2), groups=channels).view_as(x)
 
 
 def lattice_loss(added: Tensor, plain: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -26,7 +27,7 @@ from .losses import (
     temporal_loss,
     total_variation,
 )
-from .plain import Rims, squares_of
+from .plain import PLAIN, Rims, plainness, squares_of
 
 
 class Term:
@@ -246,12 +247,10 @@ class _Total(torch.autograd.Function):
 
 LEAST_REGION = 1e-4
 """Regions below this share of the picture's area are ignored."""
-
-
-LEAST_DEVIATION = 0.05
-"""Lower bound of the standard deviations of a picture's colours."""
 LEAST_WEIGHT = 1e-6
 """Lower bound of the mean weight of a part."""
+LEAST_DEVIATION = 0.05
+"""Lower bound of the standard deviation of a picture's colours."""
 
 
 class Part(NamedTuple):
@@ -525,7 +524,8 @@ class RimTerm(Term):
 
     def __init__(self, content: Tensor, masks: Sequence[Tensor | None] = (None,)):
         super().__init__()
-        self.rims = [Rims(content, m) for m in masks]
+        plain = plainness(content)
+        self.rims = [Rims(content, plain if m is None else plain * F.avg_pool2d(m, PLAIN)) for m in masks]
         squares = squares_of(content)
         self.photo = squares / _deviation(squares)
 

@@ -35,7 +35,7 @@ from .loss import (
     content_shares,
     measured_layers,
 )
-from .memory import MASK_PICTURES, PICTURES, Tiling, fit_memory, fit_tiles
+from .memory import MASK_PICTURES, PICTURES, RIM_PART_PICTURES, RIM_PICTURES, Tiling, fit_memory, fit_tiles
 from .protocol import Region, Step, Stylizer, check_masks
 from .schedule import Scale, check_size, painting_size, schedule, timed
 from .tiled_loss import TiledLoss, margin_of
@@ -294,6 +294,8 @@ def fit_painting(
         divided, weighted = bool(regions or masked or cut_out), options.plain_weight < 1
         masks = (regions + 1) * MASK_PICTURES * (divided + weighted)
         pictures = PICTURES[kind] + masks + resized + cut_out + 2 * masked + 2 * bool(options.average)
+        if options.rim_weight:
+            pictures += RIM_PICTURES + (regions + 1) * RIM_PART_PICTURES
         tiling = fit_tiles(
             size,
             encoder,
