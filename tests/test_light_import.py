@@ -1,4 +1,4 @@
-"""Importing the package, `--help` and `--version` load little, so that they respond at once."""
+"""Importing the package, `--help`, `--version` and loading a network load little, so that they respond at once."""
 
 import json
 import subprocess
@@ -79,3 +79,10 @@ def test_help(way: str, verb: list[str]) -> None:
     output, loaded = run_and_list(way.format(arguments=[*verb, "--help"]))
     assert (verb or ["stylize"])[0] in output
     assert not loaded & HEAVY
+
+
+def test_a_network_is_loaded_without_pytorchs_compiler() -> None:
+    """The compiler comes with sympy, and takes longer to load than a small painting to paint."""
+    _, loaded = run_and_list("import impasto; impasto.load_stylizer('udnie', quality='instant')")
+    assert "torch" in loaded
+    assert "sympy" not in loaded
