@@ -72,7 +72,7 @@ def test_a_weight_of_zero_leaves_its_term_out(make: Make, content: Tensor) -> No
     }
 
 
-@pytest.mark.parametrize("style_loss", ["moments", pytest.param("gram", marks=pytest.mark.slow), "nn"])
+@pytest.mark.parametrize("style_loss", ["moments", *(pytest.param(k, marks=pytest.mark.slow) for k in ("gram", "nn"))])
 def test_the_strength_goes_from_the_photo_to_the_style(
     paint: Paint, content: Tensor, style: Tensor, measure: Any, style_loss: str
 ) -> None:
@@ -338,7 +338,7 @@ def loss_of(make: Make, content: Tensor, **options: Any) -> list[float]:
     return [s.measured()["total"] for s in steps if s.measured is not None]
 
 
-@pytest.mark.parametrize("parameters", ["pixels", "laplacian"])
+@pytest.mark.parametrize("parameters", [pytest.param("pixels", marks=pytest.mark.slow), "laplacian"])
 def test_lbfgs_comes_further_than_adam_in_few_iterations(make: Make, content: Tensor, parameters: str) -> None:
     assert loss_of(make, content)[-1] < 0.9 * loss_of(make, content, optimizer="adam", parameters=parameters)[-1]
 
@@ -391,7 +391,7 @@ def test_the_average_is_that_of_the_iterates(make: Make, content: Tensor, monkey
     torch.testing.assert_close(painting, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", pytest.param("adam", marks=pytest.mark.slow)])
 def test_an_average_costs_little(make: Make, content: Tensor, optimizer: str) -> None:
     """Its loss is near that of the best picture, because the coarse scales' pictures do not enter it."""
     best, mean = (loss_of(make, content, average=a, optimizer=optimizer, parameters="pixels")[-1] for a in (0.0, 0.5))
