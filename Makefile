@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check -c constraints.txt
-# A process a core, up to four, each with whole files of tests: what a file's tests share is made once.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# A process a core, up to four, each with whole files of tests: what a file's tests share is made once. The files keep
+# their order: by their numbers of tests, those with few but long ones would come last, and only one process would work.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser

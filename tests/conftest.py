@@ -39,6 +39,21 @@ def pytest_report_header() -> str:
     return f"--precision auto: {FORCED or 'what the processor has'}; threads: {threads}"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, and all files about the exported page to one: the page takes a minute to make."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return str(Path(file).parent) if "export/web/" in file else file
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _forced_precision() -> Iterator[None]:
     """Make IMPASTO_PRECISION set what `--precision auto` resolves to on the CPU, in this process."""
