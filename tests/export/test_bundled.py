@@ -18,6 +18,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_few_sizes")
 def test_exported_style_paints_as_stylize_does(
     photo: Callable[[str, int], Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]

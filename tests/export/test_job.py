@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 
 from impasto.cli import main
 from impasto.errors import ImpastoError, OptionError
@@ -23,7 +23,7 @@ from impasto.export.graph import PaintingGraph
 from impasto.export.job import Exported, export
 from impasto.export.runtimes import Run, load
 from impasto.export.styles import Style, write_style
-from impasto.models.network import Network
+from impasto.models.network import Network, NetworkConfig
 from impasto.models.vgg import VGG
 from impasto.options import ExportOptions
 from impasto.style.target import builtin_names
@@ -75,7 +75,9 @@ def exported(
     return make
 
 
-@pytest.mark.parametrize("choice", [("onnx",), ("openvino",), ("torch",)], ids="".join)
+@pytest.mark.parametrize(
+    "choice", [("onnx",), ("openvino",), pytest.param(("torch",), marks=pytest.mark.slow)], ids="".join
+)
 def test_file_paints_what_the_package_paints(
     exported: Callable[..., tuple[Exported, ExportOptions]],
     choice: tuple[str, ...],
@@ -133,17 +135,61 @@ def test_onnx_says_what_it_is(
     assert said["version"] == file.producer_version
 
 
-def test_openvino_and_torch_say_what_they_are(
-    exported: Callable[..., tuple[Exported, ExportOptions]], net: Network
-) -> None:
+def test_openvino_says_what_it_is(exported: Callable[..., tuple[Exported, ExportOptions]], net: Network) -> None:
     path = exported("openvino")[0].path
     assert sorted(p.name for p in path.parent.iterdir()) == ["impasto.bin", "impasto.xml"]
     said = openvino.Core().read_model(path).get_rt_info(["impasto", "network"])
     assert getattr(said, "value", said) == net.digest
+
+
+@pytest.mark.slow
+def test_torch_says_what_it_is(exported: Callable[..., tuple[Exported, ExportOptions]]) -> None:
     files = {formats.METADATA: ""}
     with formats.quiet():
         torch.export.load(exported("torch")[0].path, extra_files=files)
     assert json.loads(files[formats.METADATA])["licence"] == "CC0-1.0"
+
+
+def test_torch_file_of_one_layer(tmp_path: Path) -> None:
+    """It computes the same at any size and says what it is. The network itself takes half a minute to load."""
+    layer, path = torch.nn.Conv2d(3, 3, 3).requires_grad_(False), tmp_path / "layer.pt2"
+    axes = {2: Dim("height", min=4), 3: Dim("width", min=4)}
+    program = formats.traced(layer, {"image": torch.rand(1, 3, 7, 5)}, {"input": axes})
+    formats.write_torch(program, path, {"licence": "MIT"})
+    photo = torch.rand(1, 3, 20, 30)
+    assert np.array_equal(load(path, "torch")({"image": photo.numpy()}), layer(photo).numpy())
+    files = {formats.METADATA: ""}
+    torch.export.load(path, extra_files=files)
+    assert json.loads(files[formats.METADATA]) == {"licence": "MIT"}
+
+
+def test_baked_style_and_pictures_of_floats_are_traced(encoder: VGG, photo: Callable[[str, int], Tensor]) -> None:
+    """The program paints what the package paints, at another size than that of the example; with a tiny network."""
+    net = Network(NetworkConfig(encoder.digest, {"relu1_1": encoder.width("relu1_1")}, 2, 0, 0, 0, 0, 2))
+    generator = torch.Generator().manual_seed(0)
+    net.initialise(generator)
+    net.last.weight.data *= 10
+    net.colours.weight.copy_(0.02 * torch.randn(net.colours.weight.shape, generator=generator))
+    affine, colours = torch.rand(1, net.layout.size, generator=generator), torch.eye(3, 4)[None] / 20 + 0.1
+    graph = PaintingGraph(net, encoder, (affine, colours), False, torch.float32, torch.float32)
+    picture, program = photo("coffee", 61), formats.trace(graph).module()
+    for strength in (1.0, 0.4):
+        found, own = (
+            program(picture, torch.tensor([strength])),
+            paint(net, encoder, Style("", affine, colours), picture, strength),
+        )
+        torch.testing.assert_close(found, own, rtol=0, atol=1e-3)
+
+
+@pytest.mark.usefixtures("_traced_once")
+def test_the_command_exports(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "painter.onnx"
+    assert main(["export", "--model", str(model), "-o", str(path), "--styles", "udnie"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == str(path)
+    assert "twelve sizes differ from Impasto's own by" in said.err
+    assert path.is_file()
+    assert (tmp_path / "painter.styles" / "udnie.safetensors").is_file()
 
 
 def test_style_files(
