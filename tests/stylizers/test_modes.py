@@ -139,6 +139,11 @@ def test_what_is_made_inside_is_of_use_outside(mode: Mode) -> None:
     assert impasto.learn(target, steps=1, batch=1, crop=64).learnt is not None
 
 
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param(torch.no_grad, marks=pytest.mark.slow), torch.inference_mode],
+    ids=["no_grad", "inference_mode"],
+)
 def test_imported_there(mode: Mode) -> None:
     """Values that a process caches for good may be made inside a mode, on first use."""
     program = f"""

@@ -220,7 +220,7 @@ WAYS: dict[str, list[str]] = {
     ("way", "seed", "times"),
     [
         ("everything", 0, 2),
-        ("regions, sampled", 0, 1),
+        ("regions, sampled", 0, 2),
         *(pytest.param(way, seed, 3, marks=pytest.mark.slow) for seed in range(3) for way in WAYS),
     ],
 )
@@ -237,7 +237,7 @@ def test_killed_again_and_again(photo: Path, run: Run, way: str, seed: int, time
         kills += 1
         arguments, done = ["stylize", "--resume", "killed"], rows.stat().st_size
         assert not Path("killed.tif").exists()
-    assert kills >= min(times, 2)
+    assert kills > 1
     code, _, err = run("stylize", "--resume", "killed")
     assert code == 0, err
     assert Path("killed.tif").read_bytes() == Path("whole.tif").read_bytes()

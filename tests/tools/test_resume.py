@@ -140,7 +140,8 @@ def wait_for_lines(process: "subprocess.Popen[str]", path: Path, count: int) -> 
 @pytest.mark.parametrize(
     ("options", "lines"),
     [
-        (["--iterations", "24", "--start", "noise"], 6),  # in the first of two scales
+        # In the first of two scales, where `test_every_kind_of_painting` stops, too.
+        pytest.param(["--iterations", "24", "--start", "noise"], 6, marks=pytest.mark.slow),
         (["--iterations", "24", "--style-loss", "gram:1,nn:0.5"], 15),  # in the last one
         pytest.param(["--preset", "gatys", "--iterations", "24", "--rate", "0.01"], 8, marks=pytest.mark.slow),
     ],
@@ -211,7 +212,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] if k == "averaged" else []) for k in KINDS])
+SLOW = ("Adam on a pyramid", "averaged", "plateau", "all terms, from a picture")
+"""Their states are those of the tests of `stylizers/`, which are saved there as they are in a checkpoint."""
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in KINDS])
 def test_every_kind_of_painting(here: Path, run: Run, kill: Callable[[int], Any], kind: str) -> None:
     """Paintings are stopped in the first scale, in the last one, and in the refinement of `nn`."""
     command = ["stylize", "photo.png", "style.jpg", *COMMON, "--iterations", "16", *KINDS[kind]]

@@ -88,7 +88,7 @@ def test_a_training_that_is_killed_goes_on_from_its_checkpoint(brief: Brief) -> 
     steps.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_workers_change_nothing(brief: Brief, workers: int) -> None:
     alone, helped = (weights(trained(brief(steps=3, workers=n))) for n in (0, workers))
     assert same(alone, helped)

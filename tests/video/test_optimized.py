@@ -132,8 +132,22 @@ def test_interrupted_and_continued(
     assert (tmp_path / "network.mkv").read_bytes() != (tmp_path / "whole.mkv").read_bytes()
 
 
-@pytest.mark.parametrize(("frame", "step", "kept"), [(1, 5, 0), (3, 1, 2), (4, 7, 2)])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "frame", "step", "kept"),
+    [
+        (signal.SIGINT, 130, 4, 7, 2),
+        (signal.SIGTERM, 143, 1, 5, 0),
+        *(
+            pytest.param(*how, *where, marks=pytest.mark.slow)
+            for how, where in (
+                ((signal.SIGINT, 130), (1, 5, 0)),
+                ((signal.SIGINT, 130), (3, 1, 2)),
+                ((signal.SIGTERM, 143), (3, 1, 2)),
+                ((signal.SIGTERM, 143), (4, 7, 2)),
+            )
+        ),
+    ],
+)
 def test_stopped_within_a_frame(
     film: Callable[..., Path],
     video: Callable[..., int],

@@ -279,7 +279,7 @@ def test_the_path_without_its_slash(behind: Callable[[str], httpx2.Client]) -> N
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser: `apt-get install chromium` where that can be had")
-@pytest.mark.parametrize("name", ["default headers", "path taken off"])
+@pytest.mark.parametrize("name", [pytest.param("default headers", marks=pytest.mark.slow), "path taken off"])
 def test_in_a_browser(behind: Callable[[str], httpx2.Client], name: str) -> None:
     """A photograph is chosen and painted, and no request goes elsewhere."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
