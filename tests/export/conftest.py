@@ -44,21 +44,30 @@ def encoder() -> VGG:
 
 
 @pytest.fixture(scope="session")
-def model(encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a small network with random weights, none of which is 0, and return its file."""
-    layers = {k: encoder.width(k) for k in ("relu1_1", "relu2_1")}
-    net = Network(NetworkConfig(encoder.digest, layers, width=4, blocks=1, fine=1, rank=2, noise=3, hidden=8))
-    generator = torch.Generator().manual_seed(0)
-    net.initialise(generator)
-    net.last.weight.data *= 10
-    for mixing in net.noises:
-        mixing.data.normal_(0, 0.3, generator=generator)
-    reader = torch.randn(3, layers["relu1_1"], generator=generator)
-    net.colours.weight.copy_(0.02 * reader)
-    net.colours.bias.fill_(0.4)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_network(net, path, training={}, licence="CC0-1.0")
-    return path
+def small_network(encoder: VGG, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Return `small_network(blocks)`: the file of a small network with random weights, none of which is 0."""
+
+    def write(blocks: int) -> Path:
+        layers = {k: encoder.width(k) for k in ("relu1_1", "relu2_1")}
+        net = Network(NetworkConfig(encoder.digest, layers, width=4, blocks=blocks, fine=1, rank=2, noise=3, hidden=8))
+        generator = torch.Generator().manual_seed(0)
+        net.initialise(generator)
+        net.last.weight.data *= 10
+        for mixing in net.noises:
+            mixing.data.normal_(0, 0.3, generator=generator)
+        reader = torch.randn(3, layers["relu1_1"], generator=generator)
+        net.colours.weight.copy_(0.02 * reader)
+        net.colours.bias.fill_(0.4)
+        path = tmp_path_factory.mktemp("model") / "small.safetensors"
+        save_network(net, path, training={}, licence="CC0-1.0")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def model(small_network: Callable[[int], Path]) -> Path:
+    return small_network(1)
 
 
 @pytest.fixture(scope="session")

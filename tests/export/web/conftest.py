@@ -13,6 +13,7 @@ import pytest
 
 from impasto.export.web.runtime import CPU, GPU, fetched
 from impasto.export.web.site import write_site
+from impasto.models.network import Network, load_network
 from impasto.options import ExportOptions
 
 # Looked for before the tests' cache is emptied. `make` puts it there.
@@ -20,6 +21,17 @@ FETCHED = fetched()
 RUNTIME = os.environ.get("IMPASTO_RUNTIME") or (str(FETCHED) if FETCHED.is_file() else None)
 BROWSER = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+
+
+@pytest.fixture(scope="session")
+def model(small_network: Callable[[int], Path]) -> Path:
+    """Return the file of a network with blocks at half of the resolution only: the page's graphs take long to write."""
+    return small_network(0)
+
+
+@pytest.fixture(scope="session")
+def net(model: Path) -> Network:
+    return load_network(model)[0]
 
 
 @pytest.fixture(scope="session")
