@@ -315,3 +315,25 @@ def test_memory_does_not_grow_with_the_height(
     assert read_image(f"out.{suffix}").size == (16_000, 3000)
     assert peaks[2] < peaks[1] + 120  # the larger picture has 430 MB more, in floats
     assert peaks[2] < peaks[0] + 500
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of the peak memory differs")
+@pytest.mark.usefixtures("here")
+def test_a_gigapixel(photo_file: Callable[[str], Path]) -> None:
+    """Once the program is loaded, 1,074 megapixels take as much memory as 144. Takes a quarter of an hour."""
+    with Image.open(photo_file("coffee")) as image:
+        picture = pyvips.Image.new_from_array(image.convert("RGB"))
+    peaks, options = [], ["--max-megapixels", "1100", "--max-memory", "1500MB", "--statistics", "sampled"]
+    for side in (256, 12_000, 32_768):  # the first one takes what the program itself takes
+        large = picture.resize(side / picture.width, vscale=side / picture.height)
+        large.write_to_file(f"{side}.tif", bigtiff=True, compression="lzw")
+        command = [sys.executable, "-c", PEAK, "stylize", f"{side}.tif", *STYLE[:-2], *options, "-o", f"out-{side}.tif"]
+        done = subprocess.run([*command, "--compression", "lzw"], capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout))
+        print(f"{side}: {peaks[-1]} MB")
+    painting = pyvips.Image.new_from_file("out-32768.tif")
+    assert (painting.width, painting.height) == (32_768, 32_768)
+    assert peaks[2] - peaks[0] < 1.2 * (peaks[1] - peaks[0])
+    part = painting.crop(20_000, 20_000, 512, 512).numpy()
+    assert part.std() > 2  # painted there, too
