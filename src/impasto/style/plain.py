@@ -135,9 +135,17 @@ class Rims:
             (N, 3, H / 4, W / 4), the paintings' `squares_of` less those of the photographs in the styles' colours, in
             standard deviations of these colours.
         """
-        weighted = self.weights * squares[:, None]
-        inside, around = (self._sums(weighted, s) / a for s, a in zip(RIM_SIDES, self.areas, strict=True))
-        return (self.beside * (inside - around).square()).sum(1).mean((1, 2, 3))
+        return self.of_rows(squares, 0, squares.shape[2])
+
+    def of_rows(self, squares: Tensor, start: int, end: int) -> Tensor:
+        """Return the part of the loss that the rows [start, end) of the squares contribute, (N,)."""
+        first, last = max(0, start - max(RIM_SIDES) // 2), end + max(RIM_SIDES) // 2
+        weighted = self.weights[..., first:last, :] * squares[:, None, :, first:last]
+        inside, around = (
+            self._sums(weighted, s) / a[..., first:last, :] for s, a in zip(RIM_SIDES, self.areas, strict=True)
+        )
+        difference = (inside - around)[..., start - first : end - first, :]
+        return (self.beside[..., start:end, :] * difference.square()).sum((1, 2, 3, 4)) / squares[0].numel()
 
     @staticmethod
     def _sums(x: Tensor, side: int) -> Tensor:

@@ -535,8 +535,12 @@ class RimTerm(Term):
 
     def of_squares(self, squares: Tensor) -> Tensor:
         """Return the loss of a picture from its squares (1, 3, H / 4, W / 4), a scalar."""
-        added = squares / _deviation(squares) - self.photo
+        added = self.added(squares)
         return torch.stack([rims(added).sum() for rims in self.rims]).sum()
+
+    def added(self, squares: Tensor) -> Tensor:
+        """Return what is added to the photograph's squares, in standard deviations of the colours."""
+        return squares / _deviation(squares) - self.photo
 
 
 def _deviation(squares: Tensor) -> Tensor:

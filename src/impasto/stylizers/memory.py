@@ -29,7 +29,7 @@ PICTURES = {"lbfgs": 4, "adam": 8, "pyramid": 12}
 its moments and copies, too. A pyramid: all of these again as bands."""
 MASK_PICTURES = 4 * (1 + 1 / 3 + 1) / PICTURE
 """Memory of a part's mask, including its copies reduced to the layers and the sums of all masks, in pictures."""
-RIM_PICTURES, RIM_PART_PICTURES = 2.5, 1.0
+RIM_PICTURES, RIM_PART_PICTURES = 0.8, 1.0
 """Memory of the loss on halos in pictures: for its gradient, and for what it keeps of each part."""
 PAIR = 12
 """Bytes per pixel of one of L-BFGS's pairs in bfloat16: a step, and the change of the gradient."""

@@ -403,13 +403,20 @@ class TiledRim(Term):
 
     def value(self, pixels: Pixels) -> Tensor:
         """Return the loss, a scalar in float64."""
-        return self.whole.of_squares(self._squares(pixels)).cpu().double()
+        added = self.whole.added(self._squares(pixels))
+        parts = [rims.of_rows(added, *rows).sum().double() for rims in self.whole.rims for rows in _bands(added)]
+        return torch.stack(parts).sum().cpu()
 
     def add_to(self, gradient: Tensor, pixels: Pixels, factor: float) -> None:
         """Add the gradient, times a factor, to that of the picture."""
         with torch.enable_grad():
             squares = self._squares(pixels).requires_grad_(True)
-            (found,) = torch.autograd.grad(factor * self.whole.of_squares(squares), squares)
+            added = self.whole.added(squares)
+            of_added, detached = torch.zeros_like(added), added.detach().requires_grad_(True)
+            for rims in self.whole.rims:
+                for rows in _bands(added):
+                    of_added += torch.autograd.grad(factor * rims.of_rows(detached, *rows).sum(), detached)[0]
+            (found,) = torch.autograd.grad(added, squares, of_added)
             for start, end, x, own in self._parts(pixels):
                 (part,) = torch.autograd.grad(own, x, found[:, :, start // PLAIN : end // PLAIN])
                 first = max(0, start - PLAIN)
@@ -427,6 +434,12 @@ class TiledRim(Term):
             end, first = min(start + ROWS, height), max(0, start - PLAIN)
             x = pixels.rows(first, end + PLAIN).detach().requires_grad_(torch.is_grad_enabled())
             yield start, end, x, squares_of(x)[:, :, (start - first) // PLAIN :][:, :, : (end - start) // PLAIN]
+
+
+def _bands(squares: Tensor) -> list[tuple[int, int]]:
+    """Return the ranges of rows of a picture's squares (1, 3, H / 4, W / 4) that are computed at a time."""
+    height, step = squares.shape[2], ROWS // PLAIN
+    return [(start, min(start + step, height)) for start in range(0, height, step)]
 
 
 class TiledTemporal(Term):
