@@ -321,7 +321,7 @@ def test_memory_does_not_grow_with_the_height(
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of the peak memory differs")
 @pytest.mark.usefixtures("here")
 def test_a_gigapixel(photo_file: Callable[[str], Path]) -> None:
-    """Once the program is loaded, 1,074 megapixels take as much memory as 144. Takes a quarter of an hour."""
+    """Beyond the program itself, 1,074 megapixels take hardly more memory than 144. Takes long."""
     with Image.open(photo_file("coffee")) as image:
         picture = pyvips.Image.new_from_array(image.convert("RGB"))
     peaks, options = [], ["--max-megapixels", "1100", "--max-memory", "1500MB", "--statistics", "sampled"]
