@@ -77,8 +77,9 @@ def test_what_reads_the_style_comes_first() -> None:
     rows = layer_table(net, (64, 64))
     first = ["summaries.relu1_1", "summaries.relu2_1", "predictor", "learnt", "noises", "down.0"]
     assert [r.layer for r in rows[:6]] == first
-    assert [r.shape for r in rows[:4]] == [(16, 1, 1), (24, 1, 1), (net.layout.size, 1, 1), (net.layout.size, 1, 1)]
-    assert rows[3].parameters == 2 * net.layout.size  # of two learnt styles
+    length = net.layout.predicted
+    assert [r.shape for r in rows[:4]] == [(16, 1, 1), (24, 1, 1), (length, 1, 1), (length, 1, 1)]
+    assert rows[3].parameters == 2 * length  # of two learnt styles
 
 
 def painting_network() -> Network:

@@ -20,6 +20,7 @@ from impasto.models.model_file import read_model_file, write_model_file
 from impasto.models.moments import raw_moments
 from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network
 from impasto.models.passes import LEAST_SIDE, STRIDE, blurred, resized_convolution
+from impasto.models.prepare import BORDER, denoised_inside, mottle
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
 CONFIG = NetworkConfig(
@@ -46,7 +47,7 @@ def affines(net: Network, *seeds: int) -> Tensor:
     last = net.predictor[-1]
     assert isinstance(last, nn.Linear)
     noise = [torch.randn(net.layout.size, generator=torch.Generator().manual_seed(100 + s)) for s in seeds]
-    return torch.stack([last.bias + 0.3 * n for n in noise])
+    return torch.stack([net.complete(last.bias) + 0.3 * n for n in noise])
 
 
 def picture(height: int, width: int, count: int = 1) -> Tensor:
@@ -114,6 +115,10 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
         noise = net.noise[level, :, : x.shape[2], : x.shape[3]] * amplitudes[:, None, None]
         return x + torch.einsum("khw,kc->chw", noise, net.noises[level])
 
+    denoise, mottling = parts["prepare"]
+    clean, plain = denoised_inside(F.pad(x, (BORDER,) * 4, mode="reflect"))
+    x = x + denoise * (clean - x)
+    x = x + mottling * mottle(x, *(torch.arange(side).float() for side in x.shape[2:]))
     half = normed(convolved(F.pixel_unshuffle(x, 2), net.down[0])).relu()
     y = noisy(normed(convolved(half, net.down[1])).relu(), 0)
     for i in range(0, len(net.blocks), 2):
@@ -122,6 +127,8 @@ def written_out(net: Network, x: Tensor, affine: Tensor) -> Tensor:
     for i in range(0, len(net.fine), 2):
         y = block(y, net.fine[i], net.fine[i + 1])
     y = smoothed(F.pixel_shuffle(convolved(y, net.last, 2), 2), 0)
+    weight = torch.tensor([1.0, 4, 6, 4, 1]).outer(torch.tensor([1.0, 4, 6, 4, 1])) / 256
+    y = torch.lerp(y, F.conv2d(F.pad(y, (2,) * 4, mode="reflect"), weight.expand(3, 1, 5, 5), groups=3), plain)
     assert next(norms, None) is None
     assert not filters
     return y * parts["paint"][:, None, None] + x * parts["photo"][:, None, None]
@@ -151,7 +158,7 @@ def test_shapes(changes: dict[str, int]) -> None:
     """Networks without filters, noise or blocks equal the plain functions, too."""
     net = network(replace(CONFIG, **changes))
     assert net.layout.size == net.predict(moments(1)).shape[1]
-    assert net.layout.parts["noise"].stop == net.layout.size
+    assert net.layout.parts["noise"].stop == net.layout.predicted
     x, affine = picture(24, 32), affines(net, 1)
     torch.testing.assert_close(net(x, affine), written_out(net, x, affine), rtol=1e-3, atol=1e-4)
 
@@ -297,9 +304,11 @@ def test_a_part_with_the_statistics_of_the_whole_is_a_part_of_the_whole(net: Net
 def test_noise_is_repeated_beyond_its_side(net: Network) -> None:
     x, affine = torch.full((1, 3, 24, 32), 0.5), affines(net, 1)
     assert net(x, affine).std((2, 3)).max() > 1e-3  # a plain picture, and something is painted
+    affine[:, net.layout.parts["prepare"]] = 0  # what mottles a picture does not repeat
     torch.testing.assert_close(net(x, affine, origins=[(1024, 2048)]), net(x, affine))
     assert not torch.allclose(net(x, affine, origins=[(1024, 2056)]), net(x, affine))
-    assert Network(replace(CONFIG, noise=0))(x, affine[:, : net.layout.parts["noise"].start]).shape == x.shape
+    silent = affine[:, : net.layout.parts["noise"].start]
+    assert Network(replace(CONFIG, noise=0))(x, net.complete(silent)).shape == x.shape
 
 
 def test_noise_at_half_of_the_size_has_none_of_the_finest_waves(net: Network) -> None:
@@ -382,9 +391,9 @@ def test_unpainted_is_the_photograph_to_the_last_bit(net: Network) -> None:
     assert torch.equal(affine, before)
     parts = net.layout.parts
     same = torch.ones(net.layout.size, dtype=torch.bool)
-    same[parts["photo"]] = same[parts["paint"]] = False
+    same[parts["photo"]] = same[parts["paint"]] = same[parts["prepare"]] = False
     assert torch.equal(nothing[:, same], affine[:, same])
-    assert int((~same).sum()) == 6
+    assert int((~same).sum()) == 8
 
 
 def test_from_the_photograph_to_the_style(net: Network) -> None:
@@ -507,7 +516,7 @@ def test_it_begins_as_a_known_network(net: Network) -> None:
     for styles in (("two", "new"), (), ("one", "two"), ("new",)):
         other = Network(replace(CONFIG, styles=styles))
         other.begin_as(net)
-        assert other.learnt.shape == (len(styles), net.layout.size)
+        assert other.learnt.shape == (len(styles), net.layout.predicted)
         for k, v in other.state_dict().items():
             assert k == "learnt" or torch.equal(v, net.state_dict()[k]), k
         for name in styles:

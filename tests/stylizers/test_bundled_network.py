@@ -118,7 +118,7 @@ def test_nothing_glows(photo: Callable[[str, int], Tensor], name: str) -> None:
     for style in builtin_names():
         offset, target = net.learnt_style(style), load_builtin(style).at(512.0)
         affine = net.predict(target)
-        watched = WatchedPass(net, affine if offset is None else affine + offset, ORIGIN, highest)
+        watched = WatchedPass(net, affine if offset is None else net.shifted(affine, offset), ORIGIN, highest)
         with torch.inference_mode():
             painted = net.run(watched, padded(content))
             beyond[style] = overshoot(painted, net.style_colours(target)).item()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from impasto.device import Compute
 from impasto.image.resize import blur, resize
+from impasto.models.prepare import prepared
 from impasto.models.vgg import STYLE_LAYERS, VGG
 from impasto.models.weights import load_encoder
 from impasto.options import STYLE_LAYER_WEIGHTS, OptimizeOptions, named_weights
@@ -26,6 +27,8 @@ PLAIN = Compute(torch.device("cpu"), None)
 LOW = Compute(torch.device("cpu"), torch.bfloat16)
 BRIEF: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 20, "style_loss": "gram", "optimizer": "lbfgs"}
 MOMENTS: dict[str, Any] = {**BRIEF, "style_loss": "moments"}
+AS_IT_IS: dict[str, Any] = {"denoise": 0.0, "mottle": 0.0}
+"""Do not prepare the photograph."""
 
 
 def rises(values: Iterable[float], factor: float = 1.0) -> bool:
@@ -155,7 +158,7 @@ def test_a_blurred_content_leaves_the_detail_to_the_style(paint: Paint, content:
 
 def test_the_blur_is_measured_at_the_paintings_size(make: Make, content: Tensor, measure: Any) -> None:
     """The painting is that of a photo blurred beforehand; a coarse scale of half the size uses half the blur."""
-    options: dict[str, Any] = {"size": 96, "start": "noise", "content_weight": 1.0, "plain_weight": 1.0}
+    options: dict[str, Any] = {"size": 96, "start": "noise", "content_weight": 1.0, "plain_weight": 1.0, **AS_IT_IS}
     one = {**options, "coarsest": 96, "iterations": 3}
     blurred = blur(content, 4.0)
     assert torch.equal(make(content_blur=4.0, **one)(content), make(**one)(blurred))
@@ -285,22 +288,27 @@ def test_the_similarity_weight_keeps_alike_what_is_alike(paint: Paint, content: 
 
 
 def test_what_it_starts_from(make: Make, content: Tensor, photo: Photo, measure: Any) -> None:
-    size = (64, 96)
-    assert torch.equal(make(start="grey").start_of(content, size), torch.full((1, 3, *size), 0.5))
-    assert make(start="content").start_of(content, size) is content
-    assert torch.equal(make(start="blurred").start_of(content, size), blur(content, 3.0))
-    noise = make(start="noise").start_of(content, size)
+    def start(size: tuple[int, int] = (64, 96), **options: Any) -> Tensor:
+        stylizer = make(**options)
+        o = stylizer.options
+        return stylizer.start_of(Problem(stylizer.encoder, PLAIN, o, content, size, stylizer.styles))
+
+    assert torch.equal(start(start="grey"), torch.full((1, 3, 64, 96), 0.5))
+    assert start(start="content", **AS_IT_IS) is content
+    assert torch.equal(start(start="content"), prepared(content, 1.0, 1.0).clamp(0, 1))
+    assert torch.equal(start(start="blurred", **AS_IT_IS), blur(content, 3.0))
+    noise = start(start="noise")
     assert noise.std() == pytest.approx(0.15, rel=0.1)
     assert noise.mean() == pytest.approx(0.5, abs=0.02)
-    assert torch.equal(noise, make(start="noise", seed=0).start_of(content, size))
-    assert not torch.equal(noise, make(start="noise", seed=1).start_of(content, size))
+    assert torch.equal(noise, start(start="noise", seed=0))
+    assert not torch.equal(noise, start(start="noise", seed=1))
     rocket = photo("rocket", 96)
     height, width = rocket.shape[-2:]
-    assert torch.equal(make(start="rocket.jpg", start_picture=rocket).start_of(content, (height, width)), rocket)
-    assert torch.equal(make(start="r.jpg", start_picture=rocket).start_of(content, size), resize(rocket, size))
+    assert torch.equal(start((height, width), start="rocket.jpg", start_picture=rocket), rocket)
+    assert torch.equal(start(start="r.jpg", start_picture=rocket), resize(rocket, (64, 96)))
     message = r"--start rocket\.jpg is not a picture; give content, blurred, noise, grey or a picture"
     with pytest.raises(Exception, match=message):
-        make(start="rocket.jpg").start_of(content, size)
+        start(start="rocket.jpg")
 
 
 def test_the_start_shows_in_the_painting(make: Make, paint: Paint, content: Tensor, photo: Photo, measure: Any) -> None:
@@ -350,7 +358,7 @@ def test_a_laplacian_pyramid_paints_large_shapes_in_fewer_iterations(make: Make,
 
 
 def test_a_higher_rate_moves_adam_faster(make: Make, content: Tensor, measure: Any) -> None:
-    options: dict[str, Any] = {**BRIEF, "optimizer": "adam", "coarsest": 96, "iterations": 4}
+    options: dict[str, Any] = {**BRIEF, "optimizer": "adam", "coarsest": 96, "iterations": 4, **AS_IT_IS}
     moved = [measure.difference(make(rate=r, **options)(content), content) for r in (0.003, 0.01, 0.03)]
     assert rises(moved, 2.0)
 

@@ -205,6 +205,8 @@ def test_exactly_one_picture() -> None:
 
 NOT_HEEDED: dict[str, Any] = {
     "strength": 0.5,
+    "denoise": 0.5,
+    "mottle": 0.5,
     "detail": 0.5,
     "style_loss": "gram",
     "tv_weight": 0.1,

@@ -80,7 +80,7 @@ def loss(net: Network, style: StyleTarget, encoder: VGG) -> float:
     photos = torch.stack([BundledPhotographs().crop(rng, 96, (1.0, 1.0)) for _ in range(2)])
     targets = {k: style.at(512)[k].expand(2, -1, -1) for k in LAYERS}
     vector = style.learnt_for(net)
-    affine = net.predict(targets) + (0 if vector is None else vector)
+    affine = net.predict(targets) if vector is None else net.shifted(net.predict(targets), vector)
     colours = net.style_colours(targets)
     with torch.no_grad():
         terms = distance(colour(net(photos, affine), colours), photos, targets, colours)
@@ -140,7 +140,7 @@ def test_the_style_file_holds_it(net: Network, style: StyleTarget, encoder: VGG,
 def test_another_network_ignores_it(model: Path, style: StyleTarget, photo: Callable[[str, int], Tensor]) -> None:
     net = load_network(model)[0]
     content = photo("coffee", 64)
-    vector = 0.5 * torch.randn(1, net.layout.size, generator=torch.Generator().manual_seed(1))
+    vector = 0.5 * torch.randn(1, net.layout.predicted, generator=torch.Generator().manual_seed(1))
     options = {"model": str(model), "size": 64, "precision": "float32"}
     plain = impasto.stylize(content, style, **options)
     own = impasto.stylize(content, replace(style, learnt=vector, network=net.digest), **options)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -222,29 +223,29 @@ def test_what_the_network_learnt_of_a_style_is_heeded(
     scream, learnt = load_builtin("the-scream"), net.learnt_style("the-scream")
     assert learnt is not None
     moments = scream.at(96)
-    for style, more in ((scream, learnt), (replace(scream, name=""), 0)):
-        wanted = colour(net(content, net.predict(moments) + more), net.style_colours(moments))
+    for style, more in ((scream, learnt), (replace(scream, name=""), 0 * learnt)):
+        wanted = colour(net(content, net.predict(moments) + F.pad(more, (0, 2))), net.style_colours(moments))
         torch.testing.assert_close(stylizer(style)(content), wanted, rtol=0, atol=1e-4)
     painter = stylizer(scream, load_builtin("udnie"), style_weights=(1.0, 3.0))
     affine, _ = painter.affine(painter.styles, painter.shares, painter.scales(96), 96)
     plain = stylizer(replace(scream, name=""), load_builtin("udnie"), style_weights=(1.0, 3.0))
     expected, _ = plain.affine(plain.styles, plain.shares, plain.scales(96), 96)
-    torch.testing.assert_close(affine, expected + 0.25 * learnt)
+    torch.testing.assert_close(affine, net.shifted(expected, 0.25 * learnt))
 
 
 def test_a_style_files_learnt_part_is_for_its_network_alone(
     net: Network, content: Tensor, stylizer: Callable[..., NetworkStylizer], tmp_path: Path
 ) -> None:
     udnie = load_builtin("udnie")
-    learnt = 0.3 * torch.randn(1, net.layout.size, generator=torch.Generator().manual_seed(5))
+    learnt = 0.3 * torch.randn(1, net.layout.predicted, generator=torch.Generator().manual_seed(5))
     own, foreign = replace(udnie, learnt=learnt, network=net.digest), replace(udnie, learnt=learnt, network="another")
     moments = udnie.at(96)
-    for style, more in ((own, learnt), (foreign, 0)):
+    for style, more in ((own, learnt), (foreign, 0 * learnt)):
         style.save(tmp_path / "learnt.style.safetensors")
         again = StyleTarget.load(tmp_path / "learnt.style.safetensors")
         assert again.network == style.network
         torch.testing.assert_close(again.learnt, learnt.half().float())
-        wanted = colour(net(content, net.predict(moments) + more), net.style_colours(moments))
+        wanted = colour(net(content, net.predict(moments) + F.pad(more, (0, 2))), net.style_colours(moments))
         assert difference(stylizer(again)(content), wanted) < 1e-3
     assert difference(stylizer(own)(content), stylizer(udnie)(content)) > 0.02
     assert torch.equal(stylizer(foreign)(content), stylizer(udnie)(content))
@@ -544,4 +545,4 @@ def test_an_optimisation_that_starts_from_it(photo: Callable[[str, int], Tensor]
     wanted = impasto.stylize(content, styles, size=96, regions=region, method="network", **options)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0.01)
     half = impasto.stylize(content, styles, size=96, regions=region, strength=0.5, **options, **still)
-    torch.testing.assert_close(half, 0.5 * (content + wanted), rtol=0, atol=0.02)
+    torch.testing.assert_close(half, 0.5 * (content + wanted), rtol=0, atol=0.04)  # the photograph in it is prepared

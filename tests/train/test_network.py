@@ -35,7 +35,7 @@ from impasto.stylizers.schedule import Scale
 from impasto.tools.training import follow_network
 from impasto.train.checkpoint import checkpoint_path, load_checkpoint
 from impasto.train.loop import Training, train
-from impasto.train.network import PICTURE, STROKES, NetworkRecipe, Sample, Sampler, scale_loss
+from impasto.train.network import PICTURE, STROKES, NetworkRecipe, Sample, Sampler, noise_origin, scale_loss
 from impasto.train.start import GAP, sample_sheet, start_network_training
 from impasto.train.styles import find_styles, measure_styles
 from impasto.verbs import parse
@@ -347,8 +347,8 @@ def test_paint_is_what_the_stylizer_paints(brief: Brief) -> None:
     targets = {k: style[k].expand(3, -1, -1) for k in recipe.distance.style}
     net = recipe.net
     found, raw, _ = recipe.paint(photos, targets, [1, -1, 0])
-    for i, more in enumerate((net.learnt[1:2], 0, net.learnt[:1])):
-        affine = net.predict(style) + more
+    for i, more in enumerate((net.learnt[1:2], 0 * net.learnt[:1], net.learnt[:1])):
+        affine = net.shifted(net.predict(style), more)
         painted = net(photos[i : i + 1], affine)
         torch.testing.assert_close(raw[i : i + 1], painted, rtol=1e-3, atol=5e-3)
         wanted = colour(painted, net.style_colours(style))
@@ -362,7 +362,8 @@ def test_flicker_of_what_does_not_move(brief: Brief, monkeypatch: pytest.MonkeyP
     photos, targets = torch.stack([s.photo for s in samples]), recipe.targets(samples)
     monkeypatch.setattr("impasto.train.network.moved", lambda pair, rng: (pair[:, :, :], 2))
     with torch.no_grad():
-        paintings, *_ = recipe.paint(photos, targets, [s.learnt for s in samples])
+        origins = [noise_origin(s) for s in samples]
+        paintings, *_ = recipe.paint(photos, targets, [s.learnt for s in samples], origins)
         values = []
         for most in (0.0, 0.03, 0.3):
             monkeypatch.setattr("impasto.train.network.MOST_NOISE", most)

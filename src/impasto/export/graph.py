@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from ..models.layers import EPSILON
 from ..models.network import Network
-from ..models.passes import LEAST_SIDE, NOISE_SIDE, PHASES, STRIDE, StyleOperations, WholePass, blurred_inside
+from ..models.passes import (
+    LEAST_SIDE,
+    NOISE_SIDE,
+    PHASES,
+    STRIDE,
+    StyleOperations,
+    WholePass,
+    blurred_inside,
+    softened_inside,
+)
+from ..models.prepare import BORDER, mottle
 from ..models.vgg import VGG
 from .colours import colours_in, matched
 from .photograph import PhotographStyle
@@ -126,9 +136,22 @@ class ExportPass(WholePass):
         StyleOperations.__init__(self, net, affine)
         self.dtype, self.masks = dtype, None
 
+    def denoised(self, image: Tensor) -> Tensor:
+        """Remove the noise of pictures."""
+        return self.without_noise(image, reflected(image, BORDER), None)
+
+    def mottled(self, image: Tensor) -> Tensor:
+        """Add slow changes of light to pictures."""
+        return self.mottled_by(image, mottle(image[:, :3], *self.pixels(image)), None)
+
+    def pixels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows and columns of pictures (N, C, H, W), float32."""
+        rows, columns = (torch.arange(side, dtype=torch.float32) for side in (x.shape[2], x.shape[3]))
+        return rows, columns
+
     def unshuffled(self, image: Tensor) -> Tensor:
         """Turn 2x2 pixels into channels."""
-        return F.pixel_unshuffle(image, 2).to(self.dtype)
+        return F.pixel_unshuffle(image[:, :3], 2).to(self.dtype)
 
     def convolved(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Apply a 3x3 convolution, padded by reflection. With a stride of 2, the last row and column are not padded.
@@ -176,6 +199,10 @@ class ExportPass(WholePass):
     def pictured(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Convolve, turn channels into 2x2 pixels, and blur."""
         return blurred_inside(reflected(F.pixel_shuffle(convolution(reflected(x, 2)).float(), 2)))
+
+    def softened(self, x: Tensor) -> Tensor:
+        """Append a picture without its finest detail."""
+        return softened_inside(reflected(x, 2))
 
 
 def filled(image: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class PhotographStyle(nn.Module):
     def __init__(self, net: Network, encoder: VGG, dtype: torch.dtype):
         super().__init__()
         self.layers, self.parts, self.dtype = tuple(net.config.layers), net.layout.parts, dtype
+        self.left_out = net.layout.size - net.layout.predicted
         self.summaries, self.predictor = copy.deepcopy(net.summaries), copy.deepcopy(net.predictor).to(dtype)
         last = max(encoder.layers[k] for k in self.layers)
         self.places = {encoder.layers[k]: k for k in self.layers}
@@ -46,7 +47,8 @@ class PhotographStyle(nn.Module):
         ones = torch.ones_like(affine[:, self.parts["photo"]])
         photo_at, paint_at = self.parts["photo"], self.parts["paint"]
         assert paint_at.start == photo_at.stop
-        return torch.cat([affine[:, : photo_at.start], ones, 0 * ones, affine[:, paint_at.stop :]], 1)
+        affine = torch.cat([affine[:, : photo_at.start], ones, 0 * ones, affine[:, paint_at.stop :]], 1)
+        return F.pad(affine, (0, self.left_out))  # not denoised, not mottled
 
     def measured(self, photo: Tensor) -> dict[str, Tensor]:
         """Return the raw moments (N, C + 1, C + 1) of each layer's features."""

@@ -86,8 +86,8 @@ def _network_rows(net: Network, size: tuple[int, int]) -> list[LayerRow]:
     for layer, summary in net.summaries.items():
         assert isinstance(summary, StyleSummary)
         rows.append(LayerRow(f"summaries.{layer}", (len(summary.mean), 1, 1), _count([summary])))
-    rows.append(LayerRow("predictor", (net.layout.size, 1, 1), _count([net.predictor])))
-    rows.append(LayerRow("learnt", (net.layout.size, 1, 1), net.learnt.numel()))
+    rows.append(LayerRow("predictor", (net.layout.predicted, 1, 1), _count([net.predictor])))
+    rows.append(LayerRow("learnt", (net.layout.predicted, 1, 1), net.learnt.numel()))
     rows.append(LayerRow("noises", (len(net.noises), 1, 1), _count([net.noises])))
     height, width = (-(-side // STRIDE) * STRIDE for side in size)  # pictures are padded to this
     for name, module, stride in (

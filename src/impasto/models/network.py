@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..device import with_gradients
@@ -118,6 +119,9 @@ class Layout:
         The shifts of the norms without a ReLU, within the affine. They do not affect the painting.
     noise : list of slice
         The noise amplitudes of each resolution, low to high, within the part for noise.
+    predicted : int
+        Length of the part of an affine that depends on the style. The part "prepare" follows: how far the photograph is
+        denoised and mottled (`models.prepare`), 1 and 1 by default.
     size : int
         Length of an affine.
     """
@@ -151,7 +155,8 @@ class Layout:
         for name, length in lengths.items():
             self.parts[name] = slice(begin, begin + length)
             begin += length
-        self.size = begin
+        self.predicted, self.size = begin, begin + 2
+        self.parts["prepare"] = slice(self.predicted, self.size)
         self.constants, at = list[slice](), self.parts["shift"].start
         for i, c in enumerate(self.norms):
             self.constants += [slice(at, at + c)] if i in self.linear else []
@@ -231,11 +236,11 @@ class Network(nn.Module):
             nn.SiLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, self.layout.size),
+            nn.Linear(config.hidden, self.layout.predicted),
         )
         self.colours = ColourReader(next(iter(config.layers.values())))
-        self.learnt = nn.Parameter(torch.zeros(len(config.styles), self.layout.size))
-        """The offset to the prediction for each of `config.styles`, (styles, `layout.size`)."""
+        self.learnt = nn.Parameter(torch.zeros(len(config.styles), self.layout.predicted))
+        """The offset to the prediction for each of `config.styles`, (styles, `layout.predicted`)."""
         self.digest = ""
         """The hash of its file."""
 
@@ -254,16 +259,25 @@ class Network(nn.Module):
         """
         with torch.autocast(self.last.weight.device.type, enabled=False):
             seen = [self.summaries[k](moments[k].float()) for k in self.config.layers]
-            return self.predictor(torch.cat(seen, 1))
+            return self.complete(self.predictor(torch.cat(seen, 1)))
+
+    def complete(self, predicted: Tensor, prepare: float = 1.0) -> Tensor:
+        """Return affines (N, `layout.size`) from the parts that depend on the style, (N, `layout.predicted`)."""
+        return F.pad(predicted, (0, self.layout.size - self.layout.predicted), value=prepare)
+
+    def shifted(self, affine: Tensor, offset: Tensor) -> Tensor:
+        """Return affines (N, `layout.size`) plus offsets (1 or N, `layout.predicted`) that were learnt for styles."""
+        return affine + self.complete(offset, 0.0)
 
     def learnt_style(self, name: str) -> Tensor | None:
-        """Return the offset to the prediction for a style, (1, `layout.size`); None if it has not learnt the style."""
+        """Return the offset to the prediction for a style, (1, `layout.predicted`); None if it has not learnt it."""
         return self.learnt[[self.config.styles.index(name)]] if name in self.config.styles else None
 
     def unpainted(self, affine: Tensor) -> Tensor:
         """Return affines (N, `layout.size`) changed so that the network returns the photograph unchanged."""
         affine = affine.clone()
-        affine[:, self.layout.parts["photo"]], affine[:, self.layout.parts["paint"]] = 1, 0
+        affine[:, self.layout.parts["photo"]] = 1
+        affine[:, self.layout.parts["paint"]] = affine[:, self.layout.parts["prepare"]] = 0
         return affine
 
     def style_colours(self, moments: Mapping[str, Tensor]) -> Tensor:
@@ -320,15 +334,20 @@ class Network(nn.Module):
         painted = self.run(WholePass(self, affine, None, masks, origins, found), padded(image))
         return torch.cat(found, 2), painted[:, :, :height, :width]
 
+    def prepared(self, image: Tensor, origins: Origins = ORIGIN) -> Tensor:
+        """Return pictures (N, 3, H, W), whose sides are multiples of the stride, as they are painted."""
+        o = WholePass(self, image.new_ones(1, self.layout.size), None, None, origins)
+        return o.mottled(o.denoised(image))[:, :3]
+
     def run(self, o: "Operations[Features, Kept]", image: Features) -> Features:
         """Apply the layers, by the operations `o`, to pictures whose sides are multiples of the stride."""
-        image, photo = o.keep(image)
+        image, photo = o.keep(o.mottled(o.denoised(image)))
         x, half = o.keep(o.norm(o.convolved(o.unshuffled(image), self.down[0])))
         x = o.norm(o.convolved(x, self.down[1]))
         x = self._blocks(o, self.blocks, o.noisy(x, 0))
         x = o.add(o.norm(o.enlarged(x, self.up)), half, "half")
         x = self._blocks(o, self.fine, o.noisy(x, 1))
-        return o.add(o.scaled(o.pictured(x, self.last), "paint"), photo, "photo")
+        return o.finished(o.softened(o.pictured(x, self.last)), photo)
 
     @staticmethod
     def _blocks(o: "Operations[Features, Kept]", convolutions: nn.ModuleList, x: Features) -> Features:

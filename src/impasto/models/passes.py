@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import fill, instance_norm, reflection_pad, statistics_of
+from .prepare import BORDER, denoised_inside, mottle
 
 if TYPE_CHECKING:
     from .network import Network
@@ -43,6 +44,14 @@ class Operations(Protocol[Features, Kept]):
         """Add kept features, multiplied by a part of the affine."""
         ...
 
+    def denoised(self, image: Features) -> Features:
+        """Remove the noise of a photograph, as far as the style says, and append how plain it is as a channel."""
+        ...
+
+    def mottled(self, image: Features) -> Features:
+        """Add slow changes of light to a photograph, as far as the style says."""
+        ...
+
     def unshuffled(self, image: Features) -> Features:
         """Turn 2x2 pixels into channels."""
         ...
@@ -71,8 +80,12 @@ class Operations(Protocol[Features, Kept]):
         """Convolve, turn channels into 2x2 pixels, and blur."""
         ...
 
-    def scaled(self, x: Features, part: str) -> Features:
-        """Multiply each channel by its number in a part of the affine."""
+    def softened(self, x: Features) -> Features:
+        """Append a picture without its finest detail to a picture."""
+        ...
+
+    def finished(self, x: Features, photo: Kept) -> Features:
+        """Take the soft picture where the photograph is plain, and add the photograph, each times its part."""
         ...
 
 
@@ -120,10 +133,32 @@ class StyleOperations:
 
         return by_place(x, masks, of)
 
-    def times(self, x: Tensor, part: str, masks: Tensor | None) -> Tensor:
-        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine."""
-        factor = self.parts[part].to(x.dtype)[:, :, None, None]
+    def times(self, x: Tensor, part: str, masks: Tensor | None, number: int | None = None) -> Tensor:
+        """Multiply each channel of features or pictures (N, C, H, W) by its number in the affine, or all by one."""
+        numbers = self.parts[part] if number is None else self.parts[part][:, number : number + 1]
+        factor = numbers.to(x.dtype)[:, :, None, None]
         return x * factor if masks is None else by_place(x, masks, lambda i: x * factor[i])
+
+    def without_noise(self, x: Tensor, bordered: Tensor, masks: Tensor | None) -> Tensor:
+        """Remove the noise of pictures (N, 3, H, W), given with a border, too (`models.prepare`): (N, 4, H, W)."""
+        found, plain = denoised_inside(bordered)
+        return torch.cat([x + self.times(found - x, "prepare", masks, 0), plain], 1)
+
+    def with_mottle(self, x: Tensor, origins: Origins, masks: Tensor | None) -> Tensor:
+        """Add slow changes of light to pictures, the first three of (N, 4, H, W) (`models.prepare`)."""
+        sides = [torch.arange(n, dtype=torch.float32, device=x.device) for n in x.shape[-2:]]
+        rows, columns = (torch.stack([side + o[i] for o in origins]) for i, side in enumerate(sides))
+        return self.mottled_by(x, mottle(x[:, :3], rows, columns), masks)
+
+    def mottled_by(self, x: Tensor, change: Tensor, masks: Tensor | None) -> Tensor:
+        """Add changes (N, 1, H, W), times their number in the affine, to the first three channels of (N, 4, H, W)."""
+        return torch.cat([x[:, :3] + self.times(change, "prepare", masks, 1), x[:, 3:]], 1)
+
+    def made(self, x: Tensor, kept: Tensor, masks: Tensor | None) -> Tensor:
+        """Return pictures (N, 3, H, W) of paint and its soft copy (N, 6, H, W), and of photographs (N, 4, H, W)."""
+        sharp, soft, photo, plain = x[:, :3], x[:, 3:], kept[:, :3], kept[:, 3:]
+        painted = torch.lerp(sharp, soft, plain.to(sharp.dtype))
+        return self.times(painted, "paint", masks) + self.times(photo, "photo", masks)
 
     def with_noise(self, x: Tensor, level: int, origins: Origins, masks: Tensor | None) -> Tensor:
         """Add the noise of one resolution to features (N, C, H, W), so that strokes can form in plain areas.
@@ -187,11 +222,22 @@ class WholePass(StyleOperations):
 
     def add(self, x: Tensor, kept: Tensor, part: str = "") -> Tensor:
         """Add features, multiplied by a part of the affine."""
-        return x + (self.scaled(kept, part) if part else kept)
+        return x + (self.times(kept, part, self._masks(kept)) if part else kept)
+
+    def denoised(self, image: Tensor) -> Tensor:
+        """Remove the noise of pictures."""
+        with torch.autocast(image.device.type, enabled=False):
+            image = image.float()
+            return self.without_noise(image, reflection_pad(image, BORDER), self._masks(image))
+
+    def mottled(self, image: Tensor) -> Tensor:
+        """Add slow changes of light to pictures."""
+        with torch.autocast(image.device.type, enabled=False):
+            return self.with_mottle(image, self.origins, self._masks(image))
 
     def unshuffled(self, image: Tensor) -> Tensor:
         """Turn 2x2 pixels into channels."""
-        return F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+        return F.pixel_unshuffle(image[:, :3], 2).contiguous(memory_format=torch.channels_last)
 
     def convolved(self, x: Tensor, convolution: nn.Module) -> Tensor:
         """Apply a 3x3 convolution, padded by reflection."""
@@ -224,9 +270,13 @@ class WholePass(StyleOperations):
         """Convolve, turn channels into 2x2 pixels, and blur."""
         return blurred(shuffled(convolution(reflection_pad(x, 2))))
 
-    def scaled(self, x: Tensor, part: str) -> Tensor:
-        """Multiply each channel by its number in a part of the affine."""
-        return self.times(x, part, self._masks(x))
+    def softened(self, x: Tensor) -> Tensor:
+        """Append a picture without its finest detail."""
+        return softened_inside(reflection_pad(x, 2))
+
+    def finished(self, x: Tensor, photo: Tensor) -> Tensor:
+        """Make the painting."""
+        return self.made(x, photo, self._masks(x))
 
     def _masks(self, x: Tensor) -> Tensor | None:
         """Return the masks (R, 1, H, W) at the size of features."""
@@ -241,6 +291,12 @@ class _Affected(Operations[int, int]):
 
     def add(self, x: int, kept: int, part: str = "") -> int:
         return max(x, kept)
+
+    def denoised(self, image: int) -> int:
+        return image + BORDER
+
+    def mottled(self, image: int) -> int:
+        return image
 
     def unshuffled(self, image: int) -> int:
         return -(-image // 2)
@@ -264,8 +320,11 @@ class _Affected(Operations[int, int]):
     def noisy(self, x: int, level: int) -> int:
         return x
 
-    def scaled(self, x: int, part: str) -> int:
-        return x
+    def softened(self, x: int) -> int:
+        return x + 2
+
+    def finished(self, x: int, photo: int) -> int:
+        return max(x, photo)
 
 
 def affected_rows(net: "Network") -> int:
@@ -325,6 +384,15 @@ def blurred(x: Tensor, pad: int = 0) -> Tensor:
 def blurred_inside(x: Tensor) -> Tensor:
     """Blur as `blurred`, without padding: (N, C, H, W) becomes (N, C, H - 2, W - 2)."""
     return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
+
+
+def softened_inside(x: Tensor) -> Tensor:
+    """Return pictures and their copies without the finest detail: (N, 3, H, W) becomes (N, 6, H - 4, W - 4).
+
+    These are blurred with [1, 4, 6, 4, 1] / 16 in both directions. Where a photograph is plain, detail of this size is
+    no stroke. It is the network's own grid, or the optimisation's.
+    """
+    return torch.cat([x[:, :, 2:-2, 2:-2], blurred_inside(blurred_inside(x))], 1)
 
 
 def resized_convolution(x: Tensor, convolution: nn.Module) -> Tensor:

@@ -28,7 +28,8 @@ from ..errors import PictureError
 from ..files import TemporaryFiles, write_all
 from .layers import combined_statistics, statistics_of
 from .network import Network
-from .passes import Operations, StyleOperations, blurred_inside, resized_convolution, shuffled
+from .passes import Operations, StyleOperations, blurred_inside, resized_convolution, shuffled, softened_inside
+from .prepare import BORDER
 
 Stream = Iterator[Tensor | None]
 
@@ -313,11 +314,34 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
 
         return self._each(x, added)
 
+    def denoised(self, image: Rows) -> Rows:
+        """Remove the noise of the picture."""
+        top = 0
+
+        def inside(rows: Tensor) -> Tensor:
+            nonlocal top
+            x = rows[:, :, BORDER:-BORDER, BORDER:-BORDER]
+            begin, top = top, top + x.shape[2]
+            with torch.autocast(rows.device.type, enabled=False):
+                return self.without_noise(x.float(), rows.float(), self._masks(image, x, begin))
+
+        return Rows(_windows(image.stream, 2 * BORDER + 1, 1, inside), image.stride)
+
+    def mottled(self, image: Rows) -> Rows:
+        """Add slow changes of light to the picture."""
+
+        def added(rows: Tensor, top: int) -> Tensor:
+            row, column = self.origin
+            with torch.autocast(rows.device.type, enabled=False):
+                return self.with_mottle(rows, [(row + top, column)], self._masks(image, rows, top))
+
+        return self._each(image, added)
+
     def unshuffled(self, image: Rows) -> Rows:
         """Turn 2x2 pixels into channels."""
 
         def halved(rows: Tensor, top: int) -> Tensor:
-            return F.pixel_unshuffle(rows, 2).contiguous(memory_format=torch.channels_last)
+            return F.pixel_unshuffle(rows[:, :3], 2).contiguous(memory_format=torch.channels_last)
 
         return self._each(image, halved, 2)
 
@@ -358,9 +382,19 @@ class RowPass(StyleOperations, Operations[Rows, KeptRows]):
 
         return self._each(x, added)
 
-    def scaled(self, x: Rows, part: str) -> Rows:
-        """Multiply each channel by its number in a part of the affine."""
-        return self._each(x, lambda rows, top: self.times(rows, part, self._masks(x, rows, top)))
+    def softened(self, x: Rows) -> Rows:
+        """Append a picture without its finest detail."""
+        return Rows(_windows(x.stream, 5, 1, softened_inside), x.stride)
+
+    def finished(self, x: Rows, photo: KeptRows) -> Rows:
+        """Make the painting."""
+
+        def made(rows: Tensor, top: int) -> Tensor:
+            kept = photo.store.read(top, rows.shape[2])
+            photo.store.forget(top + rows.shape[2])
+            return self.made(rows, kept, self._masks(x, rows, top))
+
+        return self._each(x, made)
 
     def _normed(self, x: Rows, own: slice, relu: bool, given: Tensor) -> Rows:
         return self._each(x, lambda rows, top: self.normed(rows, own, relu, given, self._masks(x, rows, top)))

@@ -52,6 +52,8 @@ class StylizeChanges(TextureChanges, total=False):
     keep_colours: float
     colour_space: ColourSpace
     mask_feather: float
+    denoise: float
+    mottle: float
     content_weight: float | None
     style_weight: float | None
     plain_weight: float

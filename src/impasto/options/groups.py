@@ -122,6 +122,24 @@ class StrengthOptions:
 
 
 @dataclass(frozen=True)
+class PrepareOptions:
+    """How the photograph is prepared."""
+
+    denoise: Annotated[
+        float,
+        Doc("Remove the photo's noise, and the traces of JPEG, before it is painted (0 to 1)."),
+        Range(0, 1),
+        LOOK,
+    ] = 1.0
+    mottle: Annotated[
+        float,
+        Doc("How uneven to paint plain areas: slow changes of light that give strokes a place to begin. 0 for none."),
+        Range(0, 4),
+        LOOK,
+    ] = 1.0
+
+
+@dataclass(frozen=True)
 class SteadyOptions:
     """How frames that follow each other hold together."""
 
@@ -134,7 +152,7 @@ class SteadyOptions:
 
 
 @dataclass(frozen=True)
-class LookOptions(ColourOptions, StrengthOptions):
+class LookOptions(ColourOptions, PrepareOptions, StrengthOptions):
     """How much of the photograph to keep, for every method."""
 
     mask_feather: Annotated[

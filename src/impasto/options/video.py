@@ -139,18 +139,19 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
     def painting(self) -> StylizeOptions:
         """The options of the network that paints the frames at the size that they have.
 
-        The strength is 1 if it changes over time.
+        The strength is 1 if it changes over time. Nothing is mottled, since that would stay in place when the camera
+        moves.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
         shared = names_of(BlendOptions, NetworkOptions, MachineOptions)
         named = {name: getattr(self, name) for name in shared}
-        return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, **named)
+        return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, mottle=0.0, **named)
 
     @property
     def optimising(self) -> OptimizeOptions:
         """The options of the optimisation that paints the frames at the size that they have, at strength 1."""
         named = {name: getattr(self, name) for name in names_of(BlendOptions, MachineOptions)}
-        return OptimizeOptions(quality="good", scale=1.0, **named)
+        return OptimizeOptions(quality="good", scale=1.0, mottle=0.0, **named)
 
 
 def key_frames(texts: tuple[str, ...], option: str) -> list[tuple[float, str]]:

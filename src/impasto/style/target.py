@@ -108,7 +108,7 @@ class StyleTarget:
             If the learnt tensor has another shape.
         """
         if self.learnt is not None and self.network == net.digest:
-            if self.learnt.shape != (1, net.layout.size):
+            if self.learnt.shape != (1, net.layout.predicted):
                 raise StyleError("the learnt part of the style file does not fit the network; learn the style again")
             return self.learnt
         if self.learnt is not None:

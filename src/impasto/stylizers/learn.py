@@ -27,6 +27,7 @@ from ..image.resize import random_crop
 from ..models.colours import colour
 from ..models.network import Network
 from ..models.networks import check_encoder
+from ..models.passes import padded
 from ..models.vgg import VGG
 from ..options import LearnOptions
 from ..style.painting import PaintingLoss
@@ -142,7 +143,7 @@ def _steps(
 ) -> Iterator[LearnStep]:
     compute, begun = distance.compute, time.monotonic()
     known = style.learnt_for(net)
-    vector = torch.zeros(1, net.layout.size) if known is None else known.clone()
+    vector = torch.zeros(1, net.layout.predicted) if known is None else known.clone()
     vector = vector.to(compute.device).requires_grad_(True)
     average = vector.detach().clone()
     optimiser = torch.optim.Adam([vector], o.rate, betas=(0.9, 0.99))
@@ -158,7 +159,7 @@ def _steps(
         with torch.no_grad():
             affine, colours = net.predict(targets), net.style_colours(targets)
         with freed_memory_kept():
-            loss = _loss(net, distance, photo, affine + vector, colours, targets)
+            loss = _loss(net, distance, photo, net.shifted(affine, vector), colours, targets)
             optimiser.zero_grad()
             loss.backward()
         optimiser.param_groups[0]["lr"] = o.rate * min(1.0, step / WARM_UP, 2 * (1 - progress))
@@ -179,7 +180,9 @@ def _loss(
         painted = net(photo, affine.expand(n, -1))
     colours = colours.expand(n, -1, -1)
     wanted = {k: m.expand(n, -1, -1) for k, m in targets.items()}
-    return torch.stack(list(distance(colour(painted, colours), photo, wanted, colours).values())).sum(0).mean()
+    with torch.no_grad():
+        shown = net.prepared(padded(photo))[:, :, : photo.shape[2], : photo.shape[3]]
+    return torch.stack(list(distance(colour(painted, colours), shown, wanted, colours).values())).sum(0).mean()
 
 
 def _settled(losses: list[float]) -> bool:

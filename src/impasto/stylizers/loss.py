@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from ..device import Compute
 from ..errors import OptionError
 from ..image.picture import opaque, visible
 from ..image.resize import blur, resize
+from ..models.prepare import prepared
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import STYLE_LAYER_WEIGHTS, BlendOptions, OptimizeOptions, named_weights
 from ..style.extra import quantiles, sample_positions
@@ -118,6 +120,19 @@ class Problem:
     tiling: Tiling | None = None
     before: Before | None = None
 
+    @cached_property
+    def photo(self) -> Tensor:
+        """The photograph as it is painted (1, 3 or 4, H, W): prepared, at the painting's size, if the options say so.
+
+        At a strength below 1, it is prepared less.
+        """
+        o, share = self.options, min(self.options.strength, 1.0)
+        if not share or not (o.denoise or o.mottle):
+            return self.content
+        whole = resize(self.content, self.size)
+        shown, found = visible(whole), prepared(opaque(whole), share * o.denoise, share * o.mottle)
+        return found if shown is None else torch.cat([found, shown], 1)
+
     def tiles(self, scale: Scale) -> Tiling | None:
         """Return how a scale is computed in tiles, or None if it is computed in one piece."""
         found = self.tiling
@@ -139,7 +154,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     p, o, settings = problem, problem.options, problem.options.settings
     encoder, compute = p.encoder, p.compute
     tiles, layers = p.tiles(scale), layer_shares(o, encoder)
-    whole = resize(p.content, scale.size)
+    whole = resize(p.photo, scale.size)
     content, shown = opaque(whole).to(compute.device), visible(whole)
     if tiles is None:
         content = compute.picture(content)
@@ -180,7 +195,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     def moments_term(kind: str) -> Term:
         weighted = [part for part, _ in painted]
         if o.plain_weight < 1:
-            weights = style_weights(opaque(p.content), scale.size, o.plain_weight).to(content.device)
+            weights = style_weights(opaque(p.photo), scale.size, o.plain_weight).to(content.device)
             weighted = [part.weighted(weights) for part in weighted]
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
         if toward < 1:  # interpolate from the photograph's own moments
@@ -249,7 +264,10 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         moved = resize(p.before.moved, scale.size).to(content.device)
         trust = resize(p.before.trust, scale.size).to(content.device)
         terms["temporal"] = p.before.weight, TemporalTerm(moved, trust)
-    over = None if mask is None else (content, mask)
+    over = None
+    if mask is not None:  # outside of it, the photograph stays as it is
+        kept = opaque(resize(p.content, scale.size)).to(compute.device)
+        over = (kept if tiles is not None else compute.picture(kept)), mask
     return TiledLoss(view, terms, over) if isinstance(view, TiledView) else PerceptualLoss(view, terms, over)
 
 

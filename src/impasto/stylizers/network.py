@@ -206,7 +206,9 @@ class NetworkStylizer(Stylizer):
         affine = self.net.predict(blended)
         for style, share in zip(styles, shares, strict=True):
             vector = style.learnt(self.net)
-            affine = affine if vector is None else affine + share * vector.to(affine)
+            affine = affine if vector is None else self.net.shifted(affine, share * vector.to(affine))
+        o = self.options
+        affine[:, self.net.layout.parts["prepare"]] = affine.new_tensor([o.denoise, o.mottle])
         return affine, self.net.style_colours(blended)
 
     @with_gradients

@@ -140,10 +140,7 @@ class OptimizeStylizer(Stylizer):
     @with_gradients
     def _paint(self, problem: Problem, scales: list[Scale], state: dict[str, Any] | None) -> Iterator[Step]:
         begun = time.monotonic()
-        if problem.before is None:
-            start = self.start_of(problem.content, problem.size, problem.regions)
-        else:
-            start = problem.before.start
+        start = self.start_of(problem) if problem.before is None else problem.before.start
         place = Place(0, 0, resize(start, scales[0].size, wrap=self.wrap), None)
         if state is not None:
             place = Place(state["index"], state["done"], state["begun"], None)
@@ -226,13 +223,14 @@ class OptimizeStylizer(Stylizer):
             x = lost.to(x.device).add_(x).clamp_(0, 1)
         return self.compute.picture(x)
 
-    def start_of(self, content: Tensor, size: tuple[int, int], regions: Sequence[Region] = ()) -> Tensor:
-        """Return the picture to start from, (1, 3, H, W), at height and width `size`.
+    def start_of(self, problem: Problem) -> Tensor:
+        """Return the picture to start from, (1, 3, H, W), at the size of the painting.
 
         At a strength below 1 it is a blend with the photograph.
         """
-        start, whole = self.options.begins_with, resize(content, size)
-        photo = opaque(whole)
+        start, size = self.options.begins_with, problem.size
+        photo = opaque(resize(problem.photo, size))
+        photo = photo if problem.photo is problem.content else photo.clamp(0, 1)  # light changes beyond white, too
         if start == "content" or (self.options.start == "auto" and self.start is None):
             return photo
         if start == "blurred":
@@ -247,7 +245,8 @@ class OptimizeStylizer(Stylizer):
         else:
             given = self.start
             if not isinstance(given, Tensor):
-                given = self._recoloured(given(whole, regions).to(whole.device), content)
+                whole = resize(problem.content, size)
+                given = self._recoloured(given(whole, problem.regions).to(whole.device), problem.content)
             found = resize(given, size)
         return torch.lerp(photo, found.to(photo.device), min(self.options.strength, 1.0))
 
@@ -293,7 +292,9 @@ def fit_painting(
         kind = options.optimizer if not options.pyramid else "pyramid"
         divided, weighted = bool(regions or masked or cut_out), options.plain_weight < 1
         masks = (regions + 1) * MASK_PICTURES * (divided + weighted)
-        pictures = PICTURES[kind] + masks + resized + cut_out + 2 * masked + 2 * bool(options.average)
+        prepares = bool(options.denoise or options.mottle)
+        pictures = PICTURES[kind] + masks + (resized or prepares) + cut_out + (2 + prepares) * masked
+        pictures += 2 * bool(options.average)
         if options.rim_weight:
             pictures += RIM_PICTURES + (regions + 1) * RIM_PART_PICTURES
         tiling = fit_tiles(

@@ -126,6 +126,8 @@ def painting_options(
         "content_weight": 0.0,
         "plain_weight": 1.0,
         "rim_weight": 0.0,
+        "denoise": 0.0,
+        "mottle": 0.0,
     }
     if options.stroke_px == ():
         values["style_scale"] = limited

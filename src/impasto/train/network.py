@@ -228,7 +228,7 @@ class NetworkRecipe:
         affine = self.net.predict(targets)
         if self.net.config.styles:
             index = torch.tensor(learnt, device=affine.device)
-            affine = affine + self.net.learnt[index.clamp(min=0)] * (index >= 0)[:, None]
+            affine = self.net.shifted(affine, self.net.learnt[index.clamp(min=0)] * (index >= 0)[:, None])
         with torch.no_grad():
             colours = self.net.style_colours(targets)
         with self.compute.autocast():
@@ -244,7 +244,8 @@ class NetworkRecipe:
         paintings, raw, spikes = self.paint(photos, targets, learnt, origins)
         with torch.no_grad():
             colours = self.net.style_colours(targets)
-        terms = {k: v.sum() for k, v in self.distance(paintings, photos, targets, colours).items()}
+            shown = self.net.prepared(padded(photos), origins)[:, :, : photos.shape[2], : photos.shape[3]]
+        terms = {k: v.sum() for k, v in self.distance(paintings, shown, targets, colours).items()}
         terms["scale"] = SCALE_WEIGHT * scale_loss(raw, colours).sum()
         terms["spikes"] = self.options.spike_weight * spikes.sum()
         terms["overshoot"] = OVERSHOOT_WEIGHT * overshoot(raw, colours).sum()

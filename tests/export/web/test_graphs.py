@@ -103,7 +103,8 @@ def test_samples_measure_what_the_network_does(net: Network, photo: Callable[[st
     """If all samples are equal, the statistics are those of one sample, except for the borders."""
     picture = torch.nn.functional.interpolate(photo("chelsea", 400), (SAMPLE_SIDE, SAMPLE_SIDE))
     affine = torch.from_numpy(np.random.default_rng(0).normal(0.5, 0.2, (1, net.layout.size)).astype(np.float32))
-    norms, colours = SamplesGraph(net).requires_grad_(False)(torch.cat([picture, picture]), affine)
+    both, places = torch.cat([picture, picture]), torch.zeros(2, 2, dtype=torch.int64)
+    norms, colours = SamplesGraph(net).requires_grad_(False)(both, affine, places)
     own, painted = net.measured(picture, affine)
     deviation = own[:, 1].sqrt()
     assert ((norms[:, 0] - own[:, 0]).abs() < 0.5 * deviation + 1e-3).all()

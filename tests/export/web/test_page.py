@@ -215,7 +215,7 @@ def test_large_paintings_have_no_seams(
     )(read_image(tmp_path / "large.png").tensor)
     off = found - 255 * whole[0].permute(1, 2, 0).numpy()
     assert off.shape == (734, 1100, 3)
-    assert 0 < np.abs(off).mean() < 8
+    assert 0 < np.abs(off).mean() < 10
     for axis, edges in ((0, (512,)), (1, (512, 1024))):
         steps = np.abs(np.diff(off, axis=axis)).mean((1 - axis, 2))
         assert all(steps[edge - 1] < 1.5 * steps.mean() + 0.2 for edge in edges)

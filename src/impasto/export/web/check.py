@@ -65,7 +65,7 @@ def compare_site(folder: Path, net: Network, encoder: VGG, entries: Sequence[Map
         photo = resized(photos[i], (height, width)).float() / 255
         entry = entries[7 * i % len(entries)]
         reading = reading_at(data, entry, round(stroke * max(height, width)), length)
-        found = painted(graphs, photo, reading, learnt_of(data, entry, net.layout.size))
+        found = painted(graphs, photo, reading, learnt_of(data, entry, net))
         own = own_painting(net, encoder, load_builtin(entry["name"]), photo, stroke)
         difference = float(255 * np.abs(found - own.numpy()).max())
         worst, where = max((worst, where), (difference, f"{entry['name']} at {width}x{height}"))
@@ -92,11 +92,12 @@ def tile_difference(graphs: Mapping[str, Graph], net: Network, encoder: VGG, pho
     return float(255 * np.abs(found[inside] - own(photo, statistics=given)[part][inside].numpy()).max())
 
 
-def learnt_of(data: bytes, entry: Mapping[str, Any], size: int) -> Array:
-    """Return the offset (1, `size`) that the network has learnt for a style, or zeros."""
-    if "learnt" not in entry:
-        return np.zeros((1, size), np.float32)
-    return np.frombuffer(data, "<f2", size, entry["learnt"]).astype(np.float32)[None]
+def learnt_of(data: bytes, entry: Mapping[str, Any], net: Network) -> Array:
+    """Return what is added to the affine of a style that the network has learnt, (1, `layout.size`), or zeros."""
+    found = np.zeros((1, net.layout.size), np.float32)
+    if "learnt" in entry:
+        found[0, : net.layout.predicted] = np.frombuffer(data, "<f2", net.layout.predicted, entry["learnt"])
+    return found
 
 
 def painted(graphs: Mapping[str, Graph], photo: Tensor, reading: Array, learnt: Array) -> Array:

@@ -69,7 +69,7 @@ class PredictingGraph(nn.Module):
         super().__init__()
         self.layers = dict(net.config.layers)
         self.summaries, self.predictor = copy.deepcopy(net.summaries), copy.deepcopy(net.predictor)
-        self.colours = copy.deepcopy(net.colours)
+        self.colours, self.left_out = copy.deepcopy(net.colours), net.layout.size - net.layout.predicted
 
     def forward(self, reading: Tensor) -> tuple[Tensor, Tensor]:
         """Return the affine (1, `layout.size`) and the colours (1, 3, 4) of a reading (1, R), all float32."""
@@ -89,7 +89,7 @@ class PredictingGraph(nn.Module):
         centre = first @ self.colours.weight.t()  # (1, 3), without the bias
         covariance = reading[:, begin:].view(-1, 3, 3) - centre[:, :, None] * centre[:, None, :]
         colours = torch.cat([covariance, (centre + self.colours.bias)[:, :, None]], 2)
-        return self.predictor(torch.cat(seen, 1)), colours
+        return F.pad(self.predictor(torch.cat(seen, 1)), (0, self.left_out), value=1.0), colours
 
 
 class RowConvolution(nn.Module):
@@ -191,7 +191,7 @@ class WholeGraph(_Painter):
 class SamplesGraph(_Painter):
     """Measures samples of a large photograph, painted together."""
 
-    def forward(self, image: Tensor, affine: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, affine: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
         """Return the norms' means and variances (1, 2, `channels`), and the painted colours' (1, 3, 4).
 
         Parameters
@@ -200,8 +200,10 @@ class SamplesGraph(_Painter):
             (N, 3, `SAMPLE_SIDE`, `SAMPLE_SIDE`), float32, sRGB in [0, 1].
         affine : Tensor
             (1, `layout.size`), float32.
+        origins : Tensor
+            (N, 2), int64: row and column of each sample's first pixel in the photograph.
         """
-        o = SamplesPass(self.net, affine, torch.float32)
+        o = SamplesPass(self.net, affine, origins)
         painted = inner(self.net.run(o, image), SAMPLE_SIDE)
         mean = painted.mean((0, 2, 3))
         rows = (painted - mean[:, None, None]).permute(0, 2, 1, 3)  # (N, H, 3, W), summed row by row
@@ -236,9 +238,14 @@ class TileGraph(_Painter):
 class SamplesPass(ExportPass):
     """The operations on samples: norms take their statistics from all of them together, without the borders."""
 
-    def __init__(self, net: Network, affine: Tensor, dtype: torch.dtype):
-        super().__init__(net, affine, dtype)
-        self.found: list[Tensor] = []
+    def __init__(self, net: Network, affine: Tensor, origins: Tensor):
+        super().__init__(net, affine, torch.float32)
+        self.origins, self.found = origins, list[Tensor]()
+
+    def pixels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows (N, H) and columns (N, W) of samples (N, C, H, W) in the photograph, float32."""
+        rows, columns = (self.origins[:, i, None] + torch.arange(x.shape[2 + i], dtype=torch.float32) for i in range(2))
+        return rows, columns
 
     def norm(self, x: Tensor) -> Tensor:
         """Apply the next instance norm with the statistics of all samples."""
@@ -262,6 +269,11 @@ class TilePass(ExportPass):
         own, relu = self.next_norm()
         assert self.statistics is not None
         return normed(self, x, own, relu, self.statistics[:, :, own])
+
+    def pixels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows and columns of a tile (1, C, H, W) in the photograph, float32."""
+        rows, columns = (torch.arange(x.shape[2 + i], dtype=torch.float32) + self.origin[i] for i in range(2))
+        return rows, columns
 
     def places(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Return the rows and columns of the noise under a tile's features (1, C, H, W)."""

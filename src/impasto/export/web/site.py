@@ -128,7 +128,7 @@ def write_graphs(folder: Path, net: Network, encoder: VGG, metadata: dict[str, s
     style = {"affine": affine, "colours": colours}
     painted = colours.clone()  # the exporter takes one tensor that is given twice for one input
     found = {"statistics": torch.rand(1, 2, net.channels), "painted": painted, "origin": torch.tensor([8, 4])}
-    samples = torch.rand(2, 3, SAMPLE_SIDE, SAMPLE_SIDE)
+    samples, count = torch.rand(2, 3, SAMPLE_SIDE, SAMPLE_SIDE), Dim("count", min=1)
     large = {2: Dim("height", min=least), 3: Dim("width", min=least)}
     models = {
         "reading": model(reader, {"picture": picture}, {"picture": large}, ["reading"], metadata),
@@ -136,8 +136,8 @@ def write_graphs(folder: Path, net: Network, encoder: VGG, metadata: dict[str, s
         "whole": model(WholeGraph(net), {"image": image, **style}, {"image": sides}, ["painting"], metadata),
         "samples": model(
             SamplesGraph(net),
-            {"image": samples, "affine": affine},
-            {"image": {0: Dim("count", min=1)}},
+            {"image": samples, "affine": affine, "origins": torch.tensor([[0, 4], [8, 12]])},
+            {"image": {0: count}, "origins": {0: count}},
             ["statistics", "painted"],
             metadata,
         ),
@@ -166,11 +166,13 @@ def model(
 
 def describe(net: Network, least: int, about: dict[str, str], options: ExportOptions) -> dict[str, Any]:
     """Return what the page needs to know about the network and the options."""
-    parts = {name: [net.layout.parts[name].start, net.layout.parts[name].stop] for name in ("photo", "paint")}
+    places = {name: net.layout.parts[name] for name in ("photo", "paint", "prepare")}
+    parts = {name: [place.start, place.stop] for name, place in places.items()}
     samples = {"side": SAMPLE_SIDE, "margin": SAMPLE_MARGIN}
     return {
         **about,
         "affine": net.layout.size,
+        "learnt": net.layout.predicted,
         "channels": net.channels,
         "parts": parts,
         "margin": net.margin,

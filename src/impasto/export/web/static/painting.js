@@ -45,7 +45,7 @@ export class Painter {
 
   async tiles(planes, bound, options, image, step) {
     const { width, height } = planes, { margin } = this.site;
-    const measured = await this.graphs.run("samples", { image: this.samples(planes), affine: inputs(bound).affine });
+    const measured = await this.graphs.run("samples", { ...this.samples(planes), affine: inputs(bound).affine });
     const given = {
       statistics: [Float32Array.from(measured.statistics), [1, 2, this.site.channels]],
       painted: [Float32Array.from(measured.painted), [1, 3, 4]],
@@ -65,18 +65,19 @@ export class Painter {
     }
   }
 
-  // Squares of the photograph, spread evenly over it.
+  // Squares of the photograph, spread evenly over it, and where they are.
   samples(planes) {
     const { side } = this.site.samples;
     const across = Math.min(SAMPLES, Math.max(1, Math.round(Math.sqrt((SAMPLES * planes.width) / planes.height))));
     const down = Math.max(1, Math.round(SAMPLES / across)), count = across * down;
-    const data = new Float32Array(count * 3 * side * side);
+    const data = new Float32Array(count * 3 * side * side), origins = new BigInt64Array(2 * count);
     const at = (i, n, length) => Math.floor(((i + 0.5) * (length - side)) / n);
     for (let i = 0; i < count; i++) {
       const left = at(i % across, across, planes.width), top = at(Math.floor(i / across), down, planes.height);
       data.set(part(planes, left, top, side, side).data, i * 3 * side * side);
+      origins.set([BigInt(top), BigInt(left)], 2 * i);
     }
-    return [data, [count, 3, side, side]];
+    return { image: [data, [count, 3, side, side]], origins: [origins, [count, 2]] };
   }
 }
 

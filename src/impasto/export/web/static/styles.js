@@ -28,8 +28,8 @@ export class Styles {
     const found = typeof style === "string" ? await this.builtin(style, size) : await this.read(style, size, this.site.least);
     if (strength === 1) return found;
     const own = await this.read(photo, Math.min(PHOTO_SIZE, Math.max(planes.width, planes.height)), 1);
-    const { photo: kept, paint } = this.site.parts;
-    own.affine.fill(1, ...kept).fill(0, ...paint);
+    const { photo: kept, paint, prepare } = this.site.parts;
+    own.affine.fill(1, ...kept).fill(0, ...paint).fill(0, ...prepare);
     return {
       affine: between(own.affine, found.affine, strength),
       colours: between(coloursOf(planes), found.colours, Math.min(1, strength)),
@@ -48,8 +48,8 @@ export class Styles {
     }
     const found = await this.predicted(reading);
     if ("learnt" in entry) {
-      const learnt = new Uint16Array(this.bytes, entry.learnt, this.site.affine);
-      found.affine.forEach((x, i) => (found.affine[i] = x + half(learnt[i])));
+      const learnt = new Uint16Array(this.bytes, entry.learnt, this.site.learnt);
+      learnt.forEach((x, i) => (found.affine[i] += half(x)));
     }
     return found;
   }
