@@ -18,7 +18,7 @@ from .layers import fill, reflection_pad
 
 SQUARE = 4
 """Side in pixels of the squares that the filter's numbers are computed for."""
-BORDER = 4 * SQUARE
+BORDER = 3 * SQUARE
 """Pixels around a picture that the filter looks at, at each side."""
 NEAR, PLAIN = 3, 5.7 / 255
 """Side, in squares, of the neighbourhoods whose plainest square decides how plain they are, and the contrast at which a
@@ -53,9 +53,9 @@ def denoised_inside(pictures: Tensor) -> tuple[Tensor, Tensor]:
     squares = _around(F.avg_pool2d(pictures.square().mean(1, keepdim=True), SQUARE))
     spread = (squares - mean.square().mean(1, keepdim=True)).clamp(min=0)
     slope = spread / (spread + NOISE**2)
-    numbers = _around(torch.cat([slope, (1 - slope) * mean], 1))[:, :, 1:-1, 1:-1]
-    plain = F.max_pool2d(PLAIN**2 / (spread + PLAIN**2), NEAR, 1)[:, :, 1:-1, 1:-1]
-    numbers = F.interpolate(torch.cat([numbers, plain], 1), scale_factor=SQUARE, mode="bilinear", align_corners=False)
+    plain = F.max_pool2d(PLAIN**2 / (spread + PLAIN**2), NEAR, 1)
+    numbers = torch.cat([_around(torch.cat([slope, (1 - slope) * mean], 1)), plain], 1)
+    numbers = F.interpolate(numbers, scale_factor=SQUARE, mode="bilinear", align_corners=False)
     slope, shift, plain = numbers[:, :, SQUARE:-SQUARE, SQUARE:-SQUARE].split([1, 3, 1], 1)
     return slope * pictures[:, :, BORDER:-BORDER, BORDER:-BORDER] + shift, plain
 

@@ -120,12 +120,19 @@ class Problem:
     tiling: Tiling | None = None
     before: Before | None = None
 
-    @cached_property
+    @property
     def photo(self) -> Tensor:
         """The photograph as it is painted (1, 3 or 4, H, W): prepared, at the painting's size, if the options say so.
 
-        At a strength below 1, it is prepared less.
+        At a strength below 1, it is prepared less. One that is painted in tiles is not kept.
         """
+        return self._prepared() if self.tiling is not None else self._kept
+
+    @cached_property
+    def _kept(self) -> Tensor:
+        return self._prepared()
+
+    def _prepared(self) -> Tensor:
         o, share = self.options, min(self.options.strength, 1.0)
         if not share or not (o.denoise or o.mottle):
             return self.content
@@ -154,7 +161,8 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     p, o, settings = problem, problem.options, problem.options.settings
     encoder, compute = p.encoder, p.compute
     tiles, layers = p.tiles(scale), layer_shares(o, encoder)
-    whole = resize(p.photo, scale.size)
+    photo = p.photo
+    whole = resize(photo, scale.size)
     content, shown = opaque(whole).to(compute.device), visible(whole)
     if tiles is None:
         content = compute.picture(content)
@@ -195,7 +203,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     def moments_term(kind: str) -> Term:
         weighted = [part for part, _ in painted]
         if o.plain_weight < 1:
-            weights = style_weights(opaque(p.photo), scale.size, o.plain_weight).to(content.device)
+            weights = style_weights(opaque(photo), scale.size, o.plain_weight).to(content.device)
             weighted = [part.weighted(weights) for part in weighted]
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
         if toward < 1:  # interpolate from the photograph's own moments

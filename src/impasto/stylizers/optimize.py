@@ -230,7 +230,8 @@ class OptimizeStylizer(Stylizer):
         """
         start, size = self.options.begins_with, problem.size
         photo = opaque(resize(problem.photo, size))
-        photo = photo if problem.photo is problem.content else photo.clamp(0, 1)  # light changes beyond white, too
+        if self.options.mottle:
+            photo = photo.clamp(0, 1)  # light changes beyond white, too
         if start == "content" or (self.options.start == "auto" and self.start is None):
             return photo
         if start == "blurred":
@@ -293,7 +294,7 @@ def fit_painting(
         divided, weighted = bool(regions or masked or cut_out), options.plain_weight < 1
         masks = (regions + 1) * MASK_PICTURES * (divided + weighted)
         prepares = bool(options.denoise or options.mottle)
-        pictures = PICTURES[kind] + masks + (resized or prepares) + cut_out + (2 + prepares) * masked
+        pictures = PICTURES[kind] + masks + resized + cut_out + (2 + prepares) * masked
         pictures += 2 * bool(options.average)
         if options.rim_weight:
             pictures += RIM_PICTURES + (regions + 1) * RIM_PART_PICTURES
