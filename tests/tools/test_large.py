@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,14 @@ def test_a_full_disk(photo: Path, run: Run) -> None:
 @pytest.mark.parametrize("kept", [[], ["--run", "run"]], ids=["no run folder", "run folder"])
 def test_ctrl_c(photo: Path, kept: list[str]) -> None:
     Path("out.tif").write_bytes(b"before")
+
+    def writing() -> bool:
+        with suppress(FileNotFoundError):  # small files have been moved to their place meanwhile
+            return any(p.stat().st_size > 10_000 for p in photo.parent.rglob("*.part"))
+        return False
+
     with started(["stylize", photo, *STYLE, *LITTLE, "-o", "out.tif", *kept]) as process:
-        while process.poll() is None and not any(p.stat().st_size > 10_000 for p in photo.parent.rglob("*.part")):
+        while process.poll() is None and not writing():
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
