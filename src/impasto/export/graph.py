@@ -12,14 +12,7 @@ from torch import Tensor, nn
 
 from ..models.layers import EPSILON
 from ..models.network import Network
-from ..models.passes import (
-    LEAST_SIDE,
-    NOISE_SIDE,
-    PHASES,
-    STRIDE,
-    StyleOperations,
-    WholePass,
-)
+from ..models.passes import LEAST_SIDE, NOISE_SIDE, PHASES, STRIDE, StyleOperations, WholePass
 from ..models.prepare import BORDER, mottle
 from ..models.vgg import VGG
 from .colours import colours_in, matched
@@ -220,7 +213,7 @@ def reflected(x: Tensor, pad: int = 1) -> Tensor:
 
 
 def blurred_inside(x: Tensor) -> Tensor:
-    """Blur as `models.passes.blurred_inside`, by pooling, which the runtimes are quick at."""
+    """Blur as `models.passes.blurred_inside`, by pooling instead of convolving."""
     return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
 
 

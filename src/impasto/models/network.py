@@ -335,9 +335,10 @@ class Network(nn.Module):
         return torch.cat(found, 2), painted[:, :, :height, :width]
 
     def prepared(self, image: Tensor, origins: Origins = ORIGIN) -> Tensor:
-        """Return pictures (N, 3, H, W), whose sides are multiples of the stride, as they are painted."""
+        """Return pictures (N, 3, H, W) denoised and mottled, as by affines whose part "prepare" is 1 and 1."""
+        height, width = image.shape[-2:]
         o = WholePass(self, image.new_ones(1, self.layout.size), None, None, origins)
-        return o.mottled(o.denoised(image))[:, :3]
+        return o.mottled(o.denoised(padded(image)))[:, :3, :height, :width]
 
     def run(self, o: "Operations[Features, Kept]", image: Features) -> Features:
         """Apply the layers, by the operations `o`, to pictures whose sides are multiples of the stride."""

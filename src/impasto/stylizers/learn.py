@@ -27,7 +27,6 @@ from ..image.resize import random_crop
 from ..models.colours import colour
 from ..models.network import Network
 from ..models.networks import check_encoder
-from ..models.passes import padded
 from ..models.vgg import VGG
 from ..options import LearnOptions
 from ..style.painting import PaintingLoss
@@ -181,7 +180,7 @@ def _loss(
     colours = colours.expand(n, -1, -1)
     wanted = {k: m.expand(n, -1, -1) for k, m in targets.items()}
     with torch.no_grad():
-        shown = net.prepared(padded(photo))[:, :, : photo.shape[2], : photo.shape[3]]
+        shown = net.prepared(photo)
     return torch.stack(list(distance(colour(painted, colours), shown, wanted, colours).values())).sum(0).mean()
 
 

@@ -244,7 +244,7 @@ class NetworkRecipe:
         paintings, raw, spikes = self.paint(photos, targets, learnt, origins)
         with torch.no_grad():
             colours = self.net.style_colours(targets)
-            shown = self.net.prepared(padded(photos), origins)[:, :, : photos.shape[2], : photos.shape[3]]
+            shown = self.net.prepared(photos, origins)
         terms = {k: v.sum() for k, v in self.distance(paintings, shown, targets, colours).items()}
         terms["scale"] = SCALE_WEIGHT * scale_loss(raw, colours).sum()
         terms["spikes"] = self.options.spike_weight * spikes.sum()
