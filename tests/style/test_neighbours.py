@@ -41,6 +41,17 @@ def test_nearest_by_definition() -> None:
     assert torch.equal(nearest(x, y), distances(x, y).argmin(1))
 
 
+def test_nearest_by_euclidean_distance_looks_at_lengths() -> None:
+    """By cosine, a weak colour finds the strong one of its hue; by distance, the weak one beside it."""
+    content = torch.tensor([[1.0, 0.2], [-1.0, -0.2]])
+    style = torch.tensor([[30.0, 6.0], [1.0, 0.0], [-1.0, 0.0], [-30.0, -6.0]])
+    assert nearest(content, style).tolist() == [0, 3]
+    assert nearest(content, style, distance="euclidean").tolist() == [1, 2]
+    x, y = features(0, 37, 5), features(1, 53, 5) + 2
+    expected = torch.cdist(x - x.mean(0), y - y.mean(0)).argmin(1)
+    assert torch.equal(nearest(x, y, 16, distance="euclidean"), expected)
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 36, 37, 53, 1000])
 def test_chunked_is_whole(chunk: int) -> None:
     x, y = features(0, 37, 5), features(1, 53, 5)

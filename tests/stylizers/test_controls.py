@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from impasto.device import Compute
+from impasto.errors import OptionError
 from impasto.image.resize import blur, resize
 from impasto.models.prepare import prepared
 from impasto.models.vgg import STYLE_LAYERS, VGG
@@ -251,6 +252,25 @@ def test_the_histogram_weight_brings_the_features_histograms(
     found = [measure.histogram(paint(histogram_weight=w), style) for w in (0.0, 1.0, 10.0)]
     assert falls(found, 0.97)
     assert found[2] < 0.8 * found[0] < 0.8 * measure.histogram(content, style)
+
+
+def test_the_neighbour_weight_draws_places_to_those_of_the_styles_picture(
+    paint: Paint, style: Tensor, measure: Any
+) -> None:
+    found = [measure.style(paint(neighbour_weight=w), style, "nn") for w in (0.0, 0.2, 2.0)]
+    assert falls(found, 0.97)
+
+
+def test_neighbours_need_the_styles_picture(make: Make, encoder: VGG, style: Tensor) -> None:
+    measured = StyleTarget.of(style, encoder, PLAIN, (96,))
+    with pytest.raises(OptionError, match="--neighbour-weight needs the style's picture"):
+        make((measured,), size=96, neighbour_weight=0.1)
+
+
+def test_the_photograph_weighs_more_beside_neighbours() -> None:
+    weights = [OptimizeOptions(neighbour_weight=w).settings.content_weight for w in (0.0, 0.2)]
+    assert weights == [0.0085, 0.024]
+    assert OptimizeOptions(neighbour_weight=0.2, content_weight=0.5).settings.content_weight == 0.5
 
 
 def test_the_laplacian_weight_keeps_the_edges(paint: Paint, content: Tensor, measure: Any) -> None:

@@ -216,6 +216,7 @@ NOT_HEEDED: dict[str, Any] = {
     "layers": "relu1_1",
     "plain_weight": 0.2,
     "rim_weight": 0.2,
+    "neighbour_weight": 0.2,
     "content_layers": "relu2_1",
     "content_blur": 1.0,
     "style_weights": (1.0,),

@@ -23,6 +23,7 @@ class TextureChanges(TypedDict, total=False):
     layers: str
     tv_weight: float
     histogram_weight: float
+    neighbour_weight: float
     iterations: int | Counts | None
     time: float | None
     plateau: float

@@ -30,8 +30,9 @@ STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4"
 CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
 """The content layers and their weights."""
 
-CONTENT_WEIGHT = 0.0085
-"""Weight of the content loss, relative to the weight of the style loss."""
+CONTENT_WEIGHT, NEIGHBOUR_CONTENT_WEIGHT = 0.0085, 0.024
+"""Weight of the content loss, relative to the weight of the style loss: without and with the neighbour loss, whose
+places otherwise lose the photograph."""
 
 
 class Options:
@@ -232,6 +233,15 @@ class StyleLossOptions:
     histogram_weight: Annotated[
         float, Doc("Weight of the histogram loss of each style layer."), Range(0, 1e6), LOOK
     ] = 0.0
+    neighbour_weight: Annotated[
+        float,
+        Doc(
+            "Weight of the loss that draws each place to the most similar place of the style's picture, such as 0.2. "
+            "It needs the style's picture."
+        ),
+        Range(0, 1e6),
+        LOOK,
+    ] = 0.0
 
     def check_losses(self) -> None:
         """Raise OptionError if the style losses or layers are malformed."""
@@ -247,7 +257,10 @@ class ContentLossOptions:
     content_weight: Annotated[
         float | None,
         NUMBER,
-        Doc(f"Weight of the content loss: higher keeps more of the photo. Default {CONTENT_WEIGHT} (gatys: 1)."),
+        Doc(
+            f"Weight of the content loss: higher keeps more of the photo. Default {CONTENT_WEIGHT}, with "
+            f"`neighbour_weight` {NEIGHBOUR_CONTENT_WEIGHT} (gatys: 1)."
+        ),
         Range(0, 1e9),
         LOOK,
     ] = None

@@ -9,6 +9,7 @@ from ..errors import OptionError
 from ..ranges import check_ranges
 from .groups import (
     CONTENT_WEIGHT,
+    NEIGHBOUR_CONTENT_WEIGHT,
     OPTIMISER,
     BlendOptions,
     ContentLossOptions,
@@ -122,6 +123,7 @@ class OptimizeOptions(
             default = Settings(1.0, 1e6, 5000, 0.0003)
         else:
             rate = LBFGS_RATE if self.optimizer == "lbfgs" else PYRAMID_RATE if self.pyramid else PIXEL_RATE
-            default = Settings(CONTENT_WEIGHT, 1.0, None, rate)
+            content = NEIGHBOUR_CONTENT_WEIGHT if self.neighbour_weight else CONTENT_WEIGHT
+            default = Settings(content, 1.0, None, rate)
         given = {f.name: getattr(self, f.name) for f in fields(Settings) if getattr(self, f.name) is not None}
         return replace(default, **given)

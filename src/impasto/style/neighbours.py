@@ -11,6 +11,7 @@ second matches each layer again at every step, which sharpens strokes and colour
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,10 @@ from .terms import Part, Term, View, inside
 
 GRID_STRIDE = 4
 """Picture pixels per hypercolumn, along one side (as in the paper)."""
+Distance = Literal["cosine", "euclidean"]
+"""How columns are compared in a search."""
+LEAST_LENGTH = 1e-8
+"""Lower bound of a column's length."""
 CHUNK = 2048
 """Columns on each side that `nearest` compares at a time. On a CPU, this is faster than 1,024 and 4,096."""
 
@@ -93,10 +98,17 @@ def rotations(picture: Tensor) -> Iterable[Tensor]:
 
 
 @torch.no_grad()
-def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype | None = None) -> Tensor:
-    """Return, for each content column, the style column with the smallest centred cosine distance.
+def nearest(
+    content: Tensor,
+    style: Tensor,
+    chunk: int = CHUNK,
+    dtype: torch.dtype | None = None,
+    distance: Distance = "cosine",
+) -> Tensor:
+    """Return, for each content column, the style column with the smallest centred distance.
 
-    The distance is 1 - <x, y> / (||x|| ||y||) with x and y centred, content and style each by its own mean column.
+    The distance is 1 - <x, y> / (||x|| ||y||), or ||x - y||, with x and y centred, content and style each by its own
+    mean column.
     Among equals, the first wins, so the result depends only on the columns and the chunk size.
 
     Parameters
@@ -110,6 +122,9 @@ def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dty
         The dtype of the products; by default, that of the columns. bfloat16, if the processor supports it, is more than
         twice as fast. In a test on a photograph, it changed the neighbour of one column in six, and the mean distance
         grew by 0.1 %.
+    distance : "cosine" or "euclidean"
+        The paper's is "cosine". It ignores lengths, so a place that is nearly of the mean colour finds any saturated
+        colour of a similar hue: neighbours on a wall differ much, and show as hard-edged patches.
 
     Returns
     -------
@@ -118,21 +133,34 @@ def nearest(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dty
     """
     dtype = dtype or content.dtype
     content_mean, style_mean = content.mean(0), style.mean(0)
+
+    def prepared(x: Tensor) -> Tensor:
+        return (x if distance == "euclidean" else F.normalize(x, dim=1)).to(dtype)
+
     found = torch.zeros(len(content), dtype=torch.int64, device=content.device)
     for start in range(0, len(content), chunk):
-        x = F.normalize(content[start : start + chunk] - content_mean, dim=1).to(dtype)
-        best = x.new_full((len(x),), -torch.inf)
+        x = prepared(content[start : start + chunk] - content_mean)
+        best = content.new_full((len(x),), -torch.inf)
         index = found[start : start + chunk]  # a view
         for first in range(0, len(style), chunk):
-            y = F.normalize(style[first : first + chunk] - style_mean, dim=1).to(dtype)
-            value, place = (x @ y.t()).max(1)
+            y = prepared(style[first : first + chunk] - style_mean)
+            products = x @ y.t()
+            if distance == "euclidean":  # smallest where <x, y> - ||y||^2 / 2 is largest
+                products = products.to(content.dtype) - 0.5 * y.to(content.dtype).square().sum(1)
+            value, place = products.max(1)
             better = value > best
             best = torch.where(better, value, best)
             index.copy_(torch.where(better, place + first, index))
     return found
 
 
-def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype | None = None) -> Tensor:
+def match(
+    content: Tensor,
+    style: Tensor,
+    chunk: int = CHUNK,
+    dtype: torch.dtype | None = None,
+    distance: Distance = "cosine",
+) -> Tensor:
     """Replace each column of the content's features by its nearest style column.
 
     Parameters
@@ -141,7 +169,7 @@ def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype
         (N, C, H, W), hypercolumns or one layer's features; each picture is centred by its own mean.
     style : Tensor
         (Q, C), from `columns`.
-    chunk, dtype
+    chunk, dtype, distance
         As for `nearest`.
 
     Returns
@@ -150,7 +178,7 @@ def match(content: Tensor, style: Tensor, chunk: int = CHUNK, dtype: torch.dtype
         (N, C, H, W), without gradient, in channels_last order.
     """
     n, _, h, w = content.shape
-    found = torch.stack([nearest(columns(c[None]), style, chunk, dtype) for c in content])
+    found = torch.stack([nearest(columns(c[None]), style, chunk, dtype, distance) for c in content])
     return style.detach()[found].view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
@@ -175,19 +203,48 @@ def neighbour_loss(features: Tensor, matched: Tensor, centre: Tensor, weights: T
     Tensor
         (N,), in [0, 2].
     """
-    centre = centre[:, None, None]
-    distances = 1 - F.cosine_similarity(features - centre, matched - centre, dim=1)  # (N, H, W)
+    return direction_loss(features, directions(matched, centre), centre, weights)
+
+
+def directions(matched: Tensor, centre: Tensor) -> Tensor:
+    """Return the unit vectors of `matched` less `centre`, (N, C, H, W), to be computed once for `direction_loss`."""
+    return F.normalize(matched - centre[:, None, None], dim=1)
+
+
+def direction_loss(features: Tensor, wanted: Tensor, centre: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return `neighbour_loss` for the `directions` of the matched columns."""
+    cosines = _Cosines.apply(features, wanted, centre)
+    assert isinstance(cosines, Tensor)
+    distances = 1 - cosines
     if weights is None:
         return distances.mean((1, 2))
     return (distances * weights[:, 0]).sum((1, 2)) / weights[:, 0].sum((1, 2)).clamp(min=1e-12)
+
+
+class _Cosines(torch.autograd.Function):
+    """The cosines (N, H, W) of features less a centre with unit vectors: a third of the passes of autograd's own."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, wanted: Tensor, centre: Tensor) -> Tensor:
+        x = features - centre[:, None, None]
+        lengths = torch.linalg.vector_norm(x, dim=1).clamp(min=LEAST_LENGTH)
+        cosines = (x * wanted).sum(1) / lengths
+        ctx.save_for_backward(x, wanted, lengths, cosines)
+        return cosines
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        x, wanted, lengths, cosines = ctx.saved_tensors
+        scale = (gradients[0] / lengths)[:, None]
+        return (scale * wanted).addcmul_(x, -scale * (cosines / lengths)[:, None]), None, None
 
 
 NEIGHBOUR_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 """The layers of a hypercolumn. Deeper layers are too coarse for its grid."""
 MOST_COLUMNS = 65536
 """Largest number of style columns to search; from more, this many are sampled at random."""
-MOST_COLUMNS_EACH_STEP = 4096
-"""The same for a search at every step."""
+FEW_COLUMNS = 4096
+"""The same for a search at every step, and for the loss of `--neighbour-weight`, which is to be quick."""
 
 
 class Columns:
@@ -272,6 +329,8 @@ class NeighbourTerm(Term):
         The photograph (1, 3, H, W), needed if the strength is below 1.
     strength : float
         Interpolates the targets from the photograph's columns (0) to the matched ones (1).
+    distance : "cosine" or "euclidean"
+        How the columns are matched, as for `nearest`.
     """
 
     def __init__(
@@ -281,6 +340,7 @@ class NeighbourTerm(Term):
         image: Tensor,
         content: Tensor | None = None,
         strength: float = 1.0,
+        distance: Distance = "cosine",
     ):
         super().__init__(columns.layers)
         self.made, self.size = columns, columns.grid(image)
@@ -290,10 +350,11 @@ class NeighbourTerm(Term):
             self.targets = []
             for style in (s for s in styles if s.part.share and s.share):
                 found = torch.cat(list(style.columns.values()), 1)
-                matched = match(own, found, dtype=columns.view.compute.autocast_dtype)
+                matched = match(own, found, dtype=columns.view.compute.autocast_dtype, distance=distance)
                 if anchor is not None:
                     matched = torch.lerp(anchor, matched, strength)
-                self.targets.append((style.part, style.share, matched, found.mean(0)))
+                centre = found.mean(0)
+                self.targets.append((style.part, style.share, directions(matched, centre), centre))
 
     def measure(self, layer: str, features: Tensor, view: View) -> Tensor:
         """Return the layer's channels of the hypercolumns."""
@@ -303,9 +364,9 @@ class NeighbourTerm(Term):
         """Return the loss, a scalar, with each part weighted by its area."""
         own = torch.cat([measures[k].view(1, -1, *self.size) for k in self.layers], 1)
         found = []
-        for part, share, matched, centre in self.targets:
+        for part, share, wanted, centre in self.targets:
             weights = None if part.mask is None else self.made.view.weights(part.mask, own)
-            found.append(part.share * share * neighbour_loss(own, matched, centre, weights).sum())
+            found.append(part.share * share * direction_loss(own, wanted, centre, weights).sum())
         return torch.stack(found).sum()
 
 

@@ -16,8 +16,8 @@ from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import STYLE_LAYER_WEIGHTS, BlendOptions, OptimizeOptions, named_weights
 from ..style.extra import quantiles, sample_positions
 from ..style.neighbours import (
+    FEW_COLUMNS,
     MOST_COLUMNS,
-    MOST_COLUMNS_EACH_STEP,
     NEIGHBOUR_LAYERS,
     Columns,
     LayerNeighbourTerm,
@@ -214,17 +214,21 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         targets = list(zip(weighted, wanted, strict=True))
         return MomentsTerm("gram" if kind == "gram" else "moments", encoder, targets, layers)
 
-    def neighbour_term() -> Term:
+    def neighbours_of(most: int) -> tuple[Columns, list[Neighbours], Tensor, Tensor | None, float]:
+        """Return what a term of neighbours is made of, with at most so many columns of each style."""
         chosen: Mapping[str, float] = layers if o.layers else dict.fromkeys(NEIGHBOUR_LAYERS, 1.0)
         columns, others = Columns(view, chosen), Columns(style_view, chosen)
-        most = MOST_COLUMNS_EACH_STEP if scale.refine else MOST_COLUMNS
         styles = [
             Neighbours(part, share, others.style(picture_of(style, z), o.seed, most))
             for part, several in painted
             for share, z, style in several
         ]
-        term = LayerNeighbourTerm if scale.refine else NeighbourTerm
-        return term(columns, styles, compute.picture(x), content if toward < 1 else None, toward)
+        return columns, styles, compute.picture(x), content if toward < 1 else None, toward
+
+    def nn_term() -> Term:
+        if scale.refine:
+            return LayerNeighbourTerm(*neighbours_of(FEW_COLUMNS))
+        return NeighbourTerm(*neighbours_of(MOST_COLUMNS))
 
     def histogram_term() -> Term:
         mine = view.features(content, tuple(layers)) if toward < 1 else {}
@@ -254,8 +258,11 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     if settings.style_weight:
         losses = named_weights(o.style_loss, "--style-loss")
         for name, weight in losses.items():
-            term = neighbour_term() if name == "nn" else moments_term(name)
+            term = nn_term() if name == "nn" else moments_term(name)
             terms["style" if len(losses) == 1 else name] = settings.style_weight * weight, term
+        if o.neighbour_weight:
+            term = NeighbourTerm(*neighbours_of(FEW_COLUMNS), "euclidean")
+            terms["neighbours"] = settings.style_weight * o.neighbour_weight, term
     if o.histogram_weight:
         terms["histogram"] = o.histogram_weight, histogram_term()
     if o.laplacian_weight:
@@ -288,7 +295,7 @@ def check_tiles(options: OptimizeOptions) -> str:
     """Return why the loss cannot be computed in tiles, or "" if it can."""
     if "nn" in named_weights(options.style_loss, "--style-loss") and options.settings.style_weight:
         return "--style-loss nn compares the whole picture and is not painted in tiles; moments and gram are"
-    for name in ("histogram", "similarity"):
+    for name in ("neighbour", "histogram", "similarity"):
         if getattr(options, f"{name}_weight"):
             return f"--{name}-weight compares the whole picture and is not painted in tiles; leave it out"
     return ""
@@ -297,6 +304,7 @@ def check_tiles(options: OptimizeOptions) -> str:
 def check_styles(styles: Sequence[Style], options: OptimizeOptions, encoder: VGG) -> None:
     """Raise StyleError if a style does not fit the encoder, or OptionError if measurements do not fit the options."""
     needs = [f"--style-loss {k}" for k in named_weights(options.style_loss, "--style-loss") if k == "nn"]
+    needs += ["--neighbour-weight"] if options.neighbour_weight else []
     needs += ["--histogram-weight"] if options.histogram_weight else []
     needs += ["--match-palette"] if options.match_palette != "none" else []
     needs += ["--layers"] if set(layer_shares(options, encoder)) - set(STYLE_LAYERS) else []
