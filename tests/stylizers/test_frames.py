@@ -36,6 +36,13 @@ def test_the_first_frame_is_painted_like_a_picture(frame: Tensor, photo: Photo, 
     assert (painted - wanted).abs().max() < 1e-4
 
 
+def test_what_needs_the_styles_picture_is_refused(photo: Photo) -> None:
+    """A film's styles are measured once, so there is no picture to search."""
+    for changes, name in (({"style_loss": "nn"}, "--style-loss nn"), ({"neighbour_weight": 0.2}, "--neighbour-weight")):
+        with pytest.raises(OptionError, match=f"{name} needs the style's picture"):
+            frame_stylizer([photo("chelsea", 200)], options(**changes), SIZE)
+
+
 def test_shares_and_strength(frame: Tensor) -> None:
     """With a share or a strength of 1, only one style counts; a changed stylizer leaves the first one as it was."""
     both = frame_stylizer([load_builtin(n) for n in ("udnie", "starry-night")], options(), SIZE)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from impasto.options import OptimizeOptions
 from impasto.stylizers import memory
 from impasto.stylizers.gatys import GatysStylizer
 from impasto.stylizers.memory import fit_memory, memory_need
-from impasto.stylizers.optimize import OptimizeStylizer
+from impasto.stylizers.optimize import OptimizeStylizer, fit_painting
 
 CPU = Compute(torch.device("cpu"), None)
 LOW = Compute(torch.device("cpu"), torch.bfloat16)
@@ -49,9 +50,9 @@ def test_what_fits_stays(monkeypatch: pytest.MonkeyPatch, free: int | None) -> N
     assert fit_memory((300, 400), encoder(), CPU, strict=True) == ((300, 400), False)
 
 
-def between(size: tuple[int, int], net: VGG) -> int:
+def between(size: tuple[int, int], net: VGG, neighbours: bool = False) -> int:
     """Return an amount of memory that fits a painting of that size with checkpointing, but not without."""
-    without, least = (memory_need(size, net, CPU, checkpointing=c) for c in (False, True))
+    without, least = (memory_need(size, net, CPU, c, neighbours) for c in (False, True))
     assert least < without
     return round((without + least) / 2 / memory.SHARE)
 
@@ -106,6 +107,20 @@ def test_stylizers_ask_first(monkeypatch: pytest.MonkeyPatch, photo: Callable[..
         GatysStylizer([content], OptimizeOptions(preset="gatys", size=400), net, CPU).steps(content)
 
 
+@pytest.mark.parametrize(
+    "options", [{"neighbour_weight": 0.2}, {"style_loss": "nn"}, {"style_loss": "moments:1,nn:0.5"}]
+)
+def test_a_search_for_neighbours_takes_more_memory(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    net = load_encoder("compact")
+    has(monkeypatch, between((1000, 1000), net))  # of a painting without neighbours
+
+    def fitted(**changes: Any) -> Any:
+        return fit_painting((1000, 1000), OptimizeOptions(**changes), net, CPU)
+
+    assert fitted(histogram_weight=1.0)[:2] == ((1000, 1000), True)  # not painted in tiles either
+    assert max(fitted(**options)[0]) < 1000
+
+
 @pytest.mark.parametrize("style_loss", ["moments", "nn"])
 def test_with_checkpointing_it_is_the_same_painting(
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +132,7 @@ def test_with_checkpointing_it_is_the_same_painting(
     content, style, net = photo("coffee", 96), photo("chelsea", 96), load_encoder("compact")
     options = OptimizeOptions(size=96, coarsest=64, iterations=6, style_loss=style_loss)
     paintings = []
-    for free in (10**12, between((64, 96), net)):
+    for free in (10**12, between((64, 96), net, style_loss == "nn")):
         has(monkeypatch, free)
         with caplog.at_level(logging.WARNING, logger="impasto"):
             paintings.append(OptimizeStylizer([style], options, net, CPU)(content))

@@ -14,7 +14,7 @@ from ..device import Compute, ordinary, with_gradients
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import OptimizeOptions
 from ..style.target import StyleTarget
-from .loss import Before, Problem, measured_layers, style_scales
+from .loss import Before, Problem, check_styles, measured_layers, style_scales
 from .optimize import OptimizeStylizer, fit_painting
 from .protocol import Run, last_image
 from .schedule import check_size, schedule
@@ -56,6 +56,7 @@ class FrameStylizer(OptimizeStylizer):
         self.scales = schedule(size, options)
         scales = style_scales(options, len(self.styles), max(size))
         self.styles = [self._measured(s, z) for s, z in zip(self.styles, scales, strict=True)]
+        check_styles(self.styles, options, encoder)
 
     def _measured(self, style: Tensor | StyleTarget, style_scale: float) -> StyleTarget:
         """Return the measurements of a style at all scales, given its size relative to the painting."""

@@ -215,7 +215,7 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         return MomentsTerm("gram" if kind == "gram" else "moments", encoder, targets, layers)
 
     def neighbours_of(most: int) -> tuple[Columns, list[Neighbours], Tensor, Tensor | None, float]:
-        """Return what a term of neighbours is made of, with at most so many columns of each style."""
+        """Return the arguments of a term of neighbours that searches at most that many columns of each style."""
         chosen: Mapping[str, float] = layers if o.layers else dict.fromkeys(NEIGHBOUR_LAYERS, 1.0)
         columns, others = Columns(view, chosen), Columns(style_view, chosen)
         styles = [
@@ -289,6 +289,12 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
 def measured_layers(options: OptimizeOptions, encoder: VGG) -> tuple[str, ...]:
     """Return the layers that the style and the content losses measure."""
     return (*layer_shares(options, encoder), *content_shares(options, encoder))
+
+
+def searches_neighbours(options: OptimizeOptions) -> bool:
+    """Return whether a loss searches the style's picture for neighbours."""
+    named = named_weights(options.style_loss, "--style-loss")
+    return bool(options.settings.style_weight) and bool("nn" in named or options.neighbour_weight)
 
 
 def check_tiles(options: OptimizeOptions) -> str:

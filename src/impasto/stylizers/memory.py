@@ -18,6 +18,9 @@ COPIES = 2.4
 compact encoder and VGG-19's shape in both precisions; the estimate was 1.0 to 1.6 times the actual memory."""
 PICTURE_BYTES = 230
 """Bytes per pixel of the painting, its gradient, the content, the best picture and L-BFGS's history."""
+NEIGHBOUR_BYTES = 700
+"""Bytes per pixel that a search for neighbours adds: columns of the photograph and the style, and their gradients.
+Measured at 1024 and 2048 pixels, where it was 700 and 430."""
 FIXED_BYTES = 250_000_000
 """Bytes that do not depend on the size: buffers of the libraries, statistics, small parts of the content's features."""
 SHARE = 0.9
@@ -69,7 +72,9 @@ class Tiling:
     whole: int
 
 
-def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpointing: bool = False) -> int:
+def memory_need(
+    size: tuple[int, int], encoder: VGG, compute: Compute, checkpointing: bool = False, neighbours: bool = False
+) -> int:
     """Return the bytes that optimising a painting takes beyond the process's current memory.
 
     Parameters
@@ -78,8 +83,11 @@ def memory_need(size: tuple[int, int], encoder: VGG, compute: Compute, checkpoin
         Height and width in pixels.
     checkpointing : bool
         Whether the encoder recomputes its features instead of keeping them (`VGG.look`).
+    neighbours : bool
+        Whether a loss searches for neighbours.
     """
-    return FIXED_BYTES + round(size[0] * size[1] * (_features(encoder, compute, checkpointing) + PICTURE_BYTES))
+    each = _features(encoder, compute, checkpointing) + PICTURE_BYTES + NEIGHBOUR_BYTES * neighbours
+    return FIXED_BYTES + round(size[0] * size[1] * each)
 
 
 def _features(encoder: VGG, compute: Compute, checkpointing: bool = False) -> float:
@@ -192,6 +200,7 @@ def fit_memory(
     said: Callable[[str], None] = log.warning,
     limit: int | None = None,
     why: str = "",
+    neighbours: bool = False,
 ) -> tuple[tuple[int, int], bool]:
     """Fit a painting into memory: at full size, with checkpointing, or smaller. The latter two are logged.
 
@@ -209,6 +218,8 @@ def fit_memory(
         The bytes that `--max-memory` allows.
     why : str
         Why it cannot be painted in tiles, for messages; may be empty.
+    neighbours : bool
+        Whether a loss searches for neighbours.
 
     Returns
     -------
@@ -221,11 +232,11 @@ def fit_memory(
         If the painting does not fit and must not shrink, or if nothing fits.
     """
     budget = memory_budget(compute, limit)
-    need = memory_need(size, encoder, compute)
+    need = memory_need(size, encoder, compute, neighbours=neighbours)
     if budget is None or need <= budget[0]:
         return size, False
     problem = f"a {size[1]}x{size[0]} painting needs about {gigabytes(need)} of memory, and {budget[1]}"
-    least = memory_need(size, encoder, compute, checkpointing)
+    least = memory_need(size, encoder, compute, checkpointing, neighbours)
     if least <= budget[0]:
         said(f"{problem}: computing features twice, which takes {gigabytes(least)} and a third more time")
         return size, True

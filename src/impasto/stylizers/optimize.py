@@ -34,6 +34,7 @@ from .loss import (
     check_tiles,
     content_shares,
     measured_layers,
+    searches_neighbours,
 )
 from .memory import MASK_PICTURES, PICTURES, RIM_PART_PICTURES, RIM_PICTURES, Tiling, fit_memory, fit_tiles
 from .protocol import Region, Step, Stylizer, check_masks
@@ -312,7 +313,9 @@ def fit_painting(
         if tiling is not None:
             return size, False, tiling
     strict, limit = options.strict_size, options.max_memory
-    return *fit_memory(size, encoder, compute, strict, said=said, limit=limit, why=why), None
+    neighbours = searches_neighbours(options)
+    found = fit_memory(size, encoder, compute, strict, said=said, limit=limit, why=why, neighbours=neighbours)
+    return *found, None
 
 
 @dataclass(frozen=True)
