@@ -31,8 +31,8 @@ CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
 """The content layers and their weights."""
 
 CONTENT_WEIGHT, NEIGHBOUR_CONTENT_WEIGHT = 0.0085, 0.024
-"""Weight of the content loss, relative to the weight of the style loss: without and with the neighbour loss, whose
-places otherwise lose the photograph."""
+"""Weight of the content loss, relative to the weight of the style loss: without and with the neighbour loss, beside
+which more is needed to keep the photograph."""
 
 
 class Options:
@@ -258,8 +258,8 @@ class ContentLossOptions:
         float | None,
         NUMBER,
         Doc(
-            f"Weight of the content loss: higher keeps more of the photo. Default {CONTENT_WEIGHT}, with "
-            f"`neighbour_weight` {NEIGHBOUR_CONTENT_WEIGHT} (gatys: 1)."
+            f"Weight of the content loss: higher keeps more of the photo. Default {CONTENT_WEIGHT}, or "
+            f"{NEIGHBOUR_CONTENT_WEIGHT} if there is a neighbour weight (gatys: 1)."
         ),
         Range(0, 1e9),
         LOOK,

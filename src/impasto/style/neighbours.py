@@ -108,8 +108,7 @@ def nearest(
     """Return, for each content column, the style column with the smallest centred distance.
 
     The distance is 1 - <x, y> / (||x|| ||y||), or ||x - y||, with x and y centred, content and style each by its own
-    mean column.
-    Among equals, the first wins, so the result depends only on the columns and the chunk size.
+    mean column. Among equals, the first wins, so the result depends only on the columns and the chunk size.
 
     Parameters
     ----------
@@ -123,8 +122,8 @@ def nearest(
         twice as fast. In a test on a photograph, it changed the neighbour of one column in six, and the mean distance
         grew by 0.1 %.
     distance : "cosine" or "euclidean"
-        The paper's is "cosine". It ignores lengths, so a place that is nearly of the mean colour finds any saturated
-        colour of a similar hue: neighbours on a wall differ much, and show as hard-edged patches.
+        The paper uses "cosine". It ignores lengths, so a place of nearly the mean colour can be matched with a strong
+        colour of its hue. Places beside each other then get very different matches, which show as hard-edged patches.
 
     Returns
     -------
@@ -134,16 +133,16 @@ def nearest(
     dtype = dtype or content.dtype
     content_mean, style_mean = content.mean(0), style.mean(0)
 
-    def prepared(x: Tensor) -> Tensor:
+    def comparable(x: Tensor) -> Tensor:
         return (x if distance == "euclidean" else F.normalize(x, dim=1)).to(dtype)
 
     found = torch.zeros(len(content), dtype=torch.int64, device=content.device)
     for start in range(0, len(content), chunk):
-        x = prepared(content[start : start + chunk] - content_mean)
+        x = comparable(content[start : start + chunk] - content_mean)
         best = content.new_full((len(x),), -torch.inf)
         index = found[start : start + chunk]  # a view
         for first in range(0, len(style), chunk):
-            y = prepared(style[first : first + chunk] - style_mean)
+            y = comparable(style[first : first + chunk] - style_mean)
             products = x @ y.t()
             if distance == "euclidean":  # smallest where <x, y> - ||y||^2 / 2 is largest
                 products = products.to(content.dtype) - 0.5 * y.to(content.dtype).square().sum(1)
@@ -222,7 +221,7 @@ def direction_loss(features: Tensor, wanted: Tensor, centre: Tensor, weights: Te
 
 
 class _Cosines(torch.autograd.Function):
-    """The cosines (N, H, W) of features less a centre with unit vectors: a third of the passes of autograd's own."""
+    """The cosines (N, H, W) of features less a centre with unit vectors, in fewer passes than autograd's."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, wanted: Tensor, centre: Tensor) -> Tensor:
@@ -244,7 +243,7 @@ NEIGHBOUR_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 MOST_COLUMNS = 65536
 """Largest number of style columns to search; from more, this many are sampled at random."""
 FEW_COLUMNS = 4096
-"""The same for a search at every step, and for the loss of `--neighbour-weight`, which is to be quick."""
+"""The same for a search at every step, and for the loss of `--neighbour-weight`, which should be quick."""
 
 
 class Columns:
