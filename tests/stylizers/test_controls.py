@@ -28,8 +28,8 @@ PLAIN = Compute(torch.device("cpu"), None)
 LOW = Compute(torch.device("cpu"), torch.bfloat16)
 BRIEF: dict[str, Any] = {"size": 96, "coarsest": 64, "iterations": 20, "style_loss": "gram", "optimizer": "lbfgs"}
 MOMENTS: dict[str, Any] = {**BRIEF, "style_loss": "moments"}
-AS_IT_IS: dict[str, Any] = {"denoise": 0.0, "mottle": 0.0}
-"""Do not prepare the photograph."""
+AS_IT_IS: dict[str, Any] = {"denoise": 0.0, "mottle": 0.0, "plain_blur": 0.0}
+"""Do not prepare the photograph, and let fine detail be painted anywhere."""
 
 
 def rises(values: Iterable[float], factor: float = 1.0) -> bool:
@@ -292,6 +292,18 @@ def test_the_plain_weight_counts_where_all_is_plain(make: Make, content: Tensor,
     assert falls((measure.variation(p) for p in paintings), 0.9)
 
 
+def test_the_plain_blur_keeps_fine_detail_out_of_coarse_scales(make: Make, content: Tensor) -> None:
+    """The upper half of the photograph is one grey; the lower one is painted as sharply as before."""
+    photo, fine = content.clone(), []
+    photo[..., : photo.shape[-2] // 2, :] = 0.5
+    for deviation in (0.0, 4.0, 16.0):
+        coarse = [s.image for s in make(**BRIEF, plain_blur=deviation).steps(photo) if s.scale_index == 1][-1]
+        fine.append((coarse - blur(coarse, 1.0)).square().mean((0, 1, 3)))
+    half = len(fine[0]) // 2
+    assert falls((float(rows[: half - 6].mean()) for rows in fine), 0.6)
+    assert fine[2][half + 10 :].mean() > 0.8 * fine[0][half + 10 :].mean()
+
+
 def test_the_rim_weight_narrows_halos(make: Make, content: Tensor) -> None:
     photo = torch.full((1, 3, 96, 96), 0.7)
     photo[..., 30:66, 30:66] = content[..., :36, :36]
@@ -391,6 +403,7 @@ def test_more_iterations_come_nearer(make: Make, content: Tensor) -> None:
 def test_moments_that_are_carried_make_a_scale_begin_gently(make: Make, content: Tensor) -> None:
     """Adam's first steps change every pixel by the rate, unless it carries moments from the previous scale."""
     moved, options = [], {**BRIEF, "optimizer": "adam", "parameters": "pixels", "iterations": (10, 10), "detail": 0.0}
+    options |= AS_IT_IS
     for carry in (False, True):
         steps = list(make(**options, carry=carry).steps(content))
         began = resize(steps[9].image, (64, 96))

@@ -58,6 +58,7 @@ class StylizeChanges(TextureChanges, total=False):
     content_weight: float | None
     style_weight: float | None
     plain_weight: float
+    plain_blur: float
     rim_weight: float
     content_layers: str
     content_blur: float

@@ -276,6 +276,15 @@ class ContentLossOptions:
         Range(0, 1),
         LOOK,
     ] = 0.3
+    plain_blur: Annotated[
+        float,
+        Doc(
+            "Blur the painting where the photo is plain, with this standard deviation, at all scales but the last. So "
+            "no large pattern comes from the fine detail of a coarse scale. 0 for no blur."
+        ),
+        Range(0, 16, "px"),
+        LOOK,
+    ] = 1.0
     rim_weight: Annotated[
         float,
         Doc("Weight of the loss on halos: plain areas that change their colour towards the edges of objects."),

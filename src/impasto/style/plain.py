@@ -4,9 +4,13 @@ A sky or a wall has nothing to paint but strokes. The losses of the features are
 network finds the cheapest: dots, hatching and grids that repeat with its own grid. People see these first.
 """
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..image.resize import fit_size, resize
 
@@ -17,6 +21,8 @@ AROUND = 5
 """Side, in squares, of the neighbourhoods in which a photograph's colours are compared."""
 LONG_SIDE = 512
 """Long side, in pixels, at which `style_weights` judges a photograph of any size."""
+BLUR_REACH = 3
+"""Standard deviations up to which a blur reaches."""
 FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
 PLAIN_WEIGHT = 0.12
@@ -37,17 +43,22 @@ RIM_WEIGHT = 3.0
 """Weight of the loss on rims; the style's is 1."""
 
 
-def plainness(photos: Tensor) -> Tensor:
+def plainness(photos: Tensor, *, to_edges: bool = True) -> Tensor:
     """Return how plain each 4x4 square of photographs (N, 3, H, W) is, (N, 1, H / 4, W / 4), from 0 to 1.
 
-    A square is plain if the photograph hardly varies within one of the neighbourhoods of 20x20 pixels that contain it.
-    So plain areas reach up to the edges of objects, where strokes would be a halo.
+    A square is plain if the photograph hardly varies within the 20x20 pixels around it.
+
+    Parameters
+    ----------
+    to_edges : bool
+        Whether one of the neighbourhoods of 20x20 pixels that contain the square is enough. Then plain areas reach up
+        to the edges of objects, where strokes would be a halo.
     """
     small = F.avg_pool2d(photos.float(), PLAIN)
     mean = F.avg_pool2d(small, AROUND, 1, AROUND // 2, count_include_pad=False)
     spread = F.avg_pool2d(small.square(), AROUND, 1, AROUND // 2, count_include_pad=False) - mean.square()
     plain = 1 / (1 + spread.clamp(min=0).mean(1, keepdim=True) / PLAIN_VARIANCE)
-    return F.max_pool2d(plain, AROUND, 1, AROUND // 2)
+    return F.max_pool2d(plain, AROUND, 1, AROUND // 2) if to_edges else plain
 
 
 def style_weights(photo: Tensor, size: tuple[int, int], weight: float) -> Tensor:
@@ -70,9 +81,72 @@ def style_weights(photo: Tensor, size: tuple[int, int], weight: float) -> Tensor
     Tensor
         (1, 1, *size), from `weight` to 1.
     """
+    return 1 - (1 - weight) * resized_plainness(photo, size)
+
+
+def resized_plainness(photo: Tensor, size: tuple[int, int], *, to_edges: bool = True) -> Tensor:
+    """Return the `plainness` of a photograph (1, 3, H, W), judged at `LONG_SIDE` and resized, (1, 1, *size)."""
     height, width = fit_size((photo.shape[-2], photo.shape[-1]), long_side=LONG_SIDE, enlarge=True)
-    plain = plainness(resize(photo, (max(height, PLAIN), max(width, PLAIN))))
-    return 1 - (1 - weight) * resize(plain, size)
+    small = resize(photo, (max(height, PLAIN), max(width, PLAIN)))
+    return resize(plainness(small, to_edges=to_edges), size)
+
+
+class SoftCanvas:
+    """Blurs paintings where the photograph is plain, so that no fine detail can be painted there.
+
+    An optimisation sees the blurred painting, so it fills plain areas with what is wider than the blur, where it would
+    otherwise leave specks, combs and grids.
+
+    Parameters
+    ----------
+    plain : Tensor
+        (1, 1, H, W), from 0 to 1: the share of the blurred painting at each pixel.
+    deviation : float
+        Standard deviation of the blur in pixels, above 0.
+    """
+
+    def __init__(self, plain: Tensor, deviation: float):
+        self.plain = plain
+        radius = min(math.ceil(BLUR_REACH * deviation), *plain.shape[-2:])
+        offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=plain.device)
+        taps = (-0.5 * (offsets / deviation).square()).exp()
+        self.taps = taps / taps.sum()
+
+    def __call__(self, painting: Tensor) -> Tensor:
+        """Return a painting (1, 3, H, W) as blurred, with the same shape and layout. It is differentiable once."""
+        return _Softened.apply(painting, self)  # type: ignore[no-any-return]
+
+    def blurred(self, x: Tensor) -> Tensor:
+        """Return pictures (1, 3, H, W) blurred everywhere.
+
+        Beyond the border they go on as in a mirror along it, so the blur is a symmetric matrix.
+        """
+        radius, channels = len(self.taps) // 2, x.shape[1]
+        across = self.taps.to(x).expand(channels, 1, 1, -1)
+        x = _mirrored(_mirrored(x, 2, radius), 3, radius).contiguous(memory_format=torch.channels_last)  # for speed
+        return F.conv2d(F.conv2d(x, across, groups=channels), across.transpose(2, 3), groups=channels)
+
+
+def _mirrored(x: Tensor, dim: int, radius: int) -> Tensor:
+    """Pad both ends of a dimension with what mirrors along the borders show."""
+    before, after = x.narrow(dim, 0, radius), x.narrow(dim, x.shape[dim] - radius, radius)
+    return torch.cat([before.flip(dim), x, after.flip(dim)], dim)
+
+
+class _Softened(torch.autograd.Function):
+    """x + plain (B x - x), with B symmetric, so the gradient is (1 - plain) g + B (plain g)."""
+
+    @staticmethod
+    def forward(ctx: Any, painting: Tensor, canvas: SoftCanvas) -> Tensor:
+        ctx.canvas = canvas
+        return torch.lerp(painting, canvas.blurred(painting), canvas.plain.to(painting))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        canvas, (g,) = ctx.canvas, grads
+        part = g * canvas.plain
+        return g - part + canvas.blurred(part), None
 
 
 def plain_loss(added: Tensor, plain: Tensor) -> Tensor:

@@ -106,6 +106,8 @@ class Descent:
         Takes the picture and the rate and returns the L-BFGS to use.
     before : callable
         Takes the index of the picture that the loss is evaluated for next: 0 for the first of the scale.
+    canvas : callable
+        Makes a painting of the picture, differentiably. The loss and everything returned are those of paintings.
     """
 
     def __init__(
@@ -118,8 +120,9 @@ class Descent:
         wrap: bool = False,
         lbfgs: "Callable[[Tensor, float], LBFGS] | None" = None,
         before: Callable[[int], object] = lambda index: None,
+        canvas: Callable[[Tensor], Tensor] = lambda picture: picture,
     ):
-        self.loss, self.scale, self.options, self.before = loss, scale, options, before
+        self.loss, self.scale, self.options, self.before, self.canvas = loss, scale, options, before, canvas
         self.parameters = Parameters()
         self.optimiser: torch.optim.Adam | LBFGS
         if options.optimizer == "adam":
@@ -130,7 +133,7 @@ class Descent:
         tensors = self.parameters.tensors
         if carried and options.carry and isinstance(self.optimiser, torch.optim.Adam) and len(tensors) == 1:
             self._take(carried, self.optimiser)
-        self.best, self.best_losses, self.iteration = x, {"total": math.inf}, 0
+        self.best, self.best_losses, self.iteration = canvas(x), {"total": math.inf}, 0
         self.average = torch.zeros_like(x) if options.average else None
         self.averaged = 0.0  # the sum of the average's weights so far, below 1
         self.done, self.pace = 0.0, 1 / scale.iterations
@@ -144,7 +147,7 @@ class Descent:
 
     @property
     def painted(self) -> Tensor:
-        """The painting so far: the best picture by the total loss, or the average."""
+        """The painting so far: the best by the total loss, or the average."""
         if self.average is None:
             return self.best
         return (self.average / max(self.averaged, 1e-12)).clamp(0, 1)
@@ -157,7 +160,7 @@ class Descent:
             return {k: float(v) for k, v in self.loss(self.painted).items()}
 
     def step(self) -> dict[str, float]:
-        """Take one iteration and return the losses of the picture that it made.
+        """Take one iteration and return the losses of the painting that it made.
 
         Raises
         ------
@@ -185,12 +188,12 @@ class Descent:
         return self.recent[0] - self.recent[-1] < self.options.plateau * abs(self.recent[0])
 
     def _adam(self) -> tuple[Tensor, dict[str, float]]:
-        """Take a step of Adam and return the new picture, clamped to [0, 1], and its losses.
+        """Take a step of Adam and return the new painting, clamped to [0, 1], and its losses.
 
         The rate rises linearly, then falls by a cosine.
         """
         if self._terms is None:
-            x = self.parameters.picture()
+            x = self.canvas(self.parameters.picture())
             self.before(self.iteration)
             self._terms = self.loss(x)
             if not self.iteration:
@@ -202,24 +205,25 @@ class Descent:
         self.optimiser.step()
         self.parameters.clamp()
         self._terms = None  # free the graph before the next is built
-        x = self.parameters.picture()
+        x = self.canvas(self.parameters.picture())
         self.before(self.iteration + 1)
         self._terms = self.loss(x)  # the next iteration takes its gradient
         return x.detach().clamp(0, 1), self._finite(x, self._terms)  # a pyramid's sum exceeds [0, 1] by rounding
 
     def _lbfgs(self) -> tuple[Tensor, dict[str, float]]:
-        """Return the current picture and its losses, and take a step of L-BFGS from it."""
+        """Return the current painting and its losses, and take a step of L-BFGS from it."""
         assert isinstance(self.optimiser, LBFGS)
         # The optimiser never changes a picture in place.
         x = self.optimiser.x.detach().contiguous(memory_format=torch.channels_last).requires_grad_(True)
         self.before(self.iteration)
-        terms = self.loss(x)
-        losses = self._finite(x, terms)
+        painting = self.canvas(x)
+        terms = self.loss(painting)
+        losses = self._finite(painting, terms)
         if self.optimiser.keeps(losses["total"]):
             terms["total"].backward()
         gradient, x.grad = x.grad, None
         self.optimiser.step(losses["total"], gradient)
-        return x.detach(), losses
+        return painting.detach(), losses
 
     def _finite(self, x: Tensor, terms: dict[str, Tensor]) -> dict[str, float]:
         # Check the picture too: a fused ReLU turns NaN into 0. A GPU is waited for once, for all numbers.

@@ -1,6 +1,6 @@
 """Build the loss of `optimize` at one scale from the options, the photograph and the styles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from ..style.neighbours import (
     Neighbours,
     NeighbourTerm,
 )
-from ..style.plain import PLAIN, style_weights
+from ..style.plain import LONG_SIDE, PLAIN, SoftCanvas, resized_plainness, style_weights
 from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
 from ..style.terms import (
     HistogramTerm,
@@ -284,6 +284,20 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         kept = opaque(resize(p.content, scale.size)).to(compute.device)
         over = (kept if tiles is not None else compute.picture(kept)), mask
     return TiledLoss(view, terms, over) if isinstance(view, TiledView) else PerceptualLoss(view, terms, over)
+
+
+def build_canvas(problem: Problem, scale: Scale) -> Callable[[Tensor], Tensor]:
+    """Return what makes a painting (1, 3, H, W) of the picture that is optimised at a scale, differentiably.
+
+    Only coarse scales have a soft canvas: their fine detail would be the large pattern of the painting. That of the
+    last scale is its strokes.
+    """
+    options, toward = problem.options, min(problem.options.strength, 1.0)
+    if not options.plain_blur or not toward or scale.size == problem.size:
+        return lambda picture: picture
+    plain = resized_plainness(opaque(problem.photo), scale.size, to_edges=False).to(problem.compute.device)
+    smaller = min(1.0, max(problem.size) / LONG_SIDE)
+    return SoftCanvas(toward * plain, smaller * options.plain_blur)
 
 
 def measured_layers(options: OptimizeOptions, encoder: VGG) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from .descent import HISTORY, LBFGS, Descent
 from .lean_lbfgs import LeanLBFGS
 from .loss import (
     Problem,
+    build_canvas,
     build_loss,
     check_blend,
     check_styles,
@@ -179,6 +180,7 @@ class OptimizeStylizer(Stylizer):
             self.wrap,
             LBFGS if tiles is None else partial(LeanLBFGS, in_memory=tiles.pairs),
             before=loss.move if isinstance(loss, TiledLoss) else lambda index: None,
+            canvas=build_canvas(problem, scale),
         )
         if tiles is not None:  # only the `nn` loss needs the first picture to continue
             x = place.x

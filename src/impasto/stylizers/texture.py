@@ -125,6 +125,7 @@ def painting_options(
         "strict_size": True,
         "content_weight": 0.0,
         "plain_weight": 1.0,
+        "plain_blur": 0.0,
         "rim_weight": 0.0,
         "denoise": 0.0,
         "mottle": 0.0,
