@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from impasto.style.plain import Rims, SoftCanvas, plainness, squares_of, style_weights
+from impasto.style.plain import (
+    Rims,
+    SoftCanvas,
+    calmness,
+    plain_weight,
+    plainness,
+    squares_of,
+    style_weights,
+)
 
 
 def test_a_plain_half_is_found_at_any_size() -> None:
@@ -107,3 +115,24 @@ def test_the_gradient_of_a_soft_canvas(size: tuple[int, int]) -> None:
     painting = torch.rand(1, 3, *size, dtype=torch.float64, generator=generator).requires_grad_()
     canvas = SoftCanvas(torch.rand(1, 1, *size, dtype=torch.float64, generator=generator), 1.5)
     assert torch.autograd.gradcheck(canvas, painting)
+
+
+def test_how_calm_a_style_is() -> None:
+    strokes = torch.rand(1, 3, 256, 384, generator=torch.Generator().manual_seed(0))
+    half = strokes.clone()
+    half[..., :192] = 0.4
+    calm = [calmness(picture) for picture in (strokes, half, torch.full_like(strokes, 0.4))]
+    assert calm[0] < 0.1
+    assert calm[1] == pytest.approx(0.5, abs=0.06)
+    assert calm[2] > 0.99
+    cut_out = torch.cat([half, torch.zeros_like(half[:, :1])], 1)
+    cut_out[:, 3, :, :150] = 1
+    assert calmness(cut_out) > 0.95
+
+
+def test_the_calmer_a_style_the_less_of_it_plain_areas_take() -> None:
+    weights = [plain_weight(calm / 20) for calm in range(21)]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[0] == 1
+    assert weights[-1] == weights[11] == 0.3
+    assert 0.8 < plain_weight(0.25) < 0.9

@@ -1,6 +1,7 @@
 """Every control does what it says, measured on finished paintings of a photograph."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -283,6 +284,24 @@ def test_the_plain_weight_calms_what_is_plain(make: Make, content: Tensor, measu
     photo[..., : photo.shape[-2] // 2, :] = 0.5
     paintings = [make(**BRIEF, plain_weight=w)(photo) for w in (1.0, 0.3, 0.0)]
     assert falls((measure.variation(p[..., : p.shape[-2] // 2 - 8, :]) for p in paintings), 0.9)
+
+
+def test_a_style_full_of_strokes_is_painted_into_plain_areas(
+    encoder: VGG, content: Tensor, style: Tensor, measure: Any
+) -> None:
+    """By default, the calmness of the style decides. A style file without it counts as calm."""
+    photo = content.clone()
+    photo[..., : photo.shape[-2] // 2, :] = 0.5
+    measured = StyleTarget.of(style, encoder, PLAIN)
+
+    def paint(calm: float | None, **options: Any) -> Tensor:
+        options = {**BRIEF, **options}
+        return OptimizeStylizer([replace(measured, calm=calm)], OptimizeOptions(**options), encoder, PLAIN)(photo)
+
+    full, calm, unknown = (paint(c) for c in (0.1, 0.9, None))
+    assert falls((measure.variation(p[..., : p.shape[-2] // 2 - 8, :]) for p in (full, calm)), 0.8)
+    assert torch.equal(calm, unknown)
+    assert torch.equal(calm, paint(0.1, plain_weight=0.3))
 
 
 def test_the_plain_weight_counts_where_all_is_plain(make: Make, content: Tensor, measure: Any) -> None:

@@ -215,7 +215,7 @@ NOT_HEEDED: dict[str, Any] = {
     "similarity_weight": 1.0,
     "layers": "relu1_1",
     "plain_weight": 0.2,
-    "plain_blur": 1.0,
+    "plain_blur": 2.0,
     "rim_weight": 0.2,
     "neighbour_weight": 0.2,
     "content_layers": "relu2_1",

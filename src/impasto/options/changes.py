@@ -57,7 +57,7 @@ class StylizeChanges(TextureChanges, total=False):
     mottle: float
     content_weight: float | None
     style_weight: float | None
-    plain_weight: float
+    plain_weight: float | None
     plain_blur: float
     rim_weight: float
     content_layers: str

@@ -268,14 +268,16 @@ class ContentLossOptions:
         float | None, NUMBER, Doc("Weight of the style loss. Default 1 (gatys: 1e6)."), Range(0, 1e12), LOOK
     ] = None
     plain_weight: Annotated[
-        float,
+        float | None,
+        NUMBER,
         Doc(
             "Weight of the style losses `moments` and `gram` where the photo is plain, such as a sky or a wall. Lower "
-            "paints these areas more calmly; 1 paints them like the rest."
+            "paints these areas more calmly; 1 paints them like the rest. By default, the style decides: 0.3 if it has "
+            "plain areas itself, up to 1 if it is full of strokes."
         ),
         Range(0, 1),
         LOOK,
-    ] = 0.3
+    ] = None
     plain_blur: Annotated[
         float,
         Doc(

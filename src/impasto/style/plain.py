@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..image.picture import opaque, visible
 from ..image.resize import fit_size, resize
 
 PLAIN, PLAIN_VARIANCE = 4, 5e-4
@@ -21,6 +22,8 @@ AROUND = 5
 """Side, in squares, of the neighbourhoods in which a photograph's colours are compared."""
 LONG_SIDE = 512
 """Long side, in pixels, at which `style_weights` judges a photograph of any size."""
+LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.55, 1.8
+"""Weight of plain areas for calm styles, the least calmness of these, and the slope of the weight below it."""
 BLUR_REACH = 3
 """Standard deviations up to which a blur reaches."""
 FINE = 7
@@ -89,6 +92,24 @@ def resized_plainness(photo: Tensor, size: tuple[int, int], *, to_edges: bool = 
     height, width = fit_size((photo.shape[-2], photo.shape[-1]), long_side=LONG_SIDE, enlarge=True)
     small = resize(photo, (max(height, PLAIN), max(width, PLAIN)))
     return resize(plainness(small, to_edges=to_edges), size)
+
+
+def calmness(painting: Tensor) -> float:
+    """Return the share of a style's picture (1, 3 or 4, H, W) that is plain, from 0 to 1."""
+    size = fit_size((painting.shape[-2], painting.shape[-1]), long_side=LONG_SIDE)
+    small = resize(painting, size)
+    plain, shown = resized_plainness(opaque(small), size), visible(small)
+    mean = plain.mean() if shown is None else (plain * shown).sum() / shown.sum().clamp(min=1e-6)
+    return round(float(mean), 4)  # as style files have it
+
+
+def plain_weight(calm: float) -> float:
+    """Return how much of a style plain areas of a photograph take, given the style's `calmness`.
+
+    The statistics of a painting that is full of strokes are those of its sky, too. Those of one with plain areas of its
+    own are means over its strokes and these: everywhere at once, they fill a sky with lumps and specks.
+    """
+    return min(1.0, max(LEAST_WEIGHT, WEIGHT_FALL * (CALM - calm) + LEAST_WEIGHT))
 
 
 class SoftCanvas:

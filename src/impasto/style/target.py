@@ -24,6 +24,7 @@ from ..models.moments import pack, raw_moments, unpack, weights_of
 from ..models.network import Network
 from ..models.vgg import STYLE_LAYERS, VGG
 from ..options import LARGEST_SIZE
+from .plain import calmness
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class StyleTarget:
         (1, P), the offset to the prediction from the moments that a network learnt (`models.network`).
     network : str
         The digest of that network.
+    calm : float, optional
+        The share of the painting that is plain (`plain.calmness`), if known.
     """
 
     encoder: str
@@ -65,6 +68,7 @@ class StyleTarget:
     name: str = ""
     learnt: Tensor | None = None
     network: str = ""
+    calm: float | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -152,6 +156,7 @@ class StyleTarget:
             "pixels": {str(s): dict(p) for s, p in self.pixels.items()},
             "about": dict(self.about),
             "network": self.network,
+            "calm": self.calm,
         }
         write_model_file(Path(path), "style", config, tensors, licence=self.about.get("licence", ""), dtype=dtype)
 
@@ -176,7 +181,8 @@ class StyleTarget:
                 moments.setdefault(int(size), {})[layer] = unpack(triangle.float())[None]
             pixels = {int(s): dict(p) for s, p in config["pixels"].items()}
             about = {k: str(v) for k, v in config["about"].items()}
-            target = cls(config["encoder"], config["digest"], config["pooling"], moments, pixels, about)
+            calm = None if config.get("calm") is None else min(1.0, max(0.0, float(config["calm"])))
+            target = cls(config["encoder"], config["digest"], config["pooling"], moments, pixels, about, calm=calm)
             if learnt is not None:
                 target = replace(target, learnt=learnt[None], network=str(config["network"]))
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -227,7 +233,8 @@ class StyleTarget:
                 k: raw_moments(f, None if shown is None else weights_of(shown, f)) for k, f in features.items()
             }
             pixels[size] = {k: f.shape[-2] * f.shape[-1] for k, f in features.items()}
-        return cls(encoder.name, encoder.digest, encoder.pooling, moments, pixels, about or {})
+        name, digest, pooling = encoder.name, encoder.digest, encoder.pooling
+        return cls(name, digest, pooling, moments, pixels, about or {}, calm=calmness(picture))
 
 
 def check_shape(picture: Tensor, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> int:

@@ -24,7 +24,16 @@ from ..style.neighbours import (
     Neighbours,
     NeighbourTerm,
 )
-from ..style.plain import LONG_SIDE, PLAIN, SoftCanvas, resized_plainness, style_weights
+from ..style.plain import (
+    LEAST_WEIGHT,
+    LONG_SIDE,
+    PLAIN,
+    SoftCanvas,
+    calmness,
+    plain_weight,
+    resized_plainness,
+    style_weights,
+)
 from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
 from ..style.terms import (
     HistogramTerm,
@@ -201,10 +210,11 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         return {k: found[k].to(compute.device) for k in layers}
 
     def moments_term(kind: str) -> Term:
-        weighted = [part for part, _ in painted]
-        if o.plain_weight < 1:
-            weights = style_weights(opaque(photo), scale.size, o.plain_weight).to(content.device)
-            weighted = [part.weighted(weights) for part in weighted]
+        weighted = []
+        for part, several in painted:
+            weight = plain_weight_of(o, several)
+            plain = None if weight == 1 else style_weights(opaque(photo), scale.size, weight).to(content.device)
+            weighted.append(part if plain is None else part.weighted(plain))
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
         if toward < 1:  # interpolate from the photograph's own moments
             start = view.moments(content, tuple(layers), [part.mask for part in weighted])
@@ -284,6 +294,20 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         kept = opaque(resize(p.content, scale.size)).to(compute.device)
         over = (kept if tiles is not None else compute.picture(kept)), mask
     return TiledLoss(view, terms, over) if isinstance(view, TiledView) else PerceptualLoss(view, terms, over)
+
+
+def plain_weight_of(options: OptimizeOptions, styles: Sequence[tuple[float, float, Style]]) -> float:
+    """Return the weight of the style in plain areas: the options', or the mean of what suits each style.
+
+    Parameters
+    ----------
+    styles : sequence of (float, float, Style)
+        Share, with a sum of 1, size and style.
+    """
+    if options.plain_weight is not None:
+        return options.plain_weight
+    calm = [(w, calmness(s) if isinstance(s, Tensor) else s.calm) for w, _, s in styles]
+    return sum(share * (LEAST_WEIGHT if c is None else plain_weight(c)) for share, c in calm)
 
 
 def build_canvas(problem: Problem, scale: Scale) -> Callable[[Tensor], Tensor]:

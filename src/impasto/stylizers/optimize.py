@@ -294,7 +294,7 @@ def fit_painting(
     why = "a picture that tiles the plane is not painted in tiles" if wrap else check_tiles(options)
     if not why:
         kind = options.optimizer if not options.pyramid else "pyramid"
-        divided, weighted = bool(regions or masked or cut_out), options.plain_weight < 1
+        divided, weighted = bool(regions or masked or cut_out), options.plain_weight != 1
         masks = (regions + 1) * MASK_PICTURES * (divided + weighted)
         prepares = bool(options.denoise or options.mottle)
         pictures = PICTURES[kind] + masks + resized + cut_out + (2 + prepares) * masked
