@@ -273,7 +273,7 @@ class ContentLossOptions:
         Doc(
             "Weight of the style losses `moments` and `gram` where the photo is plain, such as a sky or a wall. Lower "
             "paints these areas more calmly; 1 paints them like the rest. By default, the style decides: 0.3 if it has "
-            "plain areas itself, up to 1 if it is full of strokes."
+            "plain areas itself, up to 0.9 if it is full of strokes."
         ),
         Range(0, 1),
         LOOK,

@@ -22,7 +22,7 @@ AROUND = 5
 """Side, in squares, of the neighbourhoods in which a photograph's colours are compared."""
 LONG_SIDE = 512
 """Long side, in pixels, at which `style_weights` judges a photograph of any size."""
-LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.55, 1.8
+LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.5, 1.2
 """Weight of plain areas for calm styles, the least calmness of these, and the slope of the weight below it."""
 BLUR_REACH = 3
 """Standard deviations up to which a blur reaches."""
