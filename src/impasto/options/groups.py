@@ -30,7 +30,7 @@ STYLE_LAYER_WEIGHTS = "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4"
 CONTENT_LAYERS = "relu3_1:3,relu4_1:1"
 """The content layers and their weights."""
 
-CONTENT_WEIGHT, NEIGHBOUR_CONTENT_WEIGHT = 0.0085, 0.024
+CONTENT_WEIGHT, NEIGHBOUR_CONTENT_WEIGHT = 0.0089, 0.024
 """Weight of the content loss, relative to the weight of the style loss: without and with the neighbour loss, beside
 which more is needed to keep the photograph."""
 
