@@ -32,7 +32,7 @@ STARTS = ("auto", "content", "network", "blurred", "noise", "grey")
 LONG_SIDE: dict[Quality, int] = {"instant": 512, "draft": 512, "good": 1024, "best": 2048}
 """Quality -> largest long side in pixels if `--size` is not given; smaller pictures are not enlarged."""
 
-ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (4, 4, 4), "good": (7, 9, 14), "best": (100, 80, 60)}
+ITERATIONS: dict[Quality, tuple[int, ...]] = {"draft": (4, 4, 6), "good": (7, 9, 14), "best": (100, 80, 60)}
 """Quality -> iterations of the three finest scales, coarse to fine. Coarser scales use the first number."""
 OTHER_STARTS: dict[Quality, tuple[int, ...]] = {**ITERATIONS, "good": (12, 14, 20)}
 """The same for a start other than the network's painting."""
