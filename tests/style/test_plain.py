@@ -5,7 +5,6 @@ import torch
 
 from impasto.style.plain import (
     Rims,
-    SoftCanvas,
     calmness,
     plain_weight,
     plainness,
@@ -81,40 +80,6 @@ def test_the_gradient_of_a_rim(size: tuple[int, int]) -> None:
     rims = Rims(photo, plainness(photo))
     x = torch.rand(1, 3, *size, generator=generator).double().requires_grad_(True)
     assert torch.autograd.gradcheck(lambda x: rims(squares_of(x)), (x,))
-
-
-@pytest.mark.parametrize("size", [(40, 24), (3, 5), (1, 1)])
-def test_a_soft_canvas_blurs_where_it_is_soft(size: tuple[int, int]) -> None:
-    painting = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    plain = torch.zeros(1, 1, *size)
-    plain[..., size[1] // 2 :] = 1
-    found = SoftCanvas(plain, 2.0)(painting)
-    hard = found[..., : size[1] // 2]
-    assert torch.equal(hard, painting[..., : size[1] // 2])
-    before, after = (t[..., size[1] // 2 :].var((2, 3), correction=0) for t in (painting, found))
-    assert (after <= 0.5 * before).all()
-    assert found.mean() == pytest.approx(painting.mean().item(), abs=0.05)
-
-
-def test_a_soft_canvas_keeps_what_has_one_colour() -> None:
-    painting = torch.full((1, 3, 30, 20), 0.7)
-    assert torch.allclose(SoftCanvas(torch.ones(1, 1, 30, 20), 3.0)(painting), painting, atol=1e-6)
-
-
-def test_a_soft_canvas_blurs_by_its_deviation() -> None:
-    dot = torch.zeros(1, 3, 41, 41)
-    dot[..., 20, 20] = 1
-    found = SoftCanvas(torch.ones(1, 1, 41, 41), 2.0)(dot)[0, 0]
-    spread = (found.sum(0) * (torch.arange(41) - 20.0).square()).sum()
-    assert spread.sqrt().item() == pytest.approx(2.0, rel=0.02)
-
-
-@pytest.mark.parametrize("size", [(17, 30), (4, 3)])
-def test_the_gradient_of_a_soft_canvas(size: tuple[int, int]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    painting = torch.rand(1, 3, *size, dtype=torch.float64, generator=generator).requires_grad_()
-    canvas = SoftCanvas(torch.rand(1, 1, *size, dtype=torch.float64, generator=generator), 1.5)
-    assert torch.autograd.gradcheck(canvas, painting)
 
 
 def test_how_calm_a_style_is() -> None:

@@ -134,6 +134,8 @@ def test_there_and_back(target: StyleTarget, encoder: VGG, tmp_path: Path) -> No
     assert (loaded.sizes, set(loaded.layers)) == (target.sizes, set(target.layers))
     assert loaded.pixels == target.pixels
     assert loaded.about == ABOUT
+    assert loaded.calm == target.calm
+    assert target.calm is not None
     for size, layers in target.moments.items():
         for layer, m in layers.items():
             found = loaded.moments[size][layer]

@@ -4,13 +4,9 @@ A sky or a wall has nothing to paint but strokes. The losses of the features are
 network finds the cheapest: dots, hatching and grids that repeat with its own grid. People see these first.
 """
 
-import math
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..image.picture import opaque, visible
 from ..image.resize import fit_size, resize
@@ -21,11 +17,9 @@ square counts as half plain."""
 AROUND = 5
 """Side, in squares, of the neighbourhoods in which a photograph's colours are compared."""
 LONG_SIDE = 512
-"""Long side, in pixels, at which `style_weights` judges a photograph of any size."""
+"""Long side, in pixels, at which photographs and paintings of any size are judged."""
 LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.5, 1.2
 """Weight of plain areas for calm styles, the least calmness of these, and the slope of the weight below it."""
-BLUR_REACH = 3
-"""Standard deviations up to which a blur reaches."""
 FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
 PLAIN_WEIGHT = 0.12
@@ -106,68 +100,10 @@ def calmness(painting: Tensor) -> float:
 def plain_weight(calm: float) -> float:
     """Return how much of a style plain areas of a photograph take, given the style's `calmness`.
 
-    The statistics of a painting that is full of strokes are those of its sky, too. Those of one with plain areas of its
-    own are means over its strokes and these: everywhere at once, they fill a sky with lumps and specks.
+    If a painting is full of strokes, its statistics are those of its sky, too. If it has plain areas, they are means
+    over these and its strokes, and fill a sky with lumps and specks.
     """
-    return min(1.0, max(LEAST_WEIGHT, WEIGHT_FALL * (CALM - calm) + LEAST_WEIGHT))
-
-
-class SoftCanvas:
-    """Blurs paintings where the photograph is plain, so that no fine detail can be painted there.
-
-    An optimisation sees the blurred painting, so it fills plain areas with what is wider than the blur, where it would
-    otherwise leave specks, combs and grids.
-
-    Parameters
-    ----------
-    plain : Tensor
-        (1, 1, H, W), from 0 to 1: the share of the blurred painting at each pixel.
-    deviation : float
-        Standard deviation of the blur in pixels, above 0.
-    """
-
-    def __init__(self, plain: Tensor, deviation: float):
-        self.plain = plain
-        radius = min(math.ceil(BLUR_REACH * deviation), *plain.shape[-2:])
-        offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=plain.device)
-        taps = (-0.5 * (offsets / deviation).square()).exp()
-        self.taps = taps / taps.sum()
-
-    def __call__(self, painting: Tensor) -> Tensor:
-        """Return a painting (1, 3, H, W) as blurred, with the same shape and layout. It is differentiable once."""
-        return _Softened.apply(painting, self)  # type: ignore[no-any-return]
-
-    def blurred(self, x: Tensor) -> Tensor:
-        """Return pictures (1, 3, H, W) blurred everywhere.
-
-        Beyond the border they go on as in a mirror along it, so the blur is a symmetric matrix.
-        """
-        radius, channels = len(self.taps) // 2, x.shape[1]
-        across = self.taps.to(x).expand(channels, 1, 1, -1)
-        x = _mirrored(_mirrored(x, 2, radius), 3, radius).contiguous(memory_format=torch.channels_last)  # for speed
-        return F.conv2d(F.conv2d(x, across, groups=channels), across.transpose(2, 3), groups=channels)
-
-
-def _mirrored(x: Tensor, dim: int, radius: int) -> Tensor:
-    """Pad both ends of a dimension with what mirrors along the borders show."""
-    before, after = x.narrow(dim, 0, radius), x.narrow(dim, x.shape[dim] - radius, radius)
-    return torch.cat([before.flip(dim), x, after.flip(dim)], dim)
-
-
-class _Softened(torch.autograd.Function):
-    """x + plain (B x - x), with B symmetric, so the gradient is (1 - plain) g + B (plain g)."""
-
-    @staticmethod
-    def forward(ctx: Any, painting: Tensor, canvas: SoftCanvas) -> Tensor:
-        ctx.canvas = canvas
-        return torch.lerp(painting, canvas.blurred(painting), canvas.plain.to(painting))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        canvas, (g,) = ctx.canvas, grads
-        part = g * canvas.plain
-        return g - part + canvas.blurred(part), None
+    return LEAST_WEIGHT + WEIGHT_FALL * max(0.0, CALM - calm)
 
 
 def plain_loss(added: Tensor, plain: Tensor) -> Tensor:

@@ -193,8 +193,6 @@ class StyleTarget:
         return target
 
     @classmethod
-    @with_gradients
-    @torch.no_grad()
     def of(
         cls,
         picture: Tensor,
@@ -225,16 +223,26 @@ class StyleTarget:
         """
         moments, pixels = {}, {}
         for size in sizes:
-            fitted = fit_style(picture, size, encoder, layers)
-            shown = visible(fitted)
-            with compute.autocast():
-                features = encoder(compute.picture(opaque(fitted)), layers)
-            moments[size] = {
-                k: raw_moments(f, None if shown is None else weights_of(shown, f)) for k, f in features.items()
-            }
-            pixels[size] = {k: f.shape[-2] * f.shape[-1] for k, f in features.items()}
+            moments[size], pixels[size] = measure(picture, encoder, compute, size, layers)
         name, digest, pooling = encoder.name, encoder.digest, encoder.pooling
         return cls(name, digest, pooling, moments, pixels, about or {}, calm=calmness(picture))
+
+
+@with_gradients
+@torch.no_grad()
+def measure(
+    picture: Tensor, encoder: VGG, compute: Compute, size: int, layers: Sequence[str] = STYLE_LAYERS
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Return a painting's raw moments at one size, and the number of feature pixels that were averaged, by layer.
+
+    The parameters and errors are those of `StyleTarget.of`.
+    """
+    fitted = fit_style(picture, size, encoder, layers)
+    shown = visible(fitted)
+    with compute.autocast():
+        features = encoder(compute.picture(opaque(fitted)), layers)
+    moments = {k: raw_moments(f, None if shown is None else weights_of(shown, f)) for k, f in features.items()}
+    return moments, {k: f.shape[-2] * f.shape[-1] for k, f in features.items()}
 
 
 def check_shape(picture: Tensor, encoder: VGG, layers: Sequence[str] = STYLE_LAYERS) -> int:

@@ -28,13 +28,12 @@ from ..style.plain import (
     LEAST_WEIGHT,
     LONG_SIDE,
     PLAIN,
-    SoftCanvas,
     calmness,
     plain_weight,
     resized_plainness,
     style_weights,
 )
-from ..style.target import StyleTarget, blend, check_shape, fit_style, shares_of
+from ..style.target import StyleTarget, blend, check_shape, fit_style, measure, shares_of
 from ..style.terms import (
     HistogramTerm,
     LaplacianTerm,
@@ -149,6 +148,25 @@ class Problem:
         shown, found = visible(whole), prepared(opaque(whole), share * o.denoise, share * o.mottle)
         return found if shown is None else torch.cat([found, shown], 1)
 
+    @cached_property
+    def _calm(self) -> dict[int, float | None]:
+        """The calmness of each style, by its id, if it is known."""
+        styles = [*self.styles, *(r.style for r in self.regions)]
+        return {id(s): calmness(s) if isinstance(s, Tensor) else s.calm for s in styles}
+
+    def plain_weight(self, styles: Sequence[tuple[float, float, Style]]) -> float:
+        """Return the weight of a part's styles in plain areas: the options', or the mean of what suits each style.
+
+        Parameters
+        ----------
+        styles : sequence of (float, float, Style)
+            Share, with a sum of 1, size and style.
+        """
+        if self.options.plain_weight is not None:
+            return self.options.plain_weight
+        calm = [(share, self._calm[id(style)]) for share, _, style in styles]
+        return sum(share * (LEAST_WEIGHT if c is None else plain_weight(c)) for share, c in calm)
+
     def tiles(self, scale: Scale) -> Tiling | None:
         """Return how a scale is computed in tiles, or None if it is computed in one piece."""
         found = self.tiling
@@ -204,15 +222,16 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
         return fit_style(style, round(size_of(style_scale)), encoder, STYLE_LAYERS)
 
     def moments_of(style: Style, style_scale: float) -> dict[str, Tensor]:
-        if not isinstance(style, StyleTarget):
-            style = StyleTarget.of(style, encoder, compute, (round(size_of(style_scale)),), tuple(layers))
-        found = style.at(size_of(style_scale))
+        if isinstance(style, StyleTarget):
+            found = style.at(size_of(style_scale))
+        else:
+            found, _ = measure(style, encoder, compute, round(size_of(style_scale)), tuple(layers))
         return {k: found[k].to(compute.device) for k in layers}
 
     def moments_term(kind: str) -> Term:
         weighted = []
         for part, several in painted:
-            weight = plain_weight_of(o, several)
+            weight = p.plain_weight(several)
             plain = None if weight == 1 else style_weights(opaque(photo), scale.size, weight).to(content.device)
             weighted.append(part if plain is None else part.weighted(plain))
         wanted = [blend([moments_of(s, z) for _, z, s in styles], [w for w, _, _ in styles]) for _, styles in painted]
@@ -296,32 +315,19 @@ def build_loss(problem: Problem, scale: Scale, x: Tensor) -> PerceptualLoss:
     return TiledLoss(view, terms, over) if isinstance(view, TiledView) else PerceptualLoss(view, terms, over)
 
 
-def plain_weight_of(options: OptimizeOptions, styles: Sequence[tuple[float, float, Style]]) -> float:
-    """Return the weight of the style in plain areas: the options', or the mean of what suits each style.
-
-    Parameters
-    ----------
-    styles : sequence of (float, float, Style)
-        Share, with a sum of 1, size and style.
-    """
-    if options.plain_weight is not None:
-        return options.plain_weight
-    calm = [(w, calmness(s) if isinstance(s, Tensor) else s.calm) for w, _, s in styles]
-    return sum(share * (LEAST_WEIGHT if c is None else plain_weight(c)) for share, c in calm)
-
-
 def build_canvas(problem: Problem, scale: Scale) -> Callable[[Tensor], Tensor]:
-    """Return what makes a painting (1, 3, H, W) of the picture that is optimised at a scale, differentiably.
+    """Return a function that makes a painting (1, 3, H, W) of the picture that is optimised at a scale, differentiably.
 
-    Only coarse scales have a soft canvas: their fine detail would be the large pattern of the painting. That of the
-    last scale is its strokes.
+    At all scales but the last, it blurs what is plain in the photograph. The fine detail of a coarse scale would be the
+    large pattern of the painting: combs, specks. That of the last scale is its strokes.
     """
     options, toward = problem.options, min(problem.options.strength, 1.0)
     if not options.plain_blur or not toward or scale.size == problem.size:
         return lambda picture: picture
+    # Not up to the edges of objects, which would be blurred.
     plain = resized_plainness(opaque(problem.photo), scale.size, to_edges=False).to(problem.compute.device)
-    smaller = min(1.0, max(problem.size) / LONG_SIDE)
-    return SoftCanvas(toward * plain, smaller * options.plain_blur)
+    deviation = options.plain_blur * min(1.0, max(problem.size) / LONG_SIDE)
+    return lambda picture: torch.lerp(picture, blur(picture, deviation), toward * plain)
 
 
 def measured_layers(options: OptimizeOptions, encoder: VGG) -> tuple[str, ...]:

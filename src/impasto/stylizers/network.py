@@ -23,7 +23,7 @@ from ..models.network import Network
 from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import StylizeOptions
-from ..style.target import StyleTarget, blend, check_shape
+from ..style.target import StyleTarget, blend, check_shape, measure
 from ..style.terms import divide
 from .learn import learnt
 from .loss import check_blend, style_scales, style_shares
@@ -346,8 +346,9 @@ class MeasuredStyle:
                     largest,
                 )
             if isinstance(style, Tensor):
-                style = StyleTarget.of(style, self.encoder, self.compute, (size,), self.layers)
-            found = style.at(size)
+                found, _ = measure(style, self.encoder, self.compute, size, self.layers)
+            else:
+                found = style.at(size)
             self.known[size] = {k: found[k].to(self.compute.device) for k in self.layers}
         return self.known[size]
 
