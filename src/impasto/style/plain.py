@@ -97,13 +97,13 @@ def calmness(painting: Tensor) -> float:
     return round(float(mean), 4)  # as style files have it
 
 
-def plain_weight(calm: float) -> float:
-    """Return how much of a style plain areas of a photograph take, given the style's `calmness`.
+def plain_weight(calm: float | None) -> float:
+    """Return how much of a style plain areas of a photograph take, given the style's `calmness`, if it is known.
 
     If a painting is full of strokes, its statistics are those of its sky, too. If it has plain areas, they are means
     over these and its strokes, and fill a sky with lumps and specks.
     """
-    return LEAST_WEIGHT + WEIGHT_FALL * max(0.0, CALM - calm)
+    return LEAST_WEIGHT if calm is None else LEAST_WEIGHT + WEIGHT_FALL * max(0.0, CALM - calm)
 
 
 def plain_loss(added: Tensor, plain: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from ..style.neighbours import (
     NeighbourTerm,
 )
 from ..style.plain import (
-    LEAST_WEIGHT,
     LONG_SIDE,
     PLAIN,
     calmness,
@@ -164,8 +163,7 @@ class Problem:
         """
         if self.options.plain_weight is not None:
             return self.options.plain_weight
-        calm = [(share, self._calm[id(style)]) for share, _, style in styles]
-        return sum(share * (LEAST_WEIGHT if c is None else plain_weight(c)) for share, c in calm)
+        return sum(share * plain_weight(self._calm[id(style)]) for share, _, style in styles)
 
     def tiles(self, scale: Scale) -> Tiling | None:
         """Return how a scale is computed in tiles, or None if it is computed in one piece."""
