@@ -101,3 +101,4 @@ def test_the_calmer_a_style_the_less_of_it_plain_areas_take() -> None:
     assert weights[0] == pytest.approx(0.9)
     assert weights[-1] == weights[10] == 0.3
     assert plain_weight(0.25) == pytest.approx(0.6)
+    assert plain_weight(None) == 0.3  # a style file from before

@@ -246,7 +246,7 @@ def test_an_option_that_it_does_not_heed_is_an_error(name: str) -> None:
 def test_every_option_is_heeded_or_refused() -> None:
     """The recipe refuses `carry`, which needs Adam on pixels, and the options that only the network has."""
     names = {f.name for f in fields(StylizeOptions)}
-    assert names == {*RECIPE, *NOT_HEEDED, "carry", "model", "learn", "statistics", "compile"}
+    assert names == {*RECIPE, *NOT_HEEDED, "carry", "model", "learn", "underpainting", "statistics", "compile"}
     with pytest.raises(OptionError, match="--preset gatys has one scale; give --iterations one number"):
         OptimizeOptions(preset="gatys", iterations=(3, 4))
 

@@ -110,7 +110,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "mask": {"mask": True, "mask_feather": 3.0},
     "cut-out": {"alpha": True},
     "cut-out, smaller, half strength": {"alpha": True, "scale": 0.6, "strength": 0.5},
-    "everything": {"alpha": True, "regions": True, "mask": True, "strength": 0.8, "scale": 0.9},
+    "underpainting": {"underpainting": 1.5},
+    "everything": {
+        "alpha": True,
+        "regions": True,
+        "mask": True,
+        "strength": 0.8,
+        "scale": 0.9,
+        "underpainting": 1.0,
+    },
 }
 
 

@@ -71,6 +71,7 @@ class StylizeChanges(TextureChanges, total=False):
     method: Method
     model: str | None
     learn: bool
+    underpainting: float
     statistics: Literal["exact", "sampled"]
     compile: bool
 

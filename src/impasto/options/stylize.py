@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from ..errors import OptionError
+from ..ranges import Range
 from .groups import (
     LOOK,
     NETWORK,
@@ -34,6 +35,15 @@ class StylizeOptions(NetworkOptions, OptimizeOptions):
         ),
         LOOK,
     ] = "auto"
+    underpainting: Annotated[
+        float,
+        Doc(
+            "How strongly strokes of a smaller painting show where the photo is plain, such as 1: longer strokes in "
+            "skies, for styles that are full of them."
+        ),
+        Range(0, 4),
+        LOOK,
+    ] = 0.0
     statistics: Annotated[
         Literal["exact", "sampled"],
         Doc(
@@ -56,7 +66,7 @@ class StylizeOptions(NetworkOptions, OptimizeOptions):
             if others:
                 raise OptionError(f"--{others[0]} has no effect on a network that paints in one pass; leave it out")
         elif self.quality != "instant":
-            for name in ("learn", "statistics", "compile"):
+            for name in ("learn", "underpainting", "statistics", "compile"):
                 if getattr(self, name) not in (False, "exact"):
                     raise OptionError(f"--{name} is for the network that paints in one pass; add --quality instant")
         if self.method == "optimize" and self.quality == "instant":
@@ -66,6 +76,6 @@ class StylizeOptions(NetworkOptions, OptimizeOptions):
     def only_of_optimize(self) -> list[str]:
         """The options given that only apply to optimisation, as written on the command line."""
         shared = names_of(QualityOptions, SizeOptions, LookOptions, BlendOptions, NetworkOptions, MachineOptions)
-        shared += ("method", "statistics", "compile")
+        shared += ("method", "underpainting", "statistics", "compile")
         given = (f.name for f in fields(self) if getattr(self, f.name) != f.default)
         return [name.replace("_", "-") for name in given if name not in shared]

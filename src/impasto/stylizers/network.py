@@ -31,6 +31,7 @@ from .network_memory import pass_memory, too_large
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
 from .tiled import PassStatistics, Preview, TiledPainting
+from .underpainting import READ_SIDE, enlarged_rows, underpainting
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class NetworkStylizer(Stylizer):
             painting = TiledPainting(self, MemorySource(content), regions, mask, origin=origin)
             log.info("%s: painting it %d rows at a time", reason, painting.strip)
             return self._in_strips(painting, statistics)
-        places = [(resize(r.mask, size), self.bind(r.style)) for r in regions]
+        places = [(r.mask, self.bind(r.style)) for r in regions]
         # A generator, so that the painting starts only when the step is taken.
         return (self._paint(x, size, places, mask, statistics, origin) for x in [content])
 
@@ -224,13 +225,17 @@ class NetworkStylizer(Stylizer):
     ) -> Step:
         options, whole = self.options, resize(content, size)
         x, shown = self.compute.picture(opaque(whole)), visible(whole)
-        masks, norms, moments = self.masks_of(x, places, shown), None, None
+        masks = self.masks_of(x, [(resize(m, size), s) for m, s in places], shown)
+        norms, moments, shows = None, None, x
         if statistics is None:
             affine, colours = self._styles(content, x, [s for _, s in places], masks)
+            if options.underpainting:
+                strokes = underpainting(self, MemorySource(content).reduced(READ_SIDE), size, places)
+                shows = x if strokes is None else x + enlarged_rows(strokes, size, 0, size[0]).to(x)
         else:
             affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():
-            painted = self.run(x, affine, norms, masks, [origin])
+            painted = self.run(shows, affine, norms, masks, [origin])
         painted = colour(painted, colours, moments, masks).contiguous()
         if mask is not None:
             where = blur(resize(mask, size), options.mask_feather).to(x)
@@ -285,8 +290,8 @@ class NetworkStylizer(Stylizer):
         long: int,
         styles: Sequence["MeasuredStyle"],
         cutout: bool,
-        photo: Callable[[int], Tensor],
-        moments: Callable[[], Tensor],
+        photo: Callable[[int], Tensor] | None = None,
+        moments: Callable[[], Tensor] | None = None,
         strength: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return affines (R, P) and colours (R, 3, 4) of the parts of a picture.
@@ -299,10 +304,10 @@ class NetworkStylizer(Stylizer):
             The regions' styles. The rest has the bound styles.
         cutout : bool
             Whether the photograph has alpha; its transparent pixels are then another part.
-        photo : callable
-            Takes a long side in pixels and returns the photograph, reduced to it.
-        moments : callable
-            Returns the raw moments (R, 4, 4) of the colours of the photograph's parts.
+        photo : callable, optional
+            Takes a long side in pixels and returns the photograph, reduced to it. Not needed for a strength of 1.
+        moments : callable, optional
+            Returns the raw moments (R, 4, 4) of the colours of the photograph's parts. Not needed for a strength of 1.
         strength : float, optional
             The options' if not given.
         """
@@ -312,6 +317,7 @@ class NetworkStylizer(Stylizer):
         several += [self.affine(self.styles, self.shares, scales, long)] * (2 if cutout else 1)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
         if strength != 1:
+            assert photo is not None and moments is not None
             # One at a time: the predictor's last bits depend on the number of pictures.
             plain = torch.cat([self._photograph(p) for p in photo(PHOTO_SIZE).split(1)])
             affine = torch.lerp(plain.to(affine), affine, strength)

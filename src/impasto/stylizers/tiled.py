@@ -41,6 +41,7 @@ from .network_memory import (
 )
 from .protocol import Region, Stylizer, check_masks
 from .schedule import painting_size
+from .underpainting import READ_SIDE, enlarged_rows, underpainting
 
 if TYPE_CHECKING:
     from .network import MeasuredStyle, NetworkStylizer
@@ -145,11 +146,17 @@ class Photograph:
         Height and width of the painting.
     places : sequence of (Tensor, MeasuredStyle)
         The regions' masks (1, 1, h, w), of any size, and their styles.
+
+    Attributes
+    ----------
+    underpainting : Tensor or None
+        What is added to the photograph before it is painted (`underpainting`).
     """
 
     def __init__(self, source: PictureSource, size: tuple[int, int], places: "Sequence[tuple[Tensor, MeasuredStyle]]"):
         self.source = source if source.size == size else ResizedSource(source, size)
         self.size, self.places = size, places
+        self.underpainting: Tensor | None = None
         self.cutout = source.channels == 4
         self._opaque = OpaqueRows(self._read, size[0]) if self.cutout else self._read
 
@@ -161,17 +168,27 @@ class Photograph:
         places = [(mask_rows(mask, self.size, top, count), style) for mask, style in self.places]
         return x, NetworkStylizer.masks_of(x, places, self.shown(top, count))
 
+    def underpainted(self, top: int, count: int) -> tuple[Tensor, Tensor | None]:
+        """Return `rows` with the strokes of the underpainting."""
+        x, masks = self.rows(top, count)
+        if self.underpainting is not None:
+            x = x + enlarged_rows(self.underpainting, self.size, top, count).to(x)
+        return x, masks
+
     def shown(self, top: int, count: int) -> Tensor | None:
         """Return the alpha of rows, (1, 1, count, W), or None if the photograph has none."""
         return self._read(top, count)[:, 3:] if self.cutout else None
 
     def padded(self, strip: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield `rows` from `begin` on, `strip` at a time, padded by reflection as `Network.forward` pads pictures."""
+        """Yield `rows` from `begin` on, `strip` at a time, padded by reflection as `Network.forward` pads pictures.
+
+        They have the strokes of the `underpainting`, if there is one.
+        """
         width, sides = self.size[1], padded_size(self.size)
         rows, columns = (mirrored(s, side, torch.device("cpu")) for s, side in zip(self.size, sides, strict=True))
         for part in rows[begin:].split(strip):
             first, last = int(part.min()), int(part.max())
-            found = self.rows(first, last + 1 - first)
+            found = self.underpainted(first, last + 1 - first)
             plain = sides[1] == width and len(part) == last + 1 - first and int(part[-1]) == last
             x, masks = found if plain else (_picked(f, part - first, columns) for f in found)
             assert x is not None
@@ -260,6 +277,12 @@ class TiledPainting:
         """The photograph at the painting's size; a cut-out is read once to fill its hidden areas."""
         return Photograph(self.source, self.size, self.places)
 
+    def underpaint(self) -> None:
+        """Paint the strokes that the photograph is painted with, if the options say so."""
+        if self.options.underpainting:
+            whole = self.source.reduced(READ_SIDE)
+            self.photo.underpainting = underpainting(self.stylizer, whole, self.size, self.places)
+
     @with_gradients
     @torch.no_grad()
     def strips(self, statistics: PassStatistics | None = None, finished: int | None = None) -> Iterator[Strip]:
@@ -291,6 +314,8 @@ class TiledPainting:
 
     def _painted(self, given: PassStatistics | None, finished: int | None) -> Stream:
         """Yield painted rows below those that are finished, or None after other work."""
+        if given is None or finished is not None:
+            self.underpaint()
         if given is None and not self.exact:
             given = yield from self._sampled()
             return_freed_memory()  # the gaps that the samples leave do not fit the strips
@@ -383,7 +408,7 @@ class TiledPainting:
         net = RowPass(self.net, torch.cat([affine, affine[-1:]]), None, kept, self.new_store, strip)
 
         def image() -> Stream:
-            for band, parts_of_it in self.samples():
+            for band, parts_of_it in self.samples(underpainted=True):
                 for x, masks in zip(band.split(strip, 2), parts_of_it.split(strip, 2), strict=True):
                     kept.append(masks.to(self.compute.device))
                     yield self.compute.picture(x)
@@ -409,8 +434,13 @@ class TiledPainting:
         """The number of pixels of the samples."""
         return math.prod(self.squares) * self.squares[2]
 
-    def samples(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def samples(self, *, underpainted: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield squares of the photograph at full size, spread over it and side by side.
+
+        Parameters
+        ----------
+        underpainted : bool
+            Whether they have the strokes of the underpainting.
 
         Yields
         ------
@@ -424,7 +454,7 @@ class TiledPainting:
         inside[:, :, border:-border, border:-border] = 1
         for row in range(rows):
             top = round((row + GOLDEN * row % 1) / rows * (height - side))
-            x, masks = self.photo.rows(top, side)
+            x, masks = (self.photo.underpainted if underpainted else self.photo.rows)(top, side)
             masks = torch.ones_like(x[:, :1]) if masks is None else masks
             lefts = [round((i + GOLDEN * (i + row * columns) % 1) / columns * (width - side)) for i in range(columns)]
             squares = [slice(left, left + side) for left in lefts]
