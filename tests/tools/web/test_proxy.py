@@ -144,7 +144,11 @@ def nginx(folder: Path, port: int, server: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.communicate()
+        try:
+            process.communicate(timeout=5 * PATIENCE)
+        except subprocess.TimeoutExpired:  # a signal that arrives just before nginx waits for events does not wake it
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="module")
