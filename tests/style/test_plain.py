@@ -82,8 +82,15 @@ def test_the_gradient_of_a_rim(size: tuple[int, int]) -> None:
     assert torch.autograd.gradcheck(lambda x: rims(squares_of(x)), (x,))
 
 
+def dabs() -> torch.Tensor:
+    """Return squares of 4x4 pixels of random colours, (1, 3, 256, 384)."""
+    colours = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    return colours.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
 def test_how_calm_a_style_is() -> None:
-    strokes = torch.rand(1, 3, 256, 384, generator=torch.Generator().manual_seed(0))
+    strokes = 0.4 * dabs()
+    strokes[:, :, 128:] += 0.6
     half = strokes.clone()
     half[..., :192] = 0.4
     calm = [calmness(picture) for picture in (strokes, half, torch.full_like(strokes, 0.4))]
@@ -93,6 +100,17 @@ def test_how_calm_a_style_is() -> None:
     cut_out = torch.cat([half, torch.zeros_like(half[:, :1])], 1)
     cut_out[:, 3, :, :150] = 1
     assert calmness(cut_out) > 0.95
+
+
+def test_a_crowd_counts_as_calm() -> None:
+    """Most of its contrast is in small shapes, and that of strokes is in large ones."""
+    noise = 0.4 * dabs()
+    shapes = torch.zeros_like(noise)
+    shapes[:, :, 128:] = 1
+    crowd, between, strokes = (calmness(noise + contrast * shapes) for contrast in (0.0, 0.35, 0.6))
+    assert crowd == 0.5
+    assert strokes < between < crowd
+    assert strokes < 0.1
 
 
 def test_the_calmer_a_style_the_less_of_it_plain_areas_take() -> None:

@@ -38,6 +38,7 @@ from impasto.stylizers.protocol import Region
 
 PLAIN = Compute(torch.device("cpu"), None)
 LAYERS = tuple(named_weights(STYLE_LAYER_WEIGHTS, ""))
+NONE_BELOW = {"underpainting": 0.0}  # so that a painting is what the network returns
 Paint = Callable[..., Tensor]
 
 
@@ -89,7 +90,7 @@ def paint(model: Path, content: Tensor) -> Paint:
     """Return a function that paints the photograph: `paint("udnie", strength=0.5)`. It is 96 pixels wide by default."""
 
     def run(*styles: Any, **options: Any) -> Tensor:
-        options = {"model": str(model), "size": 96, "precision": "float32", **options}
+        options = {"model": str(model), "size": 96, "precision": "float32", **NONE_BELOW, **options}
         return impasto.stylize(content, list(styles or ("udnie",)), **options)
 
     return run
@@ -98,7 +99,7 @@ def paint(model: Path, content: Tensor) -> Paint:
 @pytest.fixture
 def stylizer(net: Network, encoder: VGG) -> Callable[..., NetworkStylizer]:
     def make(*styles: Any, **options: Any) -> NetworkStylizer:
-        chosen = StylizeOptions(method="network", **{"size": 96, **options})
+        chosen = StylizeOptions(method="network", **{"size": 96, **NONE_BELOW, **options})
         return NetworkStylizer(net, styles or (load_builtin("udnie"),), chosen, encoder, PLAIN)
 
     return make
@@ -165,7 +166,8 @@ def test_any_size(stylizer: Callable[..., NetworkStylizer], size: tuple[int, int
 
 
 def test_what_is_enlarged_is_enlarged_before(paint: Paint, content: Tensor, model: Path) -> None:
-    large = impasto.stylize(resize(content, (128, 192)), "udnie", model=str(model), scale=1.0, precision="float32")
+    options: dict[str, Any] = {"model": str(model), "scale": 1.0, "precision": "float32", **NONE_BELOW}
+    large = impasto.stylize(resize(content, (128, 192)), "udnie", **options)
     torch.testing.assert_close(paint(size=192), large, rtol=0, atol=1e-5)
 
 
@@ -542,7 +544,7 @@ def test_an_optimisation_that_starts_from_it(photo: Callable[[str, int], Tensor]
     still = {"start": "network", "rate": 1e-6, "iterations": 1, "coarsest": 256}
     styles = ["starry-night", "great-wave"]
     found = impasto.stylize(content, styles, size=96, regions=region, **options, **still)
-    wanted = impasto.stylize(content, styles, size=96, regions=region, method="network", **options)
+    wanted = impasto.stylize(content, styles, size=96, regions=region, method="network", **NONE_BELOW, **options)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0.01)
     half = impasto.stylize(content, styles, size=96, regions=region, strength=0.5, **options, **still)
     torch.testing.assert_close(half, 0.5 * (content + wanted), rtol=0, atol=0.04)  # the photograph in it is prepared

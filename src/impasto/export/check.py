@@ -138,7 +138,7 @@ class FixedStyle(NetworkStylizer):
 
     def __init__(self, net: Network, encoder: VGG, style: Style, strength: float):
         self.style = style
-        options = StylizeOptions(method="network", scale=1.0, strength=strength)
+        options = StylizeOptions(method="network", scale=1.0, strength=strength, underpainting=0.0)
         super().__init__(net, [style.colours], options, encoder, PLAIN)
 
     def bind(self, style: Any) -> MeasuredStyle:

@@ -71,7 +71,7 @@ class StylizeChanges(TextureChanges, total=False):
     method: Method
     model: str | None
     learn: bool
-    underpainting: float
+    underpainting: float | None
     statistics: Literal["exact", "sampled"]
     compile: bool
 

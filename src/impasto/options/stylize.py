@@ -36,14 +36,15 @@ class StylizeOptions(NetworkOptions, OptimizeOptions):
         LOOK,
     ] = "auto"
     underpainting: Annotated[
-        float,
+        float | None,
         Doc(
-            "How strongly strokes of a smaller painting show where the photo is plain, such as 1: longer strokes in "
-            "skies, for styles that are full of them."
+            "How strongly strokes of a smaller painting show where the photo is plain; 1 is as in that painting. Gives "
+            "skies longer strokes. By default, as the style suits: 0 for one with large plain areas, up to 2 for one "
+            "that is full of strokes."
         ),
         Range(0, 4),
         LOOK,
-    ] = 0.0
+    ] = None
     statistics: Annotated[
         Literal["exact", "sampled"],
         Doc(
@@ -67,7 +68,7 @@ class StylizeOptions(NetworkOptions, OptimizeOptions):
                 raise OptionError(f"--{others[0]} has no effect on a network that paints in one pass; leave it out")
         elif self.quality != "instant":
             for name in ("learn", "underpainting", "statistics", "compile"):
-                if getattr(self, name) not in (False, "exact"):
+                if getattr(self, name) not in (None, False, "exact"):
                     raise OptionError(f"--{name} is for the network that paints in one pass; add --quality instant")
         if self.method == "optimize" and self.quality == "instant":
             raise OptionError("--quality instant uses the network; choose another quality for --method optimize")

@@ -140,12 +140,13 @@ class VideoOptions(MachineOptions, NetworkOptions, BlendOptions, ColourOptions, 
         """The options of the network that paints the frames at the size that they have.
 
         The strength is 1 if it changes over time. Nothing is mottled, since that would stay in place when the camera
-        moves.
+        moves, and nothing is underpainted.
         """
         strength = self.strengths[0][1] if len(self.strengths) == 1 else 1.0
         shared = names_of(BlendOptions, NetworkOptions, MachineOptions)
         named = {name: getattr(self, name) for name in shared}
-        return StylizeOptions(method="network", quality="instant", scale=1.0, strength=strength, mottle=0.0, **named)
+        named |= {"strength": strength, "scale": 1.0, "mottle": 0.0, "underpainting": 0.0}
+        return StylizeOptions(method="network", quality="instant", **named)
 
     @property
     def optimising(self) -> OptimizeOptions:

@@ -20,6 +20,9 @@ LONG_SIDE = 512
 """Long side, in pixels, at which photographs and paintings of any size are judged."""
 LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.5, 1.2
 """Weight of plain areas for calm styles, the least calmness of these, and the slope of the weight below it."""
+DETAIL, DETAILED, CROWDED = 13, 0.28, 0.4
+"""What is finer than this is detail, in pixels; and the shares of a picture's contrast in details from which on it is
+taken as made of small shapes a little, and altogether."""
 FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
 PLAIN_WEIGHT = 0.12
@@ -89,12 +92,25 @@ def resized_plainness(photo: Tensor, size: tuple[int, int], *, to_edges: bool = 
 
 
 def calmness(painting: Tensor) -> float:
-    """Return the share of a style's picture (1, 3 or 4, H, W) that is plain, from 0 to 1."""
+    """Return how calm a style's picture (1, 3 or 4, H, W) is, from 0 to 1: the share of it that is plain.
+
+    A picture of many small shapes, such as a crowd, has no plain areas, but not because of its strokes. It counts as a
+    calm one. Most of its contrast is in its details.
+    """
     size = fit_size((painting.shape[-2], painting.shape[-1]), long_side=LONG_SIDE)
     small = resize(painting, size)
-    plain, shown = resized_plainness(opaque(small), size), visible(small)
-    mean = plain.mean() if shown is None else (plain * shown).sum() / shown.sum().clamp(min=1e-6)
-    return round(float(mean), 4)  # as style files have it
+    picture, shown = opaque(small), visible(small)
+    weights = torch.ones_like(picture[:, :1]) if shown is None else shown
+
+    def mean(x: Tensor) -> float:
+        return float((weights * x).sum() / weights.sum().clamp(min=1e-6))
+
+    plain = mean(resized_plainness(picture, size))
+    details = picture - F.avg_pool2d(picture, DETAIL, 1, DETAIL // 2, count_include_pad=False)
+    whole = sum(mean(c.square()) - mean(c) ** 2 for c in picture.split(1, 1)) / 3
+    share = mean(details.square().mean(1, keepdim=True)) / max(whole, 1e-6)
+    crowded = min(1.0, max(0.0, (share - DETAILED) / (CROWDED - DETAILED)))
+    return round(max(plain, plain + crowded * (CALM - plain)), 4)  # as style files have it
 
 
 def plain_weight(calm: float | None) -> float:
@@ -104,6 +120,14 @@ def plain_weight(calm: float | None) -> float:
     over these and its strokes, and fill a sky with lumps and specks.
     """
     return LEAST_WEIGHT if calm is None else LEAST_WEIGHT + WEIGHT_FALL * max(0.0, CALM - calm)
+
+
+def underpainting_gain(calm: float | None) -> float:
+    """Return how strong the strokes of an underpainting are, given the style's `calmness`: none if it is calm.
+
+    1 is as strong as in a painting. Of such styles, plain areas take twice as much as of calm ones (`plain_weight`).
+    """
+    return plain_weight(calm) / LEAST_WEIGHT - 1
 
 
 def plain_loss(added: Tensor, plain: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class StyleTarget:
     network : str
         The digest of that network.
     calm : float, optional
-        The share of the painting that is plain (`plain.calmness`), if known.
+        How calm the painting is (`plain.calmness`), if known.
     """
 
     encoder: str

@@ -246,7 +246,7 @@ def can_use(styles: Sequence[Tensor | StyleTarget], encoder: VGG) -> bool:
 def start_options(options: OptimizeOptions) -> StylizeOptions:
     """Return the options of the network that paints an optimisation's start: the given size, at full strength."""
     shared = ("style_weights", "style_scale", "stroke_px", "denoise", "mottle", "seed", "offline", "max_memory")
-    return StylizeOptions(method="network", scale=1.0, **{k: getattr(options, k) for k in shared})
+    return StylizeOptions(method="network", scale=1.0, underpainting=0.0, **{k: getattr(options, k) for k in shared})
 
 
 def choose_texture(

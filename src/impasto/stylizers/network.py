@@ -7,6 +7,7 @@ region of a picture has its own affine.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from ..models.network import Network
 from ..models.networks import check_encoder
 from ..models.vgg import VGG
 from ..options import StylizeOptions
+from ..style.plain import calmness
 from ..style.target import StyleTarget, blend, check_shape, measure
 from ..style.terms import divide
 from .learn import learnt
@@ -31,7 +33,7 @@ from .network_memory import pass_memory, too_large
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
 from .tiled import PassStatistics, Preview, TiledPainting
-from .underpainting import READ_SIDE, enlarged_rows, underpainting
+from .underpainting import enlarged_rows, underpainting
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,8 @@ class NetworkStylizer(Stylizer):
     ) -> PassStatistics:
         """Return the global statistics of the painting of a photograph (1, 3, H, W).
 
-        Pass them to `steps` to paint tiles of the photograph, or similar frames, as parts of one painting.
+        Pass them to `steps` to paint tiles of the photograph, or similar frames, as parts of one painting. It has no
+        underpainting.
 
         Parameters
         ----------
@@ -165,7 +168,7 @@ class NetworkStylizer(Stylizer):
         ----------
         statistics : PassStatistics, optional
             Statistics of the whole picture that `content` is a tile of, taken with the same regions. By default, those
-            of `content`.
+            of `content`. With them, there is no underpainting.
         origin : (int, int)
             Row and column of the first pixel of `content` in that picture, multiples of 4, at the size of the painting.
         """
@@ -223,22 +226,21 @@ class NetworkStylizer(Stylizer):
         statistics: PassStatistics | None,
         origin: tuple[int, int],
     ) -> Step:
-        options, whole = self.options, resize(content, size)
+        whole = resize(content, size)
         x, shown = self.compute.picture(opaque(whole)), visible(whole)
         masks = self.masks_of(x, [(resize(m, size), s) for m, s in places], shown)
         norms, moments, shows = None, None, x
         if statistics is None:
             affine, colours = self._styles(content, x, [s for _, s in places], masks)
-            if options.underpainting:
-                strokes = underpainting(self, MemorySource(content).reduced(READ_SIDE), size, places)
-                shows = x if strokes is None else x + enlarged_rows(strokes, size, 0, size[0]).to(x)
+            strokes = underpainting(self, MemorySource(content).reduced, size, places)
+            shows = x if strokes is None else x + enlarged_rows(strokes, size, 0, size[0]).to(x)
         else:
             affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():
             painted = self.run(shows, affine, norms, masks, [origin])
         painted = colour(painted, colours, moments, masks).contiguous()
         if mask is not None:
-            where = blur(resize(mask, size), options.mask_feather).to(x)
+            where = blur(resize(mask, size), self.options.mask_feather).to(x)
             painted = x + where * (painted - x)
         return Step(size, 1, 1, 1, 1, {}, painted.clone(), schedule=(1,))
 
@@ -357,6 +359,11 @@ class MeasuredStyle:
                 found = style.at(size)
             self.known[size] = {k: found[k].to(self.compute.device) for k in self.layers}
         return self.known[size]
+
+    @cached_property
+    def calm(self) -> float | None:
+        """The style's calmness, if it is known."""
+        return calmness(self.style) if isinstance(self.style, Tensor) else self.style.calm
 
     def learnt(self, net: Network) -> Tensor | None:
         """Return the learnt correction of the affine, (1, P), or None if there is none for this network."""

@@ -41,7 +41,7 @@ from .network_memory import (
 )
 from .protocol import Region, Stylizer, check_masks
 from .schedule import painting_size
-from .underpainting import READ_SIDE, enlarged_rows, underpainting
+from .underpainting import enlarged_rows, underpainting
 
 if TYPE_CHECKING:
     from .network import MeasuredStyle, NetworkStylizer
@@ -278,10 +278,8 @@ class TiledPainting:
         return Photograph(self.source, self.size, self.places)
 
     def underpaint(self) -> None:
-        """Paint the strokes that the photograph is painted with, if the options say so."""
-        if self.options.underpainting:
-            whole = self.source.reduced(READ_SIDE)
-            self.photo.underpainting = underpainting(self.stylizer, whole, self.size, self.places)
+        """Paint the strokes that the photograph is painted with, if there are any."""
+        self.photo.underpainting = underpainting(self.stylizer, self.source.reduced, self.size, self.places)
 
     @with_gradients
     @torch.no_grad()

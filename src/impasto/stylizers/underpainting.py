@@ -7,7 +7,7 @@ network paints over them as over what is in the photograph.
 Only where the photograph is plain, and not up to the edges of objects: there, contours would have fringes and halos.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..image.picture import opaque, visible
 from ..image.resize import blur, fit_size, resize
 from ..models.colours import colour
-from ..style.plain import resized_plainness
+from ..style.plain import resized_plainness, underpainting_gain
 
 if TYPE_CHECKING:
     from .network import MeasuredStyle, NetworkStylizer
@@ -34,18 +34,20 @@ LEAST_DEVIATION = 0.03
 
 def underpainting(
     stylizer: "NetworkStylizer",
-    content: Tensor,
+    reduced: Callable[[int], Tensor],
     size: tuple[int, int],
     places: "Sequence[tuple[Tensor, MeasuredStyle]]",
 ) -> Tensor | None:
     """Return what to add to photographs before the network paints them; None if nothing.
 
+    If the options do not say how strong the strokes are, the styles do: none for calm styles.
+
     Parameters
     ----------
     stylizer : NetworkStylizer
-        What paints. Its options say how strong the strokes are.
-    content : Tensor
-        (N, 3 or 4, H, W), sRGB, [0, 1]: the photographs, reduced to `READ_SIDE`.
+        What paints.
+    reduced : callable
+        Takes a long side in pixels and returns the photographs, reduced to it: (N, 3 or 4, H, W), sRGB, [0, 1].
     size : (int, int)
         Height and width of the painting.
     places : sequence of (Tensor, MeasuredStyle)
@@ -56,11 +58,12 @@ def underpainting(
     Tensor or None
         (N, 3, h, w), of the size of the smaller painting.
     """
-    gain = stylizer.options.underpainting * min(stylizer.options.strength, 1.0)
+    gains = [min(stylizer.options.strength, 1.0) * g for g in strengths(stylizer, [s for _, s in places])]
     long = min(max(size) // 2, MOST_SIDE)
-    if not gain or long < LEAST_SIDE:
+    if not any(gains) or long < LEAST_SIDE:
         return None
     net, compute, small_size = stylizer.net, stylizer.compute, fit_size(size, long_side=long)
+    content = reduced(READ_SIDE)
     photo, alpha = opaque(content), visible(content)
     regions = [(resize(mask, small_size), style) for mask, style in places]
     with torch.autocast(compute.device.type, enabled=False):  # only the network is in low precision
@@ -70,11 +73,36 @@ def underpainting(
         with compute.autocast():
             painted = net(small, affine, None, masks)
         painted, recoloured = (colour(x, colours, masks=masks) for x in (painted, small))
-        strokes = painted - recoloured
-        strokes = strokes - blur(strokes, COARSE)
-        own, wanted = (x.float().std((2, 3)).mean(1).clamp(min=LEAST_DEVIATION) for x in (small, recoloured))
-        plain = [resized_plainness(x, small_size, to_edges=False) for x in photo.float().split(1)]
-        return (gain * own / wanted)[:, None, None, None] * torch.cat(plain).to(strokes) * strokes
+        plain = torch.cat([resized_plainness(x, small_size, to_edges=False) for x in photo.float().split(1)])
+        gain = plain.new_tensor(gains)[:, None, None, None]
+        gain = gain if masks is None else (gain * masks[: len(gains)].to(gain)).sum(0, keepdim=True)
+        return strokes_of(painted, small, recoloured, (gain * plain).to(painted))
+
+
+def strengths(stylizer: "NetworkStylizer", regions: "Sequence[MeasuredStyle]") -> list[float]:
+    """Return how strong the strokes of each region are, and last those of the rest; 1 is as in a painting."""
+    given = stylizer.options.underpainting
+    if given is not None:
+        return [given] * (len(regions) + 1)
+    own = zip(stylizer.shares, stylizer.styles, strict=True)
+    rest = sum(share * underpainting_gain(style.calm) for share, style in own)
+    return [*(underpainting_gain(style.calm) for style in regions), rest]
+
+
+def strokes_of(painted: Tensor, photo: Tensor, recoloured: Tensor, weight: Tensor) -> Tensor:
+    """Return what paintings add to photographs, in the photographs' contrast and less what is coarse, (N, 3, h, w).
+
+    Parameters
+    ----------
+    painted, photo, recoloured : Tensor
+        (N, 3, h, w): the paintings, the photographs, and the photographs in the style's colours.
+    weight : Tensor
+        (N, 1, h, w), how much of the strokes to return.
+    """
+    strokes = painted - recoloured
+    strokes = strokes - blur(strokes, COARSE)
+    own, wanted = (x.float().std((2, 3)).mean(1).clamp(min=LEAST_DEVIATION) for x in (photo, recoloured))
+    return (own / wanted)[:, None, None, None] * weight * strokes
 
 
 def enlarged_rows(strokes: Tensor, size: tuple[int, int], top: int, count: int) -> Tensor:

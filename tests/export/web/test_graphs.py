@@ -39,7 +39,7 @@ def predictor(net: Network) -> PredictingGraph:
 
 
 def stylizer(net: Network, encoder: VGG, style: StyleTarget | Tensor) -> NetworkStylizer:
-    return NetworkStylizer(net, [style], StylizeOptions(method="network", scale=1.0), encoder, PLAIN)
+    return NetworkStylizer(net, [style], StylizeOptions(method="network", scale=1.0, underpainting=0.0), encoder, PLAIN)
 
 
 def test_a_pictures_style_is_read_as_the_package_reads_it(

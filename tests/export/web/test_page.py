@@ -131,7 +131,7 @@ def own(
 ) -> np.ndarray:
     """Return the painting by this package, (H, W, 3), uint8."""
     picture = fit(read_image(photo).tensor, SIZE)
-    options = StylizeOptions(method="network", scale=1.0, **changes)  # type: ignore[arg-type]
+    options = StylizeOptions(method="network", scale=1.0, underpainting=0.0, **changes)  # type: ignore[arg-type]
     painted = NetworkStylizer(net, [style], options, encoder, PLAIN)(picture)
     painted = keep_colours(painted, picture, strength=keep)
     return (255 * painted[0]).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -211,7 +211,11 @@ def test_large_paintings_have_no_seams(
     visit.page.select_option("#size", "1536")
     found = visit.paints(lambda: visit.photo(tmp_path / "large.png")).astype(float)
     whole = NetworkStylizer(
-        net, [load_builtin("starry-night")], StylizeOptions(method="network", scale=1.0), encoder, PLAIN
+        net,
+        [load_builtin("starry-night")],
+        StylizeOptions(method="network", scale=1.0, underpainting=0.0),
+        encoder,
+        PLAIN,
     )(read_image(tmp_path / "large.png").tensor)
     off = found - 255 * whole[0].permute(1, 2, 0).numpy()
     assert off.shape == (734, 1100, 3)

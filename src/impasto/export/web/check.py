@@ -76,7 +76,7 @@ def compare_site(folder: Path, net: Network, encoder: VGG, entries: Sequence[Map
 
 def tile_difference(graphs: Mapping[str, Graph], net: Network, encoder: VGG, photo: Tensor) -> float:
     """Return how far a tile in the middle of a photograph is from the painting of the whole, in levels of 255."""
-    options = StylizeOptions(method="network", scale=1.0)
+    options = StylizeOptions(method="network", scale=1.0, underpainting=0.0)
     own = NetworkStylizer(net, [load_builtin("starry-night")], options, encoder, PLAIN)
     given, margin = own.statistics(photo), net.margin
     inside, top, left = (slice(None), slice(None), slice(margin, -margin), slice(margin, -margin)), 40, 60
@@ -107,6 +107,6 @@ def painted(graphs: Mapping[str, Graph], photo: Tensor, reading: Array, learnt: 
 
 
 def own_painting(net: Network, encoder: VGG, style: StyleTarget | Tensor, photo: Tensor, stroke: float) -> Tensor:
-    """Paint a photograph (1, 3, H, W) in [0, 1] with this package, in float32, at its own size."""
-    options = StylizeOptions(method="network", scale=1.0, style_scale=stroke)
+    """Paint a photograph (1, 3, H, W) in [0, 1] with this package, in float32, at its own size, as the page does."""
+    options = StylizeOptions(method="network", scale=1.0, style_scale=stroke, underpainting=0.0)
     return NetworkStylizer(net, [style], options, encoder, PLAIN)(photo)
