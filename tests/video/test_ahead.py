@@ -1,12 +1,13 @@
-"""Tests of iterators that run ahead in a thread, and of calls that a thread makes in order."""
+"""Tests of iterators that run ahead in a thread, of calls in order, and of calls side by side."""
 
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from impasto.video.ahead import InOrder, ahead
+from impasto.video.ahead import InOrder, SideBySide, ahead
 
 
 def test_all_items_in_order() -> None:
@@ -112,3 +113,36 @@ def test_nothing_is_done_after_a_call_that_failed() -> None:
     with pytest.raises(KeyError, match="there"):
         make()
     assert not done
+
+
+def test_calls_side_by_side_share_the_cores() -> None:
+    """Each thread has its share. Later threads have all, and so has this one afterwards."""
+    before, met, later = torch.get_num_threads(), threading.Barrier(3, timeout=30), list[int]()
+    torch.set_num_threads(4)
+    try:
+        with SideBySide(2) as side:
+
+            def call() -> int:
+                met.wait()
+                return torch.get_num_threads()
+
+            waiting = [side.start(call) for _ in range(3)]
+            assert [wait() for wait in waiting] == [2, 2, 2]
+            other = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+            other.start()
+            other.join()
+            assert (torch.get_num_threads(), later) == (2, [4])
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_error_of_a_call_side_by_side_is_raised_where_its_result_would_be() -> None:
+    def fail() -> None:
+        raise ValueError("this one")
+
+    with SideBySide(1) as side:
+        first, second = side.start(fail), side.start(lambda: 2)
+        assert second() == 2
+        with pytest.raises(ValueError, match="this one"):
+            first()

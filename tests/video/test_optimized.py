@@ -114,7 +114,7 @@ def test_interrupted_and_continued(
     film: Callable[..., Path], video: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It differs from the network's painting, and comes out the same twice, also if it was interrupted."""
-    source, call, seen = film(times=(0, 40, 80, 120)).name, SteadyPainter.__call__, []
+    source, call, seen = film(times=(0, 40, 80, 120)).name, SteadyPainter.finish, []
 
     def failing(self: SteadyPainter, *arguments: Any) -> Any:
         seen.append(1)
@@ -124,7 +124,7 @@ def test_interrupted_and_continued(
 
     assert video(source, "udnie", *GOOD, "-o", "whole.mkv") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(SteadyPainter, "__call__", failing)
+        patch.setattr(SteadyPainter, "finish", failing)
         assert video(source, "udnie", *GOOD, "-o", "out.mkv") == 130
     assert video(source, "udnie", *GOOD, "-o", "out.mkv", "--resume") == 0
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
@@ -161,7 +161,7 @@ def test_stopped_within_a_frame(
     code: int,
 ) -> None:
     """No step follows the signal. Finished segments are kept, and the painting continues exactly."""
-    source, call, descend = film(times=(0, 40, 80, 120)).name, SteadyPainter.__call__, Descent.step
+    source, call, descend = film(times=(0, 40, 80, 120)).name, SteadyPainter.finish, Descent.step
     steps: list[int] = []
 
     def begun(self: SteadyPainter, *arguments: Any) -> Any:
@@ -177,7 +177,7 @@ def test_stopped_within_a_frame(
 
     assert video(source, "udnie", *GOOD, "-o", "whole.mkv") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(SteadyPainter, "__call__", begun)
+        patch.setattr(SteadyPainter, "finish", begun)
         patch.setattr(Descent, "step", signalled)
         assert video(source, "udnie", *GOOD, "-o", "out.mkv") == code
     assert (len(steps), steps[-1]) == (frame, step)

@@ -6,13 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from impasto.cli import main
+from impasto.options import VideoOptions
+from impasto.style.target import load_builtin
+from impasto.video.looks import Looks
+from impasto.video.optimized import OptimizedPainter
+from impasto.video.painting import frames_at_once
 from impasto.video.segments import RECORD
 from impasto.video.steady import SteadyPainter
 
@@ -46,7 +53,7 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
     """Make the painter fail at a frame, as if the process ended."""
-    call, seen = SteadyPainter.__call__, []
+    call, seen = SteadyPainter.finish, []
 
     def failing(self: SteadyPainter, *arguments: Any) -> Any:
         seen.append(1)
@@ -54,7 +61,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
             raise KeyboardInterrupt
         return call(self, *arguments)
 
-    monkeypatch.setattr(SteadyPainter, "__call__", failing)
+    monkeypatch.setattr(SteadyPainter, "finish", failing)
 
 
 @pytest.mark.usefixtures("short_segments")
@@ -102,6 +109,55 @@ def test_frames_are_continued(film: Callable[..., Path], tmp_path: Path, monkeyp
     whole, out = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("whole", "out"))
     assert whole == out
     assert len(whole) == 13
+
+
+@pytest.fixture
+def cores() -> Iterator[Callable[[int], None]]:
+    """Return what sets the number of PyTorch's threads."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("options", [(), ("--stability", "0"), ("--strength", "0s:0.5", "1s:1")])
+def test_several_frames_at_a_time(
+    film: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: Callable[[int], None],
+    options: tuple[str, ...],
+) -> None:
+    """The film is that of one frame at a time, also if it is interrupted and continued."""
+    monkeypatch.chdir(tmp_path)
+    source = film(times=tuple(range(0, 480, 40)))
+    arguments = ["video", source.name, "udnie", "--precision", "float32", *options]
+    cores(1)
+    assert main([*arguments, "-o", "one.mkv"]) == 0
+    cores(3)
+    assert main([*arguments, "-o", "three.mkv"]) == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        assert main([*arguments, "-o", "again.mkv"]) == 130
+    assert main([*arguments, "-o", "again.mkv", "--resume"]) == 0
+    one, *others = ((tmp_path / f"{n}.mkv").read_bytes() for n in ("one", "three", "again"))
+    assert others == [one, one]
+
+
+def test_as_many_frames_at_a_time_as_fit(cores: Callable[[int], None]) -> None:
+    options = VideoOptions()
+    painter = SteadyPainter(Looks([load_builtin("udnie")], options), options)
+    found = []
+    for count in (1, 2, 9):
+        cores(count)
+        found.append(frames_at_once(painter, (320, 640)))
+    assert found == [1, 2, 4]
+    small = replace(options, max_memory=int(2.5 * painter.looks.stylizer.memory_need((320, 640))))
+    limited = SteadyPainter(Looks([load_builtin("udnie")], small), small)
+    assert frames_at_once(limited, (320, 640)) == 2
+    assert frames_at_once(limited, (1000, 2000)) == 1
+    optimised = OptimizedPainter([load_builtin("udnie")], VideoOptions(quality="good"), (48, 64))
+    assert frames_at_once(optimised, (48, 64)) == 1
 
 
 def test_nothing_is_left_of_what_was_not_begun(
@@ -175,13 +231,13 @@ def test_memory_is_flat(film: Callable[..., Path], tmp_path: Path) -> None:
 import os
 from impasto.cli import main
 from impasto.video.steady import SteadyPainter
-call, seen, pages = SteadyPainter.__call__, [], []
+call, seen, pages = SteadyPainter.finish, [], []
 def counting(self, *arguments):
     seen.append(1)
     if len(seen) in (600, 2400):
         pages.append(int(open("/proc/self/statm").read().split()[1]))
     return call(self, *arguments)
-SteadyPainter.__call__ = counting
+SteadyPainter.finish = counting
 assert main(["video", {str(source)!r}, "udnie", "-o", "out.mkv"]) == 0
 assert pages[1] < 1.05 * pages[0], pages
 print(pages)

@@ -108,12 +108,12 @@ def test_the_canvas_follows_the_camera(photo: Photo) -> None:
     paint = painter(0.5)
     still = whole[..., 16:112, 16:144]
     held = paint.looks.stylizer.statistics(still)
-    before = paint.on_canvas(still, held)
+    before = paint.on_canvas(still, held, paint.place)
     for across, down in ((1, 0), (0, 3), (5, 2), (-7, -6)):
         paint.canvas, paint.place = (0.0, 0.0), (0, 0)
         flow = np.zeros((96, 128, 2), np.float32)
         paint.follow(Motion(flow, flow[..., 0], (float(across), float(down))))
-        now = paint.on_canvas(whole[..., 16 + down : 112 + down, 16 + across : 144 + across], held)
+        now = paint.on_canvas(whole[..., 16 + down : 112 + down, 16 + across : 144 + across], held, paint.place)
         margin = 32
         a = before[..., margin + down : 96 - margin + down, margin + across : 128 - margin + across]
         b = now[..., margin : 96 - margin, margin : 128 - margin]

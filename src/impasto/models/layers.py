@@ -274,6 +274,9 @@ LARGE = 2**18
 """Number of pixels above which PyTorch's norms are not accurate, since they add up in float32 one by one."""
 PART = 2**16
 """Number of pixels whose statistics are computed at a time."""
+LOW_PART = 2**13
+"""The same in bfloat16, by PyTorch's batch norm. It adds up in float32 one by one, so that its parts are smaller: then
+variances are right to five digits."""
 
 
 def instance_norm(
@@ -325,8 +328,11 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
         (N, 1, H, W), each pixel's weight.
     """
     n, c, h, w = x.shape
-    if h * w > PART and h > 1:
-        parts = x.split(strip := max(1, PART // w), 2)
+    low = x.dtype == torch.bfloat16 and x.device.type == "cpu" and n == 1 and weights is None
+    low = low and not (x.requires_grad and torch.is_grad_enabled())
+    part = LOW_PART if low else PART
+    if h * w > part and h > 1:
+        parts = x.split(strip := max(1, part // w), 2)
         masks = [None] * len(parts) if weights is None else weights.split(strip, 2)
         if weights is None:
             pixels = torch.tensor([[float(p.shape[2] * w)] for p in parts], dtype=torch.float64, device=x.device)
@@ -334,6 +340,10 @@ def statistics_of(x: Tensor, weights: Tensor | None = None) -> Tensor:
             pixels = torch.stack([m.double().sum((1, 2, 3)) for m in weights.split(strip, 2)])
         found = [statistics_of(p, m) for p, m in zip(parts, masks, strict=True)]
         return combined_statistics(pixels, torch.stack(found)).to(found[0].dtype)
+    if low:  # the batch norm takes the mean first; it is twice as fast as the sums below
+        one, zero = torch.ones(c), torch.zeros(c)
+        _, mean, inverse = torch.native_batch_norm(x, one, zero, None, None, True, 0.0, EPSILON)
+        return torch.stack([mean, inverse.double().pow(-2).sub(EPSILON).clamp(min=0).float()])[None]
     x = at_least_float32(x)
     if weights is None:
         rows = _rows(x.contiguous(memory_format=torch.channels_last))

@@ -1,4 +1,4 @@
-"""Working side by side: an iterator that runs ahead in a thread, and calls that a thread makes in order."""
+"""Working side by side: an iterator that runs ahead in a thread, calls in order, and several calls at a time."""
 
 import queue
 import threading
@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+
+import torch
 
 T = TypeVar("T")
 
@@ -99,3 +101,45 @@ class InOrder:
         self.pool.shutdown()
         if error[0] is None:
             self.finish()
+
+
+class SideBySide:
+    """A context in which threads make calls at the same time, each with its share of the processor's cores.
+
+    One thread with all cores would use them less well: its parts wait for each other at the end of each operation, and
+    all of them wait when another thread of the program takes a core. The thread that enters has its share, too.
+
+    Parameters
+    ----------
+    count : int
+        Calls at a time. One more may be made while the others are waited for.
+    """
+
+    def __init__(self, count: int):
+        self.count, self.cores = count, torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(count + 1)
+
+    def start(self, call: Callable[[], T]) -> Callable[[], T]:
+        """Start a call, and return what waits for its result and returns it."""
+        return self.pool.submit(call).result
+
+    def __enter__(self) -> "SideBySide":
+        ready = threading.Barrier(self.count + 2)
+
+        def share() -> None:
+            torch.get_num_threads()  # a thread's first use sets its number, and would undo the next line
+            torch.set_num_threads(max(1, self.cores // self.count))
+            ready.wait()
+
+        for _ in range(self.count + 1):
+            self.pool.submit(share)
+        share()
+        # PyTorch gives new threads the number that any thread has set last.
+        last = threading.Thread(target=torch.set_num_threads, args=(self.cores,))
+        last.start()
+        last.join()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self.cores)

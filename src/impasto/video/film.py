@@ -210,8 +210,8 @@ def to_tensor(pixels: Pixels) -> Tensor:
 def to_pixels(picture: Tensor, dtype: Any) -> Pixels:
     """Return a picture (1, C, H, W) in [0, 1] as pixels (H, W, C) of an unsigned integer type."""
     top = float(np.iinfo(dtype).max)
-    levels = (picture[0].float().cpu().clamp(0, 1) * top).round()
-    return np.ascontiguousarray(levels.permute(1, 2, 0).numpy().astype(dtype))
+    levels = picture[0].float().cpu().permute(1, 2, 0).mul(top).round_().clamp_(0, top)
+    return np.ascontiguousarray(levels.numpy().astype(dtype))
 
 
 def even(size: tuple[int, int]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from ..stylizers.protocol import Run, last_image
 from .looks import Looks
 from .masks import MaskFilm
 from .motion import Motion, settled
-from .steady import SteadyPainter
+from .steady import Begun, SteadyPainter
 
 TEMPORAL_WEIGHT = 20.0
 """Weight of the temporal loss at stability 1."""
@@ -56,6 +56,7 @@ class OptimizedPainter(SteadyPainter):
     """
 
     segment = 24
+    at_once = 1
 
     def __init__(
         self,
@@ -69,17 +70,18 @@ class OptimizedPainter(SteadyPainter):
         self.stylizer, self.run = frame_stylizer(styles, options.optimising, size), run
         super().__init__(Looks(styles, options, self.stylizer.compute), options, masks)
 
-    def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
-        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
-        strength, shares = self.looks.keys.strength(seconds), self.looks.keys.shares(seconds)
+    def continued(self, photo: Tensor, begun: Begun) -> Tensor:
+        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W), which continues the last painting."""
+        motion, keys = begun.seen.motion, self.looks.keys
+        strength, shares = keys.strength(begun.seconds), keys.shares(begun.seconds)
         if not strength:
             return photo
-        before, network = None, self.alone(photo, seconds, begins=motion is None)
+        before, network = None, begun.alone()
         if motion is not None and self.last is not None and self.options.stability:
-            before = self.continued(self.last, motion, network)
+            before = self.before(self.last, motion, network)
         return self.stylizer.at(strength, shares).frame(photo, before, self.run, network).cpu().contiguous()
 
-    def continued(self, last: Tensor, motion: Motion, network: Tensor) -> Before:
+    def before(self, last: Tensor, motion: Motion, network: Tensor) -> Before:
         """Return what the next painting continues.
 
         Parameters

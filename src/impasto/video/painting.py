@@ -1,20 +1,24 @@
 """Painting a film: reading, painting and encoding side by side, segment by segment."""
 
-from collections.abc import Generator
-from contextlib import closing, suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from av.error import FFmpegError
 
+from ..device import freed_memory_kept
 from ..errors import FilmError
-from .ahead import InOrder, ahead
+from ..stylizers.network_memory import strip_budget
+from .ahead import InOrder, SideBySide, ahead
 from .codecs import Target
 from .encode import FrameWriter, SegmentEncoder
-from .film import Description, Film
+from .film import Description, Film, Pixels
 from .motion import Seen, watch
 from .segments import PartsFolder, Segment
-from .steady import SteadyPainter
+from .steady import Begun, SteadyPainter, when_asked
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,18 @@ def paint_segments(
     after = parts.segments[-1].times[-1] if parts.segments else None
     frames = ahead(film.frames(size, after))
     watched = ahead(watch(frames, sight)) if painter.options.stability else (Seen(f, None, None) for f in frames)
-    with closing(frames), closing(watched), InOrder() as encoding:
-        segment: _OpenSegment | None = None
-        missing: list[int] = []
+    segment: _OpenSegment | None = None
+    missing: list[int] = []
+
+    def left() -> int:
+        """Return how many frames the segment still takes."""
+        return painter.segment - (0 if segment is None else len(segment.times))
+
+    painted = _painted(painter, watched, lambda t: float((t - about.first) * about.time_base), left, size)
+    with closing(frames), closing(watched), InOrder() as encoding, closing(painted):
         try:
-            for seen in watched:
-                time, seconds = seen.frame.time, float((seen.frame.time - about.first) * about.time_base)
-                pixels = painter(seen, seconds)
+            for begun, pixels in painted:
+                seen, time, seconds = begun.seen, begun.seen.frame.time, begun.seconds
                 if pixels is None:  # nothing stands in for a broken frame before the first good one
                     missing.append(time)
                     continue
@@ -99,6 +108,40 @@ def paint_segments(
                     encoding.call(segment.writer.close)
     if not parts.segments:
         raise FilmError(f"{about.name} has no frames there; check --start and --end")
+
+
+def frames_at_once(painter: SteadyPainter, size: tuple[int, int]) -> int:
+    """Return how many frames of height and width `size` to paint at a time: no more than cores, and than fit."""
+    stylizer = painter.looks.stylizer
+    if stylizer.compute.device.type != "cpu":
+        return 1
+    limit, _ = strip_budget(stylizer.compute, stylizer.options.max_memory)
+    fit = painter.at_once if limit is None else int(limit // stylizer.memory_need(size))
+    return max(1, min(painter.at_once, torch.get_num_threads(), fit))
+
+
+def _painted(
+    painter: SteadyPainter,
+    watched: Iterable[Seen],
+    seconds: Callable[[int], float],
+    left: Callable[[], int],
+    size: tuple[int, int],
+) -> Generator[tuple[Begun, Pixels | None], None, None]:
+    """Yield frames and their paintings in order. Begins several at a time, but none beyond the `left` ones."""
+    count, waiting, coming = frames_at_once(painter, size), deque[Begun](), iter(watched)
+    with ExitStack() as stack:
+        start = when_asked
+        if count > 1:
+            stack.enter_context(freed_memory_kept(large=False))
+            start = stack.enter_context(SideBySide(count)).start
+        ahead_of = count + 1 if count > 1 else 1
+        while True:
+            while len(waiting) < min(ahead_of, left()) and (seen := next(coming, None)) is not None:
+                waiting.append(painter.begin(seen, seconds(seen.frame.time), start))
+            if not waiting:
+                return
+            begun = waiting.popleft()
+            yield begun, painter.finish(begun)
 
 
 class _OpenSegment:

@@ -7,8 +7,9 @@ still differs is evened out: the last painting is moved along with the film and 
 Dosovitskiy, Brox, "Artistic Style Transfer for Videos", GCPR 2016, in an optimisation).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ from .film import Pixels, to_pixels, to_tensor
 from .looks import Looks
 from .masks import MaskFilm, masked
 from .motion import Floats, Motion, Seen, mean_colour
+
+T = TypeVar("T")
 
 MEASURED_EVERY = 8
 """Frames between two measurements of the statistics."""
@@ -80,8 +83,37 @@ def between(a: PassStatistics, b: PassStatistics, share: float) -> PassStatistic
     return PassStatistics(**{**found, "norms": torch.cat([mean, variance + spread], 1)})
 
 
+def when_asked(job: Callable[[], T]) -> Callable[[], T]:
+    """Return a job itself, to be done when its result is asked for."""
+    return job
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A frame that is being painted.
+
+    Parameters
+    ----------
+    seen : Seen
+        The frame and its motion.
+    seconds : float
+        Its time since the beginning of the film.
+    content : Tensor or None
+        (1, 3 or 4, H, W), the frame; None if it is broken.
+    alone : callable
+        Returns the network's painting of it, (1, 3, H, W), before that of the last frame is blended in.
+    """
+
+    seen: Seen
+    seconds: float
+    content: Tensor | None
+    alone: Callable[[], Tensor]
+
+
 class SteadyPainter:
     """Paints the frames of a film one after the other.
+
+    The network may paint several frames at a time: `begin` them in their order, and `finish` them in the same order.
 
     Parameters
     ----------
@@ -92,6 +124,13 @@ class SteadyPainter:
     masks : MaskFilm, optional
         Where to paint. The rest stays as it is in the film.
     """
+
+    standing_in: Pixels | None = None
+    """The last painting, which is shown in place of broken frames."""
+    at_once = 4
+    """Frames that the network paints at a time, at most."""
+    segment = 120
+    """Frames in a segment of the film, which an interruption loses at most. Each begins with a key frame."""
 
     def __init__(self, looks: Looks, options: VideoOptions, masks: MaskFilm | None = None):
         self.looks, self.options, self.masks = looks, options, masks
@@ -104,9 +143,13 @@ class SteadyPainter:
         """Column and row of the frame on the canvas, which follows the camera within a scene; in whole pixels."""
 
     def __call__(self, seen: Seen, seconds: float) -> Pixels | None:
-        """Return the painting of a frame, (H, W, 3 or 4), in the frame's type.
+        """Return the painting of a frame, with the parameters of `begin` and the result of `finish`."""
+        return self.finish(self.begin(seen, seconds))
 
-        A broken frame gets the last painting, or None if there is none yet.
+    def begin(
+        self, seen: Seen, seconds: float, start: Callable[[Callable[[], Any]], Callable[[], Any]] = when_asked
+    ) -> Begun:
+        """Begin to paint a frame.
 
         Parameters
         ----------
@@ -114,29 +157,37 @@ class SteadyPainter:
             The frame and its motion. No motion starts a scene.
         seconds : float
             Its time since the beginning of the film, which sets the style and the strength.
+        start : callable
+            Starts a job, and returns a callable that waits for its result and returns it.
         """
         pixels = seen.frame.pixels
         if pixels is None:
-            return self.standing_in
+            return Begun(seen, seconds, None, lambda: torch.empty(0))
         content = to_tensor(pixels)
-        photo = opaque(content)
         self.follow(seen.motion)
-        self.last = painted = self.painted(photo, seconds, seen.motion)
+        return Begun(seen, seconds, content, self.alone(opaque(content), seconds, seen.motion is None, start))
+
+    def finish(self, begun: Begun) -> Pixels | None:
+        """Return the painting of a frame, (H, W, 3 or 4), in the frame's type.
+
+        A broken frame gets the last painting, or None if there is none yet.
+        """
+        content, pixels = begun.content, begun.seen.frame.pixels
+        if content is None or pixels is None:
+            return self.standing_in
+        photo = opaque(content)
+        self.last = painted = self.continued(photo, begun)
         if self.options.keep_colours:
             painted = keep_colours(painted, photo, self.options.colour_space, self.options.keep_colours)
         if self.masks is not None:
-            painted = masked(painted, photo, self.masks.at(seconds + (self.options.start or 0.0)))
-        self.standing_in = to_pixels(torch.cat([painted, content[:, 3:]], 1), pixels.dtype)
+            painted = masked(painted, photo, self.masks.at(begun.seconds + (self.options.start or 0.0)))
+        shown = painted if content.shape[1] == 3 else torch.cat([painted, content[:, 3:]], 1)
+        self.standing_in = to_pixels(shown, pixels.dtype)
         return self.standing_in
 
-    standing_in: Pixels | None = None
-    """The last painting, which is shown in place of broken frames."""
-    segment = 120
-    """Frames in a segment of the film, which an interruption loses at most. Each begins with a key frame."""
-
-    def painted(self, photo: Tensor, seconds: float, motion: Motion | None) -> Tensor:
-        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W) and its motion."""
-        painted = self.alone(photo, seconds, motion is None)
+    def continued(self, photo: Tensor, begun: Begun) -> Tensor:
+        """Return the painting (1, 3, H, W), on the CPU, of a frame (1, 3, H, W), which continues the last painting."""
+        painted, motion = begun.alone(), begun.seen.motion
         if motion is None or self.last is None or not self.weight:
             return painted
         return blended(painted, self.last, motion, self.weight)
@@ -148,33 +199,43 @@ class SteadyPainter:
         if max(abs(a - b) for a, b in zip(self.canvas, self.place, strict=True)) > LEAST_STEP:
             self.place = (round(self.canvas[0]), round(self.canvas[1]))
 
-    def on_canvas(self, photo: Tensor, statistics: PassStatistics) -> Tensor:
-        """Return the painting (1, 3, H, W) of a frame (1, 3, H, W) at its place on the canvas, in whole pixels."""
-        column, row = self.place
+    def on_canvas(self, photo: Tensor, statistics: PassStatistics, place: tuple[int, int]) -> Tensor:
+        """Return the painting (1, 3, H, W), channels_last, of a frame (1, 3, H, W) at its place on the canvas."""
+        column, row = place
         left, top = column % STRIDE, row % STRIDE
         height, width = photo.shape[-2:]
         if max(left, top) >= min(height, width):
             left = top = 0
         placed = F.pad(photo, (left, 0, top, 0), mode="reflect")
         painted = self.looks.stylizer(placed, statistics=statistics, origin=(row - top, column - left))
-        return painted[..., top:, left:].cpu()
+        return painted[..., top:, left:].cpu().contiguous(memory_format=torch.channels_last)
 
-    def alone(self, photo: Tensor, seconds: float, begins: bool) -> Tensor:
-        """Return the painting (1, 3, H, W) of a frame (1, 3, H, W), before that of the last frame is blended in."""
-        stylizer = self.looks.stylizer
-        if not self.options.stability:
-            found = None if self.looks.constant else stylizer.statistics(photo, look=self.looks.at(seconds, photo))
-            return stylizer(photo, statistics=found).cpu()
+    def alone(
+        self,
+        photo: Tensor,
+        seconds: float,
+        begins: bool,
+        start: Callable[[Callable[[], Any]], Callable[[], Any]] = when_asked,
+    ) -> Callable[[], Tensor]:
+        """Return what returns the painting of a frame (1, 3, H, W), before that of the last frame is blended in."""
+        stylizer, place = self.looks.stylizer, self.place
+        if not self.options.stability and self.looks.constant:
+            return start(lambda: stylizer(photo).cpu())
         if not self.looks.constant:  # the statistics depend on the style
-            return self.on_canvas(photo, stylizer.statistics(photo, look=self.looks.at(seconds, photo)))
+
+            def changing() -> Tensor:
+                found = stylizer.statistics(photo, look=self.looks.at(seconds, photo))
+                return self.on_canvas(photo, found, place if self.options.stability else (0, 0))
+
+            return start(changing)
         if begins or self.held is None:
-            found = stylizer.statistics(photo)
+            found = start(lambda: stylizer.statistics(photo))()
             self.held = Held(found, found)
         elif self.held.frames >= MEASURED_EVERY:
-            self.held = self.held.measured(stylizer.statistics(photo), self.memory)
-        painted = self.on_canvas(photo, self.held.shown)
+            self.held = self.held.measured(start(lambda: stylizer.statistics(photo))(), self.memory)
+        shown = self.held.shown
         self.held = self.held.next()
-        return painted
+        return start(lambda: self.on_canvas(photo, shown, place))
 
     def state(self) -> dict[str, Tensor]:
         """Return what the painting of later frames depends on, as tensors by name."""
@@ -214,7 +275,7 @@ def blended(painted: Tensor, before: Tensor, motion: Motion, weight: float) -> T
     Parameters
     ----------
     painted, before : Tensor
-        (1, 3, H, W), in [0, 1], on the CPU.
+        (1, 3, H, W), in [0, 1], on the CPU; fastest in channels_last.
     motion : Motion
         How the film moved between them.
     weight : float
@@ -223,12 +284,12 @@ def blended(painted: Tensor, before: Tensor, motion: Motion, weight: float) -> T
     Returns
     -------
     Tensor
-        (1, 3, H, W), in [0, 1].
+        (1, 3, H, W), in [0, 1], channels_last.
     """
     moved = motion.moved(before[0].permute(1, 2, 0).contiguous().numpy())
     new = painted[0].permute(1, 2, 0).contiguous().numpy()
     mixed = new + cv2.multiply(moved - new, in_colour(weight * motion.trust))
-    return torch.from_numpy(as_rich(mixed, new)).permute(2, 0, 1)[None].clamp(0, 1).contiguous()
+    return torch.from_numpy(as_rich(mixed, new)).permute(2, 0, 1)[None].clamp_(0, 1)
 
 
 def as_rich(mixed: Floats, new: Floats) -> Floats:
