@@ -19,7 +19,7 @@ from impasto.models.layers import EPSILON, fill
 from impasto.models.model_file import read_model_file, write_model_file
 from impasto.models.moments import raw_moments
 from impasto.models.network import Network, NetworkConfig, StyleSummary, load_network, save_network
-from impasto.models.passes import LEAST_SIDE, STRIDE, blurred, resized_convolution
+from impasto.models.passes import LEAST_SIDE, ORIGIN, STRIDE, WholePass, blurred, resized_convolution
 from impasto.models.prepare import BORDER, denoised_inside, mottle
 
 LAYERS = {"relu1_1": 4, "relu2_1": 6}
@@ -275,6 +275,19 @@ def test_a_painting_with_its_own_statistics_is_the_same(net: Network, size: tupl
     assert statistics.dtype == torch.float32
     assert statistics[:, 1].min() >= 0
     close(net(x, affine, statistics), net(x, affine))
+
+
+def test_strokes_are_added_once_the_noise_is_removed(net: Network) -> None:
+    """They are fainter than noise, but stay, and do not change how plain the picture is."""
+    x = (0.5 + 0.01 * torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    strokes = 0.004 * torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(1))
+
+    def prepared(image: Tensor) -> Tensor:
+        return WholePass(net, torch.ones(1, net.layout.size), None, None, ORIGIN).denoised(image)
+
+    before, after = prepared(x), prepared(torch.cat([x, strokes], 1))
+    torch.testing.assert_close(after[:, :3], before[:, :3] + strokes)
+    assert torch.equal(after[:, 3:], before[:, 3:])
 
 
 def test_other_statistics_are_another_painting(net: Network) -> None:

@@ -104,7 +104,7 @@ def test_the_style_decides(stylizer: Callable[..., NetworkStylizer], photo: Tens
     gains = {
         name: underpainting_gain(load_builtin(name).calm) for name in ("starry-night", "water-lilies", "great-wave")
     }
-    assert 0 < gains["great-wave"] < 0.8 < gains["starry-night"] < gains["water-lilies"]
+    assert 0 < gains["great-wave"] < 0.6 < gains["starry-night"] < gains["water-lilies"]
     for name, gain in gains.items():
         found, one = (underpainting(make(name), seen(photo), SIZE, []) for make in (makes, stylizer))
         assert found is not None

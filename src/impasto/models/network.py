@@ -297,7 +297,8 @@ class Network(nn.Module):
         Parameters
         ----------
         image : Tensor
-            (N, 3, H, W), sRGB in [0, 1], of any size.
+            (N, 3, H, W), sRGB in [0, 1], of any size; or (N, 6, H, W), with strokes of an underpainting, which are
+            added once the noise is removed.
         affine : Tensor
             (N, `layout.size`), the style of each picture; with masks, (R, `layout.size`), that of each region.
         statistics : Tensor, optional

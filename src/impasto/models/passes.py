@@ -140,9 +140,14 @@ class StyleOperations:
         return x * factor if masks is None else by_place(x, masks, lambda i: x * factor[i])
 
     def without_noise(self, x: Tensor, bordered: Tensor, masks: Tensor | None) -> Tensor:
-        """Remove the noise of pictures (N, 3, H, W), given with a border, too (`models.prepare`): (N, 4, H, W)."""
-        found, plain = denoised_inside(bordered)
-        return torch.cat([x + self.times(found - x, "prepare", masks, 0), plain], 1)
+        """Remove the noise of pictures (N, 3, H, W), given with a border, too (`models.prepare`): (N, 4, H, W).
+
+        The fourth channel is how plain they are. Three more channels of the pictures are added to them afterwards.
+        """
+        photo, strokes = x[:, :3], x[:, 3:]
+        found, plain = denoised_inside(bordered[:, :3])
+        photo = photo + self.times(found - photo, "prepare", masks, 0)
+        return torch.cat([photo + strokes if x.shape[1] > 3 else photo, plain], 1)
 
     def with_mottle(self, x: Tensor, origins: Origins, masks: Tensor | None) -> Tensor:
         """Add slow changes of light to pictures, the first three of (N, 4, H, W) (`models.prepare`)."""

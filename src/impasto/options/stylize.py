@@ -39,8 +39,8 @@ class StylizeOptions(NetworkOptions, OptimizeOptions):
         float | None,
         Doc(
             "How strongly strokes of a smaller painting show where the photo is plain; 1 is as in that painting. Gives "
-            "skies longer strokes. By default, as the style suits: 0 for one with large plain areas, up to 2 for one "
-            "that is full of strokes."
+            "skies longer strokes. By default, as the style suits: 0 for one with large plain areas, up to 1.5 for "
+            "one that is full of strokes."
         ),
         Range(0, 4),
         LOOK,

@@ -23,6 +23,8 @@ LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.5, 1.2
 DETAIL, DETAILED, CROWDED = 13, 0.28, 0.4
 """What is finer than this is detail, in pixels; and the shares of a picture's contrast in details from which on it is
 taken as made of small shapes a little, and altogether."""
+STROKES = 0.75
+"""Strength of an underpainting's strokes for styles of which plain areas take twice as much as of calm ones."""
 FINE = 7
 """What is finer than this, in pixels, is too fine for a plain area."""
 PLAIN_WEIGHT = 0.12
@@ -125,9 +127,9 @@ def plain_weight(calm: float | None) -> float:
 def underpainting_gain(calm: float | None) -> float:
     """Return how strong the strokes of an underpainting are, given the style's `calmness`: none if it is calm.
 
-    1 is as strong as in a painting. Of such styles, plain areas take twice as much as of calm ones (`plain_weight`).
+    1 is as strong as in a painting. It grows with how much of the style plain areas take (`plain_weight`).
     """
-    return plain_weight(calm) / LEAST_WEIGHT - 1
+    return STROKES * (plain_weight(calm) / LEAST_WEIGHT - 1)
 
 
 def plain_loss(added: Tensor, plain: Tensor) -> Tensor:

@@ -233,7 +233,7 @@ class NetworkStylizer(Stylizer):
         if statistics is None:
             affine, colours = self._styles(content, x, [s for _, s in places], masks)
             strokes = underpainting(self, MemorySource(content).reduced, size, places)
-            shows = x if strokes is None else x + enlarged_rows(strokes, size, 0, size[0]).to(x)
+            shows = x if strokes is None else torch.cat([x, enlarged_rows(strokes, size, 0, size[0]).to(x)], 1)
         else:
             affine, colours, norms, moments = (getattr(statistics, f.name) for f in fields(statistics))
         with self.compute.autocast():

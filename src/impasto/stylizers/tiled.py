@@ -169,10 +169,10 @@ class Photograph:
         return x, NetworkStylizer.masks_of(x, places, self.shown(top, count))
 
     def underpainted(self, top: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return `rows` with the strokes of the underpainting."""
+        """Return `rows`, with the strokes of the underpainting as three more channels, if there is one."""
         x, masks = self.rows(top, count)
         if self.underpainting is not None:
-            x = x + enlarged_rows(self.underpainting, self.size, top, count).to(x)
+            x = torch.cat([x, enlarged_rows(self.underpainting, self.size, top, count).to(x)], 1)
         return x, masks
 
     def shown(self, top: int, count: int) -> Tensor | None:
@@ -182,7 +182,7 @@ class Photograph:
     def padded(self, strip: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield `rows` from `begin` on, `strip` at a time, padded by reflection as `Network.forward` pads pictures.
 
-        They have the strokes of the `underpainting`, if there is one.
+        They have the strokes of the `underpainting` as three more channels, if there is one.
         """
         width, sides = self.size[1], padded_size(self.size)
         rows, columns = (mirrored(s, side, torch.device("cpu")) for s, side in zip(self.size, sides, strict=True))

@@ -2,7 +2,7 @@
 
 A network of one scale has no strokes larger than its own to hold on to. In a sky or on a wall there is nothing else, so
 it fills these with fine, regular texture. The strokes of a painting of half the size, enlarged, are twice as long. The
-network paints over them as over what is in the photograph.
+network paints over them as over what is in the photograph, but softly: how plain a place is depends on the photograph.
 
 Only where the photograph is plain, and not up to the edges of objects: there, contours would have fringes and halos.
 """
