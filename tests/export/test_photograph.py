@@ -46,6 +46,6 @@ def test_affine_is_the_stylizer_s(
     photo = levels(97, 131).float() / 255
     options = StylizeOptions(method="network", strength=0.0)
     stylizer = NetworkStylizer(net, [photo], options, encoder, PLAIN)
-    expected, _ = stylizer.styles_of(131, [], False, lambda _: photo, lambda: raw_moments(photo))
+    expected, _ = stylizer.at_strength(stylizer.styles_of(131, [], False), photo, raw_moments(photo), 0.0)
     found = PhotographStyle(net, encoder, torch.float32)(photo)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

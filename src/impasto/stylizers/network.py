@@ -30,15 +30,13 @@ from ..style.terms import divide
 from .learn import learnt
 from .loss import check_blend, style_scales, style_shares
 from .network_memory import pass_memory, too_large
+from .photograph import PHOTO_SIZE, Preview
 from .protocol import Region, Step, Stylizer, check_masks, last_image
 from .schedule import painting_size
-from .tiled import PassStatistics, Preview, TiledPainting
+from .tiled import PassStatistics, TiledPainting
 from .underpainting import enlarged_rows, underpainting
 
 log = logging.getLogger(__name__)
-
-PHOTO_SIZE = 512
-"""Long side in pixels at which the photograph is measured for strengths other than 1."""
 
 
 class NetworkStylizer(Stylizer):
@@ -275,28 +273,21 @@ class NetworkStylizer(Stylizer):
         masks: Tensor | None,
         strength: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return `styles_of` a photograph (1, 3 or 4, h, w) that is painted as `x` (1, 3, H, W)."""
+        """Return affines (R, P) and colours (R, 3, 4) of a photograph (1, 3 or 4, h, w), painted as `x` (1, 3, H, W).
+
+        At the options' strength, if none is given.
+        """
         size = (x.shape[-2], x.shape[-1])
-        return self.styles_of(
-            max(size),
-            styles,
-            content.shape[1] == 4,
-            lambda long: resize(content, fit_size(size, long_side=long)),
-            lambda: colour_moments(x, masks),
-            strength,
-        )
+        found = self.styles_of(max(size), styles, content.shape[1] == 4)
+        strength = self.options.strength if strength is None else strength
+        if strength == 1:
+            return found
+        small = resize(content, fit_size(size, long_side=PHOTO_SIZE))
+        return self.at_strength(found, small, colour_moments(x, masks), strength)
 
     @torch.no_grad()
-    def styles_of(
-        self,
-        long: int,
-        styles: Sequence["MeasuredStyle"],
-        cutout: bool,
-        photo: Callable[[int], Tensor] | None = None,
-        moments: Callable[[], Tensor] | None = None,
-        strength: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return affines (R, P) and colours (R, 3, 4) of the parts of a picture.
+    def styles_of(self, long: int, styles: Sequence["MeasuredStyle"], cutout: bool) -> tuple[Tensor, Tensor]:
+        """Return affines (R, P) and colours (R, 3, 4) of the parts of a picture, at strength 1.
 
         Parameters
         ----------
@@ -306,25 +297,33 @@ class NetworkStylizer(Stylizer):
             The regions' styles. The rest has the bound styles.
         cutout : bool
             Whether the photograph has alpha; its transparent pixels are then another part.
-        photo : callable, optional
-            Takes a long side in pixels and returns the photograph, reduced to it. Not needed for a strength of 1.
-        moments : callable, optional
-            Returns the raw moments (R, 4, 4) of the colours of the photograph's parts. Not needed for a strength of 1.
-        strength : float, optional
-            The options' if not given.
         """
-        strength = self.options.strength if strength is None else strength
         scales = self.scales(long)
         several = [self.affine([s], (1.0,), scales[:1], long) for s in styles]
         several += [self.affine(self.styles, self.shares, scales, long)] * (2 if cutout else 1)
         affine, colours = (torch.cat(t) for t in zip(*several, strict=True))
-        if strength != 1:
-            assert photo is not None and moments is not None
-            # One at a time: the predictor's last bits depend on the number of pictures.
-            plain = torch.cat([self._photograph(p) for p in photo(PHOTO_SIZE).split(1)])
-            affine = torch.lerp(plain.to(affine), affine, strength)
-            colours = torch.lerp(colours_of(moments()).to(colours), colours, min(1.0, strength))
         return affine, colours
+
+    @torch.no_grad()
+    def at_strength(
+        self, full: tuple[Tensor, Tensor], photo: Tensor, moments: Tensor, strength: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return affines and colours between those of the photograph, unpainted, and those of `styles_of`.
+
+        Parameters
+        ----------
+        full : (Tensor, Tensor)
+            What `styles_of` returns.
+        photo : Tensor
+            (N, 3 or 4, h, w), the photographs, reduced to `PHOTO_SIZE`.
+        moments : Tensor
+            (R, 4, 4), the raw moments of the colours of the photograph's parts.
+        """
+        affine, colours = full
+        # One at a time: the predictor's last bits depend on the number of pictures.
+        plain = torch.cat([self._photograph(p) for p in photo.split(1)])
+        affine = torch.lerp(plain.to(affine), affine, strength)
+        return affine, torch.lerp(colours_of(moments).to(colours), colours, min(1.0, strength))
 
     def _photograph(self, small: Tensor) -> Tensor:
         """Return the affine (1, P) of strength 0: the photograph (1, 3 or 4, h, w) in its own style, unpainted."""

@@ -69,7 +69,7 @@ def underpainting(
     with torch.autocast(compute.device.type, enabled=False):  # only the network is in low precision
         small = compute.picture(resize(photo, small_size))
         masks = stylizer.masks_of(small, regions, None if alpha is None else resize(alpha, small_size))
-        affine, colours = stylizer.styles_of(long, [s for _, s in places], alpha is not None, strength=1.0)
+        affine, colours = stylizer.styles_of(long, [s for _, s in places], alpha is not None)
         with compute.autocast():
             painted = net(small, affine, None, masks)
         painted, recoloured = (colour(x, colours, masks=masks) for x in (painted, small))

@@ -30,9 +30,10 @@ from ..ranges import MAX_MEGAPIXELS
 from ..stylizers.choose import choose_method, resolve_compute
 from ..stylizers.memory import gigabytes
 from ..stylizers.network_memory import too_large
+from ..stylizers.photograph import PREVIEW_SIZE, Preview
 from ..stylizers.protocol import Region, Step, Stylizer
 from ..stylizers.schedule import painting_size
-from ..stylizers.tiled import PAINTED_BYTES, PREVIEW_SIZE, PassStatistics, Preview, StreamedPainting
+from ..stylizers.tiled import PAINTED_BYTES, PassStatistics, StreamedPainting
 from .checkpoint import Checkpoint
 from .driver import Observer, drive
 from .job import PaintJob

@@ -14,8 +14,9 @@ from ...image.stream import open_in_parts, open_source
 from ...image.strips import PictureSource
 from ...options import OutputOptions, StylizeOptions
 from ...stylizers.choose import choose_method, choose_stylizer
+from ...stylizers.photograph import Preview
 from ...stylizers.schedule import painting_size
-from ...stylizers.tiled import Preview, StreamedPainting
+from ...stylizers.tiled import StreamedPainting
 from ..driver import EarlyEnd, drive
 from ..job import PaintJob, describe
 from ..large import steps_of, without_useless_alpha
