@@ -20,7 +20,7 @@ LONG_SIDE = 512
 """Long side, in pixels, at which photographs and paintings of any size are judged."""
 LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.5, 1.2
 """Weight of plain areas for calm styles, the least calmness of these, and the slope of the weight below it."""
-DETAIL, DETAILED, CROWDED = 13, 0.28, 0.4
+DETAIL, DETAILED, CROWDED = 13, 0.28, 0.36
 """What is finer than this is detail, in pixels; and the shares of a picture's contrast in details from which on it is
 taken as made of small shapes a little, and altogether."""
 STROKES = 0.75
