@@ -21,8 +21,8 @@ LONG_SIDE = 512
 LEAST_WEIGHT, CALM, WEIGHT_FALL = 0.3, 0.5, 1.2
 """Weight of plain areas for calm styles, the least calmness of these, and the slope of the weight below it."""
 DETAIL, DETAILED, CROWDED = 13, 0.28, 0.36
-"""What is finer than this is detail, in pixels; and the shares of a picture's contrast in details from which on it is
-taken as made of small shapes a little, and altogether."""
+"""What is finer than this, in pixels, is detail. A picture with a larger share of its contrast in details than the
+second number begins to count as crowded, and from the third number on it does fully."""
 STROKES = 0.75
 """Strength of an underpainting's strokes for styles of which plain areas take twice as much as of calm ones."""
 FINE = 7
@@ -96,8 +96,8 @@ def resized_plainness(photo: Tensor, size: tuple[int, int], *, to_edges: bool = 
 def calmness(painting: Tensor) -> float:
     """Return how calm a style's picture (1, 3 or 4, H, W) is, from 0 to 1: the share of it that is plain.
 
-    A picture of many small shapes, such as a crowd, has no plain areas, but not because of its strokes. It counts as a
-    calm one. Most of its contrast is in its details.
+    A picture of many small shapes, such as a crowd, has no plain areas either, but not because of its strokes. It is
+    recognised by how much of its contrast is in details, and counts as calm.
     """
     size = fit_size((painting.shape[-2], painting.shape[-1]), long_side=LONG_SIDE)
     small = resize(painting, size)

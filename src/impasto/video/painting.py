@@ -111,7 +111,7 @@ def paint_segments(
 
 
 def frames_at_once(painter: SteadyPainter, size: tuple[int, int]) -> int:
-    """Return how many frames of height and width `size` to paint at a time: no more than cores, and than fit."""
+    """Return how many frames of height and width `size` to paint at a time: at most one per core, if memory allows."""
     stylizer = painter.looks.stylizer
     if stylizer.compute.device.type != "cpu":
         return 1
@@ -127,7 +127,7 @@ def _painted(
     left: Callable[[], int],
     size: tuple[int, int],
 ) -> Generator[tuple[Begun, Pixels | None], None, None]:
-    """Yield frames and their paintings in order. Begins several at a time, but none beyond the `left` ones."""
+    """Yield frames and their paintings in order. Begins several frames ahead, but no more than are `left`."""
     count, waiting, coming = frames_at_once(painter, size), deque[Begun](), iter(watched)
     with ExitStack() as stack:
         start = when_asked

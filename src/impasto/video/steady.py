@@ -28,6 +28,8 @@ from .masks import MaskFilm, masked
 from .motion import Floats, Motion, Seen, mean_colour
 
 T = TypeVar("T")
+Start = Callable[[Callable[[], Any]], Callable[[], Any]]
+"""Starts a job, and returns a callable that waits for its result and returns it."""
 
 MEASURED_EVERY = 8
 """Frames between two measurements of the statistics."""
@@ -146,9 +148,7 @@ class SteadyPainter:
         """Return the painting of a frame, with the parameters of `begin` and the result of `finish`."""
         return self.finish(self.begin(seen, seconds))
 
-    def begin(
-        self, seen: Seen, seconds: float, start: Callable[[Callable[[], Any]], Callable[[], Any]] = when_asked
-    ) -> Begun:
+    def begin(self, seen: Seen, seconds: float, start: Start = when_asked) -> Begun:
         """Begin to paint a frame.
 
         Parameters
@@ -158,7 +158,7 @@ class SteadyPainter:
         seconds : float
             Its time since the beginning of the film, which sets the style and the strength.
         start : callable
-            Starts a job, and returns a callable that waits for its result and returns it.
+            Starts the jobs of the network.
         """
         pixels = seen.frame.pixels
         if pixels is None:
@@ -215,9 +215,9 @@ class SteadyPainter:
         photo: Tensor,
         seconds: float,
         begins: bool,
-        start: Callable[[Callable[[], Any]], Callable[[], Any]] = when_asked,
+        start: Start = when_asked,
     ) -> Callable[[], Tensor]:
-        """Return what returns the painting of a frame (1, 3, H, W), before that of the last frame is blended in."""
+        """Start to paint a frame (1, 3, H, W) by the network. Return a callable that returns the painting."""
         stylizer, place = self.looks.stylizer, self.place
         if not self.options.stability and self.looks.constant:
             return start(lambda: stylizer(photo).cpu())
